@@ -1,0 +1,147 @@
+"""PyTorch: eager with each implementation of its optimizers, or compiled, a step in one graph."""
+
+from itertools import cycle, islice
+
+import torch
+from problems import Problem, Weights
+from reference import ADAM_BETAS, ADAM_EPS
+from torch import nn
+
+ACTIVATIONS = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
+OUTPUTS = {"linear": [], "sigmoid": [nn.Sigmoid], "log_softmax": [lambda: nn.LogSoftmax(dim=1)]}
+LOSSES = {
+    "mse": nn.MSELoss,
+    "bce": nn.BCELoss,
+    "cross_entropy": nn.CrossEntropyLoss,
+    "nll": nn.NLLLoss,
+}
+OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
+IMPLEMENTATIONS = {
+    "plain": {"foreach": False},
+    "foreach": {"foreach": True},
+    "fused": {"fused": True},
+}
+
+
+def _network(problem: Problem) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for weight, bias in problem.weights:
+        linear = nn.Linear(*weight.shape)
+        with torch.no_grad():
+            linear.weight.copy_(torch.from_numpy(weight).T)
+            linear.bias.copy_(torch.from_numpy(bias))
+        layers += [linear, ACTIVATIONS[problem.workload.activation]()]
+    del layers[-1]
+    layers += [make() for make in OUTPUTS[problem.workload.output]]
+    return nn.Sequential(*layers)
+
+
+class Training:
+    modes = tuple(IMPLEMENTATIONS)
+
+    def __init__(self, problem: Problem):
+        self.problem = problem
+        self.loss_fn = LOSSES[problem.workload.loss]()
+        batch = problem.workload.batch
+        pairs = (torch.from_numpy(a).split(batch) for a in (problem.x, problem.t))
+        self.batches = list(zip(*pairs, strict=True))
+
+    def reset(self, mode):
+        w = self.problem.workload
+        self.model = _network(self.problem)
+        options = IMPLEMENTATIONS[mode]
+        self.optimizer = OPTIMIZERS[w.optimizer](self.model.parameters(), lr=w.lr, **options)
+        self.order = cycle(self.batches)
+
+    def run(self, n):
+        model, loss_fn, optimizer = self.model, self.loss_fn, self.optimizer
+        for x, t in islice(self.order, n):
+            loss = loss_fn(model(x), t)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    def result(self) -> Weights:
+        params = [p.detach().numpy() for p in self.model.parameters()]
+        return [(w.T, b) for w, b in zip(params[::2], params[1::2], strict=True)]
+
+
+class CompiledTraining(Training):
+    """Loss, gradients and update in one compiled graph: faster than three compiled parts."""
+
+    modes = ("one graph",)
+
+    def reset(self, mode):
+        super().reset("plain")
+        self.state = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        self.moments = {name: (p * 0, p * 0) for name, p in self.state.items()}
+        self.updates = torch.zeros(())  # a tensor: a number would be compiled in
+        torch.compiler.reset()
+        self.step = torch.compile(self._step, fullgraph=True, dynamic=False)
+
+    def _loss(self, state, x, t):
+        return self.loss_fn(torch.func.functional_call(self.model, state, (x,)), t)
+
+    def _step(self, x, t):
+        grads, loss = torch.func.grad_and_value(self._loss)(self.state, x, t)
+        lr = self.problem.workload.lr
+        if self.problem.workload.optimizer == "sgd":
+            for name, p in self.state.items():
+                p.sub_(grads[name], alpha=lr)
+            return loss
+        b1, b2 = ADAM_BETAS
+        self.updates.add_(1)
+        size = lr / (1 - b1**self.updates)
+        root = torch.sqrt(1 - b2**self.updates)
+        for name, p in self.state.items():
+            m, v = self.moments[name]
+            m.lerp_(grads[name], 1 - b1)
+            v.mul_(b2).addcmul_(grads[name], grads[name], value=1 - b2)
+            p.sub_(size * m / (torch.sqrt(v) / root + ADAM_EPS))
+        return loss
+
+    @torch.no_grad()
+    def run(self, n):
+        for x, t in islice(self.order, n):
+            self.step(x, t)
+
+    def result(self) -> Weights:
+        params = [p.numpy() for p in self.state.values()]
+        return [(w.T, b) for w, b in zip(params[::2], params[1::2], strict=True)]
+
+
+class Prediction:
+    modes = ("eager",)
+
+    def __init__(self, problem: Problem):
+        self.model = _network(problem).eval()
+        self.x = torch.from_numpy(problem.x)
+
+    def reset(self, mode):
+        pass
+
+    @torch.inference_mode()
+    def run(self, n):
+        model, x = self.model, self.x
+        for _ in range(n):
+            model(x)
+
+    @torch.inference_mode()
+    def result(self):
+        return self.model(self.x).numpy()
+
+
+class CompiledPrediction(Prediction):
+    modes = ("compiled",)
+
+    def __init__(self, problem: Problem):
+        super().__init__(problem)
+        self.model = torch.compile(self.model, fullgraph=True, dynamic=False)
+
+
+def build(problem: Problem, threads: int, name: str):
+    torch.set_num_threads(threads)
+    compiled = name == "torch-compile"
+    if problem.t is None:
+        return (CompiledPrediction if compiled else Prediction)(problem)
+    return (CompiledTraining if compiled else Training)(problem)

@@ -1,0 +1,87 @@
+"""The table, and what it leaves out."""
+
+from collections.abc import Iterable
+from typing import Any
+
+TITLES = {
+    "tiny": "tiny networks, training: microseconds a step",
+    "medium": "medium networks, training: microseconds a step",
+    "large": "large networks, training: microseconds a step",
+    "predict": "prediction: microseconds a call from Python",
+}
+
+
+def microseconds(value: float) -> str:
+    """About three digits, without an exponent."""
+    digits = 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:,.{digits}f}"
+
+
+def table(rows: list[list[str]]) -> str:
+    """Text columns, the first to the left and the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _cell(result: dict[str, Any] | None) -> str:
+    if not result or "left_out" in result:
+        return "-"
+    return microseconds(result["us"]["median"]) if "us" in result else "failed"
+
+
+def _columns(workloads: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Header and cells of each column that has something to show."""
+    names = dict.fromkeys(name for w in workloads for name in w["peers"])
+    columns = {name: [_cell(w["peers"].get(name)) for w in workloads] for name in names}
+    columns["fastest peer"] = [w.get("fastest_peer", "-") for w in workloads]
+    for header, key, form in (
+        ("ratio", "ratio", "{:.2f}x"),
+        ("loop / torch", "loop_to_torch", "{:.1f}x"),
+        ("of FMA peak", "peak_share", "{:.0%}"),
+    ):
+        if any(key in w for w in workloads):
+            columns[header] = [form.format(w[key]) if key in w else "-" for w in workloads]
+    return columns
+
+
+def suite_table(suite: str, workloads: list[dict[str, Any]]) -> str:
+    columns = _columns(workloads)
+    rows = [["workload", *columns]]
+    cells = zip(*columns.values(), strict=True)
+    rows += [[w["name"], *line] for w, line in zip(workloads, cells, strict=True)]
+    return f"{TITLES[suite]}\n{table(rows)}\n{_notes(workloads)}"
+
+
+def _notes(workloads: Iterable[dict[str, Any]]) -> str:
+    """How each peer did its best, and why one has no figure."""
+    lines = []
+    for w in workloads:
+        ways = []
+        for name, r in w["peers"].items():
+            if "failed" in r:
+                lines.append(f"  {w['name']}: {name} FAILED: {r['failed']}")
+            elif "left_out" in r:
+                lines.append(f"  {w['name']}: no {name}: {r['left_out']}")
+            else:
+                ways.append(f"{name} {r['mode']}, {r['threads']} thr")
+        lines.append(f"  {w['name']}: " + "; ".join(ways))
+    return "\n".join(lines)
+
+
+def summary(workloads: list[dict[str, Any]]) -> str:
+    """Wins and losses in one sentence each."""
+    compared = [w for w in workloads if "ratio" in w]
+    if not compared:
+        return "fastmlp was not compared."
+    lost = [w for w in compared if w["ratio"] <= 1]
+    text = f"fastmlp is the fastest in {len(compared) - len(lost)} of {len(compared)} workloads."
+    if lost:
+        names = (f"{w['name']} ({w['ratio']:.2f}x, {w['fastest_peer']})" for w in lost)
+        text += " Slower in: " + ", ".join(names) + "."
+    return text

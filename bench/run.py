@@ -1,0 +1,125 @@
+"""Time fastmlp beside the libraries that people would use instead.
+
+python bench/run.py [--suite tiny|medium|large|predict|all] [--peers ...] [--json FILE]
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import report
+from measure import Options, measure
+from peers import PEERS
+from process import cores
+from shapes import SUITES, WORKLOADS, select
+
+
+def add_measuring_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to measure and for how long: the same for `run.py` and `compare.py`."""
+    parser.add_argument(
+        "--suite", nargs="+", choices=(*SUITES, "all"), default=["all"], help="default: all"
+    )
+    parser.add_argument(
+        "--workload", nargs="+", choices=tuple(WORKLOADS), default=(), metavar="NAME",
+        help=f"instead of a suite: {', '.join(map(repr, WORKLOADS))}",
+    )  # fmt: skip
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of each peer (7)")
+    parser.add_argument("--seconds", type=float, default=0.2, help="length of a round (0.2)")
+    parser.add_argument("--threads", type=int, default=cores(), help="the most threads (all cores)")
+
+
+def check_measuring_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    if args.rounds < 1 or args.threads < 1 or not args.seconds > 0:
+        parser.error("--rounds, --seconds and --threads must be positive")
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_measuring_arguments(parser)
+    default = [p.name for p in PEERS.values() if not p.ours and not p.asked_only]
+    parser.add_argument(
+        "--peers", nargs="*", default=default,
+        choices=[p.name for p in PEERS.values() if not p.ours],
+        help="beside fastmlp (all but torch-compile, which is slow to start)",
+    )  # fmt: skip
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument(
+        "--data", type=Path, metavar="NPZ", help="real images for cifar2: x_train and y_train"
+    )
+    args = parser.parse_args(argv)
+    check_measuring_arguments(parser, args)
+    if args.data and not args.data.is_file():
+        parser.error(f"--data: {args.data} is no file")
+    return args
+
+
+def cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
+def machine() -> dict[str, Any]:
+    return {
+        "cpu": cpu_name(),
+        "cores": cores(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    }
+
+
+def _versions(workloads: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of each library that answered, and fastmlp's instruction set."""
+    versions = {}
+    for w in workloads:
+        for name, result in w["peers"].items():
+            if "version" in result:
+                isa = {"isa": result["isa"]} if "isa" in result else {}
+                versions[name] = {"version": result["version"], **isa}
+    return versions
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _arguments(argv)
+    wanted = [p for p in PEERS.values() if p.ours or p.name in args.peers]
+    names = [p.name for p in wanted if p.installed()]
+    if missing := [p.name for p in wanted if p.name not in names]:
+        print(f"not installed: {', '.join(missing)}", file=sys.stderr)
+    options = Options(args.rounds, args.seconds, args.threads, args.data)
+    about = machine()
+    print(f"{about['cpu']}, {about['cores']} cores, load {about['load_average']:.2f}")
+    print(f"medians of {options.rounds} rounds of {options.seconds} s, peers taking turns\n")
+
+    stored = []
+    workloads = select(args.suite, args.workload)
+    for i, workload in enumerate(workloads, 1):
+        print(f"[{i}/{len(workloads)}] {workload.name}", file=sys.stderr, flush=True)
+        stored.append(measure(workload, names, options))
+    for suite in SUITES:
+        if rows := [w for w in stored if w["suite"] == suite]:
+            print(report.suite_table(suite, rows) + "\n")
+    versions = _versions(stored)
+    print(", ".join(f"{n} {' '.join(map(str, v.values()))}" for n, v in versions.items()))
+    print(report.summary(stored))
+    if args.json:
+        everything = {
+            "machine": about,
+            "options": {"rounds": args.rounds, "seconds": args.seconds, "threads": args.threads},
+            "versions": versions,
+            "workloads": stored,
+        }
+        args.json.write_text(json.dumps(everything, indent=1) + "\n")
+    return int(any("failed" in r for w in stored for r in w["peers"].values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

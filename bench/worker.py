@@ -1,0 +1,126 @@
+"""One peer with one workload, in a process of its own that answers commands from a pipe.
+
+A command is a JSON list on a line, `[name, *arguments]`, the name being a method of `Worker`; the
+answer is a JSON object with `value`, `left_out` or `error`. Between commands the process sleeps.
+"""
+
+import json
+import os
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import problems
+from peers import PEERS, CannotDo
+from reference import Network
+from shapes import WORKLOADS
+
+
+class Worker:
+    def __init__(self, peer: str, workload: str, threads: int, data: str | None):
+        self.peer = PEERS[peer]
+        self.workload = WORKLOADS[workload]
+        self.threads = threads
+        self.data = Path(data) if data else None
+
+    def load(self) -> dict[str, Any]:
+        """Import the library."""
+        self.module = import_module(f"peers.{self.peer.module}")
+        package = sys.modules[self.peer.package]
+        about = {"version": package.__version__, "file": package.__file__}
+        if self.peer.ours:
+            about["isa"] = package._core.isa()
+        return about
+
+    def prepare(self, seconds: float) -> dict[str, Any]:
+        """Build the work, try the library's ways to do it and keep the fastest."""
+        self.problem = problems.make(self.workload, self.data)
+        self.runner = self.module.build(self.problem, self.threads, self.peer.name)
+        trials = {}
+        for mode in self.runner.modes:
+            self._reset(mode)
+            chunk = self._chunk(seconds / 4)
+            trials[mode] = min(self.measure(seconds / 4) for _ in range(3)), chunk
+        best = min(trials, key=trials.get)
+        self._reset(best)
+        self.chunk = trials[best][1]
+        return {"mode": best, "trials": {mode: us for mode, (us, _) in trials.items()}}
+
+    def check(self, expected: float | None) -> float:
+        """Do the work once; how far the result is from the float64 reference, relative."""
+        self._reset(self.mode)
+        if self.problem.t is None:
+            wanted = Network(self.problem, np.float64).forward(self.problem.x)[-1]
+            return float(np.abs(self.runner.result() - wanted).max() / np.abs(wanted).max())
+        self.runner.run(self.workload.check)
+        trained = Network(self.problem, np.float64, self.runner.result())
+        self._reset(self.mode)
+        return abs(trained.loss() / expected - 1)
+
+    def measure(self, seconds: float) -> float:
+        """Microseconds a step over at least that time; going back to the start is not counted."""
+        steps, elapsed = 0, 0.0
+        while elapsed < seconds:
+            elapsed += self._run(self.chunk)
+            steps += self.chunk
+        return elapsed / steps * 1e6
+
+    def peak(self, seconds: float) -> float:
+        """GFLOP/s of float32 FMA, on as many threads as fastmlp uses."""
+        return sys.modules["fastmlp"]._core.fma_peak(seconds, self.threads)
+
+    def _reset(self, mode: str) -> None:
+        self.mode, self.done = mode, 0
+        self.runner.reset(mode)
+
+    def _run(self, n: int) -> float:
+        """The seconds that `n` steps take."""
+        if self.workload.length is not None and self.done + n > self.workload.length:
+            self._reset(self.mode)
+        start = time.perf_counter()
+        self.runner.run(n)
+        self.done += n
+        return time.perf_counter() - start
+
+    def _chunk(self, seconds: float) -> int:
+        """Steps, in whole epochs, that take about that time, and not more than `length`."""
+        epoch, most = self.workload.steps_per_epoch, self.workload.length or 10**9
+        self.chunk = epoch
+        while True:
+            self._run(self.chunk)  # compiles, where the library does that
+            wanted = min(most, self.chunk * seconds / self._run(self.chunk))
+            if wanted < 2 * self.chunk:
+                return self.chunk
+            self.chunk = int(min(wanted, 100 * self.chunk)) // epoch * epoch
+
+
+def _settle() -> None:
+    """Wait until the library's threads no longer spin, so that the next peer has the machine."""
+    for _ in range(100):
+        before = time.process_time()
+        time.sleep(0.01)
+        if time.process_time() - before < 0.001:
+            return
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
+    worker = Worker(*json.loads(sys.argv[1]))
+    for line in sys.stdin:
+        name, *arguments = json.loads(line)
+        try:
+            answer = {"value": getattr(worker, name)(*arguments)}
+        except CannotDo as reason:
+            answer = {"left_out": str(reason)}
+        except Exception as error:  # goes to the parent, which reports it
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        _settle()
+        answers.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+#include "bindings/array_args.h"
+
+#include <cmath>
+#include <cstdint>
+
+namespace fastmlp::bindings {
+
+std::string shape_text(const py::array& array) {
+  return py::str(py::tuple(array.attr("shape"))).cast<std::string>();
+}
+
+std::string dtype_text(const py::array& array) { return py::str(array.dtype()).cast<std::string>(); }
+
+std::string shape_text(const std::vector<py::ssize_t>& shape) {
+  return py::str(py::tuple(py::cast(shape))).cast<std::string>();
+}
+
+template <>
+const char* dtype_name<float>() {
+  return "float32";
+}
+template <>
+const char* dtype_name<double>() {
+  return "float64";
+}
+
+py::array real_array(py::handle object, const char* name) {
+  py::array array;
+  if (py::isinstance<py::array>(object)) {
+    array = py::reinterpret_borrow<py::array>(object);
+  } else {
+    try {
+      array = py::module_::import("numpy").attr("asarray")(object);
+    } catch (py::error_already_set& error) {
+      if (!error.matches(PyExc_Exception)) throw;  // KeyboardInterrupt and its like
+      py::raise_from(error, PyExc_TypeError,
+                     (std::string(name) + ": expected an array, got " + Py_TYPE(object.ptr())->tp_name).c_str());
+      throw py::error_already_set();
+    }
+  }
+  const char kind = array.dtype().kind();
+  if (kind != 'f' && kind != 'i' && kind != 'u' && kind != 'b')
+    throw py::type_error(std::string(name) + ": expected an array of real numbers, got dtype " + dtype_text(array));
+  return array;
+}
+
+template <class T>
+Matrix<T> matrix_arg(py::handle object, const char* name, Index columns, const char* takes) {
+  const py::array array = real_array(object, name);
+  const auto n = array.ndim();
+  if (n != 1 && n != 2)
+    throw py::value_error(std::string(name) + ": expected shape (rows, features) or (features,), got " +
+                          shape_text(array));
+  Matrix<T> matrix;
+  matrix.one_row = n == 1;
+  matrix.rows = n == 1 ? 1 : array.shape(0);
+  matrix.columns = array.shape(n - 1);
+  if (columns >= 0 && matrix.columns != columns)
+    throw py::value_error(std::string(name) + " has " + std::to_string(matrix.columns) + " features, but " + takes +
+                          " takes " + std::to_string(columns));
+  if (matrix.rows == 0 || matrix.columns == 0)
+    throw py::value_error(std::string(name) + ": expected at least one row and one feature, got shape " +
+                          shape_text(array));
+  matrix.array = contiguous<T>(array);
+  return matrix;
+}
+
+template <class T>
+CArray<T> shaped_arg(py::handle object, const char* name, const std::vector<py::ssize_t>& shape) {
+  const py::array array = real_array(object, name);
+  if (std::vector<py::ssize_t>(array.shape(), array.shape() + array.ndim()) != shape)
+    throw py::value_error(std::string(name) + ": expected shape " + shape_text(shape) + ", got " + shape_text(array));
+  return contiguous<T>(array);
+}
+
+template <class T>
+T* output_arg(const py::array& array, const char* name, const std::vector<py::ssize_t>& shape) {
+  if (!py::isinstance<py::array_t<T>>(array))
+    throw py::type_error(std::string(name) + ": expected dtype " + dtype_name<T>() + ", got " + dtype_text(array));
+  if (std::vector<py::ssize_t>(array.shape(), array.shape() + array.ndim()) != shape)
+    throw py::value_error(std::string(name) + ": expected shape " + shape_text(shape) + ", got " + shape_text(array));
+  if (!array.writeable()) throw py::value_error(std::string(name) + ": expected a writable array, got a read-only one");
+  if (!(array.flags() & py::array::c_style))
+    throw py::value_error(std::string(name) + ": expected a C-contiguous array, got strides " +
+                          py::str(array.attr("strides")).cast<std::string>());
+  return static_cast<T*>(const_cast<py::array&>(array).mutable_data());
+}
+
+bool overlap(const void* a, std::size_t a_bytes, const void* b, std::size_t b_bytes) {
+  const auto a0 = reinterpret_cast<std::uintptr_t>(a), b0 = reinterpret_cast<std::uintptr_t>(b);
+  return a0 < b0 + b_bytes && b0 < a0 + a_bytes;
+}
+
+namespace {
+
+bool is_integer(const py::array& array) {
+  const char kind = array.dtype().kind();
+  return kind == 'i' || kind == 'u' || kind == 'b';
+}
+
+// Class indices: a 1-D integer array, or for a single row an integer.
+CArray<Index> class_indices(const py::array& array, const char* name, Index rows, Index columns, bool one_row) {
+  if (!is_integer(array))
+    throw py::type_error(std::string(name) + ": expected integer class indices, got dtype " + dtype_text(array));
+  const bool fits = (array.ndim() == 1 && array.shape(0) == rows) || (array.ndim() == 0 && one_row);
+  if (!fits)
+    throw py::value_error(std::string(name) + ": expected shape (" + std::to_string(rows) +
+                          ",) with a class index for each row, got " + shape_text(array));
+  const CArray<Index> ids = contiguous<Index>(array);
+  for (Index r = 0; r < rows; ++r)
+    if (ids.data()[r] < 0 || ids.data()[r] >= columns)
+      throw py::value_error(std::string(name) + ": expected class indices from 0 to " + std::to_string(columns - 1) +
+                            ", got " + std::to_string(ids.data()[r]) + " in row " + std::to_string(r));
+  return ids;
+}
+
+template <class T>
+void check_values(const T* t, Index n, const char* name, bool unit_interval) {
+  bool fine = true;
+  for (Index i = 0; i < n; ++i) fine &= unit_interval ? (t[i] >= 0) & (t[i] <= 1) : t[i] == t[i];
+  if (fine) return;
+  for (Index i = 0; i < n; ++i) {
+    if (std::isnan(t[i])) throw py::value_error(std::string(name) + ": expected numbers, got NaN at flat index " + std::to_string(i));
+    if (unit_interval && (t[i] < 0 || t[i] > 1))
+      throw py::value_error(std::string(name) + ": expected values from 0 to 1, got " + std::to_string(t[i]) +
+                            " at flat index " + std::to_string(i));
+  }
+}
+
+}  // namespace
+
+template <class T>
+TargetArg<T> target_arg(py::handle object, const char* name, LossKind loss, Index rows, Index columns, bool one_row) {
+  const py::array array = real_array(object, name);
+  TargetArg<T> arg;
+  // One-hot rows may be integers; class indices are 1-D.
+  const bool indices = loss == LossKind::NLL ||
+                       (loss == LossKind::CrossEntropy && (array.ndim() == 0 || (array.ndim() == 1 && !one_row) ||
+                                                           (array.ndim() == 1 && array.shape(0) != columns)));
+  if (indices) {
+    arg.classes = class_indices(array, name, rows, columns, one_row);
+    arg.targets.classes = arg.classes.data();
+    return arg;
+  }
+  const auto n = array.ndim();
+  const bool fits = (n == 2 && array.shape(0) == rows && array.shape(1) == columns) ||
+                    (n == 1 && array.shape(0) == rows && columns == 1) ||
+                    (n == 1 && one_row && array.shape(0) == columns);
+  if (!fits)
+    throw py::value_error(std::string(name) + ": expected shape (" + std::to_string(rows) + ", " +
+                          std::to_string(columns) + ") like the model's output, got " + shape_text(array));
+  arg.dense = contiguous<T>(array);
+  check_values(arg.dense.data(), rows * columns, name, loss == LossKind::BCE);
+  arg.targets.dense = arg.dense.data();
+  return arg;
+}
+
+#define FASTMLP_INSTANTIATE(T)                                                                          \
+  template Matrix<T> matrix_arg<T>(py::handle, const char*, Index, const char*);                        \
+  template CArray<T> shaped_arg<T>(py::handle, const char*, const std::vector<py::ssize_t>&);           \
+  template T* output_arg<T>(const py::array&, const char*, const std::vector<py::ssize_t>&);            \
+  template TargetArg<T> target_arg<T>(py::handle, const char*, LossKind, Index, Index, bool);
+FASTMLP_INSTANTIATE(float)
+FASTMLP_INSTANTIATE(double)
+#undef FASTMLP_INSTANTIATE
+
+}  // namespace fastmlp::bindings

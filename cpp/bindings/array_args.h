@@ -1,0 +1,72 @@
+// Arrays from Python: the only checks of dtype, shape and strides. Everything that passes is C-contiguous and of type T;
+// what needs no conversion is not copied.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <string>
+#include <vector>
+
+#include "core/backend.h"
+
+namespace fastmlp::bindings {
+
+namespace py = pybind11;
+
+std::string shape_text(const py::array& array);
+std::string shape_text(const std::vector<py::ssize_t>& shape);
+std::string dtype_text(const py::array& array);
+
+// Anything that NumPy can view, if it holds real numbers: else TypeError naming the argument.
+py::array real_array(py::handle object, const char* name);
+
+template <class T>
+const char* dtype_name();
+
+template <class T>
+using CArray = py::array_t<T, py::array::c_style | py::array::forcecast>;
+
+// A C-contiguous, aligned array of T with the same values.
+template <class T>
+CArray<T> contiguous(const py::array& array) {
+  return CArray<T>::ensure(array);
+}
+
+// One or more rows; a 1-D array is one row.
+template <class T>
+struct Matrix {
+  CArray<T> array;  // keeps the data alive
+  Index rows = 0, columns = 0;
+  bool one_row = false;  // it came as a 1-D array
+
+  const T* data() const { return array.data(); }
+};
+
+// columns < 0: any number. `takes` says who wants `columns` ("the model's first layer").
+template <class T>
+Matrix<T> matrix_arg(py::handle object, const char* name, Index columns, const char* takes);
+
+// An array of exactly this shape; its values are copied where needed.
+template <class T>
+CArray<T> shaped_arg(py::handle object, const char* name, const std::vector<py::ssize_t>& shape);
+
+// A writable C-contiguous array of this shape and T, changed in place: else TypeError or ValueError.
+template <class T>
+T* output_arg(const py::array& array, const char* name, const std::vector<py::ssize_t>& shape);
+
+// Whether two memory ranges share a byte.
+bool overlap(const void* a, std::size_t a_bytes, const void* b, std::size_t b_bytes);
+
+// Targets of a batch, checked for the loss.
+template <class T>
+struct TargetArg {
+  CArray<T> dense;
+  CArray<Index> classes;
+  Targets<T> targets;
+};
+template <class T>
+TargetArg<T> target_arg(py::handle object, const char* name, LossKind loss, Index rows, Index columns, bool one_row);
+
+}  // namespace fastmlp::bindings

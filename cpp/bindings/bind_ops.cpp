@@ -1,0 +1,168 @@
+// The kernels themselves, one call each. Here a weight is in x out.
+#include "bindings/array_args.h"
+#include "bindings/handles.h"
+#include "core/buffer.h"
+#include "core/thread_pool.h"
+
+namespace fastmlp::bindings {
+
+namespace {
+
+// Float64 if any of the arrays is, else float32.
+std::string common_dtype(std::initializer_list<py::handle> objects, const char* const* names) {
+  for (const py::handle& object : objects) {
+    const char* name = *names++;
+    if (object.is_none()) continue;
+    const py::array array = real_array(object, name);
+    if (array.dtype().kind() == 'f' && array.itemsize() == sizeof(double)) return "float64";
+  }
+  return "float32";
+}
+
+constexpr const char* kNames[] = {"x", "weight", "bias", "grad_output"};
+
+// Threads and scratch memory for one call.
+template <class T>
+struct CallContext {
+  Executor executor = thread_pool_executor();
+  Buffer<unsigned char> scratch{static_cast<std::size_t>(executor.workers) * active_backend<T>().scratch_bytes};
+  Context context{executor, scratch.data()};
+};
+
+template <class T>
+struct AffineArgs {
+  Matrix<T> x;
+  CArray<T> weight, bias;
+  Index in, out;
+  Activation activation;
+
+  AffineArgs(const py::object& x_, const py::object& weight_, const py::object& bias_, const std::string& name,
+             double alpha, double beta)
+      : activation{kind_named<ActivationKind>(kActivationNames, name, "activation"), alpha, beta} {
+    const py::array w = real_array(weight_, "weight");
+    if (w.ndim() != 2 || w.size() == 0)
+      throw py::value_error("weight: expected shape (in, out), got " + shape_text(w));
+    in = w.shape(0);
+    out = w.shape(1);
+    weight = contiguous<T>(w);
+    x = matrix_arg<T>(x_, "x", in, "weight");
+    if (!bias_.is_none()) bias = shaped_arg<T>(bias_, "bias", {out});
+  }
+
+  std::vector<py::ssize_t> output_shape() const {
+    if (x.one_row) return {out};
+    return {x.rows, out};
+  }
+
+  void forward(T* y, T* z, const Context& context) const {
+    active_backend<T>().affine_forward({x.rows, out, in, x.data(), in, weight.data(),
+                                        bias.size() == out ? bias.data() : nullptr, activation, y, out, z},
+                                       context);
+  }
+};
+
+py::object affine_forward(const py::object& x, const py::object& weight, const py::object& bias,
+                          const std::string& activation, double alpha, double beta) {
+  return with_dtype(common_dtype({x, weight, bias}, kNames), [&](auto zero) -> py::object {
+    using T = decltype(zero);
+    const AffineArgs<T> args(x, weight, bias, activation, alpha, beta);
+    py::array_t<T> y(args.output_shape());
+    T* out = y.mutable_data();
+    const py::gil_scoped_release release;
+    args.forward(out, nullptr, CallContext<T>().context);
+    return y;
+  });
+}
+
+py::tuple affine_backward(const py::object& grad_output, const py::object& x, const py::object& weight,
+                          const py::object& bias, const std::string& activation, double alpha, double beta) {
+  return with_dtype(common_dtype({x, weight, bias, grad_output}, kNames), [&](auto zero) -> py::tuple {
+    using T = decltype(zero);
+    const AffineArgs<T> args(x, weight, bias, activation, alpha, beta);
+    const CArray<T> dy = shaped_arg<T>(grad_output, "grad_output", args.output_shape());
+    py::array_t<T> dx(std::vector<py::ssize_t>(args.x.array.shape(), args.x.array.shape() + args.x.array.ndim()));
+    py::array_t<T> dw({args.in, args.out}), db(args.out);
+    T *dx_data = dx.mutable_data(), *dw_data = dw.mutable_data(), *db_data = db.mutable_data();
+    {
+      const py::gil_scoped_release release;
+      const Backend<T>& kernels = active_backend<T>();
+      const CallContext<T> call;
+      const Index rows = args.x.rows;
+      Buffer<T> memory(static_cast<std::size_t>(3 * rows * args.out));
+      T *y = memory.data(), *z = y + rows * args.out, *dz = z + rows * args.out;
+      args.forward(y, z, call.context);
+      const T* saved = saves_input(args.activation.kind) ? z : y;
+      kernels.activation_backward(args.activation, rows * args.out, dy.data(), saved, dz, call.context);
+      kernels.affine_backward_input(
+          {rows, args.out, args.in, dz, args.out, args.weight.data(), {}, nullptr, dx_data, args.in}, call.context);
+      AffineBackwardWeight<T> weight_args{rows, args.out, args.in, args.x.data(), args.in, dz, args.out, {}, {}};
+      weight_args.weight.grad = dw_data;
+      weight_args.bias.grad = db_data;
+      kernels.affine_backward_weight(weight_args, call.context);
+    }
+    return py::make_tuple(dx, dw, db);
+  });
+}
+
+py::object activation_forward(const py::object& object, const std::string& name, double alpha, double beta) {
+  const py::array array = real_array(object, "x");
+  return with_dtype(common_dtype({object}, kNames), [&](auto zero) -> py::object {
+    using T = decltype(zero);
+    const CArray<T> x = contiguous<T>(array);
+    py::array_t<T> y(std::vector<py::ssize_t>(array.shape(), array.shape() + array.ndim()));
+    T* out = y.mutable_data();
+    const bool row_wise = name == "softmax" || name == "log_softmax";
+    if (row_wise && (array.ndim() < 1 || array.ndim() > 2))
+      throw py::value_error("x: expected shape (rows, features) or (features,), got " + shape_text(array));
+    if (x.size() == 0) return y;
+    const Context context{thread_pool_executor(), nullptr};
+    if (row_wise) {
+      const auto kind = kind_named<RowActivationKind>(kRowActivationNames, name, "activation");
+      const Index columns = array.shape(array.ndim() - 1);
+      const py::gil_scoped_release release;
+      active_backend<T>().row_forward(kind, x.size() / columns, columns, x.data(), out, context);
+    } else {
+      const Activation activation{kind_named<ActivationKind>(kActivationNames, name, "activation"), alpha, beta};
+      const py::gil_scoped_release release;
+      active_backend<T>().activation_forward(activation, x.size(), x.data(), out, context);
+    }
+    return y;
+  });
+}
+
+// One optimizer step on a plain array, in place.
+void update(const std::string& kind, const py::array& param, const py::object& grad,
+            const std::vector<py::array>& state, Index step, const std::map<std::string, double>& values) {
+  const auto optimizer = kind_named<OptimizerKind>(kOptimizerNames, kind, "kind");
+  OptimizerOptions options;
+  for (const auto& [name, value] : values) options.set(name, value);
+  if (step < 1) throw py::value_error("step: expected a number of at least 1, got " + std::to_string(step));
+  if (state.size() > 3)
+    throw py::value_error("state: expected at most 3 arrays, got " + std::to_string(state.size()));
+  with_dtype(py::isinstance<py::array_t<float>>(param) ? "float32" : "float64", [&](auto zero) {
+    using T = decltype(zero);
+    const std::vector<py::ssize_t> shape(param.shape(), param.shape() + param.ndim());
+    UpdateTarget<T> target;
+    target.value = output_arg<T>(param, "param", shape);
+    const CArray<T> g = shaped_arg<T>(grad, "grad", shape);
+    for (std::size_t s = 0; s < state.size(); ++s) target.state[s] = output_arg<T>(state[s], "state", shape);
+    const Index size = param.size();
+    const py::gil_scoped_release release;
+    active_backend<T>().update(make_update(optimizer, options, step), size, target, g.data(),
+                               {thread_pool_executor(), nullptr});
+  });
+}
+
+}  // namespace
+
+void bind_ops(py::module_& m) {
+  m.def("affine_forward", affine_forward, py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("activation"),
+        py::arg("alpha"), py::arg("beta"));
+  m.def("affine_backward", affine_backward, py::arg("grad_output"), py::arg("x"), py::arg("weight"), py::arg("bias"),
+        py::arg("activation"), py::arg("alpha"), py::arg("beta"));
+  m.def("activation_forward", activation_forward, py::arg("x"), py::arg("name"), py::arg("alpha"), py::arg("beta"));
+  m.def("update", update, py::arg("kind"), py::arg("param"), py::arg("grad"), py::arg("state"), py::arg("step"),
+        py::arg("options"));
+}
+
+}  // namespace fastmlp::bindings

@@ -1,0 +1,56 @@
+// Numbers of the counter-based generator.
+#include "bindings/array_args.h"
+#include "bindings/handles.h"
+#include "core/rng.h"
+
+namespace fastmlp::bindings {
+
+namespace {
+
+// Fills a writable C-contiguous array of either dtype with value(n), n its flat index.
+template <class Value>
+void fill(const py::array& out, const Value& value) {
+  const std::vector<py::ssize_t> shape(out.shape(), out.shape() + out.ndim());
+  const auto run = [&](auto* data) {
+    using T = std::remove_pointer_t<decltype(data)>;
+    const Index size = out.size();
+    const py::gil_scoped_release release;
+    for (Index n = 0; n < size; ++n) data[n] = static_cast<T>(value(static_cast<std::uint64_t>(n)));
+  };
+  if (py::isinstance<py::array_t<float>>(out))
+    run(output_arg<float>(out, "out", shape));
+  else
+    run(output_arg<double>(out, "out", shape));
+}
+
+}  // namespace
+
+void bind_random(py::module_& m) {
+  m.def(
+      "fill_uniform",
+      [](const py::array& out, double low, double high, std::uint64_t seed, std::uint64_t number) {
+        const Philox random(seed, stream(StreamUse::Values, number));
+        fill(out, [&](std::uint64_t n) { return low + (high - low) * random.uniform(n); });
+      },
+      py::arg("out"), py::arg("low"), py::arg("high"), py::arg("seed"), py::arg("stream"));
+  m.def(
+      "fill_normal",
+      [](const py::array& out, double mean, double std, std::uint64_t seed, std::uint64_t number) {
+        const Philox random(seed, stream(StreamUse::Values, number));
+        fill(out, [&](std::uint64_t n) { return mean + std * random.normal(n); });
+      },
+      py::arg("out"), py::arg("mean"), py::arg("std"), py::arg("seed"), py::arg("stream"));
+  m.def(
+      "permutation",
+      [](Index n, std::uint64_t seed, std::uint64_t number) {
+        if (n < 0) throw py::value_error("n: expected a number of at least 0, got " + std::to_string(n));
+        py::array_t<Index> ids(n);
+        Index* data = ids.mutable_data();
+        const py::gil_scoped_release release;
+        shuffle(data, n, Philox(seed, stream(StreamUse::Shuffle, number)));
+        return ids;
+      },
+      py::arg("n"), py::arg("seed"), py::arg("stream"));
+}
+
+}  // namespace fastmlp::bindings

@@ -1,0 +1,73 @@
+// The instruction set, the threads, and what was built.
+#include "bindings/handles.h"
+#include "core/thread_pool.h"
+
+namespace fastmlp::bindings {
+
+namespace {
+
+template <std::size_t N>
+py::tuple names(const char* const (&list)[N]) {
+  py::tuple result(N);
+  for (std::size_t i = 0; i < N; ++i) result[i] = list[i];
+  return result;
+}
+
+std::vector<std::string> available_isas() {
+  int count = 0;
+  const Isa* const* isas = compiled_isas(count);
+  std::vector<std::string> result;
+  for (int i = 0; i < count; ++i)
+    if (isas[i]->supported()) result.emplace_back(isas[i]->name);
+  return result;
+}
+
+// GFLOP/s of float32 FMAs on so many threads at once.
+double fma_peak(double seconds, int threads) {
+  if (!(seconds > 0)) throw py::value_error("seconds: expected a positive number, got " + std::to_string(seconds));
+  if (threads < 1 || threads > kMostThreads)
+    throw py::value_error("threads: expected 1 to " + std::to_string(kMostThreads) + ", got " + std::to_string(threads));
+  struct Job {
+    double seconds;
+    std::vector<double> flops;
+  } job{seconds, std::vector<double>(static_cast<std::size_t>(threads))};
+  const py::gil_scoped_release release;
+  const Executor executor = thread_pool_executor();
+  executor.run(
+      executor.pool, threads, threads,
+      [](void* context, int task, int) {
+        auto& j = *static_cast<Job*>(context);
+        j.flops[static_cast<std::size_t>(task)] = active_isa().fma_flops(j.seconds);
+      },
+      &job);
+  double total = 0;
+  for (const double flops : job.flops) total += flops;
+  return total / 1e9;
+}
+
+std::map<std::string, std::string> build_info() {
+  return {{"version", FASTMLP_VERSION},
+          {"compiler", FASTMLP_COMPILER},
+          {"build_type", FASTMLP_BUILD_TYPE},
+          {"cuda", "not built"}};
+}
+
+}  // namespace
+
+void bind_runtime(py::module_& m) {
+  // Both look at the environment: a wrong setting is an error at import, not at the first step.
+  active_isa();
+  num_threads();
+  m.attr("ACTIVATIONS") = names(kActivationNames);
+  m.attr("ROW_ACTIVATIONS") = names(kRowActivationNames);
+  m.attr("LOSSES") = names(kLossNames);
+  m.attr("OPTIMIZERS") = names(kOptimizerNames);
+  m.def("isa", [] { return active_isa().name; });
+  m.def("available_isas", available_isas);
+  m.def("build_info", build_info);
+  m.def("fma_peak", fma_peak, py::arg("seconds"), py::arg("threads"));
+  m.def("set_num_threads", set_num_threads, py::arg("n"));
+  m.def("get_num_threads", num_threads);
+}
+
+}  // namespace fastmlp::bindings

@@ -1,0 +1,120 @@
+// What Python holds: parameters, losses, optimizers and networks of either dtype behind one class each.
+#pragma once
+
+#include <pybind11/functional.h>
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/trainer.h"
+
+namespace fastmlp::bindings {
+
+namespace py = pybind11;
+
+// The value with this name, or ValueError listing the known ones.
+template <class Kind, std::size_t N>
+Kind kind_named(const char* const (&names)[N], const std::string& name, const char* what) {
+  std::string known;
+  for (std::size_t i = 0; i < N; ++i) {
+    if (name == names[i]) return static_cast<Kind>(i);
+    known += std::string(i > 0 ? ", " : "") + names[i];
+  }
+  throw py::value_error(std::string(what) + ": expected one of " + known + "; got '" + name + "'");
+}
+
+// Either dtype: f(float{}) or f(double{}).
+template <class F>
+auto with_dtype(const std::string& dtype, F&& f) {
+  if (dtype == "float32") return f(float{});
+  if (dtype == "float64") return f(double{});
+  throw py::value_error("dtype: expected 'float32' or 'float64', got '" + dtype + "'");
+}
+
+struct ParameterHandle {
+  virtual ~ParameterHandle() = default;
+  virtual std::vector<py::ssize_t> shape() const = 0;
+  virtual std::string dtype() const = 0;
+  virtual py::array value() const = 0;
+  virtual py::object grad() const = 0;
+  virtual void set_grad(const py::object& grad) = 0;
+  virtual bool requires_grad() const = 0;
+  virtual void set_requires_grad(bool on) = 0;
+};
+
+// The native parameter behind a handle; TypeError naming the argument where its dtype is another.
+template <class T>
+std::shared_ptr<Parameter<T>> native(const ParameterHandle& handle, const char* name);
+
+struct OptimizerHandle {
+  virtual ~OptimizerHandle() = default;
+  virtual void set_option(const std::string& name, double value) = 0;
+  virtual void step() = 0;
+  virtual void zero_grad() = 0;
+  virtual Index steps() const = 0;
+};
+template <class T>
+struct OptimizerOf final : OptimizerHandle {
+  explicit OptimizerOf(OptimizerKind kind, const OptimizerOptions& options,
+                       std::vector<std::shared_ptr<Parameter<T>>> parameters)
+      : optimizer(kind, options, std::move(parameters)) {}
+  void set_option(const std::string& name, double value) override { optimizer.set_option(name, value); }
+  void step() override;
+  void zero_grad() override { optimizer.zero_grad(); }
+  Index steps() const override { return optimizer.steps(); }
+
+  Optimizer<T> optimizer;
+};
+
+struct FitRequest {
+  OptimizerHandle& optimizer;
+  const LossSpec& loss;
+  History& history;
+  py::object x, t, validation_x, validation_t;  // None: no validation
+  FitOptions options;
+  py::object on_epoch, on_poll;  // None, or to be called
+};
+
+class LossNode;
+
+// What one forward pass saved for its backward pass.
+class Tape : public std::enable_shared_from_this<Tape> {
+ public:
+  virtual ~Tape() = default;
+  virtual std::shared_ptr<LossNode> loss(const LossSpec& loss, const py::object& target) = 0;
+  virtual py::object backward(const py::object& grad_output, bool input_gradient) = 0;
+};
+
+class LossNode {
+ public:
+  virtual ~LossNode() = default;
+  virtual double value() const = 0;
+  virtual py::object backward(bool input_gradient) = 0;
+};
+
+struct NetworkHandle {
+  virtual ~NetworkHandle() = default;
+  virtual Index in_features() const = 0;
+  virtual Index out_features() const = 0;
+  virtual bool prefers_lanes(Index rows) const = 0;
+  virtual py::tuple forward(const py::object& x, bool training, std::uint64_t seed) = 0;
+  virtual py::object predict(const py::object& x, const py::object& out, bool training, std::uint64_t seed) = 0;
+  virtual void fit(const FitRequest& request) = 0;
+};
+
+void bind_runtime(py::module_& m);
+void bind_random(py::module_& m);
+void bind_parameter(py::module_& m);
+void bind_loss(py::module_& m);
+void bind_optimizer(py::module_& m);
+void bind_network(py::module_& m);
+void bind_trainer(py::module_& m);
+void bind_ops(py::module_& m);
+
+}  // namespace fastmlp::bindings

@@ -1,0 +1,200 @@
+// The table of kernels that the core computes with. Each instruction set (and later each device) fills one.
+//
+// Conventions. Matrices are row-major with a leading dimension in elements (ldx); a batch has one row per sample.
+// Weights are stored in x out: W[k][n], k < in, n < out. Nothing overlaps unless a contract says so.
+// Kernels allocate nothing, never fail, and give the same bits for any number of workers.
+#pragma once
+
+#include <cstddef>
+
+#include "core/types.h"
+
+namespace fastmlp {
+
+// run: body(context, task, worker) for every task < tasks, on up to `workers` threads; returns when all are done.
+struct Executor {
+  using Body = void (*)(void* context, int task, int worker);
+  void* pool;
+  void (*run)(void* pool, int workers, int tasks, Body body, void* context);
+  int workers;
+};
+
+// What a kernel may use while it runs: threads, and per worker `Backend::scratch_bytes` bytes at scratch + worker * that.
+struct Context {
+  Executor executor;
+  unsigned char* scratch;
+};
+
+// y = act(x W + b); z, unless null, receives x W + b.   x: M x K, W: K x N, b: N or null, y and z: M x N.
+template <class T>
+struct AffineForward {
+  Index M, N, K;
+  const T* x;
+  Index ldx;
+  const T* weight;
+  const T* bias;
+  Activation activation;
+  T* y;
+  Index ldy;
+  T* z;
+};
+
+// dx = (dz W^T) * act'(saved).   dz: M x N, W: K x N, dx and saved: M x K; saved may be null for the identity.
+template <class T>
+struct AffineBackwardInput {
+  Index M, N, K;
+  const T* dz;
+  Index lddz;
+  const T* weight;
+  Activation activation;
+  const T* saved;
+  T* dx;
+  Index lddx;
+};
+
+// How an optimizer changes one parameter; states that the rule does not use are null.
+struct Update {
+  UpdateKind kind = UpdateKind::SGD;
+  ops::UpdateConstants constants;
+};
+template <class T>
+struct UpdateTarget {
+  T* value = nullptr;
+  T* state[3] = {nullptr, nullptr, nullptr};
+};
+
+// What becomes of a parameter's gradient: added to or written into `grad`, or, with `update`, used up at once (`grad` may
+// then be null unless the kernel needs it for partial sums, see weight_update_needs_grad), or, without both, not wanted.
+template <class T>
+struct GradientSink {
+  T* grad = nullptr;
+  bool accumulate = false;
+  const Update* update = nullptr;
+  UpdateTarget<T> target;
+
+  bool wanted() const { return grad || update; }
+};
+
+// dW = x^T dz, db = column sums of dz.   x: M x K, dz: M x N, dW: K x N.
+template <class T>
+struct AffineBackwardWeight {
+  Index M, N, K;
+  const T* x;
+  Index ldx;
+  const T* dz;
+  Index lddz;
+  GradientSink<T> weight;
+  GradientSink<T> bias;
+};
+
+// Targets of a batch: `dense` (rows x columns) or, for class losses, `classes` (rows); the other is null.
+template <class T>
+struct Targets {
+  const T* dense = nullptr;
+  const Index* classes = nullptr;
+};
+
+struct LossSpec {
+  LossKind kind = LossKind::MSE;
+  double delta = 1;   // Huber
+  bool mean = true;   // over elements, or rows for class losses; else the sum
+};
+
+// The loss of y (rows x columns) and, unless dy is null, its gradient with respect to y; `logits` asks for the
+// gradient with respect to the input of the sigmoid or log-softmax that made y (BCE and NLL only). dy may be y.
+template <class T>
+struct LossArgs {
+  LossSpec spec;
+  Index rows, columns;
+  const T* y;
+  Targets<T> targets;
+  bool logits;
+  T* dy;
+  double* partial;  // loss_partials(rows) values
+};
+
+// One layer of a tiny network, and the gradient's way (weight and bias).
+template <class T>
+struct LanesLayer {
+  Index in, out;
+  const T* weight;
+  const T* bias;
+  Activation activation;
+  GradientSink<T> weight_sink, bias_sink;
+};
+
+// A whole tiny network on a batch, rows in SIMD lanes. `buffer` has lanes_buffer_size elements.
+// Phases: load (x, and the targets where given, into blocks), forward, loss, backward; a step does all of them block by block.
+template <class T>
+struct LanesArgs {
+  const LanesLayer<T>* layers;
+  int depth;
+  Index rows;
+  T* buffer;
+  const T* x;             // row r of the batch is row ids[r] of x, or row r where ids is null; likewise targets
+  const Index* ids;
+  bool loaded;            // a step may reuse the rows and targets of the last one
+  bool training;          // save for a backward pass
+  T* y;                   // forward: receives the output, row-major, unless null
+  LossSpec loss;
+  Targets<T> targets;
+  bool logits;
+  const T* dy;            // backward: the output's gradient, row-major, or null where the loss phase left it
+  T* dx;                  // backward: the input's gradient, row-major, unless null
+};
+
+template <class T>
+struct Backend {
+  std::size_t scratch_bytes;
+
+  void (*affine_forward)(const AffineForward<T>&, const Context&);
+  void (*affine_backward_input)(const AffineBackwardInput<T>&, const Context&);
+  void (*affine_backward_weight)(const AffineBackwardWeight<T>&, const Context&);
+  // Whether a fused update of a batch of M rows needs the gradient's buffer for partial sums.
+  bool (*weight_update_needs_grad)(Index M);
+
+  // Element-wise over n contiguous values; y may be x, dx may be dy.
+  void (*activation_forward)(const Activation&, Index n, const T* x, T* y, const Context&);
+  void (*activation_backward)(const Activation&, Index n, const T* dy, const T* saved, T* dx, const Context&);
+  // Softmax and log-softmax of each row; y may be x, dx may be dy. Backward takes the output y.
+  void (*row_forward)(RowActivationKind, Index rows, Index columns, const T* x, T* y, const Context&);
+  void (*row_backward)(RowActivationKind, Index rows, Index columns, const T* dy, const T* y, T* dx, const Context&);
+
+  // Returns the loss.
+  double (*loss)(const LossArgs<T>&, const Context&);
+  Index (*loss_partials)(Index rows);
+
+  // An optimizer's step on n values of one parameter, from its gradient.
+  void (*update)(const Update&, Index n, const UpdateTarget<T>&, const T* grad, const Context&);
+  double (*sum_of_squares)(Index n, const T* x);
+  void (*scale)(Index n, T factor, T* x);
+  void (*add)(Index n, const T* x, T* y);  // y += x
+
+  // Tiny networks. The buffer's size is for `rows` rows (training: with all that a backward pass and a step need).
+  bool (*prefers_lanes)(const LanesLayer<T>* layers, int depth, Index rows);
+  Index (*lanes_buffer_size)(const LanesLayer<T>* layers, int depth, Index rows, bool training);
+  void (*lanes_forward)(const LanesArgs<T>&, const Context&);
+  double (*lanes_loss)(const LanesArgs<T>&, bool gradient, const Context&);
+  void (*lanes_backward)(const LanesArgs<T>&, const Context&);
+  double (*lanes_step)(const LanesArgs<T>&, const Context&);
+};
+
+// The tables of one instruction set.
+struct Isa {
+  const char* name;
+  bool (*supported)();
+  const Backend<float>* f32;
+  const Backend<double>* f64;
+  double (*fma_flops)(double seconds);  // float32 operations a second of independent FMAs on one thread
+};
+
+// The instruction set in use: the best that this processor has, or the one that FASTMLP_ISA names.
+// Throws std::invalid_argument where that is unknown or unsupported.
+const Isa& active_isa();
+// All that were compiled in, best first.
+const Isa* const* compiled_isas(int& count);
+
+template <class T>
+const Backend<T>& active_backend();
+
+}  // namespace fastmlp

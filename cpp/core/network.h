@@ -1,0 +1,142 @@
+// THE MAIN IDEA: a chain of layers, run forward and backward on a batch, in terms of the kernels of backend.h.
+//
+// A network runs by one of two strategies, chosen by the backend for each number of rows: `lanes` (a tiny network as a whole,
+// batch rows in SIMD lanes) or `dense` (layer by layer, each a GEMM with its epilogue). All memory of a pass
+// lies in a Workspace, so that a network may be used from several threads, and a step allocates nothing.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "core/optimizer.h"
+
+namespace fastmlp {
+
+enum class LayerKind { Affine, Activation, RowActivation, Dropout };
+
+template <class T>
+struct Layer {
+  LayerKind kind = LayerKind::Affine;
+  std::shared_ptr<Parameter<T>> weight, bias;  // Affine; bias may be null
+  Activation activation;                       // Activation; Affine: applied to its output
+  RowActivationKind row_activation{};
+  double p = 0;                                // Dropout: the probability of a zero
+
+  bool saves_input() const { return fastmlp::saves_input(activation.kind); }
+};
+
+// A batch: rows of x and of the targets, by number where ids is given. Its arrays outlive the backward pass.
+template <class T>
+struct Batch {
+  const T* x = nullptr;
+  Targets<T> targets;
+  const Index* ids = nullptr;
+  Index rows = 0;
+  bool unchanged = false;  // the very rows of this workspace's last step
+};
+
+// Dropout's masks are a function of (seed, step, layer, element).
+struct DropoutState {
+  std::uint64_t seed = 0, step = 0;
+};
+
+template <class T>
+class Network;
+
+// The memory of one pass, and what a forward pass leaves for its backward pass. Made by Network::acquire.
+template <class T>
+class Workspace {
+ public:
+  Index rows() const { return rows_; }
+
+ private:
+  friend class Network<T>;
+
+  // What the memory is laid out for.
+  Index rows_ = 0, columns_ = 0;
+  bool training_ = false, lanes_ = false;
+
+  Buffer<T> memory_;
+  Buffer<unsigned char> scratch_;
+  std::vector<double> partial_;
+  std::vector<LanesLayer<T>> lanes_layers_;
+  struct Place {
+    Index width = 0;       // of the layer's output
+    Index y = 0, z = 0;    // offsets in memory_ of its output, and of its activation's input where that is saved
+    const T* in = nullptr;   // what the pass gave the layer,
+    const T* out = nullptr;  // and what it made of it
+  };
+  std::vector<Place> places_;
+  Index gradients_[2] = {0, 0};  // the gradients between layers take turns
+  Index result_ = 0;             // the output's gradient; in evaluation, the output
+  Buffer<T> batch_x_, batch_targets_;
+  Buffer<Index> batch_classes_;
+
+  // The pass.
+  DropoutState dropout_;
+  bool drops_ = false;
+  bool logits_ = false;  // the loss's gradient is with respect to the input of the last activation
+};
+
+template <class T>
+class Network {
+ public:
+  // Fuses each activation into the affine layer before it. Throws std::invalid_argument where widths do not fit.
+  explicit Network(const std::vector<Layer<T>>& layers);
+
+  Index in_features() const { return in_; }    // -1: any (there is no affine layer)
+  Index out_features() const { return out_; }  // -1: as many as come in
+  const std::vector<Layer<T>>& layers() const { return layers_; }
+  const std::vector<std::shared_ptr<Parameter<T>>>& parameters() const { return parameters_; }
+  bool prefers_lanes(Index rows) const;
+
+  // A workspace for this many rows of `columns` features; it returns to the network when the lease ends.
+  struct Return {
+    Network* network;
+    void operator()(Workspace<T>* workspace) const { network->release(workspace); }
+  };
+  using Lease = std::unique_ptr<Workspace<T>, Return>;
+  Lease acquire(Index rows, Index columns, bool training);
+
+  // Runs the network on batch.x. y, unless null, receives the output (rows x out). Null dropout: evaluation mode.
+  void forward(Workspace<T>& workspace, const Batch<T>& batch, const DropoutState* dropout, T* y) const;
+  // The loss of the last forward pass; `gradient`: keep its gradient for backward.
+  double loss(Workspace<T>& workspace, const LossSpec& spec, const Batch<T>& batch, bool gradient) const;
+  // Sends gradients to the parameters: into their grad or, with `fused`, straight into the optimizer.
+  // dy: the gradient of the output, or null for the one that the loss kept. dx, unless null, receives the input's.
+  void backward(Workspace<T>& workspace, const T* dy, T* dx, Optimizer<T>* fused) const;
+  // Forward, loss and backward; returns the loss.
+  double step(Workspace<T>& workspace, const LossSpec& spec, const Batch<T>& batch, const DropoutState* dropout,
+              Optimizer<T>* fused) const;
+
+  // Inference for any number of rows, in pieces of bounded memory.
+  void predict(const T* x, Index rows, Index columns, const DropoutState* dropout, T* y);
+  // The loss over a data set, in evaluation mode.
+  double evaluate(const LossSpec& spec, const T* x, const Targets<T>& targets, Index rows, Index columns);
+
+  // Whether an optimizer may consume gradients during the backward pass: not if a parameter serves twice.
+  bool can_fuse() const { return !shares_parameters_; }
+
+ private:
+  void release(Workspace<T>* workspace);
+  void prepare(Workspace<T>& workspace, Index rows, Index columns, bool training) const;
+  Context context(Workspace<T>& workspace) const;
+  bool logits_for(LossKind kind) const;
+  LanesArgs<T> lanes_args(Workspace<T>& workspace) const;
+  void set_lanes_sinks(Workspace<T>& workspace, Optimizer<T>* fused) const;
+  Batch<T> gather(Workspace<T>& workspace, const Batch<T>& batch) const;
+  GradientSink<T> sink(const std::shared_ptr<Parameter<T>>& parameter, Index rows, Optimizer<T>* fused) const;
+  void dense_forward(Workspace<T>& workspace, const T* x, T* y) const;
+  void dense_backward(Workspace<T>& workspace, const T* dy, T* dx, Optimizer<T>* fused) const;
+
+  std::vector<Layer<T>> layers_;
+  std::vector<std::shared_ptr<Parameter<T>>> parameters_;
+  Index in_ = -1, out_ = -1;
+  bool only_affine_ = false, shares_parameters_ = false;
+
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Workspace<T>>> free_;
+};
+
+}  // namespace fastmlp

@@ -1,0 +1,166 @@
+#include "core/optimizer.h"
+
+#include <cmath>
+#include <stdexcept>
+
+namespace fastmlp {
+
+void OptimizerOptions::set(const std::string& name, double value) {
+  const std::pair<const char*, double*> numbers[] = {
+      {"lr", &lr},       {"momentum", &momentum}, {"dampening", &dampening}, {"weight_decay", &weight_decay},
+      {"beta1", &beta1}, {"beta2", &beta2},       {"eps", &eps},             {"alpha", &alpha}};
+  const std::pair<const char*, bool*> flags[] = {
+      {"nesterov", &nesterov}, {"amsgrad", &amsgrad}, {"centered", &centered}, {"maximize", &maximize}};
+  for (const auto& [key, place] : numbers)
+    if (name == key) {
+      *place = value;
+      return;
+    }
+  for (const auto& [key, place] : flags)
+    if (name == key) {
+      *place = value != 0;
+      return;
+    }
+  throw std::invalid_argument("option: unknown optimizer option '" + name + "'");
+}
+
+Update make_update(OptimizerKind kind, const OptimizerOptions& o, Index step) {
+  Update update;
+  ops::UpdateConstants& c = update.constants;
+  c.lr = o.lr;
+  c.sign = o.maximize ? -1 : 1;
+  c.l2 = o.weight_decay;
+  c.eps = o.eps;
+  switch (kind) {
+    case OptimizerKind::SGD:
+      update.kind = o.momentum == 0 ? UpdateKind::SGD : UpdateKind::SGDMomentum;
+      c.momentum = o.momentum;
+      c.gradient_share = step == 1 ? 1 : 1 - o.dampening;
+      c.nesterov = o.nesterov;
+      break;
+    case OptimizerKind::Adam:
+    case OptimizerKind::AdamW:
+      update.kind = UpdateKind::Adam;
+      c.beta1 = o.beta1;
+      c.beta2 = o.beta2;
+      c.lr = o.lr / (1 - std::pow(o.beta1, static_cast<double>(step)));
+      c.root_scale = 1 / std::sqrt(1 - std::pow(o.beta2, static_cast<double>(step)));
+      c.amsgrad = o.amsgrad;
+      if (kind == OptimizerKind::AdamW) {
+        c.keep = 1 - o.lr * o.weight_decay;
+        c.l2 = 0;
+      }
+      break;
+    case OptimizerKind::RMSprop:
+      update.kind = UpdateKind::RMSprop;
+      c.beta2 = o.alpha;
+      c.momentum = o.momentum;
+      c.centered = o.centered;
+      break;
+  }
+  return update;
+}
+
+namespace {
+
+// Which of the state values a rule needs.
+void needed_states(OptimizerKind kind, const OptimizerOptions& o, bool (&needed)[3]) {
+  switch (kind) {
+    case OptimizerKind::SGD:
+      needed[0] = o.momentum != 0;
+      break;
+    case OptimizerKind::Adam:
+    case OptimizerKind::AdamW:
+      needed[0] = needed[1] = true;
+      needed[2] = o.amsgrad;
+      break;
+    case OptimizerKind::RMSprop:
+      needed[0] = true;
+      needed[1] = o.momentum != 0;
+      needed[2] = o.centered;
+      break;
+  }
+}
+
+}  // namespace
+
+template <class T>
+Optimizer<T>::Optimizer(OptimizerKind kind, OptimizerOptions options, std::vector<ParameterPtr> parameters)
+    : kind_(kind), options_(options) {
+  for (ParameterPtr& parameter : parameters) {
+    if (!index_.emplace(parameter.get(), static_cast<int>(slots_.size())).second)
+      throw std::invalid_argument("params: a parameter appears more than once");
+    slots_.push_back({std::move(parameter), {}, 0, {}});
+  }
+}
+
+template <class T>
+void Optimizer<T>::set_option(const std::string& name, double value) {
+  options_.set(name, value);
+  update_step_ = -1;
+}
+
+template <class T>
+int Optimizer<T>::slot(const Parameter<T>* parameter) const {
+  const auto found = index_.find(parameter);
+  return found == index_.end() ? -1 : found->second;
+}
+
+template <class T>
+const Update& Optimizer<T>::next_update(int slot) {
+  Slot& own = slots_[static_cast<std::size_t>(slot)];
+  const Index step = ++own.steps;
+  if (step != update_step_) {
+    update_ = make_update(kind_, options_, step);
+    update_step_ = step;
+  }
+  return own.update = update_;
+}
+
+template <class T>
+void Optimizer<T>::make_states(Slot& slot) const {
+  bool needed[3] = {};
+  needed_states(kind_, options_, needed);
+  for (int s = 0; s < 3; ++s)
+    if (needed[s]) slot.state[s].reserve(static_cast<std::size_t>(slot.parameter->size()));
+}
+
+template <class T>
+UpdateTarget<T> Optimizer<T>::target(int index) {
+  Slot& slot = slots_[static_cast<std::size_t>(index)];
+  make_states(slot);
+  UpdateTarget<T> target;
+  target.value = slot.parameter->value.data();
+  for (int s = 0; s < 3; ++s) target.state[s] = slot.state[s].data();
+  return target;
+}
+
+template <class T>
+void Optimizer<T>::step_slot(int index, const Context& context) {
+  const Parameter<T>& parameter = *this->parameter(index);
+  const UpdateTarget<T> target = this->target(index);
+  active_backend<T>().update(next_update(index), parameter.size(), target, parameter.grad.data(), context);
+}
+
+template <class T>
+void Optimizer<T>::step(const Context& context) {
+  for (std::size_t i = 0; i < slots_.size(); ++i)
+    if (slots_[i].parameter->has_grad && slots_[i].parameter->requires_grad) step_slot(static_cast<int>(i), context);
+}
+
+template <class T>
+void Optimizer<T>::zero_grad() {
+  for (Slot& slot : slots_) slot.parameter->has_grad = false;
+}
+
+template <class T>
+Index Optimizer<T>::steps() const {
+  Index most = 0;
+  for (const Slot& slot : slots_) most = std::max(most, slot.steps);
+  return most;
+}
+
+template class Optimizer<float>;
+template class Optimizer<double>;
+
+}  // namespace fastmlp

@@ -1,0 +1,66 @@
+// The optimizers: options, per-parameter state, and the constants of each step. The formulas are in ops/optimizers.h.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/backend.h"
+#include "core/parameter.h"
+
+namespace fastmlp {
+
+struct OptimizerOptions {
+  double lr = 1e-3, momentum = 0, dampening = 0, weight_decay = 0, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, alpha = 0.99;
+  bool nesterov = false, amsgrad = false, centered = false, maximize = false;
+
+  // By torch's name. Throws std::invalid_argument for an unknown one.
+  void set(const std::string& name, double value);
+};
+
+// The constants of step number `step` (from 1), as torch.optim forms them.
+Update make_update(OptimizerKind kind, const OptimizerOptions& options, Index step);
+
+template <class T>
+class Optimizer {
+ public:
+  using ParameterPtr = std::shared_ptr<Parameter<T>>;
+
+  Optimizer(OptimizerKind kind, OptimizerOptions options, std::vector<ParameterPtr> parameters);
+
+  void set_option(const std::string& name, double value);
+
+  // Updates every parameter that has a gradient.
+  void step(const Context& context);
+  void zero_grad();
+
+  // The parts of a step, for those who apply updates themselves. A slot is a parameter's number here, or -1.
+  int slot(const Parameter<T>* parameter) const;
+  const ParameterPtr& parameter(int slot) const { return slots_[static_cast<std::size_t>(slot)].parameter; }
+  // Counts one more step of the slot and returns its constants, which hold until the slot's next step.
+  const Update& next_update(int slot);
+  UpdateTarget<T> target(int slot);
+  void step_slot(int slot, const Context& context);
+
+  Index steps() const;  // the most steps that a parameter has seen
+
+ private:
+  struct Slot {
+    ParameterPtr parameter;
+    Buffer<T> state[3];
+    Index steps = 0;
+    Update update;
+  };
+
+  void make_states(Slot& slot) const;
+
+  OptimizerKind kind_;
+  OptimizerOptions options_;
+  std::vector<Slot> slots_;
+  std::unordered_map<const Parameter<T>*, int> index_;
+  Update update_;             // the constants ...
+  Index update_step_ = -1;    // ... of this step number
+};
+
+}  // namespace fastmlp

@@ -1,0 +1,170 @@
+#include "core/thread_pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+namespace fastmlp {
+
+namespace {
+
+inline void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Waits until `done(value)`: spinning first, for a share of what a wake-up costs, then asleep.
+template <class Value, class Done>
+Value wait_until(const std::atomic<Value>& variable, const Done& done) {
+  constexpr int kSpins = 2000;
+  for (int spin = 0; spin < kSpins; ++spin) {
+    const Value value = variable.load(std::memory_order_acquire);
+    if (done(value)) return value;
+    relax();
+  }
+  for (;;) {
+    const Value value = variable.load(std::memory_order_acquire);
+    if (done(value)) return value;
+    variable.wait(value, std::memory_order_acquire);
+  }
+}
+
+class ThreadPool {
+ public:
+  void run(int workers, int tasks, Executor::Body body, void* context) {
+    workers = std::min(workers, tasks);
+    std::unique_lock<std::mutex> lock(busy_, std::defer_lock);
+    if (workers <= 1 || !lock.try_lock()) {
+      for (int task = 0; task < tasks; ++task) body(context, task, 0);
+      return;
+    }
+    workers = std::min(workers, 1 + grow(workers - 1));
+    job_ = {body, context, tasks, workers};
+    unfinished_.store(workers - 1, std::memory_order_relaxed);
+    const unsigned count = (signal_.load(std::memory_order_relaxed) >> kWorkerBits) + 1;
+    signal_.store(count << kWorkerBits | static_cast<unsigned>(workers), std::memory_order_release);
+    signal_.notify_all();
+    work(0);
+    wait_until(unfinished_, [](int n) { return n == 0; });
+  }
+
+ private:
+  // A signal is a job's number and how many workers it wants. A worker that is not wanted must not look at the job:
+  // nobody waits for it, and the next job may be written meanwhile.
+  static constexpr unsigned kWorkerBits = 9;
+  static_assert(kMostThreads < 1 << kWorkerBits);
+
+  struct Job {
+    Executor::Body body;
+    void* context;
+    int tasks, workers;
+  };
+
+  void work(int worker) const {
+    for (int task = worker; task < job_.tasks; task += job_.workers) job_.body(job_.context, task, worker);
+  }
+
+  // Starts threads until there are as many helpers; returns how many there are.
+  int grow(int helpers) {
+    try {
+      while (static_cast<int>(threads_.size()) < helpers) {
+        const int worker = static_cast<int>(threads_.size()) + 1;
+        threads_.emplace_back([this, worker, seen = signal_.load()] { loop(worker, seen); });
+      }
+    } catch (const std::system_error&) {
+      // The system has no thread to spare: fewer do the same work.
+    }
+    return static_cast<int>(threads_.size());
+  }
+
+  void loop(int worker, unsigned seen) {
+    for (;;) {
+      seen = wait_until(signal_, [seen](unsigned signal) { return signal != seen; });
+      if (worker >= static_cast<int>(seen & ((1u << kWorkerBits) - 1))) continue;
+      work(worker);
+      if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_one();
+    }
+  }
+
+  std::mutex busy_;
+  std::vector<std::thread> threads_;
+  Job job_{};
+  alignas(64) std::atomic<unsigned> signal_{0};
+  alignas(64) std::atomic<int> unfinished_{0};
+};
+
+// Never destroyed: its threads sleep until the process ends. A forked child has none of them, so it begins anew.
+std::atomic<ThreadPool*> pool{nullptr};
+
+ThreadPool& the_pool() {
+  static const int registered = pthread_atfork(nullptr, nullptr, [] { pool.store(nullptr); });
+  static_cast<void>(registered);
+  ThreadPool* current = pool.load(std::memory_order_acquire);
+  if (current == nullptr) {
+    auto* fresh = new ThreadPool;
+    if (pool.compare_exchange_strong(current, fresh)) return *fresh;
+    delete fresh;
+  }
+  return *current;
+}
+
+int processors() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::clamp(CPU_COUNT(&set), 1, kMostThreads);
+  return 1;
+}
+
+int initial_threads() {
+  if (const char* text = std::getenv("FASTMLP_NUM_THREADS"); text != nullptr && *text != '\0') {
+    char* end = nullptr;
+    const long n = std::strtol(text, &end, 10);
+    if (*end != '\0' || n < 1 || n > kMostThreads)
+      throw std::invalid_argument("FASTMLP_NUM_THREADS: expected a number from 1 to " + std::to_string(kMostThreads) +
+                                  ", got '" + text + "'");
+    return static_cast<int>(n);
+  }
+  // OpenMP's variable may hold a list; it is not ours to judge.
+  if (const char* text = std::getenv("OMP_NUM_THREADS"); text != nullptr) {
+    const long n = std::strtol(text, nullptr, 10);
+    if (n >= 1) return static_cast<int>(std::min<long>(n, kMostThreads));
+  }
+  return processors();
+}
+
+std::atomic<int>& thread_count() {
+  static std::atomic<int> count{initial_threads()};
+  return count;
+}
+
+}  // namespace
+
+int num_threads() { return thread_count().load(std::memory_order_relaxed); }
+
+void set_num_threads(int n) {
+  if (n < 1 || n > kMostThreads)
+    throw std::invalid_argument("n: expected a number of threads from 1 to " + std::to_string(kMostThreads) + ", got " +
+                                std::to_string(n));
+  thread_count().store(n, std::memory_order_relaxed);
+}
+
+Executor thread_pool_executor() {
+  const auto run = [](void* p, int workers, int tasks, Executor::Body body, void* context) {
+    static_cast<ThreadPool*>(p)->run(workers, tasks, body, context);
+  };
+  return {&the_pool(), run, num_threads()};
+}
+
+}  // namespace fastmlp

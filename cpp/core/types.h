@@ -1,0 +1,52 @@
+// The words that the whole core shares: indices, kinds of activation, loss and optimizer, and their names.
+#pragma once
+
+#include <cstdint>
+
+#include "ops/activations.h"
+#include "ops/losses.h"
+#include "ops/optimizers.h"
+
+namespace fastmlp {
+
+using Index = std::int64_t;
+
+#define FASTMLP_ENUMERATOR(functor, name) functor,
+#define FASTMLP_NAME(functor, name) name,
+
+enum class ActivationKind : int { FASTMLP_ACTIVATIONS(FASTMLP_ENUMERATOR) };
+inline constexpr const char* kActivationNames[] = {FASTMLP_ACTIVATIONS(FASTMLP_NAME)};
+
+// Activations of a whole row. Their derivative follows from their output.
+enum class RowActivationKind : int { Softmax, LogSoftmax };
+inline constexpr const char* kRowActivationNames[] = {"softmax", "log_softmax"};
+
+enum class LossKind : int { FASTMLP_LOSSES(FASTMLP_ENUMERATOR) };
+inline constexpr const char* kLossNames[] = {FASTMLP_LOSSES(FASTMLP_NAME)};
+
+enum class OptimizerKind : int { SGD, Adam, AdamW, RMSprop };
+inline constexpr const char* kOptimizerNames[] = {"sgd", "adam", "adamw", "rmsprop"};
+
+#define FASTMLP_PLAIN_ENUMERATOR(functor) functor,
+enum class UpdateKind : int { FASTMLP_UPDATES(FASTMLP_PLAIN_ENUMERATOR) };
+
+#undef FASTMLP_ENUMERATOR
+#undef FASTMLP_NAME
+#undef FASTMLP_PLAIN_ENUMERATOR
+
+struct Activation {
+  ActivationKind kind = ActivationKind::Identity;
+  double alpha = 0, beta = 0;
+};
+
+// Whether the backward pass of an activation wants the input z instead of the output.
+constexpr bool saves_input(ActivationKind kind) {
+#define FASTMLP_SAVES_INPUT(functor, name) ops::functor::kSavesInput,
+  constexpr bool table[] = {FASTMLP_ACTIVATIONS(FASTMLP_SAVES_INPUT)};
+#undef FASTMLP_SAVES_INPUT
+  return table[static_cast<int>(kind)];
+}
+
+constexpr bool is_class_loss(LossKind kind) { return kind >= LossKind::NLL; }
+
+}  // namespace fastmlp

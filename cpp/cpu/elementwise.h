@@ -1,0 +1,143 @@
+// Element-wise work on contiguous values: activations, optimizer updates, and the few BLAS-1 loops.
+#pragma once
+
+#include "cpu/loops.h"
+#include "cpu/vmath.h"
+#include "ops/activations.h"
+#include "ops/optimizers.h"
+
+namespace fastmlp::FASTMLP_ISA_NS {
+
+template <class T>
+FASTMLP_INLINE ops::ActivationParams<Vec<T>> activation_params(const Activation& activation) {
+  return {Vec<T>(static_cast<T>(activation.alpha)), Vec<T>(static_cast<T>(activation.beta))};
+}
+
+template <class T, class Act>
+void activation_forward_loop(const Activation& activation, Index n, const T* x, T* y) {
+  const auto params = activation_params<T>(activation);
+  for_vectors<T>(n, [&](Index i, auto part) {
+    store(y + i, Act::forward(load(x + i, part), params), part);
+  });
+}
+
+template <class T, class Act>
+void activation_backward_loop(const Activation& activation, Index n, const T* dy, const T* saved, T* dx) {
+  const auto params = activation_params<T>(activation);
+  for_vectors<T>(n, [&](Index i, auto part) {
+    store(dx + i, Act::backward(load(dy + i, part), load(saved + i, part), params), part);
+  });
+}
+
+template <class T>
+using ActivationForwardLoop = void (*)(const Activation&, Index, const T*, T*);
+template <class T>
+using ActivationBackwardLoop = void (*)(const Activation&, Index, const T*, const T*, T*);
+
+#define FASTMLP_FORWARD_LOOP(functor, name) activation_forward_loop<T, ops::functor>,
+#define FASTMLP_BACKWARD_LOOP(functor, name) activation_backward_loop<T, ops::functor>,
+template <class T>
+constexpr ActivationForwardLoop<T> kActivationForward[] = {FASTMLP_ACTIVATIONS(FASTMLP_FORWARD_LOOP)};
+template <class T>
+constexpr ActivationBackwardLoop<T> kActivationBackward[] = {FASTMLP_ACTIVATIONS(FASTMLP_BACKWARD_LOOP)};
+#undef FASTMLP_FORWARD_LOOP
+#undef FASTMLP_BACKWARD_LOOP
+
+constexpr Index kPiece = 16384;  // values that pay for a thread
+
+template <class T>
+void activation_forward(const Activation& activation, Index n, const T* x, T* y, const Context& context) {
+  const auto loop = kActivationForward<T>[static_cast<int>(activation.kind)];
+  parallel_ranges(context, n, kPiece,
+                  [&](Index begin, Index end) { loop(activation, end - begin, x + begin, y + begin); });
+}
+
+template <class T>
+void activation_backward(const Activation& activation, Index n, const T* dy, const T* saved, T* dx,
+                         const Context& context) {
+  const auto loop = kActivationBackward<T>[static_cast<int>(activation.kind)];
+  parallel_ranges(context, n, kPiece, [&](Index begin, Index end) {
+    loop(activation, end - begin, dy + begin, saved + begin, dx + begin);
+  });
+}
+
+// One optimizer step on n values from `offset` on; grad points at the gradient of the first of them.
+template <class T, class Rule>
+void update_loop(const ops::UpdateConstants& constants, Index n, const UpdateTarget<T>& target, Index offset,
+                 const T* grad) {
+  constexpr int states = Rule::kStates;
+  using V = Vec<T>;
+  const ops::UpdateValues<V> values(constants);
+  T* w = target.value + offset;
+  T* state[3] = {};
+  for (int s = 0; s < states; ++s) state[s] = target.state[s] ? target.state[s] + offset : nullptr;
+  for_vectors<T>(n, [&](Index i, auto part) {
+    V s[3] = {V(T(0)), V(T(0)), V(T(0))};
+    for (int k = 0; k < states; ++k)
+      if (state[k]) s[k] = load(state[k] + i, part);
+    store(w + i, Rule::apply(load(w + i, part), load(grad + i, part), s, values), part);
+    for (int k = 0; k < states; ++k)
+      if (state[k]) store(state[k] + i, s[k], part);
+  });
+}
+
+template <class T>
+using UpdateLoop = void (*)(const ops::UpdateConstants&, Index, const UpdateTarget<T>&, Index, const T*);
+#define FASTMLP_UPDATE_LOOP(functor) update_loop<T, ops::functor>,
+template <class T>
+constexpr UpdateLoop<T> kUpdate[] = {FASTMLP_UPDATES(FASTMLP_UPDATE_LOOP)};
+#undef FASTMLP_UPDATE_LOOP
+
+template <class T>
+void update(const Update& step, Index n, const UpdateTarget<T>& target, const T* grad, const Context& context) {
+  const auto loop = kUpdate<T>[static_cast<int>(step.kind)];
+  parallel_ranges(context, n, kPiece, [&](Index begin, Index end) {
+    loop(step.constants, end - begin, target, begin, grad + begin);
+  });
+}
+
+template <class T>
+void add(Index n, const T* x, T* y) {
+  for_vectors<T>(n, [&](Index i, auto part) { store(y + i, load(y + i, part) + load(x + i, part), part); });
+}
+
+template <class T>
+void scale(Index n, T factor, T* x) {
+  const Vec<T> f(factor);
+  for_vectors<T>(n, [&](Index i, auto part) { store(x + i, load(x + i, part) * f, part); });
+}
+
+// In blocks, each summed in double, so that the error does not grow with n.
+template <class T>
+double sum_of_squares(Index n, const T* x) {
+  constexpr Index block = 4096;
+  double total = 0;
+  for (Index begin = 0; begin < n; begin += block) {
+    Vec<T> sum(T(0));
+    const T* p = x + begin;
+    for_vectors<T>(smaller(block, n - begin), [&](Index i, auto part) {
+      const Vec<T> v = load(p + i, part);
+      sum = fma(v, v, sum);
+    });
+    total += static_cast<double>(reduce_add(sum));
+  }
+  return total;
+}
+
+// What happens to a finished gradient of n values that belongs at `offset` of its parameter.
+template <class T>
+FASTMLP_INLINE void sink_gradient(const GradientSink<T>& sink, Index offset, Index n, const T* grad) {
+  if (sink.update) {
+    kUpdate<T>[static_cast<int>(sink.update->kind)](sink.update->constants, n, sink.target, offset, grad);
+    return;
+  }
+  if (!sink.grad) return;
+  T* out = sink.grad + offset;
+  if (sink.accumulate) {
+    add(n, grad, out);
+  } else {
+    for_vectors<T>(n, [&](Index i, auto part) { store(out + i, load(grad + i, part), part); });
+  }
+}
+
+}  // namespace fastmlp::FASTMLP_ISA_NS

@@ -1,0 +1,73 @@
+// The kernels of one instruction set. Compiled once per ISA, with that ISA's flags and FASTMLP_ISA_NS set to its name;
+// exports nothing but the table.
+#include "core/backend.h"
+#include "cpu/isa.h"
+
+#include FASTMLP_ISA_HEADER
+
+#include "cpu/affine.h"
+#include "cpu/lanes.h"
+#include "cpu/processor.h"
+
+namespace fastmlp::FASTMLP_ISA_NS {
+namespace {
+
+template <class T>
+constexpr Backend<T> kBackend = {
+    .scratch_bytes = Blocking<T>::kScratchBytes,
+    .affine_forward = affine_forward<T>,
+    .affine_backward_input = affine_backward_input<T>,
+    .affine_backward_weight = affine_backward_weight<T>,
+    .weight_update_needs_grad = weight_update_needs_grad,
+    .activation_forward = activation_forward<T>,
+    .activation_backward = activation_backward<T>,
+    .row_forward = row_forward<T>,
+    .row_backward = row_backward<T>,
+    .loss = loss<T>,
+    .loss_partials = loss_partials,
+    .update = update<T>,
+    .sum_of_squares = sum_of_squares<T>,
+    .scale = scale<T>,
+    .add = add<T>,
+    .prefers_lanes = prefers_lanes<T>,
+    .lanes_buffer_size = lanes_buffer_size<T>,
+    .lanes_forward = lanes_forward<T>,
+    .lanes_loss = lanes_loss<T>,
+    .lanes_backward = lanes_backward<T>,
+    .lanes_step = lanes_step<T>,
+};
+
+// Independent chains of FMAs, enough of them to hide the latency: what the arithmetic units can do.
+double fma_flops(double seconds) {
+  using V = Vec<float>;
+  constexpr int chains = 12, inner = 4096;
+  V acc[chains];
+  for (int i = 0; i < chains; ++i) acc[i] = V(static_cast<float>(i));
+  V a(0.999f), b(0.001f);
+  double operations = 0, elapsed = 0;
+  const double begin = processor::now();
+  do {
+    // Opaque to the compiler, so that the chains cannot be folded.
+    asm volatile("" : "+x"(a.reg), "+x"(b.reg));
+    for (int n = 0; n < inner; ++n) {
+#pragma GCC unroll 12
+      for (int i = 0; i < chains; ++i) acc[i] = fma(acc[i], a, b);
+    }
+    operations += 2.0 * inner * chains * V::lanes;
+    elapsed = processor::now() - begin;
+  } while (elapsed < seconds);
+  for (int i = 1; i < chains; ++i) acc[0] += acc[i];
+  float keep_alive[V::lanes];
+  acc[0].store(keep_alive);
+  asm volatile("" : : "r"(keep_alive) : "memory");
+  return operations / elapsed;
+}
+
+bool supported() { return processor::FASTMLP_ISA_NS(); }
+
+}  // namespace
+
+extern const Isa kIsa;
+const Isa kIsa = {FASTMLP_ISA_NAME, supported, &kBackend<float>, &kBackend<double>, fma_flops};
+
+}  // namespace fastmlp::FASTMLP_ISA_NS

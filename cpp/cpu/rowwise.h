@@ -1,0 +1,243 @@
+// Work on whole rows of outputs, with batch rows in SIMD lanes: softmax, log-softmax, and all losses.
+//
+// A RowGroup names up to `lanes` rows of a matrix, row-major or feature-major, so that both strategies share the code.
+#pragma once
+
+#include <type_traits>
+
+#include "cpu/elementwise.h"
+#include "ops/losses.h"
+
+namespace fastmlp::FASTMLP_ISA_NS {
+
+// Element (row r, column c) is p[r * row + c * column]; n rows exist. Feature-major groups (row == 1) are padded to
+// whole vectors.
+template <class T>
+struct RowGroup {
+  T* p;
+  Index row, column;
+  int n;
+
+  FASTMLP_INLINE auto get(Index c) const {
+    using V = Vec<std::remove_const_t<T>>;
+    return row == 1 ? V::load(p + c * column) : V::load_strided(p + c * column, row, n);
+  }
+  FASTMLP_INLINE void set(Index c, Vec<T> v) const {
+    if (row == 1) {
+      v.store(p + c * column);
+      return;
+    }
+    T values[Vec<T>::lanes];
+    v.store(values);
+    for (int r = 0; r < n; ++r) p[c * column + r * row] = values[r];
+  }
+};
+
+template <class T>
+struct RowSums {
+  Vec<T> largest, log_sum;  // max y, and log sum exp(y - max y)
+};
+
+template <class T, class Group>
+RowSums<T> log_sum_exp(const Group& y, Index columns) {
+  using V = Vec<T>;
+  V largest = y.get(0);
+  for (Index c = 1; c < columns; ++c) largest = max(largest, y.get(c));
+  V sum(T(0));
+  for (Index c = 0; c < columns; ++c) sum += exp(y.get(c) - largest);
+  return {largest, log(sum)};
+}
+
+template <class T>
+void softmax_group(RowActivationKind kind, Index columns, const RowGroup<const T>& x, const RowGroup<T>& y) {
+  const RowSums<T> sums = log_sum_exp<T>(x, columns);
+  for (Index c = 0; c < columns; ++c) {
+    const Vec<T> log_p = (x.get(c) - sums.largest) - sums.log_sum;
+    y.set(c, kind == RowActivationKind::LogSoftmax ? log_p : exp(log_p));
+  }
+}
+
+// Softmax: dx = y (dy - sum(dy y)).  Log-softmax: dx = dy - exp(y) sum(dy).
+template <class T>
+void softmax_backward_group(RowActivationKind kind, Index columns, const RowGroup<const T>& dy,
+                            const RowGroup<const T>& y, const RowGroup<T>& dx) {
+  Vec<T> sum(T(0));
+  if (kind == RowActivationKind::Softmax) {
+    for (Index c = 0; c < columns; ++c) sum = fma(dy.get(c), y.get(c), sum);
+    for (Index c = 0; c < columns; ++c) dx.set(c, y.get(c) * (dy.get(c) - sum));
+  } else {
+    for (Index c = 0; c < columns; ++c) sum += dy.get(c);
+    for (Index c = 0; c < columns; ++c) dx.set(c, fnma(exp(y.get(c)), sum, dy.get(c)));
+  }
+}
+
+// body(first row, rows) for groups of up to a vector of rows, in parallel.
+template <class T, class Body>
+void for_row_groups(const Context& context, Index rows, Index columns, const Body& body) {
+  constexpr Index lanes = Vec<T>::lanes;
+  const Index groups = ceil_div(rows, lanes);
+  parallel_ranges(context, groups, larger(16, kPiece / (4 * columns * lanes)), [&](Index begin, Index end) {
+    for (Index g = begin; g < end; ++g)
+      body(g * lanes, static_cast<int>(smaller(lanes, rows - g * lanes)));
+  });
+}
+
+template <class T>
+void row_forward(RowActivationKind kind, Index rows, Index columns, const T* x, T* y, const Context& context) {
+  for_row_groups<T>(context, rows, columns, [&](Index r, int n) {
+    softmax_group<T>(kind, columns, {x + r * columns, columns, 1, n}, {y + r * columns, columns, 1, n});
+  });
+}
+
+template <class T>
+void row_backward(RowActivationKind kind, Index rows, Index columns, const T* dy, const T* y, T* dx,
+                  const Context& context) {
+  for_row_groups<T>(context, rows, columns, [&](Index r, int n) {
+    const Index at = r * columns;
+    softmax_backward_group<T>(kind, columns, {dy + at, columns, 1, n}, {y + at, columns, 1, n},
+                              {dx + at, columns, 1, n});
+  });
+}
+
+// One loss over n values in a row; `padded`: dy has room for whole vectors, and gets zeros beyond n.
+// Returns the sum of the values; dy (unless null) receives the gradients times `gradient_scale`.
+template <class T, class Loss>
+Vec<T> element_loss(Index n, Index padded, const T* y, const T* t, T delta, bool logits, T gradient_scale, T* dy) {
+  using V = Vec<T>;
+  const V d(delta), scale(gradient_scale);
+  V sum(T(0));
+  for_vectors<T>(n, [&](Index i, auto part) {
+    const V yi = load(y + i, part), ti = load(t + i, part);
+    sum += keep(Loss::value(yi, ti, d), part);
+    if (!dy) return;
+    V g;
+    if constexpr (requires { Loss::logit_gradient(yi, ti); }) {
+      g = logits ? Loss::logit_gradient(yi, ti) : Loss::gradient(yi, ti, d);
+    } else {
+      g = Loss::gradient(yi, ti, d);
+    }
+    g = keep(g * scale, part);
+    if (i + V::lanes <= padded)
+      g.store(dy + i);
+    else
+      store(dy + i, g, part);
+  });
+  for (Index i = round_up(n, V::lanes); i < padded; i += V::lanes)
+    if (dy) V(T(0)).store(dy + i);
+  return sum;
+}
+
+// The targets of a group of rows for class losses: probabilities, or class numbers (as values of T).
+template <class T>
+struct ClassTargets {
+  RowGroup<const T> dense;  // p is null where classes are given
+  Vec<T> classes;
+
+  FASTMLP_INLINE Vec<T> get(Index c) const {
+    return dense.p ? dense.get(c) : select(classes == Vec<T>(static_cast<T>(c)), Vec<T>(T(1)), Vec<T>(T(0)));
+  }
+  FASTMLP_INLINE Vec<T> times(Index c, Vec<T> y) const {
+    return dense.p ? dense.get(c) * y : select(classes == Vec<T>(static_cast<T>(c)), y, Vec<T>(T(0)));
+  }
+};
+
+// The loss of each row of a group; dy (p null: not wanted) receives the gradients times `gradient_scale`, 0 for missing rows.
+template <class T, class Loss>
+Vec<T> class_loss(Index columns, const RowGroup<const T>& y, const ClassTargets<T>& t, bool logits, T gradient_scale,
+                  const RowGroup<T>& dy) {
+  using V = Vec<T>;
+  V sum_t(T(0)), dot(T(0)), lse(T(0));
+  for (Index c = 0; c < columns; ++c) {
+    sum_t += t.get(c);
+    dot += t.times(c, y.get(c));
+  }
+  if constexpr (Loss::kNeedsLogSumExp) {
+    const RowSums<T> sums = log_sum_exp<T>(y, columns);
+    lse = sums.largest + sums.log_sum;
+  }
+  const auto present = first_n_mask<T>(y.n);
+  if (dy.p) {
+    for (Index c = 0; c < columns; ++c) {
+      V g;
+      if constexpr (Loss::kNeedsLogSumExp) {
+        g = Loss::gradient(exp(y.get(c) - lse), t.get(c), sum_t, V(T(0)));
+      } else {
+        g = logits ? Loss::logit_gradient(y.get(c), t.get(c), sum_t) : Loss::gradient(V(T(0)), t.get(c), sum_t, V(T(0)));
+      }
+      dy.set(c, select(present, g * V(gradient_scale), V(T(0))));
+    }
+  }
+  return select(present, Loss::value(sum_t, dot, lse), V(T(0)));
+}
+
+template <class T>
+using ElementLoss = Vec<T> (*)(Index, Index, const T*, const T*, T, bool, T, T*);
+template <class T>
+using ClassLoss = Vec<T> (*)(Index, const RowGroup<const T>&, const ClassTargets<T>&, bool, T, const RowGroup<T>&);
+#define FASTMLP_ELEMENT_LOSS(functor, name) element_loss<T, ops::functor>,
+#define FASTMLP_CLASS_LOSS(functor, name) class_loss<T, ops::functor>,
+template <class T>
+constexpr ElementLoss<T> kElementLoss[] = {FASTMLP_ELEMENT_LOSSES(FASTMLP_ELEMENT_LOSS)};
+template <class T>
+constexpr ClassLoss<T> kClassLoss[] = {FASTMLP_CLASS_LOSSES(FASTMLP_CLASS_LOSS)};
+#undef FASTMLP_ELEMENT_LOSS
+#undef FASTMLP_CLASS_LOSS
+
+template <class T>
+FASTMLP_INLINE ElementLoss<T> find_element_loss(LossKind kind) {
+  return kElementLoss<T>[static_cast<int>(kind)];
+}
+template <class T>
+FASTMLP_INLINE ClassLoss<T> find_class_loss(LossKind kind) {
+  return kClassLoss<T>[static_cast<int>(kind) - static_cast<int>(LossKind::NLL)];
+}
+
+// What "mean" divides by: the elements, or the rows for class losses.
+inline double loss_scale(const LossSpec& spec, Index rows, Index columns) {
+  if (!spec.mean) return 1;
+  return 1.0 / static_cast<double>(is_class_loss(spec.kind) ? rows : rows * columns);
+}
+
+constexpr Index kLossRows = 64;  // rows per partial sum; a multiple of all vector lengths
+inline Index loss_partials(Index rows) { return ceil_div(rows, kLossRows); }
+
+template <class T>
+double loss(const LossArgs<T>& a, const Context& context) {
+  constexpr Index lanes = Vec<T>::lanes;
+  const double scale = loss_scale(a.spec, a.rows, a.columns);
+  const T gradient_scale = static_cast<T>(scale);
+  const Index pieces = loss_partials(a.rows);
+  parallel_ranges(context, pieces, larger(1, kPiece / (2 * a.columns * kLossRows)), [&](Index begin, Index end) {
+    for (Index piece = begin; piece < end; ++piece) {
+      const Index r0 = piece * kLossRows, r1 = smaller(a.rows, r0 + kLossRows), at = r0 * a.columns;
+      T* dy = a.dy ? a.dy + at : nullptr;
+      if (!is_class_loss(a.spec.kind)) {
+        a.partial[piece] = static_cast<double>(
+            reduce_add(find_element_loss<T>(a.spec.kind)((r1 - r0) * a.columns, 0, a.y + at, a.targets.dense + at,
+                                                         static_cast<T>(a.spec.delta), a.logits, gradient_scale, dy)));
+        continue;
+      }
+      Vec<T> sum(T(0));
+      for (Index r = r0; r < r1; r += lanes) {
+        const int n = static_cast<int>(smaller(lanes, r1 - r));
+        ClassTargets<T> t{{nullptr, a.columns, 1, n}, Vec<T>(T(0))};
+        if (a.targets.classes) {
+          T ids[lanes] = {};
+          for (int i = 0; i < n; ++i) ids[i] = static_cast<T>(a.targets.classes[r + i]);
+          t.classes = Vec<T>::load(ids);
+        } else {
+          t.dense.p = a.targets.dense + r * a.columns;
+        }
+        const RowGroup<T> gradient{a.dy ? a.dy + r * a.columns : nullptr, a.columns, 1, n};
+        sum += find_class_loss<T>(a.spec.kind)(a.columns, {a.y + r * a.columns, a.columns, 1, n}, t, a.logits,
+                                               gradient_scale, gradient);
+      }
+      a.partial[piece] = static_cast<double>(reduce_add(sum));
+    }
+  });
+  double total = 0;
+  for (Index piece = 0; piece < pieces; ++piece) total += a.partial[piece];
+  return total * scale;
+}
+
+}  // namespace fastmlp::FASTMLP_ISA_NS

@@ -1,0 +1,186 @@
+// The element-wise activations: forward and backward, each formula once.
+//
+// `backward(dy, saved, p)` returns dy * f'(z), where `saved` is the output f(z), or the input z where
+// `kSavesInput` says that the output does not determine the derivative well enough.
+// Row-wise activations (softmax, log-softmax) need whole rows; their place is cpu/rowwise.h.
+#pragma once
+
+#include "ops/common.h"
+
+// One row per activation: X(functor, "name in Python").
+#define FASTMLP_ACTIVATIONS(X) \
+  X(Identity, "identity")      \
+  X(ReLU, "relu")              \
+  X(LeakyReLU, "leaky_relu")   \
+  X(Sigmoid, "sigmoid")        \
+  X(Tanh, "tanh")              \
+  X(Hardtanh, "hardtanh")      \
+  X(GELU, "gelu")              \
+  X(GELUTanh, "gelu_tanh")     \
+  X(SiLU, "silu")              \
+  X(ELU, "elu")                \
+  X(Softplus, "softplus")
+
+namespace fastmlp::ops {
+
+// The (at most two) constants of an activation; what they mean stands with each functor.
+template <class V>
+struct ActivationParams {
+  V alpha, beta;
+};
+
+struct Identity {
+  static constexpr bool kSavesInput = false;
+  template <class V>
+  static FASTMLP_FORMULA V forward(V z, const ActivationParams<V>&) {
+    return z;
+  }
+  template <class V>
+  static FASTMLP_FORMULA V backward(V dy, V, const ActivationParams<V>&) {
+    return dy;
+  }
+};
+
+// max(z, 0); a NaN passes through.
+struct ReLU {
+  static constexpr bool kSavesInput = false;
+  template <class V>
+  static FASTMLP_FORMULA V forward(V z, const ActivationParams<V>&) {
+    return select(z <= V(0), V(0), z);
+  }
+  template <class V>
+  static FASTMLP_FORMULA V backward(V dy, V a, const ActivationParams<V>&) {
+    return select(a <= V(0), V(0), dy);
+  }
+};
+
+// z > 0 ? z : alpha z, alpha >= 0 (so that the sign of the output is that of the input).
+struct LeakyReLU {
+  static constexpr bool kSavesInput = false;
+  template <class V>
+  static FASTMLP_FORMULA V forward(V z, const ActivationParams<V>& p) {
+    return select(z > V(0), z, p.alpha * z);
+  }
+  template <class V>
+  static FASTMLP_FORMULA V backward(V dy, V a, const ActivationParams<V>& p) {
+    return select(a > V(0), dy, p.alpha * dy);
+  }
+};
+
+// 1 / (1 + exp(-z)).
+struct Sigmoid {
+  static constexpr bool kSavesInput = false;
+  template <class V>
+  static FASTMLP_FORMULA V forward(V z, const ActivationParams<V>&) {
+    return sigmoid(z);
+  }
+  template <class V>
+  static FASTMLP_FORMULA V backward(V dy, V a, const ActivationParams<V>&) {
+    return dy * (a * (V(1) - a));
+  }
+};
+
+struct Tanh {
+  static constexpr bool kSavesInput = false;
+  template <class V>
+  static FASTMLP_FORMULA V forward(V z, const ActivationParams<V>&) {
+    return tanh(z);
+  }
+  template <class V>
+  static FASTMLP_FORMULA V backward(V dy, V a, const ActivationParams<V>&) {
+    return dy * fnma(a, a, V(1));
+  }
+};
+
+// z clamped to [alpha, beta]; the derivative at the bounds is 0, as in torch.
+struct Hardtanh {
+  static constexpr bool kSavesInput = false;
+  template <class V>
+  static FASTMLP_FORMULA V forward(V z, const ActivationParams<V>& p) {
+    return select(z < p.alpha, p.alpha, select(z > p.beta, p.beta, z));
+  }
+  template <class V>
+  static FASTMLP_FORMULA V backward(V dy, V a, const ActivationParams<V>& p) {
+    return select(a <= p.alpha, V(0), select(a >= p.beta, V(0), dy));
+  }
+};
+
+// z Phi(z), Phi the normal distribution function (Hendrycks and Gimpel, arXiv 1606.08415).
+struct GELU {
+  static constexpr bool kSavesInput = true;
+  template <class V>
+  static FASTMLP_FORMULA V forward(V z, const ActivationParams<V>&) {
+    return z * normal_cdf(z);
+  }
+  template <class V>
+  static FASTMLP_FORMULA V backward(V dy, V z, const ActivationParams<V>&) {
+    const V density = V(0.39894228040143267794) * exp(V(-0.5) * (z * z));  // 1/sqrt(2 pi)
+    return dy * fma(z, density, normal_cdf(z));
+  }
+};
+
+// The tanh approximation of GELU: z/2 (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3))), same paper.
+struct GELUTanh {
+  static constexpr bool kSavesInput = true;
+  static constexpr double kScale = 0.79788456080286535588, kCubic = 0.044715;
+  template <class V>
+  static FASTMLP_FORMULA V inner(V z) {
+    return tanh(V(kScale) * fma(V(kCubic) * (z * z), z, z));
+  }
+  template <class V>
+  static FASTMLP_FORMULA V forward(V z, const ActivationParams<V>&) {
+    const V half = V(0.5) * z;
+    return fma(half, inner(z), half);
+  }
+  template <class V>
+  static FASTMLP_FORMULA V backward(V dy, V z, const ActivationParams<V>&) {
+    const V t = inner(z);
+    const V slope = V(kScale) * fma(V(3 * kCubic), z * z, V(1));
+    const V half = V(0.5) * z;
+    return dy * fma(half * fnma(t, t, V(1)), slope, fma(V(0.5), t, V(0.5)));
+  }
+};
+
+// z sigmoid(z).
+struct SiLU {
+  static constexpr bool kSavesInput = true;
+  template <class V>
+  static FASTMLP_FORMULA V forward(V z, const ActivationParams<V>&) {
+    return z * sigmoid(z);
+  }
+  template <class V>
+  static FASTMLP_FORMULA V backward(V dy, V z, const ActivationParams<V>&) {
+    const V s = sigmoid(z);
+    return dy * (s * fma(z, V(1) - s, V(1)));
+  }
+};
+
+// z > 0 ? z : alpha (exp(z) - 1).
+struct ELU {
+  static constexpr bool kSavesInput = true;
+  template <class V>
+  static FASTMLP_FORMULA V forward(V z, const ActivationParams<V>& p) {
+    return select(z > V(0), z, p.alpha * expm1(min(V(0), z)));
+  }
+  template <class V>
+  static FASTMLP_FORMULA V backward(V dy, V z, const ActivationParams<V>& p) {
+    return select(z > V(0), dy, dy * (p.alpha * exp(min(V(0), z))));
+  }
+};
+
+// log(1 + exp(alpha z)) / alpha; the identity where alpha z exceeds the threshold beta, as in torch.
+struct Softplus {
+  static constexpr bool kSavesInput = true;
+  template <class V>
+  static FASTMLP_FORMULA V forward(V z, const ActivationParams<V>& p) {
+    const V scaled = p.alpha * z;
+    return select(scaled > p.beta, z, -(log_sigmoid(-scaled) / p.alpha));
+  }
+  template <class V>
+  static FASTMLP_FORMULA V backward(V dy, V z, const ActivationParams<V>& p) {
+    const V scaled = p.alpha * z;
+    return select(scaled > p.beta, dy, dy * sigmoid(scaled));
+  }
+};
+
+}  // namespace fastmlp::ops

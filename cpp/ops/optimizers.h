@@ -1,0 +1,113 @@
+// The optimizers: one element's update, each formula once, with torch's mathematics.
+//
+// `apply(w, g, s, c)` takes the weight, its gradient and kStates state values (updated in place) and returns the new weight.
+// The constants hold for one step; core/optimizer.cpp makes them from the options and the step number.
+#pragma once
+
+#include "ops/common.h"
+
+// One row per update rule: X(functor).
+#define FASTMLP_UPDATES(X) \
+  X(SGD)                   \
+  X(SGDMomentum)           \
+  X(Adam)                  \
+  X(RMSprop)
+
+namespace fastmlp::ops {
+
+// Numbers of one step, already combined. Unused ones are neutral (0, or 1 for factors).
+struct UpdateConstants {
+  double lr = 0;              // the step size, with Adam's first bias correction in it
+  double sign = 1;            // -1 to maximize
+  double l2 = 0;              // weight decay added to the gradient
+  double keep = 1;            // decoupled weight decay (AdamW): w *= keep
+  double momentum = 0;        // SGD, RMSprop
+  double gradient_share = 1;  // SGD: 1 - dampening, and 1 at the first step
+  double beta1 = 0;           // Adam
+  double beta2 = 0;           // Adam; RMSprop's alpha
+  double root_scale = 1;      // Adam: 1 / sqrt(1 - beta2^step)
+  double eps = 0;
+  bool nesterov = false;
+  bool amsgrad = false;
+  bool centered = false;
+};
+
+// The same as values of type V, made once per call.
+template <class V>
+struct UpdateValues {
+  V lr, sign, l2, keep, momentum, gradient_share, beta1, rest1, beta2, rest2, root_scale, eps;
+  bool nesterov, amsgrad, centered;
+
+  explicit FASTMLP_FORMULA UpdateValues(const UpdateConstants& c)
+      : lr(c.lr),
+        sign(c.sign),
+        l2(c.l2),
+        keep(c.keep),
+        momentum(c.momentum),
+        gradient_share(c.gradient_share),
+        beta1(c.beta1),
+        rest1(1 - c.beta1),
+        beta2(c.beta2),
+        rest2(1 - c.beta2),
+        root_scale(c.root_scale),
+        eps(c.eps),
+        nesterov(c.nesterov),
+        amsgrad(c.amsgrad),
+        centered(c.centered) {}
+
+  // The gradient that the rule sees: of the right sign, with weight decay.
+  FASTMLP_FORMULA V gradient(V g, V w) const { return fma(l2, w, sign * g); }
+};
+
+struct SGD {
+  static constexpr int kStates = 0;
+  template <class V>
+  static FASTMLP_FORMULA V apply(V w, V g, V*, const UpdateValues<V>& c) {
+    return fnma(c.lr, c.gradient(g, w), w);
+  }
+};
+
+// buffer = momentum buffer + (1 - dampening) g; the step is along buffer, or g + momentum buffer (Nesterov).
+struct SGDMomentum {
+  static constexpr int kStates = 1;
+  template <class V>
+  static FASTMLP_FORMULA V apply(V w, V g, V* s, const UpdateValues<V>& c) {
+    g = c.gradient(g, w);
+    s[0] = fma(c.momentum, s[0], c.gradient_share * g);
+    return fnma(c.lr, c.nesterov ? fma(c.momentum, s[0], g) : s[0], w);
+  }
+};
+
+// Kingma and Ba, arXiv 1412.6980; AMSGrad: Reddi et al., 2018; AdamW: Loshchilov and Hutter, arXiv 1711.05101.
+struct Adam {
+  static constexpr int kStates = 3;  // mean, mean square, largest mean square (AMSGrad only)
+  template <class V>
+  static FASTMLP_FORMULA V apply(V w, V g, V* s, const UpdateValues<V>& c) {
+    w = w * c.keep;
+    g = c.gradient(g, w);
+    s[0] = fma(c.rest1, g - s[0], s[0]);
+    s[1] = fma(c.beta2, s[1], c.rest2 * g * g);
+    V square = s[1];
+    if (c.amsgrad) square = s[2] = max(s[2], s[1]);
+    return fnma(c.lr, s[0] / fma(sqrt(square), c.root_scale, c.eps), w);
+  }
+};
+
+// Tieleman and Hinton, 2012; centered: Graves, arXiv 1308.0850.
+struct RMSprop {
+  static constexpr int kStates = 3;  // mean square, momentum buffer, mean (centered only)
+  template <class V>
+  static FASTMLP_FORMULA V apply(V w, V g, V* s, const UpdateValues<V>& c) {
+    g = c.gradient(g, w);
+    s[0] = fma(c.beta2, s[0], c.rest2 * g * g);
+    V square = s[0];
+    if (c.centered) {
+      s[2] = fma(c.rest2, g - s[2], s[2]);
+      square = fnma(s[2], s[2], square);
+    }
+    s[1] = fma(c.momentum, s[1], g / (sqrt(square) + c.eps));
+    return fnma(c.lr, s[1], w);
+  }
+};
+
+}  // namespace fastmlp::ops

@@ -1,0 +1,90 @@
+"""Multilayer perceptrons, trained in native code.
+
+import fastmlp as fm
+
+model = fm.MLP([2, 10, 3], activation="sigmoid", seed=0)
+optimizer = fm.SGD(model.parameters(), lr=1.0)
+history = fm.Trainer(model, optimizer).fit(x, t, max_epoch=300, batch_size=30)
+y = model.predict(x)
+"""
+
+from fastmlp import init, ops
+from fastmlp._core import __version__
+from fastmlp.activations import (
+    ELU,
+    GELU,
+    Hardtanh,
+    Identity,
+    LeakyReLU,
+    LogSoftmax,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from fastmlp.layers import MLP, Dropout, Linear, Sequential
+from fastmlp.losses import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    HuberLoss,
+    L1Loss,
+    MSELoss,
+    NLLLoss,
+)
+from fastmlp.modules import Module
+from fastmlp.optim import SGD, Adam, AdamW, RMSprop, clip_grad_norm_
+from fastmlp.parameter import Parameter
+from fastmlp.runtime import get_num_threads, set_num_threads, show_config, threads
+from fastmlp.seeds import manual_seed
+from fastmlp.tensor import Tensor, no_grad, tensor
+from fastmlp.trainer import EpochInfo, History, Trainer
+
+__all__ = [
+    "ELU",
+    "GELU",
+    "MLP",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "CrossEntropyLoss",
+    "Dropout",
+    "EpochInfo",
+    "Hardtanh",
+    "History",
+    "HuberLoss",
+    "Identity",
+    "L1Loss",
+    "LeakyReLU",
+    "Linear",
+    "LogSoftmax",
+    "MSELoss",
+    "Module",
+    "NLLLoss",
+    "Parameter",
+    "RMSprop",
+    "ReLU",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Tanh",
+    "Tensor",
+    "Trainer",
+    "__version__",
+    "clip_grad_norm_",
+    "get_num_threads",
+    "init",
+    "manual_seed",
+    "no_grad",
+    "ops",
+    "set_num_threads",
+    "show_config",
+    "tensor",
+    "threads",
+]

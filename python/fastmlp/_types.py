@@ -1,0 +1,7 @@
+"""Type aliases that several modules share."""
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]

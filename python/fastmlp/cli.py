@@ -1,0 +1,107 @@
+"""The command ``fastmlp``: demos, and the configuration."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import fastmlp as fm
+from fastmlp import plotting
+from fastmlp.demo import DEMOS, Session
+from fastmlp.demo.cifar import DataError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The command line without the program's name; by default that of the process.
+
+    Returns
+    -------
+    int
+        The exit status: 0, or 1 after an error that is printed in one line, or 130 after Ctrl-C.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "info":
+            fm.show_config()
+        elif options.command == "demo" and options.name is not None:
+            _demo(options)
+        else:
+            options.print_help()
+    except (DataError, ImportError, OSError) as error:
+        print(f"fastmlp: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nfastmlp: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fastmlp", description="Small neural networks, trained in native code."
+    )
+    parser.set_defaults(print_help=parser.print_help)
+    parser.add_argument("--version", action="version", version=f"fastmlp {fm.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("info", help="print the version, instruction set, threads and devices")
+
+    width = max(map(len, DEMOS))
+    demo = commands.add_parser(
+        "demo",
+        help="train a small network, print its losses and save its pictures",
+        description="Train a small network, print its losses and save its pictures.",
+        epilog="\n".join(["demos:", *(f"  {n:{width}}  {d.summary}" for n, d in DEMOS.items())]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    demo.set_defaults(print_help=demo.print_help)
+    demo.add_argument("name", metavar="NAME", nargs="?", choices=DEMOS, help="see the list below")
+    demo.add_argument("--epochs", type=_positive, metavar="N", help="instead of the demo's own")
+    demo.add_argument("--seed", type=_seed, metavar="N", help="instead of the demo's own")
+    demo.add_argument("--threads", type=_positive, metavar="N", help="how many may run at once")
+    demo.add_argument(
+        "--out", type=Path, default=Path(), metavar="DIR", help="where pictures go (default: here)"
+    )
+    demo.add_argument("--no-plot", action="store_true", help="draw no pictures")
+    demo.add_argument("--data", type=Path, metavar="PATH", help="CIFAR-10, for the demo cifar2")
+    return parser
+
+
+def _demo(options: argparse.Namespace) -> None:
+    if options.data is not None and options.name != "cifar2":
+        raise DataError(f"--data is for the demo cifar2: {options.name} has its own data")
+    plot = not options.no_plot
+    if plot and not plotting.is_available():
+        print('no pictures without matplotlib: pip install "fastmlp[plot]"', file=sys.stderr)
+        plot = False
+    session = Session(
+        name=options.name,
+        epochs=options.epochs,
+        seed=options.seed,
+        out=options.out,
+        plot=plot,
+        data=options.data,
+    )
+    with nullcontext() if options.threads is None else fm.threads(options.threads):
+        DEMOS[options.name].run(session)
+
+
+def _positive(text: str) -> int:
+    return _integer(text, at_least=1, at_most=10**9)
+
+
+def _seed(text: str) -> int:
+    return _integer(text, at_least=0, at_most=2**32 - 1)  # what NumPy takes as a seed
+
+
+def _integer(text: str, *, at_least: int, at_most: int) -> int:
+    if not text.isdecimal() or not at_least <= int(text) <= at_most:
+        raise argparse.ArgumentTypeError(
+            f"expected an integer from {at_least} to {at_most}, got {text!r}"
+        )
+    return int(text)

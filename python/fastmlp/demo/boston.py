@@ -1,0 +1,31 @@
+"""Boston's house prices from thirteen columns, with ReLU and with leaky ReLU."""
+
+import fastmlp as fm
+from fastmlp import plotting
+from fastmlp.demo import datasets
+from fastmlp.demo.session import Session, print_losses
+
+
+def run(session: Session) -> None:
+    """Train 13-3-3-3-1 twice, for 200 000 epochs each, on all 506 rows at once."""
+    x, t = datasets.boston()
+    losses, fits = {}, {}
+    for name, activation in (("ReLU", fm.ReLU()), ("leaky ReLU", fm.LeakyReLU(0.01))):
+        seed = session.seeded(1)
+        model = fm.MLP([13, 3, 3, 3, 1], activation=activation)
+        print(model)
+        trainer = fm.Trainer(model, fm.SGD(model.parameters(), lr=1e-4), fm.MSELoss())
+        history = session.fit(trainer, x, t, epochs=200_000, batch_size=None, seed=seed)
+        print_losses(history.loss, 10_000)
+        print(f"final loss with {name} {history.loss[-1]:.6f}")
+        losses[name], fits[name] = history.loss, model.predict(x)
+
+    if session.plot:
+        figure, (ax,) = plotting.figure()
+        title = "Boston house prices: loss"
+        plotting.curves(losses, ax, title=title, ylabel="mean squared error", log=True)
+        session.save(figure, "loss")
+        figure, axes = plotting.figure(1, 2, size=(9.6, 5.2))
+        for ax, (name, y) in zip(axes, fits.items(), strict=True):
+            plotting.predictions(t, y, ax, title=f"Boston, {name}: price in 1000 USD")
+        session.save(figure, "scatter")

@@ -1,0 +1,60 @@
+"""Airplanes against birds: CIFAR-2 by one wide hidden layer."""
+
+import numpy as np
+
+import fastmlp as fm
+from fastmlp import plotting
+from fastmlp.demo import cifar
+from fastmlp.demo.session import Session, accuracy, print_losses
+
+MISSING = (
+    "cifar2 needs CIFAR-10: pass --data with the unpacked folder (cifar-10-batches-py or "
+    "cifar-10-batches-bin), or with an npz that has x_train, y_train, x_test and y_test"
+)
+
+
+def run(session: Session) -> None:
+    """Train 3072-512-2 with tanh and log-softmax on 10 000 images, by mini-batches of 64."""
+    if session.data is None:
+        raise cifar.DataError(MISSING)
+    data = cifar.load(session.data)
+    x, x_test = cifar.normalise(data.x_train), cifar.normalise(data.x_test)
+    seed = session.seeded(1)
+    model = fm.Sequential(fm.Linear(3072, 512), fm.Tanh(), fm.Linear(512, 2), fm.LogSoftmax(dim=1))
+    print(model)
+    counts = [parameter.numel() for parameter in model.parameters()]
+    print(f"{sum(counts)} parameters: {counts}")
+
+    trainer = fm.Trainer(model, fm.SGD(model.parameters(), lr=1e-2), fm.NLLLoss())
+    history = session.fit(
+        trainer,
+        x,
+        data.y_train,
+        epochs=100,
+        batch_size=64,
+        validation_data=(x_test, data.y_test),
+        seed=seed,
+    )
+    print_losses(history.loss, 10)
+    print(f"final loss {history.loss[-1]:.6f}")
+    predicted = model.predict(x_test).argmax(axis=1)
+    print(f"training accuracy {accuracy(model.predict(x).argmax(axis=1), data.y_train):.4f}")
+    print(f"accuracy {accuracy(predicted, data.y_test):.4f} on {len(predicted)} test images")
+
+    if session.plot:
+        session.save_losses(history, "Airplanes and birds: loss")
+        _draw_images(session, data, predicted)
+
+
+def _draw_images(session: Session, data: cifar.Cifar2, predicted: np.ndarray) -> None:
+    figure, axes = plotting.figure(3, 8, size=(11.2, 5.2))
+    with plotting.look():
+        shown = zip(axes, data.x_test, data.y_test, predicted, strict=False)  # the first few
+        for ax, row, label, guess in shown:
+            ax.imshow(row.reshape(3, 32, 32).transpose(1, 2, 0))
+            colour = "#222222" if label == guess else plotting.COLOURS[1]
+            ax.set_title(cifar.CLASS_NAMES[guess], color=colour, fontsize=10, weight="normal")
+        for ax in axes:
+            ax.axis("off")
+        figure.suptitle("Test images and what the network sees in them (mistakes in orange)")
+    session.save(figure, "images")

@@ -1,0 +1,27 @@
+"""A noisy circle within another, told apart by four hidden units."""
+
+import fastmlp as fm
+from fastmlp import plotting
+from fastmlp.demo import datasets
+from fastmlp.demo.session import Session, accuracy, print_losses
+
+
+def run(session: Session) -> None:
+    """Train 2-4-1 with Adam on all 500 rows at once."""
+    x, t = datasets.circles()
+    seed = session.seeded(1)
+    model = fm.Sequential(fm.Linear(2, 4), fm.Sigmoid(), fm.Linear(4, 1), fm.Sigmoid())
+    print(model)
+
+    trainer = fm.Trainer(model, fm.Adam(model.parameters(), lr=0.01), fm.BCELoss())
+    history = session.fit(trainer, x, t, epochs=1000, batch_size=None, seed=seed)
+    print_losses(history.loss, 100)
+    print(f"final loss {history.loss[-1]:.4f}")
+    print(f"accuracy {accuracy(model.predict(x) >= 0.5, t == 1):.3f}")
+
+    if session.plot:
+        session.save_losses(history, "Two circles: loss")
+        figure, (ax,) = plotting.figure(size=(6.8, 6.2))
+        title = "Two circles: probability of the inner one"
+        plotting.probability_contour(model, x, t, ax, names=["outer", "inner"], title=title)
+        session.save(figure, "contour")

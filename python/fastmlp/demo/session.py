@@ -1,0 +1,96 @@
+"""What every demo shares: its options, timed training, tables of losses, and pictures."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+import fastmlp as fm
+from fastmlp import plotting
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Session:
+    """One run of a demo.
+
+    Attributes
+    ----------
+    name : str
+        The demo's name, with which its pictures' names begin.
+    epochs, seed : int, optional
+        Replace the demo's own.
+    out : Path
+        The folder for pictures.
+    plot : bool
+        Whether to draw pictures.
+    data : Path, optional
+        Where the data are, for demos that need to be told.
+    """
+
+    name: str
+    epochs: int | None = None
+    seed: int | None = None
+    out: Path = Path()
+    plot: bool = True
+    data: Path | None = None
+
+    def seeded(self, default: int) -> int:
+        """Seed the global generator by the user's seed, or `default`, and return that seed."""
+        seed = default if self.seed is None else self.seed
+        fm.manual_seed(seed)
+        return seed
+
+    def fit(
+        self, trainer: fm.Trainer, x: Any, t: Any, *, epochs: int, **options: Any
+    ) -> fm.History:
+        """Train for the user's number of epochs, or `epochs`, and print the time taken."""
+        epochs = epochs if self.epochs is None else self.epochs
+        start = time.perf_counter()
+        history = trainer.fit(x, t, max_epoch=epochs, **options)
+        seconds = time.perf_counter() - start
+        print(f"{epochs} epochs took {seconds:.3g} s ({1e6 * seconds / epochs:.3g} us an epoch)")
+        return history
+
+    def save(self, figure: "Figure", what: str) -> None:
+        """Write a picture as NAME-WHAT.png and say so."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        print("saved", plotting.save(figure, self.out / f"{self.name}-{what}.png"))
+
+    def save_losses(self, history: fm.History, title: str, *, log: bool = False) -> None:
+        """Draw and save the loss of every epoch."""
+        figure, (ax,) = plotting.figure()
+        plotting.plot_history(history, ax, title=title, log=log)
+        self.save(figure, "loss")
+
+
+def marks(count: int, every: int, *, first: int = 0) -> list[int]:
+    """Return the numbers from `first` to report: the first, the multiples of `every`, the last."""
+    last = first + count - 1
+    regular = (number for number in range(first, last + 1) if number % every == 0)
+    return sorted({first, last, *regular})
+
+
+def print_losses(losses: npt.NDArray[np.float64], every: int, *, word: str = "epoch") -> None:
+    """Print the loss of every so many epochs, counted from 0, three to a line."""
+    width = len(str(len(losses)))
+    print_cells(
+        [f"{word} {mark:{width}}  loss {losses[mark]:<10.7f}" for mark in marks(len(losses), every)]
+    )
+
+
+def print_cells(cells: Sequence[str], columns: int = 3) -> None:
+    """Print short texts side by side, to be read line by line."""
+    for start in range(0, len(cells), columns):
+        print("   ".join(cells[start : start + columns]).rstrip())
+
+
+def accuracy(predicted: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:
+    """Return the share of equal entries of two arrays of the same shape."""
+    return float(np.mean(predicted == labels))

@@ -1,0 +1,33 @@
+"""Three interleaved spirals, by mini-batches of 30 with softmax and cross entropy."""
+
+import fastmlp as fm
+from fastmlp import plotting
+from fastmlp.demo import datasets
+from fastmlp.demo.session import Session, accuracy, print_cells
+
+
+def run(session: Session) -> None:
+    """Train 2-10-3 for 300 epochs and report the mean loss of every 10 iterations."""
+    x, t = datasets.spiral()
+    seed = session.seeded(1)
+    model = fm.MLP([2, 10, 3], activation="sigmoid")
+    for name, parameter in model.named_parameters():
+        if name.endswith("weight"):
+            fm.init.normal_(parameter, std=0.01)
+        else:
+            fm.init.zeros_(parameter)
+    print(model)
+
+    trainer = fm.Trainer(model, fm.SGD(model.parameters(), lr=1.0))
+    history = session.fit(trainer, x, t, epochs=300, batch_size=30, eval_interval=10, seed=seed)
+    reports = zip(history.report_step, history.report_loss, strict=True)
+    print_cells([f"iteration {step:4}  loss {loss:.4f}" for step, loss in reports], columns=4)
+    print(f"final loss {history.loss[-1]:.4f}")
+    print(f"accuracy {accuracy(model.predict(x).argmax(axis=1), t.argmax(axis=1)):.3f}")
+
+    if session.plot:
+        session.save_losses(history, "Spirals: loss")
+        figure, (ax,) = plotting.figure(size=(6.4, 6.6))
+        title = "Spirals: decision regions"
+        plotting.decision_regions(model, x, t, ax, step=0.001, title=title)
+        session.save(figure, "regions")

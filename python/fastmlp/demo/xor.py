@@ -1,0 +1,41 @@
+"""XOR, by the smallest network that can learn it and by a deeper one."""
+
+import fastmlp as fm
+from fastmlp import plotting
+from fastmlp.demo import datasets
+from fastmlp.demo.session import Session, accuracy, print_losses
+
+
+def run(session: Session) -> None:
+    """Train 2-2-1."""
+    _run(session, [2, 2, 1], seed=1)
+
+
+def run_deep(session: Session) -> None:
+    """Train 2-10-10-10-1."""
+    _run(session, [2, 10, 10, 10, 1], seed=1)
+
+
+def _run(session: Session, sizes: list[int], seed: int) -> None:
+    x, t = datasets.xor()
+    seed = session.seeded(seed)
+    model = fm.MLP(sizes, activation="sigmoid", output_activation="sigmoid")
+    print(model)
+
+    trainer = fm.Trainer(model, fm.SGD(model.parameters(), lr=1), fm.BCELoss())
+    history = session.fit(trainer, x, t, epochs=10_001, batch_size=None, seed=seed)
+    print_losses(history.loss, 100, word="step")
+    print(f"final loss {history.loss[-1]:.8f}")
+
+    y = model.predict(x)
+    for row, output, target in zip(x, y.ravel(), t.ravel(), strict=True):
+        print(f"{row[0]:.0f} xor {row[1]:.0f} = {target:.0f}: output {output:.7f}")
+    print(f"accuracy {accuracy(y >= 0.5, t == 1)}")
+
+    if session.plot:
+        shape = "-".join(map(str, sizes))
+        session.save_losses(history, f"XOR by {shape}: loss", log=True)
+        figure, (ax,) = plotting.figure(size=(6.4, 5.4))
+        title = f"XOR by {shape}: probability of 1"
+        plotting.probability_contour(model, x, t, ax, names=["0", "1"], title=title)
+        session.save(figure, "contour")

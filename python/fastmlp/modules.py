@@ -1,0 +1,307 @@
+"""Modules: trees of layers with names, modes and parameters, which run as one native network.
+
+The first call of a module traces its `forward` (see tracing.py) and builds a native network; later
+calls go straight there. Any assignment to an attribute of any module makes the next call trace
+again, and a network is built anew only where the chain of layers has really changed.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numpy as np
+
+from fastmlp import _checks, _core, seeds
+from fastmlp._types import Array
+from fastmlp.parameter import Parameter
+from fastmlp.tensor import Tensor, grad_mode
+from fastmlp.tracing import Chain, Symbolic
+
+# Replaced by a fresh object whenever a module changes; plans made before are then out of date.
+_structure = object()
+
+M = TypeVar("M", bound="Module")
+
+
+class IncompatibleKeys(NamedTuple):
+    """The keys in which a state dict and a model differed."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Plan:
+    """A module as compiled: its chain of layers, and the native network that runs it."""
+
+    def __init__(self, chain: Chain, previous: "Plan | None") -> None:
+        self.layers = tuple(chain.layers) or (("activation", "identity", 0.0, 0.0),)
+        self.dropout = chain.dropout
+        # Networks are kept by layers and dtype: with dropout, train() and eval() have one each.
+        self.networks: dict[Any, _core.Network] = {}
+        if previous is not None and len(previous.networks) < 4:
+            self.networks = previous.networks
+        self.network = None if chain.dtype is None else self._network(chain.dtype)
+        self.structure = _structure  # read last, because forward() may have made modules
+
+    def network_for(self, x: Any) -> _core.Network:
+        """The network; without parameters, the one of the data's dtype."""
+        if self.network is not None:
+            return self.network
+        return self._network("float64" if np.asarray(x).dtype == np.float64 else "float32")
+
+    def _network(self, dtype: str) -> _core.Network:
+        key = self.layers, dtype
+        if key not in self.networks:
+            self.networks[key] = _core.Network(self.layers, dtype)
+        return self.networks[key]
+
+
+class Module:
+    """Base of all layers and models.
+
+    A model of one's own assigns its layers to attributes and passes its argument through them in
+    `forward`, one after another; assignment registers them, under torch's names::
+
+        class Net(fm.Module):
+            def __init__(self):
+                super().__init__()
+                self.hidden = fm.Linear(2, 10)
+                self.activation = fm.Tanh()
+                self.output = fm.Linear(10, 1)
+
+            def forward(self, x):
+                return self.output(self.activation(self.hidden(x)))
+
+    `forward` is compiled, not run for each batch, so it can do nothing else.
+    """
+
+    training: bool = True
+    _plan: Plan | None = None
+
+    def __init__(self) -> None:
+        """Nothing to set up; here so that models of one's own may call it."""
+
+    def forward(self, x: Any) -> Any:
+        """Pass the symbolic value `x` through sub-modules; models define it."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward(self, x)")
+
+    # Running
+
+    def __call__(self, x: Any) -> Tensor:
+        """The output for a batch, recorded for `backward`.
+
+        Parameters
+        ----------
+        x : array_like, shape (rows, in_features) or (in_features,)
+            Anything that NumPy can view as real numbers; converted to the parameters' dtype.
+            Without parameters, float64 stays float64 and all else becomes float32.
+
+        Returns
+        -------
+        Tensor, shape (rows, out_features) or (out_features,)
+
+        Raises
+        ------
+        TypeError
+            If x is not made of real numbers, or `forward` cannot be compiled.
+        ValueError
+            If x is empty, of the wrong width, or neither one- nor two-dimensional.
+        """
+        if type(x) is Symbolic:
+            return cast(Tensor, self.forward(x))
+        plan = self._compiled()
+        network = plan.network or plan.network_for(x)
+        seed = seeds.current().next_seed() if plan.dropout else 0
+        source = x if type(x) is Tensor and x._node is not None else None
+        if not grad_mode.enabled or (plan.network is None and source is None):
+            return network.predict(x, None, plan.dropout, seed).view(Tensor)
+        y, tape = network.forward(x, plan.dropout, seed)
+        output = y.view(Tensor)
+        output.setflags(write=False)  # the backward pass would not see a change
+        output._node = tape
+        output._source = source
+        return output
+
+    def predict(self, x: Any, out: Array | None = None) -> Array:
+        """The output for a batch, without dropout and with nothing kept for `backward`.
+
+        Parameters
+        ----------
+        x : array_like, shape (rows, in_features) or (in_features,)
+            As in a call.
+        out : ndarray, optional
+            Receives the output: writable, C-contiguous, of the output's shape and the model's
+            dtype, overlapping neither x nor a parameter.
+
+        Returns
+        -------
+        ndarray, shape (rows, out_features) or (out_features,)
+            `out`, if given.
+        """
+        plan = self._compiled()
+        return (plan.network or plan.network_for(x)).predict(x, out)
+
+    def _compiled(self) -> Plan:
+        plan = self._plan
+        if plan is None or plan.structure is not _structure:
+            plan = Plan(Chain(self).run(self.forward), plan)
+            self.__dict__["_plan"] = plan  # past __setattr__: this changes nothing that is traced
+        return plan
+
+    # The tree. Sub-modules and parameters are found among the attributes, so there is no registry.
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        global _structure
+        current = self.__dict__.get(name)
+        if isinstance(current, Parameter) and value is not None:
+            if value is not current:
+                current.copy_(value)
+            return
+        super().__setattr__(name, value)
+        _structure = object()
+
+    def __delattr__(self, name: str) -> None:
+        global _structure
+        super().__delattr__(name)
+        _structure = object()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_plan"}
+
+    def named_children(self) -> Iterator[tuple[str, "Module"]]:
+        """The direct sub-modules and their names."""
+        for name, value in list(self.__dict__.items()):  # another thread may be adding the plan
+            if isinstance(value, Module):
+                yield name, value
+
+    def children(self) -> Iterator["Module"]:
+        """The direct sub-modules."""
+        for _, module in self.named_children():
+            yield module
+
+    def named_modules(self) -> Iterator[tuple[str, "Module"]]:
+        """This module (named "") and all below it, each once, with dotted names."""
+        seen: set[int] = set()
+        for name, module in self._walk(""):
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield name, module
+
+    def modules(self) -> Iterator["Module"]:
+        """This module and all below it, each once."""
+        for _, module in self.named_modules():
+            yield module
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """All parameters, each once, with names such as ``0.weight``."""
+        seen: set[int] = set()
+        for name, parameter in self._all_parameters():
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield name, parameter
+
+    def parameters(self) -> Iterator[Parameter]:
+        """All parameters, each once."""
+        for _, parameter in self.named_parameters():
+            yield parameter
+
+    def _walk(self, name: str) -> Iterator[tuple[str, "Module"]]:
+        yield name, self
+        for child_name, child in self.named_children():
+            yield from child._walk(f"{name}.{child_name}" if name else child_name)
+
+    def _all_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        for prefix, module in self._walk(""):
+            for name, value in list(module.__dict__.items()):
+                if isinstance(value, Parameter):
+                    yield f"{prefix}.{name}" if prefix else name, value
+
+    def apply(self: M, function: Callable[["Module"], object]) -> M:
+        """Call a function with every module, sub-modules first; returns this module."""
+        for child in self.children():
+            child.apply(function)
+        function(self)
+        return self
+
+    # Modes and state
+
+    def train(self: M, mode: bool = True) -> M:
+        """Switch dropout on, here and below; returns this module."""
+        _checks.flag("mode", mode)
+        for module in self.modules():
+            if module.training != mode:
+                module.training = mode
+        return self
+
+    def eval(self: M) -> M:
+        """Switch dropout off, here and below; returns this module."""
+        return self.train(False)
+
+    def requires_grad_(self: M, requires_grad: bool = True) -> M:
+        """Set `requires_grad` of all parameters; returns this module."""
+        for parameter in self.parameters():
+            parameter.requires_grad = requires_grad
+        return self
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    def state_dict(self) -> "OrderedDict[str, Array]":
+        """Copies of all parameters, by name."""
+        return OrderedDict((name, value.data.copy("C")) for name, value in self._all_parameters())
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True
+    ) -> IncompatibleKeys:
+        """Copy values into the parameters, after checking all of them.
+
+        Parameters
+        ----------
+        state_dict : mapping of str to array_like
+            As `state_dict` returns it, or as torch does.
+        strict : bool
+            Whether the keys must be exactly those of this module.
+
+        Returns
+        -------
+        IncompatibleKeys
+            `missing_keys` and `unexpected_keys`.
+
+        Raises
+        ------
+        TypeError
+            If a value is not made of real numbers.
+        ValueError
+            If a shape differs, or, with `strict`, a key. Nothing has changed then.
+        """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"state_dict: expected a mapping, got {_checks.show(state_dict)}")
+        own = dict(self._all_parameters())
+        missing = [name for name in own if name not in state_dict]
+        unexpected = [name for name in state_dict if name not in own]
+        if _checks.flag("strict", strict) and (missing or unexpected):
+            got = [f"no {name!r}" for name in missing] + [f"also {name!r}" for name in unexpected]
+            raise ValueError(f"state_dict: expected the keys {list(own)}, got {', '.join(got)}")
+        values = {
+            name: parameter.checked(name, state_dict[name])
+            for name, parameter in own.items()
+            if name in state_dict
+        }
+        for name, value in values.items():
+            own[name].copy_(value)
+        return IncompatibleKeys(missing, unexpected)
+
+    # Printing
+
+    def extra_repr(self) -> str:
+        """The arguments that `repr` shows."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = [f"({name}): {child!r}" for name, child in self.named_children()]
+        if not lines:
+            return f"{type(self).__name__}({self.extra_repr()})"
+        body = "\n".join(lines).replace("\n", "\n  ")
+        return f"{type(self).__name__}(\n  {body}\n)"

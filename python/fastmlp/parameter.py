@@ -1,0 +1,194 @@
+"""Parameters: the tensors that training changes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from fastmlp import _checks, _core
+from fastmlp._types import Array
+
+
+class Parameter(NDArrayOperatorsMixin):
+    """A tensor of weights and its gradient, held by the native core.
+
+    A weight has torch's shape, (out_features, in_features). `np.asarray(p)` and `p.data` are
+    writable views; assigning (`p[...] = v`, `p.data = v`, `layer.weight = v`) copies into the
+    storage that layers and optimizers hold. Arithmetic gives plain arrays.
+
+    Parameters
+    ----------
+    data : array_like of float32 or float64
+        The first values, one- or two-dimensional, copied.
+    requires_grad : bool
+        Whether a backward pass computes the gradient.
+
+    Raises
+    ------
+    TypeError
+        If `data` is of another dtype.
+    ValueError
+        If `data` is empty or has no, or more than two, dimensions.
+    """
+
+    _native: _core.Parameter
+
+    def __init__(self, data: Any, requires_grad: bool = True) -> None:
+        values = np.asarray(data)
+        self._allocate(values.shape, _checks.dtype("data", values.dtype))
+        self._native.value[...] = values
+        self.requires_grad = requires_grad
+
+    @classmethod
+    def zeros(cls, shape: Sequence[int], dtype: str) -> "Parameter":
+        """A parameter of zeros."""
+        parameter = cls.__new__(cls)
+        parameter._allocate(shape, dtype)
+        parameter._native.value[...] = 0
+        return parameter
+
+    def _allocate(self, shape: Sequence[int], dtype: str) -> None:
+        if len(shape) not in (1, 2) or 0 in shape:
+            raise ValueError(
+                f"data: expected one or two dimensions and no empty one, got shape {tuple(shape)}"
+            )
+        self._native = _core.Parameter(shape, dtype)
+
+    def _convert(self, dtype: str) -> None:
+        """Change the dtype. Optimizers made before go on with the old storage."""
+        if self._native.dtype != dtype:
+            old = self._native
+            self._allocate(old.shape, dtype)
+            self._native.value[...] = old.value
+            self._native.requires_grad = old.requires_grad
+
+    @property
+    def data(self) -> Array:
+        """The values, as a writable view. Assigning copies."""
+        return self._native.value
+
+    @data.setter
+    def data(self, values: Any) -> None:
+        self.copy_(values)
+
+    @property
+    def grad(self) -> Array | None:
+        """The gradient, of the parameter's shape; None before the first backward pass."""
+        return self._native.grad
+
+    @grad.setter
+    def grad(self, values: Any) -> None:
+        self._native.set_grad(values)
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a backward pass computes the gradient."""
+        return self._native.requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self._native.requires_grad = _checks.flag("requires_grad", value)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(out_features, in_features) of a weight, (out_features,) of a bias."""
+        return self._native.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32 or float64."""
+        return np.dtype(self._native.dtype)
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements, as NumPy calls it."""
+        return int(np.prod(self.shape))
+
+    def numel(self) -> int:
+        """The number of elements, as torch calls it."""
+        return self.size
+
+    def numpy(self) -> Array:
+        """The values, as a writable view."""
+        return self._native.value
+
+    def detach(self) -> Array:
+        """The values, as a writable view."""
+        return self._native.value
+
+    def item(self) -> float:
+        """The value of a parameter with one element, as a Python number."""
+        return float(self._native.value.item())
+
+    def copy_(self, values: Any) -> "Parameter":
+        """Copy values of the same shape into this parameter.
+
+        Raises
+        ------
+        TypeError
+            If the values are not real numbers.
+        ValueError
+            If their shape differs. Nothing has changed then.
+        """
+        self._native.value[...] = self.checked("values", values)
+        return self
+
+    def checked(self, name: str, values: Any) -> Array:
+        """The values as an array that fits this parameter; an error that names them otherwise."""
+        array = _real_array(name, values)
+        if array.shape != self.shape:
+            raise ValueError(f"{name}: expected shape {self.shape}, got {array.shape}")
+        return array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        value = self._native.value
+        if dtype is not None and np.dtype(dtype) != value.dtype:
+            if copy is False:
+                raise ValueError(f"copy: a parameter of {value.dtype} is no array of {dtype}")
+            return value.astype(dtype)
+        return value.copy() if copy else value
+
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = (), **options: Any
+    ) -> Any:
+        if out:
+            options["out"] = tuple(_array_of(target) for target in out)
+        call: Callable[..., Any] = getattr(ufunc, method)
+        result = call(*(_array_of(value) for value in inputs), **options)
+        return out[0] if len(out) == 1 else result  # p -= v must leave p a parameter
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._native.value)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._native.value[index]
+
+    def __setitem__(self, index: Any, values: Any) -> None:
+        self._native.value[index] = _real_array("values", values)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._native.value.copy(), self.requires_grad)
+
+    def __repr__(self) -> str:
+        frozen = "" if self.requires_grad else ", requires_grad=False"
+        return f"Parameter(shape={self.shape}, dtype={self.dtype}{frozen})\n{self._native.value}"
+
+
+def _real_array(name: str, values: Any) -> Array:
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: expected real numbers, got an array of {array.dtype}")
+    return array
+
+
+def _array_of(value: Any) -> Any:
+    return value._native.value if isinstance(value, Parameter) else value

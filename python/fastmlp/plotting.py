@@ -1,0 +1,323 @@
+"""Pictures in one quiet style: loss curves, decision regions, contours, predictions against truth.
+
+The user's matplotlib backend and settings stay as they are: every function draws inside
+:func:`look`, which restores them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from fastmlp._look import COLOURS, hangul_font, is_available, look, use_hangul_font
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "COLOURS",
+    "curves",
+    "decision_regions",
+    "figure",
+    "hangul_font",
+    "is_available",
+    "look",
+    "plot_history",
+    "predictions",
+    "probability_contour",
+    "save",
+    "use_hangul_font",
+]
+
+Array = npt.NDArray[Any]
+
+_GRID_CHUNK = 1 << 17  # grid points predicted at once: a few MiB, whatever the picture's size
+
+
+class _History(Protocol):
+    @property
+    def loss(self) -> npt.NDArray[np.float64]: ...
+    @property
+    def validation_loss(self) -> npt.NDArray[np.float64]: ...
+
+
+class _Predictor(Protocol):
+    def predict(self, x: Array, /) -> Array: ...
+
+
+def figure(
+    rows: int = 1, columns: int = 1, *, size: tuple[float, float] = (7.2, 4.8)
+) -> "tuple[Figure, npt.NDArray[np.object_]]":
+    """Make a figure for :func:`save`, outside pyplot, so that no display is ever needed.
+
+    Parameters
+    ----------
+    rows, columns : int
+        The grid of axes.
+    size : (float, float)
+        Width and height in inches, at 100 dots an inch.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+    axes : ndarray of matplotlib.axes.Axes, shape (rows * columns,)
+    """
+    with look():
+        from matplotlib.figure import Figure
+
+        made = Figure(figsize=size, layout="constrained")
+        return made, np.ravel(made.subplots(rows, columns, squeeze=False))
+
+
+def save(made: "Figure", path: str | PathLike[str]) -> Path:
+    """Write a figure to `path` (its suffix chooses the format) and return the path."""
+    with look():
+        made.savefig(path)
+    return Path(path)
+
+
+def _axes(ax: "Axes | None") -> "Axes":
+    """Return `ax`, or fresh axes in a pyplot window where the caller has none."""
+    if ax is not None:
+        return ax
+    from matplotlib import pyplot as plt
+
+    return plt.subplots(layout="constrained")[1]
+
+
+def plot_history(
+    history: _History, ax: "Axes | None" = None, *, title: str = "Loss", log: bool = False
+) -> "Axes":
+    """Draw the training loss of every epoch, and the validation loss where there is one.
+
+    Parameters
+    ----------
+    history : History
+        What ``Trainer.fit`` returns.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new pyplot figure by default.
+    title : str
+        The title of the axes.
+    log : bool
+        Use a logarithmic scale for the loss.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing; the message names the extra ``plot``.
+    """
+    lines = {"training": history.loss}
+    if len(history.validation_loss):
+        lines["validation"] = history.validation_loss
+    return curves(lines, ax, title=title, log=log)
+
+
+def curves(
+    lines: Mapping[str, npt.ArrayLike],
+    ax: "Axes | None" = None,
+    *,
+    title: str = "Loss",
+    xlabel: str = "epoch",
+    ylabel: str = "loss",
+    log: bool = False,
+) -> "Axes":
+    """Draw one line for each named series of values; the first value is that of epoch 1.
+
+    A legend appears where there is more than one line. Parameters as in :func:`plot_history`.
+    """
+    with look():
+        ax = _axes(ax)
+        for name, values in lines.items():
+            y = np.asarray(values)
+            single = len(y) == 1  # a line of one point would be invisible
+            ax.plot(np.arange(1, len(y) + 1), y, label=name, marker="o" if single else None)
+        if log:
+            ax.set_yscale("log")
+        if len(lines) > 1:
+            ax.legend()
+        ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    return ax
+
+
+def decision_regions(
+    model: _Predictor,
+    x: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    ax: "Axes | None" = None,
+    *,
+    step: float | None = None,
+    names: Sequence[str] | None = None,
+    threshold: float = 0.5,
+    title: str = "Decision regions",
+) -> "Axes":
+    """Colour the plane by the class that the model predicts, with the points drawn on top.
+
+    Parameters
+    ----------
+    model : object with ``predict``
+        Takes (rows, 2) and returns (rows, classes), of which the largest wins, or (rows, 1),
+        where class 1 wins from `threshold` on.
+    x : array_like, shape (rows, 2)
+    labels : array_like, shape (rows,) or (rows, 1) of class indices, or (rows, classes) one-hot
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new pyplot figure by default.
+    step : float, optional
+        Distance of the grid's points; by default the longer side has 500 of them.
+    names : sequence of str, optional
+        One name a class, for the legend.
+    threshold : float
+        For models with one output column.
+    title : str
+        The title of the axes.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    with look():
+        ax = _axes(ax)
+        points = np.asarray(x, dtype=np.float64)
+        grid = _Grid(points, step)
+        regions = grid.map(model, lambda y: _classes(y, threshold).astype(np.uint8))
+        # Colours before resampling: an average of the classes 0 and 2 must not look like 1.
+        ax.imshow(_tints(0.35)[regions % len(COLOURS)], extent=grid.extent, origin="lower")
+        _points(ax, points, _classes(np.asarray(labels), threshold), names)
+        ax.set(title=title, xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
+        ax.grid(visible=False)
+    return ax
+
+
+def probability_contour(
+    model: _Predictor,
+    x: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    ax: "Axes | None" = None,
+    *,
+    step: float | None = None,
+    names: Sequence[str] | None = None,
+    title: str = "Probability of class 1",
+) -> "Axes":
+    """Fill the plane by the probability that a model with one output column predicts.
+
+    The line where it is 0.5 is drawn in black. Parameters as in :func:`decision_regions`.
+    """
+    with look():
+        from matplotlib.colors import LinearSegmentedColormap
+
+        ax = _axes(ax)
+        points = np.asarray(x, dtype=np.float64)
+        grid = _Grid(points, step)
+        p = grid.map(model, np.ravel)
+        ends = _tints(0.75) / 255  # opaque tints: transparent bands show seams
+        shades = LinearSegmentedColormap.from_list("fastmlp", [ends[0], (1, 1, 1), ends[1]])
+        bands = np.linspace(0, 1, 21)
+        filled = ax.contourf(grid.x1, grid.x2, p, levels=bands, cmap=shades)
+        ax.contour(grid.x1, grid.x2, p, levels=[0.5], colors="#222222", linewidths=1.2)
+        ax.figure.colorbar(filled, ax=ax, label="probability", ticks=np.linspace(0, 1, 6))
+        _points(ax, points, _classes(np.asarray(labels), 0.5), names)
+        ax.set(title=title, xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
+        ax.grid(visible=False)
+    return ax
+
+
+def predictions(
+    target: npt.ArrayLike,
+    predicted: npt.ArrayLike,
+    ax: "Axes | None" = None,
+    *,
+    title: str = "Prediction against truth",
+) -> "Axes":
+    """Scatter predictions against targets; a perfect model puts every point on the line.
+
+    Parameters
+    ----------
+    target, predicted : array_like
+        The same number of elements each.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new pyplot figure by default.
+    title : str
+        The title of the axes.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    with look():
+        ax = _axes(ax)
+        truth, guess = np.ravel(target), np.ravel(predicted)
+        ends = [min(truth.min(), guess.min()), max(truth.max(), guess.max())]
+        ax.plot(ends, ends, color="#8c939c", linewidth=1.2, label="prediction = truth")
+        ax.scatter(truth, guess, s=14, alpha=0.6, linewidths=0)
+        ax.set(title=title, xlabel="target $y$", ylabel=r"prediction $\hat y$", aspect="equal")
+        ax.legend(loc="upper left")
+    return ax
+
+
+class _Grid:
+    """A rectangle of evenly spaced points around some others, predicted a few rows at a time."""
+
+    def __init__(self, points: npt.NDArray[np.float64], step: float | None) -> None:
+        if points.ndim != 2 or points.shape[1] != 2:
+            raise ValueError(f"x must have the shape (rows, 2), but has {points.shape}")
+        low, high = points.min(axis=0), points.max(axis=0)
+        margin = 0.1 * max(float((high - low).max()), 1e-6)
+        low, high = low - margin, high + margin
+        if step is None:
+            step = float((high - low).max()) / 500
+        self.x1, self.x2 = (np.arange(a, b + step, step) for a, b in zip(low, high, strict=True))
+        self.shape = (len(self.x2), len(self.x1))
+        self.extent = (self.x1[0], self.x1[-1], self.x2[0], self.x2[-1])
+
+    def map(self, model: _Predictor, reduce: Callable[[Array], Array]) -> Array:
+        """Return `reduce` of the model's predictions, one value a point, as an image."""
+        lines = max(1, _GRID_CHUNK // len(self.x1))
+        parts = []
+        for start in range(0, len(self.x2), lines):
+            x2 = self.x2[start : start + lines]
+            plane = np.stack(np.meshgrid(self.x1, x2), axis=-1).reshape(-1, 2)
+            parts.append(reduce(model.predict(plane)))
+        return np.concatenate(parts).reshape(self.shape)
+
+
+def _classes(y: Array, threshold: float) -> Array:
+    if y.ndim == 2 and y.shape[1] > 1:
+        return y.argmax(axis=1)
+    flat = y.ravel()
+    return (flat >= threshold if flat.dtype.kind == "f" else flat).astype(np.intp)
+
+
+def _tints(strength: float) -> npt.NDArray[np.uint8]:
+    """Return the colours, mixed with white, as rows of red, green and blue."""
+    from matplotlib.colors import to_rgb
+
+    colours = np.array([to_rgb(colour) for colour in COLOURS])
+    return np.asarray(np.rint(255 * (1 - strength * (1 - colours))), dtype=np.uint8)
+
+
+def _points(
+    ax: "Axes",
+    points: npt.NDArray[np.float64],
+    labels: Array,
+    names: Sequence[str] | None,
+) -> None:
+    markers = "osD^vP"
+    for index in np.unique(labels):
+        ax.scatter(
+            points[labels == index, 0],
+            points[labels == index, 1],
+            s=max(16, min(60, 4000 / len(points))),
+            color=COLOURS[index % len(COLOURS)],
+            marker=markers[index % len(markers)],
+            edgecolors="white",
+            linewidths=0.6,
+            label=names[index] if names else f"class {index}",
+        )
+    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.12), ncols=3, borderaxespad=0)

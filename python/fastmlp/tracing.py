@@ -1,0 +1,118 @@
+"""From a module's `forward` to the chain of layers that the native core runs.
+
+`forward` is called once with a symbolic value. Each layer that it meets adds its specification, and
+hands on a new symbolic value. Whatever else is done with such a value cannot be compiled.
+"""
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from fastmlp import _core
+from fastmlp.parameter import Parameter
+
+if TYPE_CHECKING:
+    from fastmlp.modules import Module
+
+_ADVICE = (
+    "forward: expected its argument to go through modules, one after another (fm.ReLU(), not"
+    " np.maximum), got {}, which cannot be compiled"
+)
+
+
+class Chain:
+    """The layers met so far, and what the next one has to fit.
+
+    Parameters
+    ----------
+    root : Module
+        The model; it knows the names of the layers.
+    """
+
+    def __init__(self, root: "Module") -> None:
+        self.layers: list[_core.LayerSpec] = []
+        self.dtype: str | None = None  # of the parameters; None where there are none
+        self.dropout = False
+        self._root = root
+        self._known = {id(module) for module in root.modules()}
+        self._last: tuple[Module, _core.Parameter] | None = None  # affine layer and its weight
+        self._end = Symbolic(self)
+
+    def run(self, forward: Any) -> "Chain":
+        """Trace `forward`."""
+        result = forward(self._end)
+        if result is not self._end:
+            got = "an earlier value" if isinstance(result, Symbolic) else repr(result)
+            raise TypeError(
+                f"forward: expected {type(self._root).__name__} to return what its last module"
+                f" returned, got {got}"
+            )
+        return self
+
+    def add(self, value: "Symbolic", layer: _core.LayerSpec) -> "Symbolic":
+        """Add a layer that takes the value; returns the layer's output."""
+        if value is not self._end:
+            raise TypeError(_ADVICE.format("a value used twice"))
+        self.layers.append(layer)
+        self._end = Symbolic(self)
+        return self._end
+
+    def add_affine(
+        self, value: "Symbolic", module: "Module", weight: Parameter, bias: Parameter | None
+    ) -> "Symbolic":
+        """Add a layer with parameters, after checking that it fits those before it."""
+        self._check_fit(module, weight._native)
+        self._last = module, weight._native
+        self.dtype = weight._native.dtype
+        return self.add(value, ("affine", weight._native, None if bias is None else bias._native))
+
+    def _check_fit(self, module: "Module", weight: _core.Parameter) -> None:
+        if id(module) not in self._known:
+            raise TypeError(
+                f"forward: expected only layers that are attributes of the model, got {module!r};"
+                " keep layers in attributes or in a Sequential, not in lists or dicts"
+            )
+        if self._last is None:
+            return
+        previous, before = self._last
+        if before.shape[0] != weight.shape[1]:
+            raise ValueError(
+                f"{self._name(module)}: expected {before.shape[0]} input features, as many as"
+                f" {self._name(previous)} gives, got {weight.shape[1]}"
+            )
+        if before.dtype != weight.dtype:
+            raise TypeError(
+                f"{self._name(module)}: expected {before.dtype}, the dtype of"
+                f" {self._name(previous)}, got {weight.dtype}"
+            )
+
+    def _name(self, module: "Module") -> str:
+        name = next((name for name, known in self._root.named_modules() if known is module), "")
+        return f"layer {name}: {module!r}" if name else repr(module)
+
+
+class Symbolic:
+    """Stands for the data while `forward` is traced."""
+
+    __slots__ = ("chain",)
+
+    def __init__(self, chain: Chain) -> None:
+        self.chain = chain
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # protocols that others probe for
+            raise AttributeError(name)
+        raise TypeError(_ADVICE.format(f"its attribute {name!r}"))
+
+
+def _refuse(operation: str) -> Any:
+    def refuse(self: Symbolic, *args: Any, **options: Any) -> NoReturn:
+        raise TypeError(_ADVICE.format(f"another operation ({operation})"))
+
+    return refuse
+
+
+for _name in (
+    *("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "matmul", "rmatmul"),
+    *("pow", "rpow", "neg", "abs", "lt", "le", "gt", "ge", "eq", "ne", "getitem", "setitem"),
+    *("bool", "len", "iter", "float", "array", "array_ufunc", "array_function"),
+):
+    setattr(Symbolic, f"__{_name}__", _refuse(_name))

@@ -1,0 +1,290 @@
+"""One row per activation, loss and optimizer: fastmlp's constructor, torch's, the NumPy formula, the domain.
+
+A new activation, loss or optimizer gets its row here (and its formula in reference.py); every test that
+goes over `ACTIVATIONS`, `LOSSES` or `OPTIMIZERS` then covers it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+import fastmlp as fm
+import reference
+
+# The largest relative error of a gradient, max |got - want| / max |want| over a tensor.
+TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
+
+
+@dataclass(frozen=True)
+class Activation:
+    """`torch` receives `torch.nn`. `name` is the one that `MLP` and `ops` take, for default constants only."""
+
+    id: str
+    module: Callable[[], Any]
+    torch: Callable[[Any], Any]
+    numpy: reference.Function
+    name: str | None = None
+    kinks: tuple[float, ...] = ()  # where the derivative jumps
+    range: tuple[float, float] = (-np.inf, np.inf)  # of the output
+    rowwise: bool = False
+
+
+@dataclass(frozen=True)
+class Loss:
+    """`targets(rng, rows, columns)` draws targets; `heads` are the activations whose output the loss takes."""
+
+    id: str
+    module: Callable[[str], Any]
+    torch: Callable[[Any, str], Any]
+    numpy: Callable[[Any, Any], Any]
+    targets: Callable[[np.random.Generator, int, int], np.ndarray]
+    head: str = "identity"  # the activation it usually follows
+    heads: tuple[str, ...] | None = None  # None: any
+    kink: float | None = None  # of y - t
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """The class has the same name, and the options the same names, in fastmlp and in torch."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        return "-".join([self.name, *(f"{k}={v}" for k, v in self.options.items())])
+
+    def fastmlp(self, parameters: Any) -> Any:
+        return getattr(fm, self.name)(parameters, **self.options)
+
+    def torch(self, torch: Any, parameters: Any) -> Any:
+        return getattr(torch.optim, self.name)(parameters, **self.options)
+
+    def numpy(self, w: np.ndarray, g: np.ndarray, state: dict[str, Any]) -> None:
+        getattr(reference, self.name.lower())(w, g, state, **self.options)
+
+
+ACTIVATIONS = {
+    row.id: row
+    for row in [
+        Activation(
+            "identity", fm.Identity, lambda nn: nn.Identity(), reference.identity, "identity"
+        ),
+        Activation("relu", fm.ReLU, lambda nn: nn.ReLU(), reference.relu, "relu", kinks=(0,)),
+        Activation(
+            "leaky_relu",
+            fm.LeakyReLU,
+            lambda nn: nn.LeakyReLU(),
+            reference.leaky_relu(),
+            "leaky_relu",
+            kinks=(0,),
+        ),
+        Activation(
+            "leaky_relu(0.1)",
+            lambda: fm.LeakyReLU(0.1),
+            lambda nn: nn.LeakyReLU(0.1),
+            reference.leaky_relu(0.1),
+            kinks=(0,),
+        ),
+        Activation(
+            "sigmoid",
+            fm.Sigmoid,
+            lambda nn: nn.Sigmoid(),
+            reference.sigmoid,
+            "sigmoid",
+            range=(0, 1),
+        ),
+        Activation("tanh", fm.Tanh, lambda nn: nn.Tanh(), reference.tanh, "tanh", range=(-1, 1)),
+        Activation(
+            "hardtanh",
+            fm.Hardtanh,
+            lambda nn: nn.Hardtanh(),
+            reference.hardtanh(),
+            "hardtanh",
+            kinks=(-1, 1),
+            range=(-1, 1),
+        ),
+        Activation(
+            "hardtanh(-0.5,2)",
+            lambda: fm.Hardtanh(-0.5, 2.0),
+            lambda nn: nn.Hardtanh(-0.5, 2.0),
+            reference.hardtanh(-0.5, 2),
+            kinks=(-0.5, 2),
+            range=(-0.5, 2),
+        ),
+        Activation("gelu", fm.GELU, lambda nn: nn.GELU(), reference.gelu, "gelu"),
+        Activation(
+            "gelu_tanh",
+            lambda: fm.GELU(approximate="tanh"),
+            lambda nn: nn.GELU(approximate="tanh"),
+            reference.gelu_tanh,
+            "gelu_tanh",
+        ),
+        Activation("silu", fm.SiLU, lambda nn: nn.SiLU(), reference.silu, "silu"),
+        Activation("elu", fm.ELU, lambda nn: nn.ELU(), reference.elu(), "elu"),
+        Activation(
+            "elu(0.5)",
+            lambda: fm.ELU(0.5),
+            lambda nn: nn.ELU(0.5),
+            reference.elu(0.5),
+            kinks=(0,),
+        ),
+        Activation(
+            "softplus", fm.Softplus, lambda nn: nn.Softplus(), reference.softplus(), "softplus"
+        ),
+        Activation(
+            "softplus(2)",
+            lambda: fm.Softplus(2.0),
+            lambda nn: nn.Softplus(2.0),
+            reference.softplus(2),
+        ),
+        Activation(
+            "softmax",
+            lambda: fm.Softmax(dim=1),
+            lambda nn: nn.Softmax(dim=1),
+            reference.softmax,
+            "softmax",
+            range=(0, 1),
+            rowwise=True,
+        ),
+        Activation(
+            "log_softmax",
+            lambda: fm.LogSoftmax(dim=1),
+            lambda nn: nn.LogSoftmax(dim=1),
+            reference.log_softmax,
+            "log_softmax",
+            range=(-np.inf, 0),
+            rowwise=True,
+        ),
+    ]
+}
+
+
+def _real(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+    return rng.normal(size=(rows, columns))
+
+
+def _share(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+    return rng.uniform(0, 1, size=(rows, columns)).round(2)  # a few of them exactly 0 or 1
+
+
+def _classes(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+    return rng.integers(0, columns, size=rows)
+
+
+def _probabilities(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+    return rng.dirichlet(np.ones(columns), size=rows)
+
+
+LOSSES = {
+    row.id: row
+    for row in [
+        Loss(
+            "mse",
+            lambda r: fm.MSELoss(reduction=r),
+            lambda nn, r: nn.MSELoss(reduction=r),
+            reference.mse,
+            _real,
+        ),
+        Loss(
+            "l1",
+            lambda r: fm.L1Loss(reduction=r),
+            lambda nn, r: nn.L1Loss(reduction=r),
+            reference.l1,
+            _real,
+            kink=0,
+        ),
+        Loss(
+            "huber",
+            lambda r: fm.HuberLoss(reduction=r),
+            lambda nn, r: nn.HuberLoss(reduction=r),
+            reference.huber(),
+            _real,
+        ),
+        Loss(
+            "huber(0.4)",
+            lambda r: fm.HuberLoss(delta=0.4, reduction=r),
+            lambda nn, r: nn.HuberLoss(delta=0.4, reduction=r),
+            reference.huber(0.4),
+            _real,
+        ),
+        Loss(
+            "bce",
+            lambda r: fm.BCELoss(reduction=r),
+            lambda nn, r: nn.BCELoss(reduction=r),
+            reference.bce,
+            _share,
+            head="sigmoid",
+            heads=("sigmoid", "softmax"),
+        ),
+        Loss(
+            "bce_with_logits",
+            lambda r: fm.BCEWithLogitsLoss(reduction=r),
+            lambda nn, r: nn.BCEWithLogitsLoss(reduction=r),
+            reference.bce_with_logits,
+            _share,
+        ),
+        Loss(
+            "nll",
+            lambda r: fm.NLLLoss(reduction=r),
+            lambda nn, r: nn.NLLLoss(reduction=r),
+            reference.nll,
+            _classes,
+            head="log_softmax",
+        ),
+        Loss(
+            "cross_entropy",
+            lambda r: fm.CrossEntropyLoss(reduction=r),
+            lambda nn, r: nn.CrossEntropyLoss(reduction=r),
+            reference.cross_entropy,
+            _classes,
+        ),
+        Loss(
+            "cross_entropy(probabilities)",
+            lambda r: fm.CrossEntropyLoss(reduction=r),
+            lambda nn, r: nn.CrossEntropyLoss(reduction=r),
+            reference.cross_entropy,
+            _probabilities,
+        ),
+    ]
+}
+
+OPTIMIZERS = [
+    Optimizer("SGD", {"lr": 0.1}),
+    Optimizer("SGD", {"lr": 0.1, "weight_decay": 0.01}),
+    Optimizer("SGD", {"lr": 0.02, "momentum": 0.9}),
+    Optimizer("SGD", {"lr": 0.02, "momentum": 0.9, "dampening": 0.3}),
+    Optimizer("SGD", {"lr": 0.02, "momentum": 0.9, "nesterov": True}),
+    Optimizer("SGD", {"lr": 0.02, "momentum": 0.8, "weight_decay": 0.02, "dampening": 0.1}),
+    Optimizer("SGD", {"lr": 0.02, "momentum": 0.8, "weight_decay": 0.02, "nesterov": True}),
+    Optimizer("SGD", {"lr": 0.003, "maximize": True}),
+    Optimizer("SGD", {"lr": 0.002, "momentum": 0.5, "weight_decay": 0.02, "maximize": True}),
+    Optimizer("Adam"),
+    Optimizer("Adam", {"lr": 0.01}),
+    Optimizer("Adam", {"lr": 0.01, "betas": (0.8, 0.99)}),
+    Optimizer("Adam", {"lr": 0.01, "eps": 1e-3}),
+    Optimizer("Adam", {"lr": 0.01, "weight_decay": 0.05}),
+    Optimizer("Adam", {"lr": 0.01, "betas": (0.8, 0.9), "amsgrad": True}),
+    Optimizer("Adam", {"lr": 0.002, "weight_decay": 0.05, "maximize": True}),
+    Optimizer("AdamW"),
+    Optimizer("AdamW", {"lr": 0.01, "weight_decay": 0.3}),
+    Optimizer("AdamW", {"lr": 0.01, "weight_decay": 0}),
+    Optimizer("AdamW", {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-4, "amsgrad": True}),
+    Optimizer("AdamW", {"lr": 0.002, "weight_decay": 0.3, "maximize": True}),
+    Optimizer("RMSprop"),
+    Optimizer("RMSprop", {"lr": 0.003, "alpha": 0.9}),
+    Optimizer("RMSprop", {"lr": 0.003, "eps": 1e-3}),
+    Optimizer("RMSprop", {"lr": 0.003, "weight_decay": 0.05}),
+    Optimizer("RMSprop", {"lr": 0.001, "momentum": 0.7}),
+    Optimizer("RMSprop", {"lr": 0.003, "centered": True}),
+    Optimizer(
+        "RMSprop",
+        {"lr": 1e-3, "eps": 1e-3, "centered": True, "momentum": 0.7, "weight_decay": 0.05},
+    ),
+    Optimizer("RMSprop", {"lr": 0.002, "maximize": True}),
+]
+
+# One of each class with most of its options on, for tests whose subject is not the optimizer.
+BUSY_OPTIMIZERS = [OPTIMIZERS[0], OPTIMIZERS[6], OPTIMIZERS[14], OPTIMIZERS[19], OPTIMIZERS[27]]

@@ -1,0 +1,233 @@
+"""Outputs, losses and gradients of every parameter and of the input, against torch and the NumPy oracle.
+
+The dimensions are too many for a full product. `covering` makes some hundreds of networks in which every
+pair of values (each activation with each loss, each width with each batch, ...) occurs; the tables below
+add every activation after the last layer and every size in every place. test_isa.py runs this file once
+per instruction set.
+"""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastmlp as fm
+from cases import (
+    SIZES,
+    Case,
+    assert_close,
+    covering,
+    draw,
+    fastmlp_gradients,
+    numpy_gradients,
+    relative_error,
+    torch_gradients,
+)
+from specs import ACTIVATIONS, LOSSES, TOLERANCE, Activation
+
+
+def _covering_cases() -> list[Case]:
+    factors = {
+        "activation": list(ACTIVATIONS),
+        "loss": list(LOSSES),
+        "reduction": ["mean", "sum"],
+        "depth": range(6),
+        "batch": SIZES,
+        "fan_in": SIZES,
+        "hidden": SIZES,
+        "fan_out": SIZES,
+        "bias": [True, False],
+        "dtype": ["float64", "float32"],
+        "threads": [1, 2],
+    }
+    rng = np.random.default_rng(2)
+    cases = []
+    for row in covering(factors, seed=1):
+        others = rng.choice(SIZES[:-2], size=5).tolist()
+        hidden = [row.pop("hidden"), *others][: row.pop("depth")]
+        widths = (row.pop("fan_in"), *hidden, row.pop("fan_out"))
+        cases.append(Case(widths=widths, head=LOSSES[row["loss"]].head, **row))
+    return cases
+
+
+def _head_cases() -> list[Case]:
+    """Every loss after every activation whose output it takes."""
+    return [
+        Case((6, 11, 5), 13, head=head, loss=loss.id, reduction=reduction, dtype=dtype)
+        for loss in LOSSES.values()
+        for head in ACTIVATIONS
+        if loss.heads is None or head in loss.heads
+        for reduction, dtype in [("mean", "float64"), ("sum", "float32")]
+    ]
+
+
+def _size_cases() -> list[Case]:
+    """Every size as the batch and as each of a layer's widths, the other sizes odd or a vector's multiple."""
+    return [
+        case
+        for size in SIZES
+        for dtype in ("float64", "float32")
+        for other in (5, 48)
+        for case in [
+            Case((other, size, 3), 19, dtype=dtype, threads=2),
+            Case((size, other, other), size, activation="relu", loss="cross_entropy", dtype=dtype),
+            Case((3, other, size), other, activation="gelu", loss="l1", dtype=dtype),
+        ]
+    ]
+
+
+COVERING = _covering_cases()
+
+
+def _ids(case: Case) -> str:
+    return case.id
+
+
+@pytest.mark.parametrize("case", COVERING, ids=_ids)
+def test_covering_against_torch(case: Case, torch: Any) -> None:
+    problem = draw(case)
+    want = torch_gradients(torch, problem)
+    assert_close(fastmlp_gradients(problem), want, TOLERANCE[case.dtype])
+
+
+@pytest.mark.parametrize("case", COVERING, ids=_ids)
+def test_covering_against_numpy(case: Case) -> None:
+    problem = draw(case)
+    assert_close(fastmlp_gradients(problem), numpy_gradients(problem), TOLERANCE[case.dtype])
+
+
+@pytest.mark.parametrize("case", _head_cases(), ids=_ids)
+def test_every_loss_after_every_activation(case: Case, torch: Any) -> None:
+    problem = draw(case)
+    want = torch_gradients(torch, problem)
+    assert_close(fastmlp_gradients(problem), want, TOLERANCE[case.dtype])
+
+
+@pytest.mark.parametrize("case", _size_cases(), ids=_ids)
+def test_every_size(case: Case, torch: Any) -> None:
+    problem = draw(case)
+    want = torch_gradients(torch, problem)
+    assert_close(fastmlp_gradients(problem), want, TOLERANCE[case.dtype])
+
+
+def _points(dtype: str) -> np.ndarray:
+    """Arguments of an activation: dense around 0, wide, a length that is no multiple of a vector."""
+    near, far = np.linspace(-6, 6, 1201), np.linspace(-700, 700, 1202)
+    small = np.array([-1e-300, -1e-30, -1e-9, 1e-9, 1e-30, 1e-300])
+    return np.concatenate([near, far, small]).astype(dtype)
+
+
+def _evaluate(activation: Activation, z: np.ndarray, dy: np.ndarray) -> dict[str, np.ndarray]:
+    x = fm.tensor(z, requires_grad=True)
+    y = fm.Sequential(activation.module())(x)
+    y.backward(dy)
+    return {"y": np.asarray(y), "x": x.grad}
+
+
+ELEMENTWISE = [a for a in ACTIVATIONS.values() if not a.rowwise]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("activation", ELEMENTWISE, ids=lambda a: a.id)
+def test_activation_alone(activation: Activation, dtype: str) -> None:
+    """Each value and derivative, not only the largest of a tensor, over a wide range and at the kinks."""
+    z = np.concatenate([_points(dtype), np.array(activation.kinks, dtype)])[None, :]
+    dy = np.random.default_rng(0).uniform(0.5, 2, z.shape).astype(dtype)
+    with np.errstate(over="ignore", under="ignore"):
+        want, pullback = activation.numpy(z.astype("float64"))
+        want_x = pullback(dy.astype("float64"))
+    got = _evaluate(activation, z, dy)
+    bound, eps = TOLERANCE[dtype], np.finfo(dtype).eps
+    np.testing.assert_allclose(got["y"], want, rtol=bound, atol=eps)
+    np.testing.assert_allclose(got["x"], want_x, rtol=bound, atol=eps)
+    low, high = activation.range
+    assert got["y"].min() >= low
+    assert got["y"].max() <= high
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("activation", ELEMENTWISE, ids=lambda a: a.id)
+def test_activation_of_special_values(activation: Activation, dtype: str, torch: Any) -> None:
+    """Both zeros, huge values and NaN give what torch gives, each in its own place."""
+    largest = float(np.finfo(dtype).max)
+    special = [0.0, -0.0, 1.0, np.nan, -1e4, 1e4, -largest / 4, largest / 4, -3.0]
+    z = np.array([special], dtype)
+    dy = np.ones_like(z)
+    x = torch.from_numpy(z.copy()).requires_grad_()
+    want = activation.torch(torch.nn)(x)
+    want.backward(torch.from_numpy(dy))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        got = _evaluate(activation, z, dy)
+    tolerance = {"rtol": TOLERANCE[dtype], "atol": 4 * np.finfo(dtype).eps}
+    np.testing.assert_allclose(got["y"], want.detach().numpy(), **tolerance)
+    finite = ~np.isnan(z)  # torch itself gives 0, 1 or NaN for the derivative at NaN
+    np.testing.assert_allclose(got["x"][finite], x.grad.numpy()[finite], **tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("columns", [1, 2, 3, 7, 8, 9, 17, 100])
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_rowwise_activation_alone(name: str, columns: int, dtype: str) -> None:
+    """Rows of very different size, among them one that overflows without the usual shift."""
+    rng = np.random.default_rng(columns)
+    z = rng.normal(size=(33, columns)) * np.logspace(-3, 3, 33)[:, None]
+    z = z.astype(dtype)
+    dy = rng.normal(size=z.shape).astype(dtype)
+    want, pullback = ACTIVATIONS[name].numpy(z.astype("float64"))
+    got = _evaluate(ACTIVATIONS[name], z, dy)
+    assert relative_error(got["y"], want) < TOLERANCE[dtype]
+    np.testing.assert_allclose(got["x"], pullback(dy), rtol=0, atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("loss_name", ["bce", "bce_with_logits", "cross_entropy", "nll"])
+def test_confident_outputs_keep_loss_and_gradient_finite(
+    loss_name: str, dtype: str, torch: Any
+) -> None:
+    """Logits of +-200 saturate sigmoid and softmax; logarithms must be clamped or shifted, as in torch."""
+    spec = LOSSES[loss_name]
+    z = np.array([[200, -200, 3], [-200, 200, 0], [90, 20, -40]], dtype)
+    t = np.array([0, 0, 1]) if spec.id in ("cross_entropy", "nll") else (z > 0)[::-1].astype(dtype)
+    head = ACTIVATIONS[spec.head]
+    x = fm.tensor(z, requires_grad=True)
+    loss = spec.module("mean")(fm.Sequential(head.module())(x), t)
+    loss.backward()
+    xt = torch.from_numpy(z.astype("float64")).requires_grad_()
+    want = spec.torch(torch.nn, "mean")(
+        head.torch(torch.nn)(xt),
+        torch.from_numpy(t.astype("float64" if t.dtype.kind == "f" else "int64")),
+    )
+    assert want.item() > 10
+    if spec.id != "bce":  # torch's own gradient there is that of the clamp
+        want.backward()
+        assert relative_error(x.grad, xt.grad.numpy()) < TOLERANCE[dtype]
+        assert loss.item() == pytest.approx(want.item(), rel=TOLERANCE[dtype])
+    assert np.isfinite(loss.item())
+    assert np.isfinite(x.grad).all()
+    assert np.abs(x.grad).max() > 0
+
+
+def test_nan_stays_in_its_row() -> None:
+    """Rows share vectors and tiles, but no values."""
+    for widths in [(3, 5, 2), (40, 70, 33)]:
+        problem = draw(Case(widths, 21, activation="relu"))
+        model, x = problem.fastmlp(), problem.x.copy()
+        clean = model.predict(x)
+        x[4, 1] = np.nan
+        y = model.predict(x)
+        assert np.isnan(y[4]).all()
+        np.testing.assert_array_equal(np.delete(y, 4, axis=0), np.delete(clean, 4, axis=0))
+
+
+def test_the_covering_covers() -> None:
+    """Each size is met as batch, input and output; each activation with each loss and depth 0 to 5."""
+    assert len(COVERING) > 250
+    for place in (lambda c: c.batch, lambda c: c.widths[0], lambda c: c.widths[-1]):
+        assert {place(c) for c in COVERING} == set(SIZES)
+    pairs = {(c.activation, c.loss) for c in COVERING}
+    assert len(pairs) == len(ACTIVATIONS) * len(LOSSES)
+    assert {(len(c.widths) - 2, c.threads, c.bias) for c in COVERING} >= {
+        (depth, threads, bias) for depth in range(6) for threads in (1, 2) for bias in (True, False)
+    }

@@ -1,0 +1,88 @@
+"""The five-line loop and `Trainer.fit` do the same arithmetic: their weights agree bit by bit."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from cases import Case, draw
+from specs import ACTIVATIONS, BUSY_OPTIMIZERS, LOSSES, OPTIMIZERS, Optimizer
+from training import FULL_BATCH, MEDIUM, MINI_BATCHES, TINY, Plan, fit_run, loop_run
+
+WIDE = Case((300, 257, 130, 10), 100, activation="relu", loss="cross_entropy", threads=2)
+
+
+def _assert_bit_equal(case: Case, optimizer: Optimizer, plan: Plan) -> None:
+    problem = draw(case)
+    loop_weights, step_losses = loop_run(problem, optimizer, plan)
+    fit_weights, epoch_losses = fit_run(problem, optimizer, plan)
+    for value, other, start in zip(fit_weights, loop_weights, problem.weights, strict=True):
+        assert not np.array_equal(other, start), "nothing was trained"
+        np.testing.assert_array_equal(value, other)
+    expected = plan.epoch_losses(step_losses, case.batch)
+    np.testing.assert_allclose(epoch_losses, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", [TINY, MEDIUM], ids=["tiny", "medium"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: o.id)
+def test_every_optimizer(optimizer: Optimizer, case: Case, dtype: str) -> None:
+    plan = replace(MINI_BATCHES[case], epochs=15)
+    _assert_bit_equal(replace(case, dtype=dtype), optimizer, plan)
+
+
+@pytest.mark.parametrize("case", [TINY, MEDIUM], ids=["tiny", "medium"])
+@pytest.mark.parametrize("batch_size", [None, 1, 7], ids=["all", "1", "7"])
+@pytest.mark.parametrize("optimizer", BUSY_OPTIMIZERS, ids=lambda o: o.id)
+def test_clipped(optimizer: Optimizer, batch_size: int | None, case: Case) -> None:
+    _assert_bit_equal(case, optimizer, Plan(10, batch_size, 0.05))
+
+
+@pytest.mark.parametrize("case", [TINY, MEDIUM], ids=["tiny", "medium"])
+def test_200_full_batches(case: Case) -> None:
+    _assert_bit_equal(case, BUSY_OPTIMIZERS[0], FULL_BATCH)
+
+
+@pytest.mark.parametrize("max_grad", [None, 0.1])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", BUSY_OPTIMIZERS, ids=lambda o: o.id)
+def test_wide_layers_on_two_threads(
+    optimizer: Optimizer, dtype: str, max_grad: float | None
+) -> None:
+    _assert_bit_equal(replace(WIDE, dtype=dtype), optimizer, Plan(3, 40, max_grad))
+
+
+widths = st.lists(st.integers(1, 40) | st.sampled_from([64, 65, 100]), min_size=2, max_size=5)
+
+
+@given(
+    sizes=widths,
+    rows=st.integers(1, 70),
+    batch_size=st.integers(1, 70),
+    activation=st.sampled_from(["tanh", "sigmoid", "gelu", "elu"]),
+    loss=st.sampled_from(list(LOSSES)),
+    optimizer=st.sampled_from(BUSY_OPTIMIZERS),
+    bias=st.booleans(),
+    dtype=st.sampled_from(["float32", "float64"]),
+    max_grad=st.sampled_from([None, 0.05]),
+)
+@example([3072, 6, 2], 9, 4, "tanh", "nll", BUSY_OPTIMIZERS[0], True, "float32", None)
+def test_any_shape(
+    sizes: list[int],
+    rows: int,
+    batch_size: int,
+    activation: str,
+    loss: str,
+    optimizer: Optimizer,
+    bias: bool,
+    dtype: str,
+    max_grad: float | None,
+) -> None:
+    head = LOSSES[loss].head
+    one_class = loss.startswith("cross_entropy") or ACTIVATIONS[head].rowwise
+    if one_class and sizes[-1] == 1:  # nothing to learn
+        sizes = [*sizes[:-1], 2]
+    case = Case(tuple(sizes), rows, activation, head, loss, bias=bias, dtype=dtype)
+    _assert_bit_equal(case, optimizer, Plan(3, batch_size, max_grad))
