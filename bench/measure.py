@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import problems
@@ -55,18 +55,27 @@ def check(worker: WorkerProcess, workload: Workload, expected: float | None) -> 
     return deviation
 
 
+class Turns(NamedTuple):
+    times: dict[str, list[float]]  # microseconds a step, of each worker in each round
+    failed: dict[str, str]  # a worker that failed in any round has no times
+    peaks: list[float]  # FMA peak of each round, GFLOP/s
+
+
 def take_turns(
     workers: dict[str, WorkerProcess], options: Options, peak_from: str | None = None
-) -> tuple[dict[str, list[float]], list[float]]:
-    """Microseconds a step by round and worker, and the FMA peak of each round in GFLOP/s."""
-    times: dict[str, list[float]] = {name: [] for name in workers}
-    peaks = []
+) -> Turns:
+    """Measure the workers one after the other, again and again; `peak_from` does the FMA loop."""
+    turns = Turns({name: [] for name in workers}, {}, [])
     for _ in range(options.rounds):
-        for name, worker in workers.items():
-            times[name].append(worker.ask("measure", options.seconds))
-        if peak_from:
-            peaks.append(workers[peak_from].ask("peak", PEAK_SECONDS))
-    return times, peaks
+        for name in list(turns.times):
+            try:
+                turns.times[name].append(workers[name].ask("measure", options.seconds))
+                if name == peak_from:
+                    turns.peaks.append(workers[name].ask("peak", PEAK_SECONDS))
+            except PeerError as reason:
+                turns.failed[name] = str(reason)
+                del turns.times[name]
+    return turns
 
 
 def _best_variant(variants: list[WorkerProcess], options: Options) -> tuple[WorkerProcess, dict]:
@@ -75,8 +84,10 @@ def _best_variant(variants: list[WorkerProcess], options: Options) -> tuple[Work
     for worker in variants:
         settings[worker.threads] = worker.ask("prepare", options.seconds)
     trial = Options(rounds=3, seconds=options.seconds / 2)
-    times, _ = take_turns({str(w.threads): w for w in variants}, trial)
-    best = min(variants, key=lambda w: median(times[str(w.threads)]))
+    turns = take_turns({str(w.threads): w for w in variants}, trial)
+    if turns.failed:
+        raise PeerError(*turns.failed.values())
+    best = min(variants, key=lambda w: median(turns.times[str(w.threads)]))
     for worker in variants:
         if worker is not best:
             worker.close()
@@ -84,50 +95,66 @@ def _best_variant(variants: list[WorkerProcess], options: Options) -> tuple[Work
     return best, {"threads": best.threads, "mode": settings[best.threads]["mode"], "trials": trials}
 
 
-def _thread_counts(peer: Peer, most: int) -> list[int]:
-    return sorted({1, most}) if peer.tries_threads else [most]
+def _start(peer: Peer, workload: Workload, options: Options) -> list[WorkerProcess]:
+    """The peer's processes, which begin to import the library all at once."""
+    counts = {1, options.threads} if peer.tries_threads else {options.threads}
+    workers = [WorkerProcess(peer.name, workload.name, n, options.data) for n in sorted(counts)]
+    for worker in workers:
+        worker.send("load")
+    return workers
+
+
+def _get_ready(
+    workers: list[WorkerProcess], workload: Workload, expected: float | None, options: Options
+) -> tuple[WorkerProcess | None, dict[str, Any]]:
+    """The process to be timed, if the peer can and does do the work, and the facts about it."""
+    result: dict[str, Any] = {}
+    try:
+        for worker in workers:
+            result |= worker.receive()
+        best, settings = _best_variant(workers, options)
+        result |= settings
+        result["deviation"] = check(best, workload, expected)
+    except CannotDo as reason:
+        return None, {"left_out": str(reason)}
+    except PeerError as reason:
+        return None, result | {"failed": str(reason)}
+    return best, result
 
 
 def measure(workload: Workload, names: list[str], options: Options) -> dict[str, Any]:
     """All figures of one workload, as they are stored."""
     expected = reference_loss(workload, options.data)
-    peers = [PEERS[n] for n in names if PEERS[n].does(workload.suite)]
     results: dict[str, dict[str, Any]] = {}
     ready: dict[str, WorkerProcess] = {}
     with ExitStack() as stack:
-        variants = {}
-        for peer in peers:
-            variants[peer.name] = [
-                WorkerProcess(peer.name, workload.name, n, options.data)
-                for n in _thread_counts(peer, options.threads)
-            ]
-            for worker in variants[peer.name]:
-                stack.callback(worker.close)
-                worker.send("load")
-        for name, workers in variants.items():
-            try:
-                about = [worker.receive() for worker in workers]
-                best, settings = _best_variant(workers, options)
-                results[name] = about[0] | settings
-                results[name]["deviation"] = check(best, workload, expected)
+        started = {}
+        for peer in (PEERS[name] for name in names):
+            if peer.does(workload.suite):
+                started[peer.name] = _start(peer, workload, options)
+                for worker in started[peer.name]:
+                    stack.callback(worker.close)
+        for name, workers in started.items():
+            best, results[name] = _get_ready(workers, workload, expected, options)
+            if best:
                 ready[name] = best
-            except CannotDo as reason:
-                results[name] = {"left_out": str(reason)}
-            except PeerError as reason:
-                results[name] = results.get(name, {}) | {"failed": str(reason)}
-            for worker in workers:
-                if worker is not ready.get(name):
+            else:
+                for worker in workers:
                     worker.close()
         peak_from = "fastmlp" if "fastmlp" in ready and workload.suite in WITH_PEAK else None
-        times, peaks = take_turns(ready, options, peak_from)
-    for name, rounds in times.items():
+        turns = take_turns(ready, options, peak_from)
+    for name, rounds in turns.times.items():
         results[name]["us"] = spread(rounds)
-    stored = {"name": workload.name, "suite": workload.suite, "flops": workload.flops}
-    return (
-        stored
-        | {"reference_loss": expected, "peers": results}
-        | _verdict(results, workload.flops, peaks)
-    )
+    for name, reason in turns.failed.items():
+        results[name]["failed"] = reason
+    return {
+        "name": workload.name,
+        "suite": workload.suite,
+        "flops": workload.flops,
+        "reference_loss": expected,
+        "peers": results,
+        **_verdict(results, workload.flops, turns.peaks),
+    }
 
 
 def _verdict(results: dict[str, Any], flops: int, peaks: list[float]) -> dict[str, Any]:
@@ -141,7 +168,7 @@ def _verdict(results: dict[str, Any], flops: int, peaks: list[float]) -> dict[st
             verdict["ratio"] = others[fastest] / us["fastmlp"]
     if "fastmlp-loop" in us and "torch" in us:
         verdict["loop_to_torch"] = us["torch"] / us["fastmlp-loop"]
-    if peaks:
+    if peaks and "fastmlp" in us:
         verdict["fma_peak_gflops"] = spread(peaks)
         gflops = flops / us["fastmlp"] / 1e3
         verdict["peak_share"] = gflops / median(peaks)

@@ -79,7 +79,7 @@ TRAINING = (
     ),
     Training(
         "circles", "tiny", (2, 4, 1), "sigmoid", "sigmoid", "bce", "adam", 0.01,
-        rows=500, batch=500, data="circles", length=1000, check=1000,
+        rows=500, batch=500, data="circles", length=1000, check=1000, tolerance=5e-4,
     ),
     Training(
         "boston", "tiny", (13, 3, 3, 3, 1), "relu", "linear", "mse", "sgd", 1e-4,
@@ -107,7 +107,7 @@ TRAINING = (
     ),
     Training(
         "100-256x3-1", "medium", (100, 256, 256, 256, 1), "relu", "linear", "mse", "adam", 1e-3,
-        rows=8192, batch=256, data="regression", length=640, check=32, tolerance=2e-3,
+        rows=8192, batch=256, data="regression", length=640, check=32, tolerance=5e-3,
     ),
     Training(
         "2048-4096x2-1024", "large", (2048, 4096, 4096, 1024), "relu", "linear", "mse", "sgd", 1.0,

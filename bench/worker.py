@@ -30,10 +30,12 @@ class Worker:
         """Import the library."""
         self.module = import_module(f"peers.{self.peer.module}")
         package = sys.modules[self.peer.package]
-        about = {"version": package.__version__, "file": package.__file__}
-        if self.peer.ours:
-            about["isa"] = package._core.isa()
-        return about
+        isa = {"isa": package._core.isa()} if self.peer.ours else {}
+        return {"version": package.__version__, **isa}
+
+    def where(self) -> str:
+        """The file that was imported."""
+        return sys.modules[self.peer.package].__file__
 
     def prepare(self, seconds: float) -> dict[str, Any]:
         """Build the work, try the library's ways to do it and keep the fastest."""

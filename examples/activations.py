@@ -21,7 +21,8 @@ for name, y in curves.items():
 
 if plotting.is_available():
     figure, axes = plotting.figure(2, 3, size=(11, 6))
-    for ax, (name, y) in zip(axes, curves.items(), strict=True):
-        ax.plot(x, y)
-        ax.set(title=name, xlabel="x", ylabel="y")
+    with plotting.look():
+        for ax, (name, y) in zip(axes, curves.items(), strict=True):
+            ax.plot(x, y)
+            ax.set(title=name, xlabel="x", ylabel="y")
     print("saved", plotting.save(figure, "activations.png"))

@@ -26,7 +26,7 @@ class Classifier(fm.Module):
 
 x, t = datasets.circles(500, noise=0.2, factor=0.3, seed=123)
 
-fm.manual_seed(1)
+fm.manual_seed(13)
 model = Classifier()
 trainer = fm.Trainer(model, fm.Adam(model.parameters(), lr=0.01), fm.BCELoss())
 history = trainer.fit(x, t, max_epoch=epochs, batch_size=None)
@@ -37,6 +37,6 @@ print(f"final loss {history.loss[-1]:.4f}")
 print(f"accuracy {((model.predict(x) > 0.5) == t).mean():.3f}")
 
 if plotting.is_available():
-    figure, (ax,) = plotting.figure()
+    figure, (ax,) = plotting.figure(size=(6.8, 6.2))
     plotting.probability_contour(model, x, t, ax)
     print("saved", plotting.save(figure, "circles.png"))

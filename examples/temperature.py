@@ -49,8 +49,9 @@ print("gradient of the first weight", model.hidden_linear.weight.grad.ravel())
 if plotting.is_available():
     figure, (ax,) = plotting.figure()
     readings = np.arange(20.0, 90.0)[:, None]
-    ax.plot(readings, model.predict(0.1 * readings), label="network")
-    ax.plot(fahrenheit, celsius, "o", label="readings")
-    ax.set(title="A thermometer", xlabel="Fahrenheit", ylabel="Celsius")
-    ax.legend()
+    with plotting.look():
+        ax.plot(readings, model.predict(0.1 * readings), label="network")
+        ax.plot(fahrenheit, celsius, "o", label="readings")
+        ax.set(title="A thermometer", xlabel="Fahrenheit", ylabel="Celsius")
+        ax.legend()
     print("saved", plotting.save(figure, "temperature.png"))

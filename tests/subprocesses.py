@@ -17,7 +17,8 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
 
 
 def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
-    variables = {**os.environ, "PYTHONPATH": str(TESTS), **environment}
+    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    variables = {**os.environ, "PYTHONPATH": path, **environment}
     variables = {name: value for name, value in variables.items() if value}
     return subprocess.run(
         command,

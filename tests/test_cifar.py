@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from fastmlp.demo import cifar, safe_pickle
 
 LABELS = [0, 2, 9, 2]  # airplane, bird, truck, bird
@@ -70,7 +71,9 @@ def _write(folder: Path, write: Callable[[np.ndarray, list[int]], bytes], suffix
 
 def _check(data: cifar.Cifar2) -> None:
     kept = [0, 1, 3]
-    np.testing.assert_array_equal(data.x_train, np.vstack([_images(seed)[kept] for seed in range(5)]))
+    np.testing.assert_array_equal(
+        data.x_train, np.vstack([_images(seed)[kept] for seed in range(5)])
+    )
     np.testing.assert_array_equal(data.x_test, _images(5)[kept])
     assert data.y_train.tolist() == 5 * [0, 1, 1]
     assert data.y_test.tolist() == [0, 1, 1]
@@ -174,14 +177,16 @@ def test_names_missing_batches(tmp_path: Path) -> None:
         ("", pickle.dumps({b"data": _images(0), b"labels": [0, 2, 1 << 70, 2]}), "outside 0 to 9"),
         ("", pickle.dumps({b"data": _images(0), b"labels": [0, 2]}), "4 images"),
         ("", pickle.dumps({b"data": b"bytes", b"labels": LABELS}), "no uint8 images"),
-        ("", pickle.dumps({b"data": _images(0)[:, :9].copy(), b"labels": LABELS}), "no uint8 images"),
+        (
+            "",
+            pickle.dumps({b"data": _images(0)[:, :9].copy(), b"labels": LABELS}),
+            "no uint8 images",
+        ),
         ("", pickle.dumps({b"data": _images(0) * 1.0, b"labels": LABELS}), "uint8"),
         ("", _python2_pickle(_images(0), LABELS)[:-200], "pickle"),
     ],
 )
-def test_refuses_a_damaged_batch(
-    tmp_path: Path, suffix: str, content: bytes, message: str
-) -> None:
+def test_refuses_a_damaged_batch(tmp_path: Path, suffix: str, content: bytes, message: str) -> None:
     folder = tmp_path / "cifar"
     _write(folder, _binary if suffix else _python2_pickle, suffix)
     (folder / f"data_batch_2{suffix}").write_bytes(content)
@@ -225,7 +230,7 @@ def _global(module: str, name: str) -> bytes:
     return f"c{module}\n{name}\n".encode()
 
 
-_PUT = b"\x80\x02"
+_PROTOCOL = b"\x80\x02"
 _ARRAY = _global("numpy._core.multiarray", "_reconstruct") + b")R"
 HOSTILE = {
     "system": pickle.dumps(_Call(os.system, "touch hostile")),
@@ -234,30 +239,32 @@ HOSTILE = {
     "eval": pickle.dumps(_Call(eval, "open('hostile', 'w')")),
     "getattr": pickle.dumps(_Call(getattr, "text", "upper")),
     "instance": pickle.dumps(_Plain()),
-    "numpy function": _PUT + _global("numpy", "load") + b"U\x01x\x85R.",
+    "numpy function": _PROTOCOL + _global("numpy", "load") + b"U\x01x\x85R.",
     "attribute path": b"\x80\x04\x8c\x05numpy\x8c\x0edtype.__init__\x93.",
-    "other codec": _PUT + _global("_codecs", "encode") + b"X\x01\x00\x00\x00aX\x04\x00\x00\x00zlib\x86R.",
+    "other codec": _PROTOCOL
+    + _global("_codecs", "encode")
+    + b"X\x01\x00\x00\x00aX\x04\x00\x00\x00zlib\x86R.",
     "object array": pickle.dumps(np.array([_Call(os.system, "touch hostile")], dtype=object)),
     "float array": pickle.dumps(np.zeros(3)),
     "structured array": pickle.dumps(np.zeros(3, dtype=[("a", "u1")])),
     "shape too large": pickle.dumps(np.zeros(7, np.uint8), 2).replace(b"K\x07\x85", b"K\x09\x85"),
-    "negative shape": _PUT + _ARRAY + b"(K\x01J\xff\xff\xff\xff\x85NK\x00U\x00tb.",
-    "half an array": _PUT + _ARRAY + b".",
-    "half an array in a dict": _PUT + b"}U\x01a" + _ARRAY + b"s.",
-    "bare global": _PUT + _global("numpy", "dtype") + b".",
-    "state of a global": _PUT + _global("numpy", "dtype") + b"}U\x01aU\x01bsb.",
-    "attributes of a global": _PUT + _global("numpy", "dtype") + b"N}U\x05_makeU\x01bs\x86b.",
-    "extension registry": _PUT + b"\x82\x01.",
-    "persistent id": _PUT + b"U\x01aQ.",
+    "negative shape": _PROTOCOL + _ARRAY + b"(K\x01J\xff\xff\xff\xff\x85NK\x00U\x00tb.",
+    "half an array": _PROTOCOL + _ARRAY + b".",
+    "half an array in a dict": _PROTOCOL + b"}U\x01a" + _ARRAY + b"s.",
+    "bare global": _PROTOCOL + _global("numpy", "dtype") + b".",
+    "state of a global": _PROTOCOL + _global("numpy", "dtype") + b"}U\x01aU\x01bsb.",
+    "attributes of a global": _PROTOCOL + _global("numpy", "dtype") + b"N}U\x05_makeU\x01bs\x86b.",
+    "extension registry": _PROTOCOL + b"\x82\x01.",
+    "persistent id": _PROTOCOL + b"U\x01aQ.",
     "instance opcode": b"(U\x01aios\nsystem\n.",
-    "memo bomb": _PUT + b"Nr\xff\xff\xff\x7f.",
-    "length bomb": _PUT + b"T\xff\xff\xff\x7fa.",
+    "memo bomb": _PROTOCOL + b"Nr\xff\xff\xff\x7f.",
+    "length bomb": _PROTOCOL + b"T\xff\xff\xff\x7fa.",
     "length bomb, protocol 5": b"\x80\x05\x96\xff\xff\xff\xff\xff\xff\xff\x00a.",
-    "deep tuple as a key": _PUT + b"}N" + 100_000 * b"\x85" + b"Ns.",
-    "unhashable key": _PUT + b"}]Ns.",
-    "stack underflow": _PUT + b"s.",
-    "unknown opcode": _PUT + b"\xff.",
-    "no end": _PUT + b"}",
+    "deep tuple as a key": _PROTOCOL + b"}N" + 100_000 * b"\x85" + b"Ns.",
+    "unhashable key": _PROTOCOL + b"}]Ns.",
+    "stack underflow": _PROTOCOL + b"s.",
+    "unknown opcode": _PROTOCOL + b"\xff.",
+    "no end": _PROTOCOL + b"}",
     "empty": b"",
     "text": b"no pickle",
 }

@@ -6,9 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import fastmlp as fm
 import numpy as np
 import pytest
+
+import fastmlp as fm
 from fastmlp import cli, demo, plotting
 from fastmlp.demo.session import marks
 
@@ -80,16 +81,14 @@ def test_every_demo_is_tested() -> None:
 
 @needs_matplotlib
 @pytest.mark.parametrize("name", PICTURES)
-def test_demo(
-    name: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_demo(name: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new" / "folder"
     assert cli.main([*_arguments(name, images), "--epochs", "3", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     for pattern in PRINTED[name]:
         assert re.search(pattern, printed), pattern
     if name in TRAINED:
-        assert re.search(r"3 epochs took \S+ s \(\S+ us an epoch\)", printed)
+        assert re.search(r"3 epochs took \S+ \w+, \S+ \w+ an epoch", printed)
 
     files = {f"{name}-{what}.png": size for what, size in PICTURES[name].items()}
     assert {path.name for path in out.iterdir()} == set(files)
@@ -189,6 +188,18 @@ def test_errors_are_one_line(
     assert error.count("\n") == 1
 
 
+@needs_matplotlib
+def test_out_is_checked_before_the_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    assert cli.main(["demo", "xor", "--epochs", "2", "--out", str(file)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert str(file) in captured.err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -215,9 +226,7 @@ def test_the_demos_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         assert re.search(rf"^  {name} +{re.escape(entry.summary)}$", listed, re.MULTILINE)
 
 
-def test_interruption(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_interruption(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupt(session: demo.Session) -> None:
         raise KeyboardInterrupt
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from fastmlp import plotting
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -19,7 +20,10 @@ EXPECTED = {
     "circles.py": (r"epoch 0: loss 0\.\d+\n.*accuracy 0\.\d+\n", "circles.png"),
     "spiral_custom_loop.py": (r"epoch 0: loss 1\.\d+\naccuracy 0\.\d+\n", None),
     "spiral_trainer.py": (r"final loss 1\.\d+\naccuracy 0\.\d+\n", "spiral.png"),
-    "temperature.py": (r"hidden_linear\.weight \(8, 1\)\n.*epoch 1: training loss", "temperature.png"),
+    "temperature.py": (
+        r"hidden_linear\.weight \(8, 1\)\n.*epoch 1: training loss",
+        "temperature.png",
+    ),
     "xor.py": (r"0 0\.\d+\n.*accuracy +0\.\d+\n", None),
 }
 

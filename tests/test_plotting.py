@@ -138,7 +138,7 @@ def test_hangul_is_drawn(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # matplotlib warns of missing glyphs
         made, (ax,) = plotting.figure()
-        plotting.curves({"훈련": [1, 2], "검증": [2, 3]}, ax, title="손실 −1", xlabel="에폭")
+        plotting.curves({"훈련": [1, 2], "검증": [2, 3]}, ax, title="손실 -1", xlabel="에폭")
         plotting.save(made, tmp_path / "hangul.png")
 
 
@@ -156,10 +156,11 @@ def test_use_hangul_font(tmp_path: Path) -> None:
         made.savefig(tmp_path / "hangul.png")
 
 
-def test_without_a_hangul_font(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_hangul_font(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from matplotlib import font_manager
 
-    monkeypatch.setattr(font_manager.fontManager, "ttflist", [])
+    gone = font_manager.FontEntry(fname=str(tmp_path / "gone.ttf"), name="NanumGothic")
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [gone])
     monkeypatch.setattr(font_manager, "findSystemFonts", list)
     _look._find_hangul_font.cache_clear()
     try:

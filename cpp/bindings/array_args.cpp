@@ -130,6 +130,14 @@ void check_values(const T* t, Index n, const char* name, bool unit_interval) {
 }  // namespace
 
 template <class T>
+void check_probabilities(const T* y, Index n) {
+  for (Index i = 0; i < n; ++i)
+    if (!(y[i] >= 0 && y[i] <= 1))
+      throw py::value_error("input: expected probabilities from 0 to 1 for BCELoss, got " + std::to_string(y[i]) +
+                            "; BCEWithLogitsLoss takes any number");
+}
+
+template <class T>
 TargetArg<T> target_arg(py::handle object, const char* name, LossKind loss, Index rows, Index columns, bool one_row) {
   const py::array array = real_array(object, name);
   TargetArg<T> arg;
@@ -150,7 +158,7 @@ TargetArg<T> target_arg(py::handle object, const char* name, LossKind loss, Inde
     throw py::value_error(std::string(name) + ": expected shape (" + std::to_string(rows) + ", " +
                           std::to_string(columns) + ") like the model's output, got " + shape_text(array));
   arg.dense = contiguous<T>(array);
-  check_values(arg.dense.data(), rows * columns, name, loss == LossKind::BCE);
+  check_values(arg.dense.data(), rows * columns, name, loss == LossKind::BCE || loss == LossKind::BCEWithLogits);
   arg.targets.dense = arg.dense.data();
   return arg;
 }
@@ -159,6 +167,7 @@ TargetArg<T> target_arg(py::handle object, const char* name, LossKind loss, Inde
   template Matrix<T> matrix_arg<T>(py::handle, const char*, Index, const char*);                        \
   template CArray<T> shaped_arg<T>(py::handle, const char*, const std::vector<py::ssize_t>&);           \
   template T* output_arg<T>(const py::array&, const char*, const std::vector<py::ssize_t>&);            \
+  template void check_probabilities<T>(const T*, Index);                                                \
   template TargetArg<T> target_arg<T>(py::handle, const char*, LossKind, Index, Index, bool);
 FASTMLP_INSTANTIATE(float)
 FASTMLP_INSTANTIATE(double)

@@ -59,6 +59,10 @@ T* output_arg(const py::array& array, const char* name, const std::vector<py::ss
 // Whether two memory ranges share a byte.
 bool overlap(const void* a, std::size_t a_bytes, const void* b, std::size_t b_bytes);
 
+// ValueError unless all values are probabilities, which BCE takes the logarithms of.
+template <class T>
+void check_probabilities(const T* y, Index n);
+
 // Targets of a batch, checked for the loss.
 template <class T>
 struct TargetArg {

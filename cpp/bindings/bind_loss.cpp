@@ -15,14 +15,6 @@ LossHandle::LossHandle(const std::string& name, const std::string& reduction, do
 namespace {
 
 template <class T>
-void check_probabilities(const Matrix<T>& y) {
-  for (Index i = 0; i < y.rows * y.columns; ++i)
-    if (!(y.data()[i] >= 0 && y.data()[i] <= 1))
-      throw py::value_error("input: expected probabilities from 0 to 1 for BCELoss, got " +
-                            std::to_string(y.data()[i]) + "; BCEWithLogitsLoss takes any number");
-}
-
-template <class T>
 double value_as(const LossSpec& spec, const py::array& array, const py::object& target) {
   // A 1-D input is a column of values for element-wise losses, one row of scores for class losses.
   Matrix<T> y = matrix_arg<T>(array, "input", -1, "");
@@ -31,7 +23,7 @@ double value_as(const LossSpec& spec, const py::array& array, const py::object& 
     y.one_row = false;
   }
   const TargetArg<T> t = target_arg<T>(target, "t", spec.kind, y.rows, y.columns, y.one_row);
-  if (spec.kind == LossKind::BCE) check_probabilities(y);
+  if (spec.kind == LossKind::BCE) check_probabilities(y.data(), y.rows * y.columns);
   std::vector<double> partial(static_cast<std::size_t>(active_backend<T>().loss_partials(y.rows)));
   const LossArgs<T> args{spec, y.rows, y.columns, y.data(), t.targets, false, nullptr, partial.data()};
   const py::gil_scoped_release release;

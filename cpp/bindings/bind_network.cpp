@@ -31,18 +31,22 @@ class TapeOf final : public Tape {
   TapeOf(std::shared_ptr<Network<T>> network, Matrix<T> x)
       : network_(std::move(network)), x_(std::move(x)), workspace_(network_->acquire(x_.rows, x_.columns, true)) {}
 
+  // Runs the network; returns its output.
   py::array run(bool training, std::uint64_t seed) {
     columns_ = network_->out_features() < 0 ? x_.columns : network_->out_features();
-    py::array_t<T> y(output_shape(x_, columns_));
-    T* out = y.mutable_data();
+    y_ = py::array_t<T>(output_shape(x_, columns_));
+    T* out = y_.mutable_data();
     const DropoutState dropout{seed, 0};
-    const py::gil_scoped_release release;
-    network_->forward(*workspace_, batch({}), training ? &dropout : nullptr, out);
-    return y;
+    {
+      const py::gil_scoped_release release;
+      network_->forward(*workspace_, batch({}), training ? &dropout : nullptr, out);
+    }
+    return y_;
   }
 
   std::shared_ptr<LossNode> loss(const LossSpec& spec, const py::object& target) override {
     check_open();
+    if (spec.kind == LossKind::BCE && !gives_probabilities(*network_)) check_probabilities(y_.data(), y_.size());
     auto self = std::static_pointer_cast<TapeOf<T>>(shared_from_this());
     auto node = std::make_shared<LossNodeOf<T>>(
         self, spec, target_arg<T>(target, "t", spec.kind, x_.rows, columns_, x_.one_row));
@@ -99,6 +103,7 @@ class TapeOf final : public Tape {
 
   std::shared_ptr<Network<T>> network_;  // outlives the lease
   Matrix<T> x_;
+  py::array_t<T> y_;
   typename Network<T>::Lease workspace_;
   Index columns_ = 0;
   const LossNode* gradient_of_ = nullptr;  // whose gradient the workspace holds

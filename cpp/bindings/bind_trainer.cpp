@@ -11,19 +11,6 @@ py::array_t<T> copy_of(const std::vector<T>& values) {
   return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
 }
 
-// BCE takes the logarithm of the outputs, so that they have to be probabilities by construction.
-template <class T>
-void check_output_range(const Network<T>& network, LossKind loss) {
-  if (loss != LossKind::BCE || network.layers().empty()) return;
-  const Layer<T>& last = network.layers().back();
-  const bool softmax = last.kind == LayerKind::RowActivation && last.row_activation == RowActivationKind::Softmax;
-  const bool clamped = last.activation.kind == ActivationKind::Hardtanh && last.activation.alpha >= 0 &&
-                       last.activation.beta <= 1;
-  if (!softmax && !clamped && last.activation.kind != ActivationKind::Sigmoid)
-    throw py::value_error(
-        "loss_fn: BCELoss expects outputs from 0 to 1; end the model with Sigmoid, or use BCEWithLogitsLoss");
-}
-
 }  // namespace
 
 template <class T>
@@ -31,7 +18,9 @@ void NetworkOf<T>::fit(const FitRequest& request) {
   auto* optimizer = dynamic_cast<OptimizerOf<T>*>(&request.optimizer);
   if (!optimizer)
     throw py::type_error(std::string("optimizer: expected parameters of the model's dtype ") + dtype_name<T>());
-  check_output_range(*network_, request.loss.kind);
+  if (request.loss.kind == LossKind::BCE && !gives_probabilities(*network_))
+    throw py::value_error(
+        "loss_fn: BCELoss expects outputs from 0 to 1; end the model with Sigmoid, or use BCEWithLogitsLoss");
 
   struct Data {
     Matrix<T> x;

@@ -30,6 +30,17 @@ class NetworkOf final : public NetworkHandle {
   std::shared_ptr<Network<T>> network_;
 };
 
+// Whether the outputs lie from 0 to 1 by construction.
+template <class T>
+bool gives_probabilities(const Network<T>& network) {
+  if (network.layers().empty()) return false;
+  const Layer<T>& last = network.layers().back();
+  if (last.kind == LayerKind::RowActivation) return last.row_activation == RowActivationKind::Softmax;
+  const Activation& activation = last.activation;
+  return activation.kind == ActivationKind::Sigmoid ||
+         (activation.kind == ActivationKind::Hardtanh && activation.alpha >= 0 && activation.beta <= 1);
+}
+
 // Rows of output, or one row where the input was one.
 template <class T>
 std::vector<py::ssize_t> output_shape(const Matrix<T>& x, Index columns) {

@@ -208,9 +208,9 @@ struct LanesBlock {
       const auto loss = find_class_loss<T>(a.loss.kind);
       for (Index r = 0; r < n; r += Vec<T>::lanes) {
         const int count = static_cast<int>(smaller(Vec<T>::lanes, n - r));
-        const ClassTargets<T> targets{{a.targets.dense ? t() + r : nullptr, 1, R, count}, Vec<T>::load(t() + r)};
-        const RowGroup<T> dz{gradient ? dy() + r : nullptr, 1, R, count};
-        sum += loss(plan.out, {output() + r, 1, R, count}, targets, a.logits, gradient_scale, dz);
+        const ClassTargets<T> targets{{a.targets.dense ? t() + r : nullptr, 1, R, count, true}, Vec<T>::load(t() + r)};
+        const RowGroup<T> dz{gradient ? dy() + r : nullptr, 1, R, count, true};
+        sum += loss(plan.out, {output() + r, 1, R, count, true}, targets, a.logits, gradient_scale, dz);
       }
       if (gradient)
         for (Index r = round_up(n, Vec<T>::lanes); r < R; r += Vec<T>::lanes)

@@ -10,20 +10,21 @@
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
-// Element (row r, column c) is p[r * row + c * column]; n rows exist. Feature-major groups (row == 1) are padded to
-// whole vectors.
+// Element (row r, column c) is p[r * row + c * column]; n rows exist. Padded groups are feature-major, and have room for
+// whole vectors of rows.
 template <class T>
 struct RowGroup {
   T* p;
   Index row, column;
   int n;
+  bool padded;
 
   FASTMLP_INLINE auto get(Index c) const {
     using V = Vec<std::remove_const_t<T>>;
-    return row == 1 ? V::load(p + c * column) : V::load_strided(p + c * column, row, n);
+    return padded ? V::load(p + c * column) : V::load_strided(p + c * column, row, n);
   }
   FASTMLP_INLINE void set(Index c, Vec<T> v) const {
-    if (row == 1) {
+    if (padded) {
       v.store(p + c * column);
       return;
     }
@@ -85,7 +86,7 @@ void for_row_groups(const Context& context, Index rows, Index columns, const Bod
 template <class T>
 void row_forward(RowActivationKind kind, Index rows, Index columns, const T* x, T* y, const Context& context) {
   for_row_groups<T>(context, rows, columns, [&](Index r, int n) {
-    softmax_group<T>(kind, columns, {x + r * columns, columns, 1, n}, {y + r * columns, columns, 1, n});
+    softmax_group<T>(kind, columns, {x + r * columns, columns, 1, n, false}, {y + r * columns, columns, 1, n, false});
   });
 }
 
@@ -94,8 +95,8 @@ void row_backward(RowActivationKind kind, Index rows, Index columns, const T* dy
                   const Context& context) {
   for_row_groups<T>(context, rows, columns, [&](Index r, int n) {
     const Index at = r * columns;
-    softmax_backward_group<T>(kind, columns, {dy + at, columns, 1, n}, {y + at, columns, 1, n},
-                              {dx + at, columns, 1, n});
+    softmax_backward_group<T>(kind, columns, {dy + at, columns, 1, n, false}, {y + at, columns, 1, n, false},
+                              {dx + at, columns, 1, n, false});
   });
 }
 
@@ -220,7 +221,7 @@ double loss(const LossArgs<T>& a, const Context& context) {
       Vec<T> sum(T(0));
       for (Index r = r0; r < r1; r += lanes) {
         const int n = static_cast<int>(smaller(lanes, r1 - r));
-        ClassTargets<T> t{{nullptr, a.columns, 1, n}, Vec<T>(T(0))};
+        ClassTargets<T> t{{nullptr, a.columns, 1, n, false}, Vec<T>(T(0))};
         if (a.targets.classes) {
           T ids[lanes] = {};
           for (int i = 0; i < n; ++i) ids[i] = static_cast<T>(a.targets.classes[r + i]);
@@ -228,8 +229,8 @@ double loss(const LossArgs<T>& a, const Context& context) {
         } else {
           t.dense.p = a.targets.dense + r * a.columns;
         }
-        const RowGroup<T> gradient{a.dy ? a.dy + r * a.columns : nullptr, a.columns, 1, n};
-        sum += find_class_loss<T>(a.spec.kind)(a.columns, {a.y + r * a.columns, a.columns, 1, n}, t, a.logits,
+        const RowGroup<T> gradient{a.dy ? a.dy + r * a.columns : nullptr, a.columns, 1, n, false};
+        sum += find_class_loss<T>(a.spec.kind)(a.columns, {a.y + r * a.columns, a.columns, 1, n, false}, t, a.logits,
                                                gradient_scale, gradient);
       }
       a.partial[piece] = static_cast<double>(reduce_add(sum));

@@ -19,36 +19,50 @@ template <class T>
 inline constexpr T kNaN = static_cast<T>(__builtin_nan(""));
 
 // Horner's rule in x^2 over pairs of coefficients: half the latency of the plain rule for one more multiplication,
-// which most callers need anyway.
-template <class T, int count>
-FASTMLP_INLINE Vec<T> polynomial(const T (&c)[count], Vec<T> x, Vec<T> x2) {
+// which most callers need anyway. `c(k)` is the coefficient of x^k, k < count.
+template <int count, class T, class Coefficient>
+FASTMLP_INLINE Vec<T> evaluate(Coefficient c, Vec<T> x, Vec<T> x2) {
   constexpr int top = (count - 1) / 2 * 2;
-  Vec<T> sum = top + 1 < count ? fma(Vec<T>(c[count - 1]), x, Vec<T>(c[top])) : Vec<T>(c[top]);
+  Vec<T> sum = c(top);
+  if constexpr (top + 1 < count) sum = fma(c(top + 1), x, sum);
   FASTMLP_UNROLL
-  for (int k = top - 2; k >= 0; k -= 2) sum = fma(sum, x2, fma(Vec<T>(c[k + 1]), x, Vec<T>(c[k])));
+  for (int k = top - 2; k >= 0; k -= 2) sum = fma(sum, x2, fma(c(k + 1), x, c(k)));
   return sum;
 }
 
-// exp(x) = 2^n (1 + p) with |p| < 0.42. For |x| < 2^10 or so; NaN passes through p.
-template <class T>
-struct ReducedExp {
-  Vec<T> n, p;
-};
+template <class T, int count>
+FASTMLP_INLINE Vec<T> polynomial(const T (&c)[count], Vec<T> x, Vec<T> x2) {
+  return evaluate<count>([&c](int k) { return Vec<T>(c[k]); }, x, x2);
+}
 
-// `x_low` is a small correction to x, for a caller that knows x to more than its own precision.
+// x = n ln 2 + r with integral n and |r| <= ln(2) / 2, for |x| < 2^10 or so. NaN goes into r.
 template <class T>
-FASTMLP_INLINE ReducedExp<T> reduced_exp(Vec<T> x, Vec<T> x_low = T(0)) {
+FASTMLP_INLINE Vec<T> reduce(Vec<T> x, Vec<T>& n) {
   using C = Coefficients<T>;
-  const Vec<T> n = round_nearest(x * C::log2e);
-  const Vec<T> r = fnma(n, C::ln2_low, fnma(n, C::ln2_high, x)) + x_low;
+  n = round_nearest(x * C::log2e);
+  return fnma(n, C::ln2_low, fnma(n, C::ln2_high, x));
+}
+
+// The same for x + x_low.
+template <class T>
+FASTMLP_INLINE Vec<T> reduce(Vec<T> x, Vec<T>& n, Vec<T> x_low) {
+  using C = Coefficients<T>;
+  n = round_nearest(x * C::log2e);
+  return fnma(n, C::ln2_high, x) + fnma(n, C::ln2_low, x_low);
+}
+
+// exp(r) - 1 for |r| <= ln(2) / 2.
+template <class T>
+FASTMLP_INLINE Vec<T> expm1_reduced(Vec<T> r) {
   const Vec<T> r2 = r * r;
-  return {n, fma(r2, polynomial(C::expm1_tail, r, r2), r)};
+  return fma(r2, polynomial(Coefficients<T>::expm1_tail, r, r2), r);
 }
 
 template <class T>
 FASTMLP_INLINE Vec<T> exp_in_range(Vec<T> x) {
-  const ReducedExp<T> e = reduced_exp(x);
-  return scale2n_unit(T(1) + e.p, e.n);
+  Vec<T> n;
+  const Vec<T> p = expm1_reduced(reduce(x, n));
+  return scale2n_unit(T(1) + p, n);
 }
 
 // Beyond these arguments exp is 0 or infinite.
@@ -56,12 +70,6 @@ template <class T>
 inline constexpr T kExpLow = sizeof(T) == 4 ? T(-104) : T(-745.5);
 template <class T>
 inline constexpr T kExpHigh = sizeof(T) == 4 ? T(89) : T(710);
-
-// exp(-|x|)
-template <class T>
-FASTMLP_INLINE Vec<T> exp_minus_abs(Vec<T> x) {
-  return exp_in_range(max(Vec<T>(kExpLow<T>), -abs(x)));
-}
 
 // n ln 2 + log(1 + f) for f in [sqrt(1/2) - 1, sqrt(2) - 1].
 template <class T>
@@ -80,6 +88,22 @@ FASTMLP_INLINE Vec<T> log_from_parts(Vec<T> n, Vec<T> f) {
   }
 }
 
+// exp(t^2 / 2) normal_cdf(-t) for 0 <= t < 14.5: one of eight polynomials. To about half a unit in the last place, which
+// leaves room for the errors of the exponential.
+FASTMLP_INLINE Vec<float> mills(Vec<float> t) {
+  using C = Coefficients<float>;
+  constexpr int count = sizeof(C::mills_piece) / sizeof(C::mills_piece[0]);
+  const Vec<float> s = 1.0F + t, x = t - lookup8(C::mills_centre, s);
+  return evaluate<count>([s](int k) { return lookup8(C::mills_piece[k], s); }, x, x * x);
+}
+
+// The same for 0 <= t < 39: one polynomial, but two divisions.
+FASTMLP_INLINE Vec<double> mills(Vec<double> t) {
+  using C = Coefficients<double>;
+  const Vec<double> v = (t - C::mills_centre) / (t + C::mills_centre);
+  return polynomial(C::mills, v, v * v) / (C::mills_shift + t);
+}
+
 }  // namespace vmath
 
 template <class T>
@@ -90,11 +114,12 @@ FASTMLP_INLINE Vec<T> exp(Vec<T> x) {
 template <class T>
 FASTMLP_INLINE Vec<T> expm1(Vec<T> x) {
   constexpr T low = sizeof(T) == 4 ? -18 : -40, max_exponent = sizeof(T) == 4 ? 127 : 1023;
-  const auto e = vmath::reduced_exp(max(Vec<T>(low), min(Vec<T>(vmath::kExpHigh<T>), x)));
+  Vec<T> n;
+  const Vec<T> p = vmath::expm1_reduced(vmath::reduce(max(Vec<T>(low), min(Vec<T>(vmath::kExpHigh<T>), x)), n));
   // 2^n itself may overflow where the result does not.
-  const Vec<T> power = pow2n(min(e.n, max_exponent));
-  const Vec<T> y = fma(power, e.p, power - T(1));
-  return select(e.n > max_exponent, y + y, y);
+  const Vec<T> power = pow2n(min(n, max_exponent));
+  const Vec<T> y = fma(power, p, power - T(1));
+  return copysign(select(n > max_exponent, y + y, y), x);
 }
 
 template <class T>
@@ -123,45 +148,51 @@ FASTMLP_INLINE Vec<T> log1p(Vec<T> x) {
 
 template <class T>
 FASTMLP_INLINE Vec<T> tanh(Vec<T> x) {
-  // (e - 1) / (e + 1) with e = exp(2 |x|) = power (1 + p); beyond the limit the quotient rounds to 1.
+  // m / (m + 2) with m = exp(2 |x|) - 1, written as near + (m - near (m + 2)) / (m + 2): what is rounded most is only a
+  // correction to a number near tanh |x|. Beyond the limit the result rounds to 1.
   constexpr T limit = sizeof(T) == 4 ? 10 : 20;
-  const Vec<T> magnitude = min(Vec<T>(limit), abs(x));
-  const auto e = vmath::reduced_exp(magnitude + magnitude);
-  const Vec<T> power = pow2n(e.n);
-  return copysign(fma(power, e.p, power - T(1)) / fma(power, e.p, power + T(1)), x);
+  const Vec<T> magnitude = min(Vec<T>(limit), abs(x)), near = min(Vec<T>(T(0.875)), magnitude);
+  Vec<T> n;
+  const Vec<T> p = vmath::expm1_reduced(vmath::reduce(magnitude + magnitude, n)), power = pow2n(n);
+  const Vec<T> m = fma(power, p, power - T(1));
+  return copysign(near + fnma(near, m, fnma(T(2), near, m)) / (m + T(2)), x);
 }
 
 // 1 / (1 + exp(-x))
 template <class T>
 FASTMLP_INLINE Vec<T> sigmoid(Vec<T> x) {
-  const Vec<T> e = vmath::exp_minus_abs(x);
-  return select(x >= T(0), T(1), e) / (T(1) + e);
+  // q = 1 / (1 + exp(|x|)) and 1 - q. With exp(|x|) = power (1 + p) the sum is rounded only once; it is taken times
+  // 2^-shift, so that it cannot overflow where q is denormal.
+  constexpr T shift = sizeof(T) == 4 ? 64 : 128, scale = sizeof(T) == 4 ? T(0x1p-64) : T(0x1p-128);
+  Vec<T> n;
+  const Vec<T> p = vmath::expm1_reduced(vmath::reduce(min(Vec<T>(-vmath::kExpLow<T>), abs(x)), n));
+  const Vec<T> power = pow2n(n - shift);
+  const Vec<T> q = T(1) / fma(power, p, power + scale) * scale;
+  return select(x < T(0), q, T(1) - q);
 }
 
 // log(sigmoid(x)) = -softplus(-x)
 template <class T>
 FASTMLP_INLINE Vec<T> log_sigmoid(Vec<T> x) {
-  const Vec<T> e = vmath::exp_minus_abs(x);
+  const Vec<T> e = vmath::exp_in_range(max(Vec<T>(vmath::kExpLow<T>), -abs(x)));
   // log(1 + e) for e in [0, 1]: as log1p, with only two possible exponents.
   const Mask<T> upper = e > T(0.4142135);
   const Vec<T> f = select(upper, T(0.5) * (e - T(1)), e);
-  return min(Vec<T>(0), x) - vmath::log_from_parts(select(upper, T(1), T(0)), f);
+  return min(Vec<T>(-T(0)), x) - vmath::log_from_parts(select(upper, T(1), T(0)), f);
 }
 
 // The distribution function of the standard normal distribution, erfc(-x / sqrt(2)) / 2.
 template <class T>
 FASTMLP_INLINE Vec<T> normal_cdf(Vec<T> x) {
-  using C = Coefficients<T>;
   constexpr T limit = sizeof(T) == 4 ? T(14.5) : 39;
   const Vec<T> t = min(Vec<T>(limit), abs(x));
-  // t^2 = square + low: a relative error of the square would be an absolute one of the exponent.
+  // t^2 = square + low, since a relative error of the square would be an absolute one of the exponent.
   constexpr T splitter = sizeof(T) == 4 ? 0x1p12 + 1 : 0x1p27 + 1;
   const Vec<T> high = splitter * t - (splitter * t - t);
   const Vec<T> square = high * high, low = (t - high) * (t + high);
-  const auto e = vmath::reduced_exp(T(-0.5) * square, T(-0.5) * low);
-  const Vec<T> u = C::mills_centre / (C::mills_centre + t);
-  const Vec<T> ratio = u * vmath::polynomial(C::mills, u, u * u);
-  const Vec<T> tail = scale2n_unit(fma(ratio, e.p, ratio), e.n);
+  Vec<T> n;
+  const Vec<T> p = vmath::expm1_reduced(vmath::reduce(T(-0.5) * square, n, T(-0.5) * low)), ratio = vmath::mills(t);
+  const Vec<T> tail = scale2n_unit(fma(ratio, p, ratio), n);
   return select(x > T(0), T(1) - tail, tail);
 }
 

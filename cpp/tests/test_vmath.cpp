@@ -6,6 +6,7 @@
 // million values over the whole range and the interesting part of it (16 times as many with --all).
 // Prints the largest error of each function, in units in the last place of the exact result.
 #include <algorithm>
+#include <cstring>
 #include <initializer_list>
 
 #include "simd_testing.h"
@@ -126,7 +127,7 @@ void test_function(const Options& options, const char* name, Function function, 
 
 template <class W>
 W log_sigmoid_reference(W x) {
-  return std::fmin(x, W(0)) - std::log1p(std::exp(-std::fabs(x)));
+  return (x < 0 ? x : W(-0.0)) - std::log1p(std::exp(-std::fabs(x)));
 }
 
 // erfc(-x / sqrt(2)) / 2, with a first-order correction for the rounding of x / sqrt(2), which matters in the tail.

@@ -17,7 +17,7 @@ _HANGUL_FAMILIES = (
     "NanumBarunGothic",
     "Noto Sans KR",
     "Noto Sans CJK",
-    "Malgun Gothic",
+    "Malgun",
     "Apple SD Gothic Neo",
     "AppleGothic",
     "Nanum",
@@ -54,7 +54,6 @@ def look() -> AbstractContextManager[None]:
     hangul = hangul_font()
     return mpl.rc_context(
         {
-            "agg.path.chunksize": 20_000,  # curves of 200 000 epochs overflow Agg without it
             "axes.axisbelow": True,
             "axes.edgecolor": "#8c939c",
             "axes.grid": True,
@@ -116,7 +115,10 @@ def _listed_hangul_font() -> str | None:
 def _has_hangul(path: str) -> bool:
     from matplotlib import font_manager
 
-    return font_manager.get_font(path).get_char_index(ord("가")) != 0
+    try:
+        return font_manager.get_font(path).get_char_index(ord("가")) != 0
+    except (OSError, RuntimeError):  # in matplotlib's list, but gone or damaged by now
+        return False
 
 
 def use_hangul_font() -> str:
@@ -138,7 +140,6 @@ def use_hangul_font() -> str:
     if hangul is None:
         raise LookupError("no installed font has Hangul: install Nanum, Noto Sans CJK or the like")
     import matplotlib as mpl
-    from cycler import cycler  # comes with matplotlib
 
     family = list(mpl.rcParams["font.family"])
     if hangul not in family:

@@ -79,6 +79,8 @@ def _demo(options: argparse.Namespace) -> None:
     if plot and not plotting.is_available():
         print('no pictures without matplotlib: pip install "fastmlp[plot]"', file=sys.stderr)
         plot = False
+    if plot:
+        options.out.mkdir(parents=True, exist_ok=True)  # before the training, in case it fails
     session = Session(
         name=options.name,
         epochs=options.epochs,

@@ -45,6 +45,21 @@ class Linear(Module):
         self.bias = Parameter.zeros((self.out_features,), dtype) if has_bias else None
         self.reset_parameters()
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        current = self.__dict__.get(name)
+        if name in ("weight", "bias") and (value is None or not isinstance(current, Parameter)):
+            self._check_new(name, value)  # there is no storage to copy into
+        super().__setattr__(name, value)
+
+    def _check_new(self, name: str, value: Any) -> None:
+        if name == "bias" and value is None:
+            return
+        if not isinstance(value, Parameter):
+            raise TypeError(f"{name}: expected a Parameter, got {_checks.show(value)}")
+        shape = (self.out_features, self.in_features)[: 2 if name == "weight" else 1]
+        if value.shape != shape:
+            raise ValueError(f"{name}: expected shape {shape}, got {value.shape}")
+
     def reset_parameters(self) -> None:
         """Draw new weights and biases."""
         bound = 1 / math.sqrt(self.in_features)
@@ -169,7 +184,7 @@ def _named(modules: tuple[Any, ...]) -> list[tuple[str, Any]]:
     return [(str(index), module) for index, module in enumerate(modules)]
 
 
-def MLP(  # noqa: N802 - reads as a class, and may become one
+def MLP(  # noqa: N802 - reads as a class
     sizes: Sequence[int],
     activation: str | Activation | type[Activation] = "relu",
     *,

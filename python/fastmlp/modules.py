@@ -155,7 +155,7 @@ class Module:
         current = self.__dict__.get(name)
         if isinstance(current, Parameter) and value is not None:
             if value is not current:
-                current.copy_(value)
+                current[...] = current.checked(name, value)
             return
         super().__setattr__(name, value)
         _structure = object()

@@ -163,5 +163,7 @@ def _update(
     for name, value in (("param", param), ("grad", grad), *(("state", array) for array in state)):
         if not isinstance(value, np.ndarray):
             raise TypeError(f"{name}: expected an ndarray, got {_checks.show(value)}")
+        if value.dtype != param.dtype:
+            raise TypeError(f"{name}: expected {param.dtype} like param, got {value.dtype}")
     _core.update(kind, param, grad, state, step, options)
     return param

@@ -314,8 +314,9 @@ def clip_grad_norm_(parameters: Iterable[Parameter] | Parameter, max_norm: float
 
 
 def _check_each(name: str, params: Any) -> tuple[Parameter, ...]:
-    if isinstance(params, Parameter) or not hasattr(params, "__iter__"):
-        hint = "; write model.parameters()" if hasattr(params, "parameters") else ""
+    is_model = hasattr(params, "parameters")
+    if is_model or isinstance(params, Parameter) or not hasattr(params, "__iter__"):
+        hint = "; write model.parameters()" if is_model else ""
         raise TypeError(f"{name}: expected parameters, got {_checks.show(params)}{hint}")
     found = tuple(params)
     for item in found:

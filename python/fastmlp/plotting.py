@@ -186,10 +186,10 @@ def decision_regions(
         ax = _axes(ax)
         points = np.asarray(x, dtype=np.float64)
         grid = _Grid(points, step)
-        regions = grid.map(model, lambda y: _classes(y, threshold).astype(np.uint8))
+        regions = grid.map(model, lambda y: _winners(y, threshold))
         # Colours before resampling: an average of the classes 0 and 2 must not look like 1.
         ax.imshow(_tints(0.35)[regions % len(COLOURS)], extent=grid.extent, origin="lower")
-        _points(ax, points, _classes(np.asarray(labels), threshold), names)
+        _points(ax, points, labels, names)
         ax.set(title=title, xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
         ax.grid(visible=False)
     return ax
@@ -220,9 +220,10 @@ def probability_contour(
         shades = LinearSegmentedColormap.from_list("fastmlp", [ends[0], (1, 1, 1), ends[1]])
         bands = np.linspace(0, 1, 21)
         filled = ax.contourf(grid.x1, grid.x2, p, levels=bands, cmap=shades)
-        ax.contour(grid.x1, grid.x2, p, levels=[0.5], colors="#222222", linewidths=1.2)
+        if p.min() < 0.5 < p.max():
+            ax.contour(grid.x1, grid.x2, p, levels=[0.5], colors="#222222", linewidths=1.2)
         ax.figure.colorbar(filled, ax=ax, label="probability", ticks=np.linspace(0, 1, 6))
-        _points(ax, points, _classes(np.asarray(labels), 0.5), names)
+        _points(ax, points, labels, names)
         ax.set(title=title, xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
         ax.grid(visible=False)
     return ax
@@ -287,11 +288,9 @@ class _Grid:
         return np.concatenate(parts).reshape(self.shape)
 
 
-def _classes(y: Array, threshold: float) -> Array:
-    if y.ndim == 2 and y.shape[1] > 1:
-        return y.argmax(axis=1)
-    flat = y.ravel()
-    return (flat >= threshold if flat.dtype.kind == "f" else flat).astype(np.intp)
+def _winners(y: Array, threshold: float) -> Array:
+    classes: Array = y.argmax(axis=1) if y.shape[1] > 1 else y[:, 0] >= threshold
+    return classes.astype(np.uint8)
 
 
 def _tints(strength: float) -> npt.NDArray[np.uint8]:
@@ -305,14 +304,17 @@ def _tints(strength: float) -> npt.NDArray[np.uint8]:
 def _points(
     ax: "Axes",
     points: npt.NDArray[np.float64],
-    labels: Array,
+    labels: npt.ArrayLike,
     names: Sequence[str] | None,
 ) -> None:
+    classes = np.asarray(labels)
+    one_hot = classes.ndim == 2 and classes.shape[1] > 1
+    classes = classes.argmax(axis=1) if one_hot else classes.ravel().astype(np.intp)
     markers = "osD^vP"
-    for index in np.unique(labels):
+    for index in np.unique(classes):
         ax.scatter(
-            points[labels == index, 0],
-            points[labels == index, 1],
+            points[classes == index, 0],
+            points[classes == index, 1],
             s=max(16, min(60, 4000 / len(points))),
             color=COLOURS[index % len(COLOURS)],
             marker=markers[index % len(markers)],

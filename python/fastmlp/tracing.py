@@ -10,6 +10,7 @@ from fastmlp import _core
 from fastmlp.parameter import Parameter
 
 if TYPE_CHECKING:
+    from fastmlp._core import LayerSpec
     from fastmlp.modules import Module
 
 _ADVICE = (
@@ -28,7 +29,7 @@ class Chain:
     """
 
     def __init__(self, root: "Module") -> None:
-        self.layers: list[_core.LayerSpec] = []
+        self.layers: list[LayerSpec] = []
         self.dtype: str | None = None  # of the parameters; None where there are none
         self.dropout = False
         self._root = root
@@ -47,7 +48,7 @@ class Chain:
             )
         return self
 
-    def add(self, value: "Symbolic", layer: _core.LayerSpec) -> "Symbolic":
+    def add(self, value: "Symbolic", layer: "LayerSpec") -> "Symbolic":
         """Add a layer that takes the value; returns the layer's output."""
         if value is not self._end:
             raise TypeError(_ADVICE.format("a value used twice"))
@@ -105,7 +106,7 @@ class Symbolic:
 
 def _refuse(operation: str) -> Any:
     def refuse(self: Symbolic, *args: Any, **options: Any) -> NoReturn:
-        raise TypeError(_ADVICE.format(f"another operation ({operation})"))
+        raise TypeError(_ADVICE.format(operation))
 
     return refuse
 
@@ -113,6 +114,8 @@ def _refuse(operation: str) -> Any:
 for _name in (
     *("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "matmul", "rmatmul"),
     *("pow", "rpow", "neg", "abs", "lt", "le", "gt", "ge", "eq", "ne", "getitem", "setitem"),
-    *("bool", "len", "iter", "float", "array", "array_ufunc", "array_function"),
+    *("bool", "len", "iter", "float"),
 ):
-    setattr(Symbolic, f"__{_name}__", _refuse(_name))
+    setattr(Symbolic, f"__{_name}__", _refuse(f"the operation __{_name}__"))
+for _name in ("array", "array_ufunc", "array_function"):
+    setattr(Symbolic, f"__{_name}__", _refuse("a NumPy function"))

@@ -102,7 +102,11 @@ struct Native<float> : NativeMask {
     return _mm256_sub_ps(_mm256_cvtepi32_ps(exponent), _mm256_and_ps(denormal, _mm256_set1_ps(23.0F)));
   }
 
-  // Two columns' worth of 4 rows in each half, for rows 0-3 and 4-7, then 4x4 within the halves.
+  static FASTMLP_INLINE Reg lookup8(const float* table, Reg s) {
+    return _mm256_permutevar8x32_ps(load(table), _mm256_srli_epi32(_mm256_castps_si256(s), 22));
+  }
+
+  // Four columns' worth of rows 0-3 and 4-7 in the halves, then 4x4 within the halves.
   static FASTMLP_INLINE void transpose_square(const float* src, std::ptrdiff_t lds, float* dst, std::ptrdiff_t ldd) {
     FASTMLP_UNROLL
     for (int j = 0; j < lanes; j += 4) {

@@ -113,6 +113,11 @@ struct Native<float> : NativeMask<__mmask16, 16> {
     return _mm512_mask_add_ps(exponent, upper, exponent, _mm512_set1_ps(1.0F));
   }
 
+  static FASTMLP_INLINE Reg lookup8(const float* table, Reg s) {
+    return _mm512_permutexvar_ps(_mm512_srli_epi32(_mm512_castps_si512(s), 22),
+                                 _mm512_broadcast_f32x8(_mm256_loadu_ps(table)));
+  }
+
   // Four columns' worth of rows 0-3, 4-7, 8-11, 12-15 in the quarters, then 4x4 within each.
   static FASTMLP_INLINE void transpose_square(const float* src, std::ptrdiff_t lds, float* dst, std::ptrdiff_t ldd) {
     FASTMLP_UNROLL

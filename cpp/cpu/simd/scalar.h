@@ -102,6 +102,10 @@ struct Native {
     return T(exponent - (denormal ? F::fraction_bits : 0));
   }
 
+  static FASTMLP_INLINE float lookup8(const float* table, float s) {
+    return table[(__builtin_bit_cast(std::uint32_t, s) >> 22) & 7];
+  }
+
   static FASTMLP_INLINE void transpose_square(const T* src, std::ptrdiff_t, T* dst, std::ptrdiff_t) { *dst = *src; }
 };
 

@@ -138,6 +138,11 @@ FASTMLP_INLINE Mask<T> first_n_mask(int n) {
   return Mask<T>::of(Native<T>::first_n(n));
 }
 
+// table[k] with k the lowest three bits of (bits of s) >> 22: which half octave s > 0 is in.
+FASTMLP_INLINE Vec<float> lookup8(const float (&table)[8], Vec<float> s) {
+  return Vec<float>::of(Native<float>::lookup8(table, s.reg));
+}
+
 // Transposes one block of lanes x lanes elements: dst[j * ldd + i] = src[i * lds + j].
 // The two blocks must not overlap.
 template <class T>

@@ -35,28 +35,24 @@ def hexadecimal(value: mp.mpf, kind: str) -> str:
 
 
 def remez(
-    values: list[mp.mpf], weights: list[mp.mpf], grid: list[mp.mpf], powers: range
+    values: list[mp.mpf], weights: list[mp.mpf], grid: list[mp.mpf], count: int
 ) -> list[mp.mpf]:
-    """Minimax fit of weight * (value - sum c_k x^k) over the grid, k in powers."""
-    count = len(powers)
-    last = len(grid) - 1
-    nodes = [round(last * k / count) for k in range(count + 1)]
-    # A node where the weight vanishes would force the levelled error to 0.
+    """Minimax fit of weight * (value - sum c_k x^k), k < count, over the points of the grid."""
+    # A first node where the weight vanishes would force the levelled error to 0.
     floor = max(weights) / 20
-    nodes = [next(n for n in range(node, last + 1) if weights[n] > floor) for node in nodes]
+    heavy = [i for i, w in enumerate(weights) if w > floor]
+    nodes = [heavy[round((len(heavy) - 1) * k / count)] for k in range(count + 1)]
     for _ in range(30):
         rows = mp.matrix(count + 1, count + 1)
         right = mp.matrix(count + 1, 1)
         for row, node in enumerate(nodes):
-            for column, power in enumerate(powers):
-                rows[row, column] = weights[node] * grid[node] ** power
+            for power in range(count):
+                rows[row, power] = weights[node] * grid[node] ** power
             rows[row, count] = (-1) ** row
             right[row] = weights[node] * values[node]
-        solution = mp.lu_solve(rows, right)
-        coefficients = list(solution[:count])
-        start = powers[0]
+        coefficients = list(mp.lu_solve(rows, right)[:count])
         error = [
-            w * (v - x**start * mp.polyval(coefficients[::-1], x))
+            w * (v - mp.polyval(coefficients[::-1], x))
             for x, v, w in zip(grid, values, weights, strict=True)
         ]
         # One extremum in each run of equal sign.
@@ -91,11 +87,15 @@ def fit(
     weights = [abs(weight(x)) for x in grid]
     rest = [function(x) for x in grid]
     coefficients: list[mp.mpf] = []
-    for power in range(count):
-        rounded = round_to(remez(rest, weights, grid, range(power, count))[0], DIGITS[kind])
+    error = mp.mpf(0)
+    # With c_0 fixed, what remains is (function - c_0) / x, to be fitted with the weight |x|.
+    for free in range(count, 0, -1):
+        rounded = round_to(remez(rest, weights, grid, free)[0], DIGITS[kind])
         coefficients.append(rounded)
-        rest = [v - rounded * x**power for x, v in zip(grid, rest, strict=True)]
-    error = max(abs(w * e) for w, e in zip(weights, rest, strict=True))
+        rest = [v - rounded for v in rest]
+        error = max(abs(w * e) for w, e in zip(weights, rest, strict=True))
+        weights = [w * abs(x) for x, w in zip(grid, weights, strict=True)]
+        rest = [v / x for x, v in zip(grid, rest, strict=True)]
     return coefficients, float(mp.log(error, 2))
 
 
@@ -128,6 +128,21 @@ def mills(t: mp.mpf) -> mp.mpf:
     return mp.erfc(t / mp.sqrt(2)) * mp.exp(t * t / 2) / 2
 
 
+def nearly_exact_centre(low: float, high: float) -> mp.mpf:
+    """A short number near the middle where mills happens to be very near to a float.
+
+    It is the constant term, whose rounding error would be the largest of all.
+    """
+    middle, step = mp.mpf(low + high) / 2, mp.mpf(high - low) / 2**11
+    candidates = [middle + k * step for k in range(-100, 101)]
+
+    def rounding_error(t: mp.mpf) -> mp.mpf:
+        value = mills(t)
+        return abs(round_to(value, DIGITS["float"]) / value - 1)
+
+    return min(candidates, key=rounding_error)
+
+
 def print_mills_pieces() -> None:
     """Print eight polynomials in t - centre, one for each half octave of 1 + t, 0 <= t < 15.
 
@@ -137,7 +152,7 @@ def print_mills_pieces() -> None:
     worst = -99.0
     for piece in range(8):
         low, high = ((1 + half / 2) * 2 ** (piece // 2) - 1 for half in (piece % 2, piece % 2 + 1))
-        centre = (low + high) / 2
+        centre = nearly_exact_centre(low, high)
         coefficients, error = fit(
             "float",
             lambda x, centre=centre: mills(centre + x),
@@ -146,7 +161,7 @@ def print_mills_pieces() -> None:
             high - centre,
             9,
         )
-        columns[(254 + piece) & 7] = [mp.mpf(centre), *coefficients]
+        columns[(254 + piece) & 7] = [centre, *coefficients]
         worst = max(worst, error)
     centres, *rows = [
         "{" + ", ".join(hexadecimal(value, "float") for value in row) + "}"
@@ -161,8 +176,8 @@ def print_mills_pieces() -> None:
 
 
 def print_mills_polynomial() -> None:
-    """Print (shift + t) mills(t), which is almost constant, as a polynomial in v."""
-    centre, shift, largest = 5, mp.mpf("0.8"), 39
+    """Print (shift + t) mills(t), which varies little, as a polynomial in v."""
+    centre, shift, largest = 5, mp.mpf("1.25"), 39
     print(f"\n  // v = (t - mills_centre) / (t + mills_centre), 0 <= t < {largest}")
     print(f"  static constexpr double mills_centre = {centre}, mills_shift = {shift};", end="")
 
@@ -175,11 +190,11 @@ def print_mills_polynomial() -> None:
 
 
 def print_constants(kind: str) -> None:
-    """Print log2(e) and ln 2 in two parts; n * ln2_high is exact for every exponent n."""
+    """Print log2(e), and ln 2 in two parts: n * ln2_high is exact for every exponent n."""
     high_bits = {"float": 15, "double": 42}[kind]
     ln2 = mp.log(2)
     high = round_to(ln2, high_bits)
-    constants = {"log2e": 1 / ln2, "ln2": ln2, "ln2_high": high, "ln2_low": ln2 - high}
+    constants = {"log2e": 1 / ln2, "ln2_high": high, "ln2_low": ln2 - high}
     for name, value in constants.items():
         rounded = hexadecimal(round_to(value, DIGITS[kind]), kind)
         print(f"  static constexpr {kind} {name} = {rounded};")

@@ -27,7 +27,7 @@ class Session:
     epochs, seed : int, optional
         Replace the demo's own.
     out : Path
-        The folder for pictures.
+        The folder for pictures; it exists.
     plot : bool
         Whether to draw pictures.
     data : Path, optional
@@ -55,12 +55,12 @@ class Session:
         start = time.perf_counter()
         history = trainer.fit(x, t, max_epoch=epochs, **options)
         seconds = time.perf_counter() - start
-        print(f"{epochs} epochs took {seconds:.3g} s ({1e6 * seconds / epochs:.3g} us an epoch)")
+        each = _duration(seconds / epochs)
+        print(f"{epochs} epochs took {_duration(seconds)}, {each} an epoch")
         return history
 
     def save(self, figure: "Figure", what: str) -> None:
         """Write a picture as NAME-WHAT.png and say so."""
-        self.out.mkdir(parents=True, exist_ok=True)
         print("saved", plotting.save(figure, self.out / f"{self.name}-{what}.png"))
 
     def save_losses(self, history: fm.History, title: str, *, log: bool = False) -> None:
@@ -68,6 +68,13 @@ class Session:
         figure, (ax,) = plotting.figure()
         plotting.plot_history(history, ax, title=title, log=log)
         self.save(figure, "loss")
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds / 1e-6:.3g} us"
 
 
 def marks(count: int, every: int, *, first: int = 0) -> list[int]:

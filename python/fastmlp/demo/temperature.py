@@ -17,7 +17,7 @@ SCALE = 0.1  # the networks see a tenth of the Fahrenheit reading
 def run(session: Session) -> None:
     """Train three models on 9 of the 11 readings and validate them on the other 2."""
     x, t = datasets.temperature()
-    seed = session.seeded(1)
+    seed = session.seeded(23)
     order = np.random.RandomState(seed).permutation(len(x))
     train, held_out = order[:-2], order[-2:]
     tried: tuple[tuple[str, fm.Module, float, int], ...] = (

@@ -1,0 +1,140 @@
+// The core from C++ alone: trains XOR, checks gradients by central differences, and that threads change no bit.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "core/rng.h"
+#include "core/thread_pool.h"
+#include "core/trainer.h"
+
+namespace {
+
+using namespace fastmlp;
+
+int failures = 0;
+
+void check(bool fine, const char* what) {
+  std::printf("%s  %s\n", fine ? "ok    " : "FAILED", what);
+  if (!fine) ++failures;
+}
+
+template <class T>
+struct Mlp {
+  std::vector<Layer<T>> layers;
+  std::vector<std::shared_ptr<Parameter<T>>> parameters;
+
+  Mlp(const std::vector<Index>& sizes, ActivationKind hidden, ActivationKind output, std::uint64_t seed) {
+    for (std::size_t l = 0; l + 1 < sizes.size(); ++l) {
+      Layer<T> layer;
+      layer.weight = std::make_shared<Parameter<T>>(sizes[l], sizes[l + 1]);
+      layer.bias = std::make_shared<Parameter<T>>(1, sizes[l + 1]);
+      layer.activation.kind = l + 2 == sizes.size() ? output : hidden;
+      for (const auto& parameter : {layer.weight, layer.bias}) {
+        const Philox random(seed, stream(StreamUse::Values, parameters.size()));
+        const double bound = 1 / std::sqrt(static_cast<double>(sizes[l]));
+        for (Index i = 0; i < parameter->size(); ++i)
+          parameter->value.data()[i] = static_cast<T>(bound * (2 * random.uniform(static_cast<std::uint64_t>(i)) - 1));
+        parameters.push_back(parameter);
+      }
+      layers.push_back(layer);
+    }
+  }
+};
+
+void train_xor() {
+  const float x[] = {0, 0, 0, 1, 1, 0, 1, 1}, t[] = {0, 1, 1, 0};
+  Mlp<float> mlp({2, 8, 1}, ActivationKind::Tanh, ActivationKind::Sigmoid, 1);
+  Network<float> network(mlp.layers);
+  OptimizerOptions options;
+  options.lr = 1;
+  Optimizer<float> optimizer(OptimizerKind::SGD, options, mlp.parameters);
+  FitOptions fit_options;
+  fit_options.max_epoch = 2000;
+  fit_options.batch_size = 4;
+  History history;
+  fit<float>(network, optimizer, {LossKind::BCE, 1, true}, {x, {t, nullptr}, 4, 2}, nullptr, fit_options, history, {});
+  float y[4];
+  network.predict(x, 4, 2, nullptr, y);
+  bool right = true;
+  for (int i = 0; i < 4; ++i) right &= (y[i] > 0.5f) == (t[i] > 0.5f);
+  check(right && history.loss.back() < 0.01 && history.loss.front() > 0.5, "XOR is learnt");
+}
+
+// Trains a network that takes the dense strategy; returns its weights.
+std::vector<double> train(int threads) {
+  set_num_threads(threads);
+  const Index rows = 130, in = 70, out = 5;
+  std::vector<double> x(rows * in);
+  std::vector<Index> classes(rows);
+  const Philox random(7, 0);
+  for (Index i = 0; i < rows * in; ++i) x[i] = random.normal(static_cast<std::uint64_t>(i));
+  for (Index r = 0; r < rows; ++r) classes[r] = static_cast<Index>(random.below(static_cast<std::uint64_t>(r), out));
+  Mlp<double> mlp({in, 90, 60, out}, ActivationKind::GELU, ActivationKind::Identity, 3);
+  Network<double> network(mlp.layers);
+  check(!network.prefers_lanes(48), "the larger network is dense");
+  Optimizer<double> optimizer(OptimizerKind::Adam, {}, mlp.parameters);
+  FitOptions options;
+  options.max_epoch = 3;
+  options.batch_size = 48;
+  History history;
+  fit<double>(network, optimizer, {LossKind::CrossEntropy, 1, true}, {x.data(), {nullptr, classes.data()}, rows, in},
+              nullptr, options, history, {});
+  std::vector<double> weights;
+  for (const auto& parameter : mlp.parameters)
+    weights.insert(weights.end(), parameter->value.data(), parameter->value.data() + parameter->size());
+  return weights;
+}
+
+void threads_change_nothing() {
+  const std::vector<double> one = train(1), two = train(2), three = train(3);
+  check(std::memcmp(one.data(), two.data(), one.size() * sizeof(double)) == 0, "1 and 2 threads: same bits");
+  check(std::memcmp(one.data(), three.data(), one.size() * sizeof(double)) == 0, "1 and 3 threads: same bits");
+}
+
+// The gradient of every weight against (loss(w + h) - loss(w - h)) / 2h.
+void gradients(const std::vector<Index>& sizes, Index rows, const char* what) {
+  const Index in = sizes.front(), out = sizes.back();
+  std::vector<double> x(rows * in), t(rows * out), dx(rows * in);
+  const Philox random(11, 0);
+  for (Index i = 0; i < rows * in; ++i) x[i] = random.normal(static_cast<std::uint64_t>(i));
+  for (Index i = 0; i < rows * out; ++i) t[i] = random.uniform(static_cast<std::uint64_t>(i));
+  Mlp<double> mlp(sizes, ActivationKind::SiLU, ActivationKind::Sigmoid, 5);
+  Network<double> network(mlp.layers);
+  const LossSpec spec{LossKind::BCE, 1, true};
+  const Batch<double> batch{x.data(), {t.data(), nullptr}, nullptr, rows};
+  const auto loss = [&] { return network.evaluate(spec, x.data(), {t.data(), nullptr}, rows, in); };
+
+  const auto workspace = network.acquire(rows, in, true);
+  network.forward(*workspace, batch, nullptr, nullptr);
+  network.loss(*workspace, spec, batch, true);
+  network.backward(*workspace, nullptr, dx.data(), nullptr);
+
+  double worst = 0, largest = 0;
+  const auto compare = [&](double& value, double gradient) {
+    const double h = 1e-5, saved = value;
+    value = saved + h;
+    const double above = loss();
+    value = saved - h;
+    const double below = loss();
+    value = saved;
+    worst = std::fmax(worst, std::fabs((above - below) / (2 * h) - gradient));
+    largest = std::fmax(largest, std::fabs(gradient));
+  };
+  for (const auto& parameter : mlp.parameters)
+    for (Index i = 0; i < parameter->size(); i += 7) compare(parameter->value.data()[i], parameter->grad.data()[i]);
+  for (Index i = 0; i < rows * in; i += 5) compare(x[i], dx[i]);
+  check(largest > 1e-4 && worst < 1e-8, what);
+}
+
+}  // namespace
+
+int main() {
+  std::printf("instruction set: %s\n", active_isa().name);
+  train_xor();
+  threads_change_nothing();
+  gradients({3, 5, 2}, 9, "gradients of a tiny network");
+  gradients({30, 80, 50, 3}, 37, "gradients of a larger network");
+  return failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

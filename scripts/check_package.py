@@ -1,0 +1,47 @@
+"""Check what the installed package costs: its size, and what its import brings in.
+
+    python scripts/check_package.py
+"""
+
+import json
+import subprocess
+import sys
+from importlib import metadata
+
+MOST_BYTES = 5_000_000
+ALLOWED = {"fastmlp", "numpy"}
+
+# Third-party packages that an import loads; the standard library does not count.
+PROBE = """
+import json, sys, time
+import numpy
+begin = time.perf_counter()
+import fastmlp
+elapsed = time.perf_counter() - begin
+packages = {name.partition(".")[0] for name in sys.modules}
+packages -= set(sys.stdlib_module_names)
+foreign = [n for n in packages if "site-packages" in (getattr(sys.modules[n], "__file__", "") or "")]
+print(json.dumps({"elapsed": elapsed, "packages": sorted(foreign)}))
+"""
+
+
+def main() -> int:
+    """Print both; returns the exit status."""
+    files = metadata.files("fastmlp") or []
+    size = sum(file.size or 0 for file in files)
+    print(f"installed size: {size / 1e6:.2f} MB in {len(files)} files")
+    output = subprocess.run(
+        [sys.executable, "-c", PROBE], capture_output=True, text=True, check=True
+    ).stdout
+    probe = json.loads(output)
+    print(f"import fastmlp: {probe['elapsed'] * 1e3:.0f} ms after numpy; {probe['packages']}")
+    extra = set(probe["packages"]) - ALLOWED
+    if extra:
+        print(f"FAILED: the import loads {sorted(extra)}")
+    if size > MOST_BYTES:
+        print(f"FAILED: the package is larger than {MOST_BYTES / 1e6:.0f} MB")
+    return int(bool(extra) or size > MOST_BYTES)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""What fastmlp may cost: no imports it does not need, no memory that grows, no large files."""
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+from subprocesses import output_of
+
+import fastmlp as fm
+
+
+def test_import_brings_in_numpy_alone() -> None:
+    """Of what is not in the standard library: nothing but NumPy, whatever else is installed."""
+    printed = output_of(
+        """
+        import sys, sysconfig
+        import numpy
+        before = set(sys.modules)
+        import fastmlp
+        new = {name.partition('.')[0] for name in set(sys.modules) - before}
+        print(*sorted(new - set(sys.stdlib_module_names)))
+        """
+    )
+    assert printed.split() == ["fastmlp"]
+
+
+def test_training_and_predicting_bring_in_nothing_more() -> None:
+    printed = output_of(
+        """
+        import sys
+        import numpy as np
+        import fastmlp as fm
+        before = set(sys.modules)
+        model = fm.MLP([3, 4, 2])
+        trainer = fm.Trainer(model, fm.Adam(model.parameters()))
+        trainer.fit(np.ones((5, 3)), np.zeros(5, int), validation_data=(np.ones((1, 3)), [0]))
+        model.predict(np.ones((5, 3)))
+        fm.show_config()
+        new = {name.partition('.')[0] for name in set(sys.modules) - before}
+        print("loaded:", *sorted(new - set(sys.stdlib_module_names)))
+        """
+    )
+    assert printed.splitlines()[-1].split() == ["loaded:"]
+
+
+def test_plot_without_matplotlib_names_the_extra() -> None:
+    printed = output_of(
+        """
+        import sys
+        sys.modules["matplotlib"] = None  # as if it were not installed
+        import numpy as np
+        import fastmlp as fm
+        model = fm.MLP([1, 2])
+        trainer = fm.Trainer(model, fm.SGD(model.parameters()))
+        trainer.fit(np.ones((5, 1)), np.zeros(5, int))
+        try:
+            trainer.plot()
+        except ImportError as error:
+            print(error)
+        """
+    )
+    assert "matplotlib" in printed
+    assert "fastmlp[plot]" in printed
+
+
+def test_predict_into_a_buffer_makes_no_arrays() -> None:
+    model = fm.MLP([50, 200, 100], seed=0)
+    x = np.random.default_rng(0).normal(size=(2000, 50)).astype("float32")
+    out = np.zeros((2000, 100), "float32")
+    want = model.predict(x)
+    tracemalloc.start()
+    try:
+        fresh = model.predict(x)
+        _, with_result = tracemalloc.get_traced_memory()
+        del fresh
+        tracemalloc.reset_peak()
+        base, _ = tracemalloc.get_traced_memory()
+        for _ in range(3):
+            assert model.predict(x, out=out) is out
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert with_result >= out.nbytes, "tracemalloc does not see NumPy's arrays here"
+    assert peak - base < 5000
+    np.testing.assert_array_equal(out, want)
+
+
+GROWTH = """
+    import resource
+    import numpy as np
+    import fastmlp as fm
+
+    rng = np.random.default_rng(0)
+    x, t = rng.normal(size=(64, 60)), rng.integers(0, 10, 64)
+    model = fm.MLP([60, 64, 10], seed=0)
+    loss_fn, optimizer = fm.CrossEntropyLoss(), fm.Adam(model.parameters())
+    xt = fm.tensor(x, requires_grad=True)
+
+    def steps(count):
+        for k in range(count):
+            loss = loss_fn(model(xt if k % 2 else x), t)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            model(x)  # recorded, and never used
+            model.predict(x)
+            if k % 50 == 0:
+                trainer = fm.Trainer(model, optimizer)
+                trainer.fit(x, t, max_epoch=2, batch_size=10, validation_data=(x, t))
+                fm.Sequential(*model).predict(x)
+
+    def peak():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB
+
+    steps(300)
+    before = peak()
+    steps(3000)
+    print(peak() - before)
+"""
+
+
+def test_memory_does_not_grow() -> None:
+    """3000 steps; one leaked batch of activations a step would be 50 MiB or more."""
+    assert int(output_of(GROWTH)) < 8 * 1024
+
+
+def test_the_installed_package_is_small() -> None:
+    folder = Path(fm.__file__).parent
+    assert sum(f.stat().st_size for f in folder.rglob("*.so")) < 5 << 20
+    assert (folder / "py.typed").exists()
