@@ -15,6 +15,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
+
 import report
 from measure import Options, check, reference_loss, spread, take_turns
 from peers import PEERS

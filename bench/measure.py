@@ -7,6 +7,7 @@ from statistics import median, quantiles
 from typing import Any, NamedTuple
 
 import numpy as np
+
 import problems
 from peers import PEERS, CannotDo, Peer
 from process import PeerError, WorkerProcess

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
 from shapes import Workload
 
 Floats = npt.NDArray[np.float32]

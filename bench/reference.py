@@ -1,6 +1,7 @@
 """A plain network in NumPy: in float64 the yardstick for every peer, in float32 a peer itself."""
 
 import numpy as np
+
 from problems import Problem, Weights
 
 ADAM_BETAS = (0.9, 0.999)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 import problems
 from peers import PEERS, CannotDo
 from reference import Network

@@ -20,7 +20,7 @@ for name, y in curves.items():
     print(f"{name}: from {y.min():.4g} to {y.max():.4g}")
 
 if plotting.is_available():
-    figure, axes = plotting.figure(2, 3, size=(11, 6))
+    figure, axes = plotting.figure(2, 3, size=(12, 6))
     with plotting.look():
         for ax, (name, y) in zip(axes, curves.items(), strict=True):
             ax.plot(x, y)

@@ -2,8 +2,9 @@
 
 from itertools import cycle, islice
 
-import fastmlp as fm
 import numpy as np
+
+import fastmlp as fm
 from problems import Problem, Weights
 
 LOSSES = {

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+
 from problems import Problem
 from reference import ADAM_BETAS, ADAM_EPS
 

@@ -1,6 +1,7 @@
 """A loop written by hand: the reference in float32; predictions into buffers made beforehand."""
 
 import numpy as np
+
 from problems import Problem
 from reference import Network
 

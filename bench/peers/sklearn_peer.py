@@ -7,9 +7,9 @@ are switched off.
 import warnings
 
 import numpy as np
-from problems import Problem
 
 from peers import CannotDo
+from problems import Problem
 
 with warnings.catch_warnings():  # of a threadpoolctl that finds two OpenMP runtimes
     warnings.simplefilter("ignore")

@@ -3,9 +3,10 @@
 from itertools import cycle, islice
 
 import torch
+from torch import nn
+
 from problems import Problem, Weights
 from reference import ADAM_BETAS, ADAM_EPS
-from torch import nn
 
 ACTIVATIONS = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
 OUTPUTS = {"linear": [], "sigmoid": [nn.Sigmoid], "log_softmax": [lambda: nn.LogSoftmax(dim=1)]}

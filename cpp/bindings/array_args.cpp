@@ -33,8 +33,11 @@ py::array real_array(py::handle object, const char* name) {
       array = py::module_::import("numpy").attr("asarray")(object);
     } catch (py::error_already_set& error) {
       if (!error.matches(PyExc_Exception)) throw;  // KeyboardInterrupt and its like
-      py::raise_from(error, PyExc_TypeError,
-                     (std::string(name) + ": expected an array, got " + Py_TYPE(object.ptr())->tp_name).c_str());
+      const bool ragged = error.matches(PyExc_ValueError);  // rows of different lengths
+      py::raise_from(error, ragged ? PyExc_ValueError : PyExc_TypeError,
+                     (std::string(name) + ": expected an array of numbers, got a " + Py_TYPE(object.ptr())->tp_name +
+                      (ragged ? " whose parts differ in length" : ""))
+                         .c_str());
       throw py::error_already_set();
     }
   }

@@ -41,6 +41,8 @@ class TapeOf final : public Tape {
       const py::gil_scoped_release release;
       network_->forward(*workspace_, batch({}), training ? &dropout : nullptr, out);
     }
+    // Read-only, for the backward pass would not see a change.
+    py::detail::array_proxy(y_.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
     return y_;
   }
 

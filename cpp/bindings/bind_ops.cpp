@@ -104,32 +104,6 @@ py::tuple affine_backward(const py::object& grad_output, const py::object& x, co
   });
 }
 
-py::object activation_forward(const py::object& object, const std::string& name, double alpha, double beta) {
-  const py::array array = real_array(object, "x");
-  return with_dtype(common_dtype({object}, kNames), [&](auto zero) -> py::object {
-    using T = decltype(zero);
-    const CArray<T> x = contiguous<T>(array);
-    py::array_t<T> y(std::vector<py::ssize_t>(array.shape(), array.shape() + array.ndim()));
-    T* out = y.mutable_data();
-    const bool row_wise = name == "softmax" || name == "log_softmax";
-    if (row_wise && (array.ndim() < 1 || array.ndim() > 2))
-      throw py::value_error("x: expected shape (rows, features) or (features,), got " + shape_text(array));
-    if (x.size() == 0) return y;
-    const Context context{thread_pool_executor(), nullptr};
-    if (row_wise) {
-      const auto kind = kind_named<RowActivationKind>(kRowActivationNames, name, "activation");
-      const Index columns = array.shape(array.ndim() - 1);
-      const py::gil_scoped_release release;
-      active_backend<T>().row_forward(kind, x.size() / columns, columns, x.data(), out, context);
-    } else {
-      const Activation activation{kind_named<ActivationKind>(kActivationNames, name, "activation"), alpha, beta};
-      const py::gil_scoped_release release;
-      active_backend<T>().activation_forward(activation, x.size(), x.data(), out, context);
-    }
-    return y;
-  });
-}
-
 // One optimizer step on a plain array, in place.
 void update(const std::string& kind, const py::array& param, const py::object& grad,
             const std::vector<py::array>& state, Index step, const std::map<std::string, double>& values) {
@@ -160,7 +134,6 @@ void bind_ops(py::module_& m) {
         py::arg("alpha"), py::arg("beta"));
   m.def("affine_backward", affine_backward, py::arg("grad_output"), py::arg("x"), py::arg("weight"), py::arg("bias"),
         py::arg("activation"), py::arg("alpha"), py::arg("beta"));
-  m.def("activation_forward", activation_forward, py::arg("x"), py::arg("name"), py::arg("alpha"), py::arg("beta"));
   m.def("update", update, py::arg("kind"), py::arg("param"), py::arg("grad"), py::arg("state"), py::arg("step"),
         py::arg("options"));
 }

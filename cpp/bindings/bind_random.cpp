@@ -40,17 +40,6 @@ void bind_random(py::module_& m) {
         fill(out, [&](std::uint64_t n) { return mean + std * random.normal(n); });
       },
       py::arg("out"), py::arg("mean"), py::arg("std"), py::arg("seed"), py::arg("stream"));
-  m.def(
-      "permutation",
-      [](Index n, std::uint64_t seed, std::uint64_t number) {
-        if (n < 0) throw py::value_error("n: expected a number of at least 0, got " + std::to_string(n));
-        py::array_t<Index> ids(n);
-        Index* data = ids.mutable_data();
-        const py::gil_scoped_release release;
-        shuffle(data, n, Philox(seed, stream(StreamUse::Shuffle, number)));
-        return ids;
-      },
-      py::arg("n"), py::arg("seed"), py::arg("stream"));
 }
 
 }  // namespace fastmlp::bindings

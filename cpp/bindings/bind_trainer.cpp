@@ -29,6 +29,8 @@ void NetworkOf<T>::fit(const FitRequest& request) {
   };
   const auto data = [&](const py::object& x, const py::object& t, const char* x_name, const char* t_name) {
     Data d{input(x, x_name), {}, {}};
+    if (d.x.one_row)
+      throw py::value_error(std::string(x_name) + ": expected shape (rows, features), got " + shape_text(d.x.array));
     d.t = target_arg<T>(t, t_name, request.loss.kind, d.x.rows, output_columns(d.x), d.x.one_row);
     d.set = {d.x.data(), d.t.targets, d.x.rows, d.x.columns};
     return d;

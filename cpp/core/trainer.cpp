@@ -91,7 +91,7 @@ class Fit {
     double sum = 0;
     for (Index b = 0; b < batches_; ++b) {
       const Index row = b * options_.batch_size, rows = std::min(options_.batch_size, data_.rows - row);
-      const double value = run_step(row, rows, last_epoch && b + 1 == batches_);
+      const double value = run_step(row, rows, b + 1 == batches_ && (last_epoch || hooks_.epoch));
       sum += loss_.mean ? value * static_cast<double>(rows) : value;
       report(value);
       if (pacer_.due() && hooks_.poll) hooks_.poll(epoch, value);

@@ -35,11 +35,18 @@ FASTMLP_INLINE Vec<T> polynomial(const T (&c)[count], Vec<T> x, Vec<T> x2) {
   return evaluate<count>([&c](int k) { return Vec<T>(c[k]); }, x, x2);
 }
 
+// The integer nearest to x log2(e), for |x| < 2^20: a sum of this size has no fraction.
+template <class T>
+FASTMLP_INLINE Vec<T> nearest_exponent(Vec<T> x) {
+  constexpr T round_shift = sizeof(T) == 4 ? T(0x1.8p23) : T(0x1.8p52);
+  return fma(x, Coefficients<T>::log2e, round_shift) - round_shift;
+}
+
 // x = n ln 2 + r with integral n and |r| <= ln(2) / 2, for |x| < 2^10 or so. NaN goes into r.
 template <class T>
 FASTMLP_INLINE Vec<T> reduce(Vec<T> x, Vec<T>& n) {
   using C = Coefficients<T>;
-  n = round_nearest(x * C::log2e);
+  n = nearest_exponent(x);
   return fnma(n, C::ln2_low, fnma(n, C::ln2_high, x));
 }
 
@@ -47,7 +54,7 @@ FASTMLP_INLINE Vec<T> reduce(Vec<T> x, Vec<T>& n) {
 template <class T>
 FASTMLP_INLINE Vec<T> reduce(Vec<T> x, Vec<T>& n, Vec<T> x_low) {
   using C = Coefficients<T>;
-  n = round_nearest(x * C::log2e);
+  n = nearest_exponent(x);
   return fnma(n, C::ln2_high, x) + fnma(n, C::ln2_low, x_low);
 }
 
@@ -88,20 +95,22 @@ FASTMLP_INLINE Vec<T> log_from_parts(Vec<T> n, Vec<T> f) {
   }
 }
 
-// exp(t^2 / 2) normal_cdf(-t) for 0 <= t < 14.5: one of eight polynomials. To about half a unit in the last place, which
-// leaves room for the errors of the exponential.
-FASTMLP_INLINE Vec<float> mills(Vec<float> t) {
+// (1 + p) mills(t), where mills(t) = exp(t^2 / 2) normal_cdf(-t), for 0 <= t < 14.5: c + w is one of eight polynomials,
+// and (1 + p) (c + w) is rounded only once.
+FASTMLP_INLINE Vec<float> times_mills(Vec<float> p, Vec<float> t) {
   using C = Coefficients<float>;
   constexpr int count = sizeof(C::mills_piece) / sizeof(C::mills_piece[0]);
-  const Vec<float> s = 1.0F + t, x = t - lookup8(C::mills_centre, s);
-  return evaluate<count>([s](int k) { return lookup8(C::mills_piece[k], s); }, x, x * x);
+  const Vec<float> s = 1.0F + t, x = t - lookup8(C::mills_centre, s), c = lookup8(C::mills_piece[0], s);
+  const Vec<float> w = x * evaluate<count - 1>([s](int k) { return lookup8(C::mills_piece[k + 1], s); }, x, x * x);
+  return c + fma(c, p, fma(w, p, w));
 }
 
 // The same for 0 <= t < 39: one polynomial, but two divisions.
-FASTMLP_INLINE Vec<double> mills(Vec<double> t) {
+FASTMLP_INLINE Vec<double> times_mills(Vec<double> p, Vec<double> t) {
   using C = Coefficients<double>;
   const Vec<double> v = (t - C::mills_centre) / (t + C::mills_centre);
-  return polynomial(C::mills, v, v * v) / (C::mills_shift + t);
+  const Vec<double> mills = polynomial(C::mills, v, v * v) / (t + C::mills_shift);
+  return fma(mills, p, mills);
 }
 
 }  // namespace vmath
@@ -151,7 +160,7 @@ FASTMLP_INLINE Vec<T> tanh(Vec<T> x) {
   // m / (m + 2) with m = exp(2 |x|) - 1, written as near + (m - near (m + 2)) / (m + 2): what is rounded most is only a
   // correction to a number near tanh |x|. Beyond the limit the result rounds to 1.
   constexpr T limit = sizeof(T) == 4 ? 10 : 20;
-  const Vec<T> magnitude = min(Vec<T>(limit), abs(x)), near = min(Vec<T>(T(0.875)), magnitude);
+  const Vec<T> magnitude = min(Vec<T>(limit), abs(x)), near = min(Vec<T>(T(0.5)), magnitude);
   Vec<T> n;
   const Vec<T> p = vmath::expm1_reduced(vmath::reduce(magnitude + magnitude, n)), power = pow2n(n);
   const Vec<T> m = fma(power, p, power - T(1));
@@ -191,8 +200,8 @@ FASTMLP_INLINE Vec<T> normal_cdf(Vec<T> x) {
   const Vec<T> high = splitter * t - (splitter * t - t);
   const Vec<T> square = high * high, low = (t - high) * (t + high);
   Vec<T> n;
-  const Vec<T> p = vmath::expm1_reduced(vmath::reduce(T(-0.5) * square, n, T(-0.5) * low)), ratio = vmath::mills(t);
-  const Vec<T> tail = scale2n_unit(fma(ratio, p, ratio), n);
+  const Vec<T> p = vmath::expm1_reduced(vmath::reduce(T(-0.5) * square, n, T(-0.5) * low));
+  const Vec<T> tail = scale2n_unit(vmath::times_mills(p, t), n);
   return select(x > T(0), T(1) - tail, tail);
 }
 

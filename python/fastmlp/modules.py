@@ -117,7 +117,6 @@ class Module:
             return network.predict(x, None, plan.dropout, seed).view(Tensor)
         y, tape = network.forward(x, plan.dropout, seed)
         output = y.view(Tensor)
-        output.setflags(write=False)  # the backward pass would not see a change
         output._node = tape
         output._source = source
         return output

@@ -84,14 +84,15 @@ struct Native<float> : NativeMask {
     _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
   }
 
-  static FASTMLP_INLINE Reg pow2_of(__m256i n) {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+  // Adding 1.5 * 2^23 leaves the integer n in the lowest bits of the fraction, from where it is shifted into the exponent.
+  static FASTMLP_INLINE __m256i integer_bits(Reg n, float bias) {
+    return _mm256_castps_si256(_mm256_add_ps(n, _mm256_set1_ps(0x1.8p23F + bias)));
   }
-  static FASTMLP_INLINE Reg pow2n(Reg n) { return pow2_of(_mm256_cvtps_epi32(n)); }
+  static FASTMLP_INLINE Reg power_of(__m256i biased) { return _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23)); }
+  static FASTMLP_INLINE Reg pow2n(Reg n) { return power_of(integer_bits(n, 127)); }
   static FASTMLP_INLINE Reg scale2n_unit(Reg v, Reg n) {
-    const __m256i exponent = _mm256_cvtps_epi32(n);
-    const __m256i half = _mm256_srai_epi32(exponent, 1);
-    return v * pow2_of(half) * pow2_of(_mm256_sub_epi32(exponent, half));
+    const __m256i biased_twice = integer_bits(n, 2 * 127), half = _mm256_srli_epi32(biased_twice, 1);
+    return v * power_of(half) * power_of(_mm256_sub_epi32(biased_twice, half));
   }
   static FASTMLP_INLINE Reg split_exponent(Reg v, Reg& mantissa) {
     const Reg denormal = _mm256_cmp_ps(v, _mm256_set1_ps(0x1p-126F), _CMP_LT_OQ);
@@ -182,19 +183,15 @@ struct Native<double> : NativeMask {
     store(out, _mm256_add_pd(_mm256_permute2f128_pd(ab, cd, 0x20), _mm256_permute2f128_pd(ab, cd, 0x31)));
   }
 
-  // AVX2 cannot convert doubles to 64-bit integers, but adding this number leaves n in the
-  // lowest bits of the fraction.
-  static FASTMLP_INLINE __m256i low_bits(Reg n) {
-    return _mm256_castpd_si256(_mm256_add_pd(n, _mm256_set1_pd(0x1.8p52)));
+  // As for float.
+  static FASTMLP_INLINE __m256i integer_bits(Reg n, double bias) {
+    return _mm256_castpd_si256(_mm256_add_pd(n, _mm256_set1_pd(0x1.8p52 + bias)));
   }
-  static FASTMLP_INLINE Reg pow2_of(__m256i n) {
-    return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_add_epi64(n, _mm256_set1_epi64x(1023)), 52));
-  }
-  static FASTMLP_INLINE Reg pow2n(Reg n) { return pow2_of(low_bits(n)); }
+  static FASTMLP_INLINE Reg power_of(__m256i biased) { return _mm256_castsi256_pd(_mm256_slli_epi64(biased, 52)); }
+  static FASTMLP_INLINE Reg pow2n(Reg n) { return power_of(integer_bits(n, 1023)); }
   static FASTMLP_INLINE Reg scale2n_unit(Reg v, Reg n) {
-    const __m256i exponent = low_bits(n);
-    const __m256i half = _mm256_srli_epi64(exponent, 1);
-    return v * pow2_of(half) * pow2_of(_mm256_sub_epi64(exponent, half));
+    const __m256i biased_twice = integer_bits(n, 2 * 1023), half = _mm256_srli_epi64(biased_twice, 1);
+    return v * power_of(half) * power_of(_mm256_sub_epi64(biased_twice, half));
   }
   static FASTMLP_INLINE Reg split_exponent(Reg v, Reg& mantissa) {
     const Reg denormal = _mm256_cmp_pd(v, _mm256_set1_pd(0x1p-1022), _CMP_LT_OQ);

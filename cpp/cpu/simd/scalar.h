@@ -85,14 +85,14 @@ struct Native {
     out[3] = d;
   }
 
-  // Exponents are handled in unsigned arithmetic, where no argument, NaN included, is undefined.
+  // Adding round_shift leaves the integer n in the lowest bits of the fraction, from where it is shifted into the
+  // exponent. All this in unsigned arithmetic, where no argument, NaN included, is undefined.
   static FASTMLP_INLINE Unsigned bits_of(T a) { return __builtin_bit_cast(Unsigned, a); }
-  static FASTMLP_INLINE Int to_int(T n) { return Int(bits_of(n + F::round_shift) - bits_of(F::round_shift)); }
-  static FASTMLP_INLINE T pow2_of(Int n) { return __builtin_bit_cast(T, (Unsigned(n) + F::bias) << F::fraction_bits); }
-  static FASTMLP_INLINE T pow2n(T n) { return pow2_of(to_int(n)); }
+  static FASTMLP_INLINE T power_of(Unsigned biased) { return __builtin_bit_cast(T, biased << F::fraction_bits); }
+  static FASTMLP_INLINE T pow2n(T n) { return power_of(bits_of(n + (F::round_shift + F::bias))); }
   static FASTMLP_INLINE T scale2n_unit(T v, T n) {
-    const Int exponent = to_int(n), half = exponent >> 1;
-    return v * pow2_of(half) * pow2_of(exponent - half);
+    const Unsigned biased_twice = bits_of(n + (F::round_shift + 2 * F::bias)), half = biased_twice >> 1;
+    return v * power_of(half) * power_of(biased_twice - half);
   }
   static FASTMLP_INLINE T split_exponent(T v, T& mantissa) {
     const bool denormal = v < F::smallest_normal;
