@@ -5,9 +5,7 @@
 
 namespace fastmlp::bindings {
 
-std::string shape_text(const py::array& array) {
-  return py::str(py::tuple(array.attr("shape"))).cast<std::string>();
-}
+std::string shape_text(const py::array& array) { return py::str(py::tuple(array.attr("shape"))).cast<std::string>(); }
 
 std::string dtype_text(const py::array& array) { return py::str(array.dtype()).cast<std::string>(); }
 
@@ -32,7 +30,7 @@ py::array real_array(py::handle object, const char* name) {
     try {
       array = py::module_::import("numpy").attr("asarray")(object);
     } catch (py::error_already_set& error) {
-      if (!error.matches(PyExc_Exception)) throw;  // KeyboardInterrupt and its like
+      if (!error.matches(PyExc_Exception)) throw;           // KeyboardInterrupt and its like
       const bool ragged = error.matches(PyExc_ValueError);  // rows of different lengths
       py::raise_from(error, ragged ? PyExc_ValueError : PyExc_TypeError,
                      (std::string(name) + ": expected an array of numbers, got a " + Py_TYPE(object.ptr())->tp_name +
@@ -123,7 +121,8 @@ void check_values(const T* t, Index n, const char* name, bool unit_interval) {
   for (Index i = 0; i < n; ++i) fine &= unit_interval ? (t[i] >= 0) & (t[i] <= 1) : t[i] == t[i];
   if (fine) return;
   for (Index i = 0; i < n; ++i) {
-    if (std::isnan(t[i])) throw py::value_error(std::string(name) + ": expected numbers, got NaN at flat index " + std::to_string(i));
+    if (std::isnan(t[i]))
+      throw py::value_error(std::string(name) + ": expected numbers, got NaN at flat index " + std::to_string(i));
     if (unit_interval && (t[i] < 0 || t[i] > 1))
       throw py::value_error(std::string(name) + ": expected values from 0 to 1, got " + std::to_string(t[i]) +
                             " at flat index " + std::to_string(i));
@@ -166,11 +165,11 @@ TargetArg<T> target_arg(py::handle object, const char* name, LossKind loss, Inde
   return arg;
 }
 
-#define FASTMLP_INSTANTIATE(T)                                                                          \
-  template Matrix<T> matrix_arg<T>(py::handle, const char*, Index, const char*);                        \
-  template CArray<T> shaped_arg<T>(py::handle, const char*, const std::vector<py::ssize_t>&);           \
-  template T* output_arg<T>(const py::array&, const char*, const std::vector<py::ssize_t>&);            \
-  template void check_probabilities<T>(const T*, Index);                                                \
+#define FASTMLP_INSTANTIATE(T)                                                                \
+  template Matrix<T> matrix_arg<T>(py::handle, const char*, Index, const char*);              \
+  template CArray<T> shaped_arg<T>(py::handle, const char*, const std::vector<py::ssize_t>&); \
+  template T* output_arg<T>(const py::array&, const char*, const std::vector<py::ssize_t>&);  \
+  template void check_probabilities<T>(const T*, Index);                                      \
   template TargetArg<T> target_arg<T>(py::handle, const char*, LossKind, Index, Index, bool);
 FASTMLP_INSTANTIATE(float)
 FASTMLP_INSTANTIATE(double)

@@ -50,8 +50,8 @@ class TapeOf final : public Tape {
     check_open();
     if (spec.kind == LossKind::BCE && !gives_probabilities(*network_)) check_probabilities(y_.data(), y_.size());
     auto self = std::static_pointer_cast<TapeOf<T>>(shared_from_this());
-    auto node = std::make_shared<LossNodeOf<T>>(
-        self, spec, target_arg<T>(target, "t", spec.kind, x_.rows, columns_, x_.one_row));
+    auto node = std::make_shared<LossNodeOf<T>>(self, spec,
+                                                target_arg<T>(target, "t", spec.kind, x_.rows, columns_, x_.one_row));
     const py::gil_scoped_release release;
     node->result = form_gradient(*node);
     return node;

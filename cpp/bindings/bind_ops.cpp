@@ -40,8 +40,7 @@ struct AffineArgs {
              double alpha, double beta)
       : activation{kind_named<ActivationKind>(kActivationNames, name, "activation"), alpha, beta} {
     const py::array w = real_array(weight_, "weight");
-    if (w.ndim() != 2 || w.size() == 0)
-      throw py::value_error("weight: expected shape (in, out), got " + shape_text(w));
+    if (w.ndim() != 2 || w.size() == 0) throw py::value_error("weight: expected shape (in, out), got " + shape_text(w));
     in = w.shape(0);
     out = w.shape(1);
     weight = contiguous<T>(w);
@@ -111,8 +110,7 @@ void update(const std::string& kind, const py::array& param, const py::object& g
   OptimizerOptions options;
   for (const auto& [name, value] : values) options.set(name, value);
   if (step < 1) throw py::value_error("step: expected a number of at least 1, got " + std::to_string(step));
-  if (state.size() > 3)
-    throw py::value_error("state: expected at most 3 arrays, got " + std::to_string(state.size()));
+  if (state.size() > 3) throw py::value_error("state: expected at most 3 arrays, got " + std::to_string(state.size()));
   with_dtype(py::isinstance<py::array_t<float>>(param) ? "float32" : "float64", [&](auto zero) {
     using T = decltype(zero);
     const std::vector<py::ssize_t> shape(param.shape(), param.shape() + param.ndim());

@@ -10,7 +10,8 @@ template <class T>
 class ParameterOf final : public ParameterHandle {
  public:
   explicit ParameterOf(const std::vector<Index>& shape)
-      : native(std::make_shared<Parameter<T>>(shape.size() == 2 ? shape[1] : 1, shape[0])), matrix_(shape.size() == 2) {}
+      : native(std::make_shared<Parameter<T>>(shape.size() == 2 ? shape[1] : 1, shape[0])),
+        matrix_(shape.size() == 2) {}
 
   std::vector<py::ssize_t> shape() const override {
     if (matrix_) return {native->out, native->in};

@@ -26,7 +26,8 @@ std::vector<std::string> available_isas() {
 double fma_peak(double seconds, int threads) {
   if (!(seconds > 0)) throw py::value_error("seconds: expected a positive number, got " + std::to_string(seconds));
   if (threads < 1 || threads > kMostThreads)
-    throw py::value_error("threads: expected 1 to " + std::to_string(kMostThreads) + ", got " + std::to_string(threads));
+    throw py::value_error("threads: expected 1 to " + std::to_string(kMostThreads) + ", got " +
+                          std::to_string(threads));
   struct Job {
     double seconds;
     std::vector<double> flops;

@@ -80,7 +80,7 @@ void bind_trainer(py::module_& m) {
          py::object t, Index max_epoch, Index batch_size, bool shuffle, std::uint64_t seed,
          std::optional<double> max_grad, Index eval_interval,
          std::optional<std::pair<py::object, py::object>> validation_data, py::object on_epoch, py::object on_poll) {
-        FitRequest request{optimizer, loss.spec,  history,    std::move(x),       std::move(t),
+        FitRequest request{optimizer,  loss.spec,  history,      std::move(x),        std::move(t),
                            py::none(), py::none(), FitOptions{}, std::move(on_epoch), std::move(on_poll)};
         if (validation_data) std::tie(request.validation_x, request.validation_t) = *validation_data;
         request.options = {max_epoch, batch_size, shuffle, seed, max_grad.value_or(0), eval_interval};

@@ -96,8 +96,8 @@ struct Targets {
 
 struct LossSpec {
   LossKind kind = LossKind::MSE;
-  double delta = 1;   // Huber
-  bool mean = true;   // over elements, or rows for class losses; else the sum
+  double delta = 1;  // Huber
+  bool mean = true;  // over elements, or rows for class losses; else the sum
 };
 
 // The loss of y (rows x columns) and, unless dy is null, its gradient with respect to y; `logits` asks for the
@@ -131,16 +131,16 @@ struct LanesArgs {
   int depth;
   Index rows;
   T* buffer;
-  const T* x;             // row r of the batch is row ids[r] of x, or row r where ids is null; likewise targets
+  const T* x;  // row r of the batch is row ids[r] of x, or row r where ids is null; likewise targets
   const Index* ids;
-  bool loaded;            // a step may reuse the rows and targets of the last one
-  bool training;          // save for a backward pass
-  T* y;                   // forward: receives the output, row-major, unless null
+  bool loaded;    // a step may reuse the rows and targets of the last one
+  bool training;  // save for a backward pass
+  T* y;           // forward: receives the output, row-major, unless null
   LossSpec loss;
   Targets<T> targets;
   bool logits;
-  const T* dy;            // backward: the output's gradient, row-major, or null where the loss phase left it
-  T* dx;                  // backward: the input's gradient, row-major, unless null
+  const T* dy;  // backward: the output's gradient, row-major, or null where the loss phase left it
+  T* dx;        // backward: the input's gradient, row-major, unless null
 };
 
 template <class T>

@@ -31,8 +31,8 @@ void Network<T>::dense_forward(Workspace<T>& w, const T* x, T* y) const {
     place.in = in;
     switch (layer.kind) {
       case LayerKind::Affine: {
-        AffineForward<T> args{rows, place.width, width, in, width, layer.weight->value.data(), nullptr, layer.activation,
-                              out, place.width, nullptr};
+        AffineForward<T> args{rows,    place.width,      width, in,          width,  layer.weight->value.data(),
+                              nullptr, layer.activation, out,   place.width, nullptr};
         if (layer.bias) args.bias = layer.bias->value.data();
         if (w.training_ && layer.saves_input()) args.z = w.memory_.data() + place.z;
         kernels.affine_forward(args, context);
@@ -87,8 +87,10 @@ void Network<T>::dense_backward(Workspace<T>& w, const T* dy, T* dx, Optimizer<T
         before_activation = false;
         const T* dz = gradient;
         if (l > lowest || below) {
-          AffineBackwardInput<T> args{rows,       place.width, width_in, dz, place.width, layer.weight->value.data(), {},
-                                      nullptr, below ? below : next_buffer(), width_in};
+          AffineBackwardInput<T> args{rows,    place.width, width_in,
+                                      dz,      place.width, layer.weight->value.data(),
+                                      {},      nullptr,     below ? below : next_buffer(),
+                                      width_in};
           if (l > 0 && layers_[l - 1].kind == LayerKind::Affine) {
             const Layer<T>& previous = layers_[l - 1];
             const auto& previous_place = w.places_[l - 1];

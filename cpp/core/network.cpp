@@ -34,9 +34,8 @@ Network<T>::Network(const std::vector<Layer<T>>& layers) {
         shares_parameters_ = true;
     }
   }
-  only_affine_ = !layers_.empty() && std::all_of(layers_.begin(), layers_.end(), [](const Layer<T>& layer) {
-    return layer.kind == LayerKind::Affine;
-  });
+  only_affine_ = !layers_.empty() && std::all_of(layers_.begin(), layers_.end(),
+                                                 [](const Layer<T>& layer) { return layer.kind == LayerKind::Affine; });
 }
 
 namespace {
@@ -45,8 +44,13 @@ template <class T>
 std::vector<LanesLayer<T>> lanes_layers(const std::vector<Layer<T>>& layers) {
   std::vector<LanesLayer<T>> result;
   for (const Layer<T>& layer : layers)
-    result.push_back({layer.weight->in, layer.weight->out, layer.weight->value.data(),
-                      layer.bias ? layer.bias->value.data() : nullptr, layer.activation, {}, {}});
+    result.push_back({layer.weight->in,
+                      layer.weight->out,
+                      layer.weight->value.data(),
+                      layer.bias ? layer.bias->value.data() : nullptr,
+                      layer.activation,
+                      {},
+                      {}});
   return result;
 }
 
@@ -133,8 +137,7 @@ void Network<T>::prepare(Workspace<T>& w, Index rows, Index columns, bool traini
 template <class T>
 Context Network<T>::context(Workspace<T>& w) const {
   const Executor executor = thread_pool_executor();
-  if (!w.lanes_)
-    w.scratch_.reserve(static_cast<std::size_t>(executor.workers) * active_backend<T>().scratch_bytes);
+  if (!w.lanes_) w.scratch_.reserve(static_cast<std::size_t>(executor.workers) * active_backend<T>().scratch_bytes);
   return {executor, w.scratch_.data()};
 }
 
@@ -146,7 +149,8 @@ Batch<T> Network<T>::gather(Workspace<T>& w, const Batch<T>& batch) const {
   const auto copy_rows = [&](const T* from, Index columns, Buffer<T>& to) {
     to.reserve(static_cast<std::size_t>(batch.rows * columns));
     for (Index r = 0; r < batch.rows; ++r)
-      std::memcpy(to.data() + r * columns, from + batch.ids[r] * columns, static_cast<std::size_t>(columns) * sizeof(T));
+      std::memcpy(to.data() + r * columns, from + batch.ids[r] * columns,
+                  static_cast<std::size_t>(columns) * sizeof(T));
     return to.data();
   };
   result.x = copy_rows(batch.x, w.columns_, w.batch_x_);
@@ -224,7 +228,8 @@ double Network<T>::loss(Workspace<T>& w, const LossSpec& spec, const Batch<T>& b
 
 // Where a parameter's gradient goes.
 template <class T>
-GradientSink<T> Network<T>::sink(const std::shared_ptr<Parameter<T>>& parameter, Index rows, Optimizer<T>* fused) const {
+GradientSink<T> Network<T>::sink(const std::shared_ptr<Parameter<T>>& parameter, Index rows,
+                                 Optimizer<T>* fused) const {
   GradientSink<T> sink;
   if (!parameter || !parameter->requires_grad) return sink;
   if (fused) {

@@ -21,7 +21,7 @@ struct Layer {
   std::shared_ptr<Parameter<T>> weight, bias;  // Affine; bias may be null
   Activation activation;                       // Activation; Affine: applied to its output
   RowActivationKind row_activation{};
-  double p = 0;                                // Dropout: the probability of a zero
+  double p = 0;  // Dropout: the probability of a zero
 
   bool saves_input() const { return fastmlp::saves_input(activation.kind); }
 };
@@ -62,8 +62,8 @@ class Workspace {
   std::vector<double> partial_;
   std::vector<LanesLayer<T>> lanes_layers_;
   struct Place {
-    Index width = 0;       // of the layer's output
-    Index y = 0, z = 0;    // offsets in memory_ of its output, and of its activation's input where that is saved
+    Index width = 0;         // of the layer's output
+    Index y = 0, z = 0;      // offsets in memory_ of its output, and of its activation's input where that is saved
     const T* in = nullptr;   // what the pass gave the layer,
     const T* out = nullptr;  // and what it made of it
   };

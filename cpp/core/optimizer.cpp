@@ -6,9 +6,14 @@
 namespace fastmlp {
 
 void OptimizerOptions::set(const std::string& name, double value) {
-  const std::pair<const char*, double*> numbers[] = {
-      {"lr", &lr},       {"momentum", &momentum}, {"dampening", &dampening}, {"weight_decay", &weight_decay},
-      {"beta1", &beta1}, {"beta2", &beta2},       {"eps", &eps},             {"alpha", &alpha}};
+  const std::pair<const char*, double*> numbers[] = {{"lr", &lr},
+                                                     {"momentum", &momentum},
+                                                     {"dampening", &dampening},
+                                                     {"weight_decay", &weight_decay},
+                                                     {"beta1", &beta1},
+                                                     {"beta2", &beta2},
+                                                     {"eps", &eps},
+                                                     {"alpha", &alpha}};
   const std::pair<const char*, bool*> flags[] = {
       {"nesterov", &nesterov}, {"amsgrad", &amsgrad}, {"centered", &centered}, {"maximize", &maximize}};
   for (const auto& [key, place] : numbers)

@@ -59,8 +59,8 @@ class Optimizer {
   OptimizerOptions options_;
   std::vector<Slot> slots_;
   std::unordered_map<const Parameter<T>*, int> index_;
-  Update update_;             // the constants ...
-  Index update_step_ = -1;    // ... of this step number
+  Update update_;           // the constants ...
+  Index update_step_ = -1;  // ... of this step number
 };
 
 }  // namespace fastmlp

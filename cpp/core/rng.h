@@ -69,7 +69,9 @@ template <class Integer>
 void shuffle(Integer* ids, Integer n, const Philox& random) {
   for (Integer i = 0; i < n; ++i) ids[i] = i;
   for (Integer i = n - 1; i > 0; --i)
-    std::swap(ids[i], ids[static_cast<Integer>(random.below(static_cast<std::uint64_t>(i), static_cast<std::uint64_t>(i) + 1))]);
+    std::swap(
+        ids[i],
+        ids[static_cast<Integer>(random.below(static_cast<std::uint64_t>(i), static_cast<std::uint64_t>(i) + 1))]);
 }
 
 }  // namespace fastmlp

@@ -75,8 +75,8 @@ class Fit {
       const double loss = run_epoch(epoch, last_epoch);
       double validation_loss = 0;
       if (validation_)
-        validation_loss = network_.evaluate(loss_, validation_->x, validation_->targets, validation_->rows,
-                                            validation_->columns);
+        validation_loss =
+            network_.evaluate(loss_, validation_->x, validation_->targets, validation_->rows, validation_->columns);
       history_.loss.push_back(loss);
       if (validation_) history_.validation_loss.push_back(validation_loss);
       if (hooks_.epoch && hooks_.epoch(epoch, loss, validation_ ? &validation_loss : nullptr)) return;
@@ -158,9 +158,9 @@ void fit(Network<T>& network, Optimizer<T>& optimizer, const LossSpec& loss, con
   Fit<T>(network, optimizer, loss, data, validation, options, history, hooks).run();
 }
 
-#define FASTMLP_INSTANTIATE(T)                                                                               \
-  template double clip_grad_norm<T>(const std::vector<std::shared_ptr<Parameter<T>>>&, double);              \
-  template void fit<T>(Network<T>&, Optimizer<T>&, const LossSpec&, const DataSet<T>&, const DataSet<T>*,    \
+#define FASTMLP_INSTANTIATE(T)                                                                            \
+  template double clip_grad_norm<T>(const std::vector<std::shared_ptr<Parameter<T>>>&, double);           \
+  template void fit<T>(Network<T>&, Optimizer<T>&, const LossSpec&, const DataSet<T>&, const DataSet<T>*, \
                        const FitOptions&, History&, const FitHooks&);
 FASTMLP_INSTANTIATE(float)
 FASTMLP_INSTANTIATE(double)

@@ -45,8 +45,7 @@ void backward_input_epilogue(const void* context, T* tile, Index m0, int rows, I
 template <class T>
 void weight_epilogue(const void* context, T* tile, Index k0, int rows, Index n0, int columns) {
   const auto& a = *static_cast<const AffineBackwardWeight<T>*>(context);
-  for (int r = 0; r < rows; ++r)
-    sink_gradient(a.weight, (k0 + r) * a.N + n0, columns, tile + r * Blocking<T>::NR);
+  for (int r = 0; r < rows; ++r) sink_gradient(a.weight, (k0 + r) * a.N + n0, columns, tile + r * Blocking<T>::NR);
 }
 
 template <class T>

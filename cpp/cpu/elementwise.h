@@ -16,9 +16,7 @@ FASTMLP_INLINE ops::ActivationParams<Vec<T>> activation_params(const Activation&
 template <class T, class Act>
 void activation_forward_loop(const Activation& activation, Index n, const T* x, T* y) {
   const auto params = activation_params<T>(activation);
-  for_vectors<T>(n, [&](Index i, auto part) {
-    store(y + i, Act::forward(load(x + i, part), params), part);
-  });
+  for_vectors<T>(n, [&](Index i, auto part) { store(y + i, Act::forward(load(x + i, part), params), part); });
 }
 
 template <class T, class Act>
@@ -91,9 +89,8 @@ constexpr UpdateLoop<T> kUpdate[] = {FASTMLP_UPDATES(FASTMLP_UPDATE_LOOP)};
 template <class T>
 void update(const Update& step, Index n, const UpdateTarget<T>& target, const T* grad, const Context& context) {
   const auto loop = kUpdate<T>[static_cast<int>(step.kind)];
-  parallel_ranges(context, n, kPiece, [&](Index begin, Index end) {
-    loop(step.constants, end - begin, target, begin, grad + begin);
-  });
+  parallel_ranges(context, n, kPiece,
+                  [&](Index begin, Index end) { loop(step.constants, end - begin, target, begin, grad + begin); });
 }
 
 template <class T>

@@ -18,9 +18,9 @@ struct Blocking {
   static constexpr int NV = 2;  // vectors a row of a tile
   static constexpr int NR = NV * kLanes;
   static constexpr int kPanel = kManyRegisters ? 16 : 8;  // rows that a packed panel of A has room for
-  static constexpr Index KC = 256;          // depth of a block of k ...
-  static constexpr Index kWholeK = 512;     // ... but a K up to this stays whole
-  static constexpr Index MC = 16 * MR;      // rows of a packed block of A
+  static constexpr Index KC = 256;                        // depth of a block of k ...
+  static constexpr Index kWholeK = 512;                   // ... but a K up to this stays whole
+  static constexpr Index MC = 16 * MR;                    // rows of a packed block of A
   static constexpr Index kPackedA = ceil_div(MC, MR) * kPanel * kWholeK;
   static constexpr Index kPackedB = kWholeK * NR;
   static constexpr Index kTile = MR * NR;
@@ -153,16 +153,14 @@ void pack_sliver(const Strided<T>& B, Index k0, Index K, Index j0, int columns, 
   for (; j + lanes <= columns; j += lanes) {
     Index k = 0;
     if constexpr (lanes > 1) {
-      for (; k + lanes <= K; k += lanes)
-        transpose_square<T>(B.at(k0 + k, j0 + j), B.column, sliver + k * NR + j, NR);
+      for (; k + lanes <= K; k += lanes) transpose_square<T>(B.at(k0 + k, j0 + j), B.column, sliver + k * NR + j, NR);
     }
     for (; k < K; ++k)
       for (int i = 0; i < lanes; ++i) sliver[k * NR + j + i] = *B.at(k0 + k, j0 + j + i);
   }
   if (j == columns) return;
   for (Index k = 0; k < K; ++k)
-    for (int i = 0; i < lanes; ++i)
-      sliver[k * NR + j + i] = j + i < columns ? *B.at(k0 + k, j0 + j + i) : T(0);
+    for (int i = 0; i < lanes; ++i) sliver[k * NR + j + i] = j + i < columns ? *B.at(k0 + k, j0 + j + i) : T(0);
 }
 
 // The rows [m_begin, m_end) and columns [n_begin, n_end) of the product, by one thread.

@@ -23,7 +23,7 @@
 
 // The vector header of this translation unit, for #include FASTMLP_ISA_HEADER.
 // clang-format off (it would put spaces into the path)
-#define FASTMLP_ISA_HEADER FASTMLP_STRING(cpu/simd/FASTMLP_ISA_NS.h)
+#define FASTMLP_ISA_HEADER FASTMLP_STRING(cpu / simd / FASTMLP_ISA_NS.h)
 // clang-format on
 
 // The instruction set's name as a string.

@@ -19,9 +19,9 @@ template <class T>
 struct LanesPlan {
   static constexpr Index lanes = Vec<T>::lanes;
   Index rows, U, R, blocks, blocks_per_chunk, chunks;
-  Index in, out, width;         // first, last, and largest layer width
-  Index parameters;             // of all layers, biases included
-  Index saved_per_block;        // activations (and inputs of activations where needed)
+  Index in, out, width;   // first, last, and largest layer width
+  Index parameters;       // of all layers, biases included
+  Index saved_per_block;  // activations (and inputs of activations where needed)
   Index x, t, dy, saved, ping, accumulators, gradients, loss, size;
 
   LanesPlan(const LanesLayer<T>* layers, int depth, Index rows_, bool training) : rows(rows_) {
@@ -130,8 +130,7 @@ FASTMLP_INLINE void lanes_gradient_tile(const T* in, const T* dz, const LanesGra
   using V = Vec<T>;
   constexpr int lanes = V::lanes;
   V acc[4];
-  for (int n = 0; n < 4; ++n)
-    acc[n] = n >= NT || g.first ? V(T(0)) : V::load(g.accumulators + (at + n) * lanes);
+  for (int n = 0; n < 4; ++n) acc[n] = n >= NT || g.first ? V(T(0)) : V::load(g.accumulators + (at + n) * lanes);
   for (int u = 0; u < U; ++u) {
     const V x = in ? V::load(in + u * lanes) : V(T(1));
     for (int n = 0; n < NT; ++n) acc[n] = fma(x, V::load(dz + (n * U + u) * lanes), acc[n]);
@@ -167,9 +166,7 @@ struct LanesBlock {
   T* dy() const { return a.buffer + plan.dy + block * plan.out * R; }
   T* saved() const { return a.buffer + plan.saved + slot * plan.saved_per_block; }
 
-  void load_x() const {
-    load_block(a.x, a.ids, first_row(), plan.rows_in(block), plan.in, R, false, x());
-  }
+  void load_x() const { load_block(a.x, a.ids, first_row(), plan.rows_in(block), plan.in, R, false, x()); }
 
   void load_targets() const {
     if (a.targets.dense) {
@@ -238,7 +235,7 @@ struct LanesBlock {
       const T* const own = after - plan.saved_size(layer);
       const bool last_layer = l == a.depth - 1;
       if (last_layer && !a.logits && layer.activation.kind != ActivationKind::Identity) {
-        kActivationBackward<T>[static_cast<int>(layer.activation.kind)](layer.activation, layer.out * R, dz, own, ping);
+        kActivationBackward<T>[static_cast<int>(layer.activation.kind)](layer.activation, layer.out* R, dz, own, ping);
         dz = ping;
       }
       const T* in = l > 0 ? own - a.layers[l - 1].out * R : x();
@@ -257,8 +254,8 @@ struct LanesBlock {
       const LanesLayer<T>& below = a.layers[l - 1];
       const T* below_saved = own - plan.saved_size(below);
       if (below.activation.kind != ActivationKind::Identity)
-        kActivationBackward<T>[static_cast<int>(below.activation.kind)](below.activation, below.out * R, dx,
-                                                                        below_saved, dx);
+        kActivationBackward<T>[static_cast<int>(below.activation.kind)](below.activation, below.out* R, dx, below_saved,
+                                                                        dx);
       dz = dx;
       after = own;
     }
@@ -338,7 +335,8 @@ template <class T>
 void lanes_backward(const LanesArgs<T>& a, const Context& context) {
   const LanesPlan<T> plan(a.layers, a.depth, a.rows, true);
   lanes_blocks(a, plan, true, context, [&](const auto& block) {
-    if (a.dy) load_block(a.dy, nullptr, block.first_row(), plan.rows_in(block.block), plan.out, block.R, true, block.dy());
+    if (a.dy)
+      load_block(a.dy, nullptr, block.first_row(), plan.rows_in(block.block), plan.out, block.R, true, block.dy());
     block.backward();
   });
   finish_gradients(a, plan);

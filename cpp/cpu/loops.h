@@ -71,9 +71,8 @@ template <class Body>
 void parallel_ranges(const Context& context, Index n, Index smallest_piece, const Body& body) {
   const Index pieces = larger(1, smaller(context.executor.workers, n / smallest_piece));
   const Index step = round_up(ceil_div(n, pieces), 16);
-  parallel_tasks(context, ceil_div(n, step), [&](Index task, int) {
-    body(task * step, smaller(n, (task + 1) * step));
-  });
+  parallel_tasks(context, ceil_div(n, step),
+                 [&](Index task, int) { body(task * step, smaller(n, (task + 1) * step)); });
 }
 
 }  // namespace fastmlp::FASTMLP_ISA_NS

@@ -78,8 +78,7 @@ void for_row_groups(const Context& context, Index rows, Index columns, const Bod
   constexpr Index lanes = Vec<T>::lanes;
   const Index groups = ceil_div(rows, lanes);
   parallel_ranges(context, groups, larger(16, kPiece / (4 * columns * lanes)), [&](Index begin, Index end) {
-    for (Index g = begin; g < end; ++g)
-      body(g * lanes, static_cast<int>(smaller(lanes, rows - g * lanes)));
+    for (Index g = begin; g < end; ++g) body(g * lanes, static_cast<int>(smaller(lanes, rows - g * lanes)));
   });
 }
 
@@ -163,7 +162,8 @@ Vec<T> class_loss(Index columns, const RowGroup<const T>& y, const ClassTargets<
       if constexpr (Loss::kNeedsLogSumExp) {
         g = Loss::gradient(exp(y.get(c) - lse), t.get(c), sum_t, V(T(0)));
       } else {
-        g = logits ? Loss::logit_gradient(y.get(c), t.get(c), sum_t) : Loss::gradient(V(T(0)), t.get(c), sum_t, V(T(0)));
+        g = logits ? Loss::logit_gradient(y.get(c), t.get(c), sum_t)
+                   : Loss::gradient(V(T(0)), t.get(c), sum_t, V(T(0)));
       }
       dy.set(c, select(present, g * V(gradient_scale), V(T(0))));
     }
