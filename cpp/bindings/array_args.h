@@ -1,5 +1,5 @@
-// Arrays from Python: the only checks of dtype, shape and strides. Everything that passes is C-contiguous and of type T;
-// what needs no conversion is not copied.
+// Arrays from Python: the only checks of dtype, shape and strides. Everything that passes is C-contiguous and of type
+// T; what needs no conversion is not copied.
 #pragma once
 
 #include <pybind11/numpy.h>

@@ -19,7 +19,8 @@ struct Executor {
   int workers;
 };
 
-// What a kernel may use while it runs: threads, and per worker `Backend::scratch_bytes` bytes at scratch + worker * that.
+// What a kernel may use while it runs: threads, and per worker `Backend::scratch_bytes` bytes at scratch + worker *
+// that.
 struct Context {
   Executor executor;
   unsigned char* scratch;
@@ -63,8 +64,9 @@ struct UpdateTarget {
   T* state[3] = {nullptr, nullptr, nullptr};
 };
 
-// What becomes of a parameter's gradient: added to or written into `grad`, or, with `update`, used up at once (`grad` may
-// then be null unless the kernel needs it for partial sums, see weight_update_needs_grad), or, without both, not wanted.
+// What becomes of a parameter's gradient: added to or written into `grad`, or, with `update`, used up at once (`grad`
+// may then be null unless the kernel needs it for partial sums, see weight_update_needs_grad), or, without both, not
+// wanted.
 template <class T>
 struct GradientSink {
   T* grad = nullptr;
@@ -123,8 +125,8 @@ struct LanesLayer {
   GradientSink<T> weight_sink, bias_sink;
 };
 
-// A whole tiny network on a batch, rows in SIMD lanes. `buffer` has lanes_buffer_size elements.
-// Phases: load (x, and the targets where given, into blocks), forward, loss, backward; a step does all of them block by block.
+// A whole tiny network on a batch, rows in SIMD lanes. `buffer` has lanes_buffer_size elements. Phases: load (x, and
+// the targets where given, into blocks), forward, loss, backward; a step does all of them block by block.
 template <class T>
 struct LanesArgs {
   const LanesLayer<T>* layers;

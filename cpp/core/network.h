@@ -1,7 +1,7 @@
 // THE MAIN IDEA: a chain of layers, run forward and backward on a batch, in terms of the kernels of backend.h.
 //
-// A network runs by one of two strategies, chosen by the backend for each number of rows: `lanes` (a tiny network as a whole,
-// batch rows in SIMD lanes) or `dense` (layer by layer, each a GEMM with its epilogue). All memory of a pass
+// A network runs by one of two strategies, chosen by the backend for each number of rows: `lanes` (a tiny network as
+// a whole, batch rows in SIMD lanes) or `dense` (layer by layer, each a GEMM with its epilogue). All memory of a pass
 // lies in a Workspace, so that a network may be used from several threads, and a step allocates nothing.
 #pragma once
 

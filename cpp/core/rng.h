@@ -45,8 +45,8 @@ class Philox {
     return std::sqrt(-2 * std::log(u)) * std::cos(2 * std::numbers::pi * v);
   }
 
-  // Uniform in [0, bound), by Lemire's multiplication ("Fast random integer generation in an interval", 2019), without its
-  // rejection step: the bias is below bound / 2^64.
+  // Uniform in [0, bound), by Lemire's multiplication ("Fast random integer generation in an interval", 2019),
+  // without its rejection step: the bias is below bound / 2^64.
   std::uint64_t below(std::uint64_t n, std::uint64_t bound) const {
     return static_cast<std::uint64_t>((static_cast<unsigned __int128>(bits(n)) * bound) >> 64);
   }

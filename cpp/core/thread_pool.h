@@ -1,8 +1,8 @@
 // The only threading in the core: a pool of workers that share out numbered tasks.
 //
-// The caller works too, as worker 0. Tasks are dealt out statically: worker i of n takes i, i + n, ... A worker that waits spins for
-// some microseconds, then sleeps. While one thread uses the pool, another caller's tasks run on that caller alone: kernels give the
-// same bits either way. The workers of a forked child are started anew on first use.
+// The caller works too, as worker 0. Tasks are dealt out statically: worker i of n takes i, i + n, ... A worker that
+// waits spins for some microseconds, then sleeps. While one thread uses the pool, another caller's tasks run on that
+// caller alone: kernels give the same bits either way. The workers of a forked child are started anew on first use.
 #pragma once
 
 #include "core/backend.h"

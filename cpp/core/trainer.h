@@ -49,8 +49,8 @@ inline constexpr double kPollSeconds = 0.05;
 template <class T>
 double clip_grad_norm(const std::vector<std::shared_ptr<Parameter<T>>>& parameters, double max_norm);
 
-// Trains the network. The last step leaves its gradient with the parameters (as does, for its hook, that of each epoch);
-// the others need not form one.
+// Trains the network. The last step leaves its gradient with the parameters (as does, for its hook, that of each
+// epoch); the others need not form one.
 template <class T>
 void fit(Network<T>& network, Optimizer<T>& optimizer, const LossSpec& loss, const DataSet<T>& data,
          const DataSet<T>* validation, const FitOptions& options, History& history, const FitHooks& hooks);

@@ -22,8 +22,7 @@
 #define FASTMLP_STRING(text) FASTMLP_STRING_OF(text)
 
 // The vector header of this translation unit, for #include FASTMLP_ISA_HEADER.
-// clang-format off (it would put spaces into the path)
-#define FASTMLP_ISA_HEADER FASTMLP_STRING(cpu / simd / FASTMLP_ISA_NS.h)
+#define FASTMLP_ISA_HEADER FASTMLP_STRING(cpu/simd/FASTMLP_ISA_NS.h)
 // clang-format on
 
 // The instruction set's name as a string.

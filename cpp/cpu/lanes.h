@@ -1,9 +1,9 @@
 // Whole tiny networks with batch rows in SIMD lanes.
 //
-// The batch is cut into blocks of R = U vectors of rows, stored feature-major: value (feature f, row r) of a block is at
-// f * R + r. Products broadcast weights, so any width works without edges; only the last block has padding, filled with
-// copies of its last row and given zero gradients. A step runs forward, loss and backward for one block
-// while it is in L1; gradients are accumulated as vectors across blocks and reduced once.
+// The batch is cut into blocks of R = U vectors of rows, stored feature-major: value (feature f, row r) of a block is
+// at f * R + r. Products broadcast weights, so any width works without edges; only the last block has padding, filled
+// with copies of its last row and given zero gradients. A step runs forward, loss and backward for one block while it
+// is in L1; gradients are accumulated as vectors across blocks and reduced once.
 //
 // Blocks form chunks of a fixed number of rows: the unit of threading, each with its own gradient, added in order.
 #pragma once
@@ -364,8 +364,8 @@ Index lanes_buffer_size(const LanesLayer<T>* layers, int depth, Index rows, bool
   return LanesPlan<T>(layers, depth, rows, training).size;
 }
 
-// THE CHOICE between the two strategies. Lanes win while weights and a block of activations fit L1 and the overheads of a
-// GEMM (packing, a call per layer) are of the order of its work; a single row leaves all lanes but one idle, so
+// THE CHOICE between the two strategies. Lanes win while weights and a block of activations fit L1 and the overheads
+// of a GEMM (packing, a call per layer) are of the order of its work; a single row leaves all lanes but one idle, so
 // that only the smallest networks gain then.
 template <class T>
 bool prefers_lanes(const LanesLayer<T>* layers, int depth, Index rows) {

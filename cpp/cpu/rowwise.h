@@ -10,8 +10,8 @@
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
-// Element (row r, column c) is p[r * row + c * column]; n rows exist. Padded groups are feature-major, and have room for
-// whole vectors of rows.
+// Element (row r, column c) is p[r * row + c * column]; n rows exist. Padded groups are feature-major, and have room
+// for whole vectors of rows.
 template <class T>
 struct RowGroup {
   T* p;
@@ -141,7 +141,8 @@ struct ClassTargets {
   }
 };
 
-// The loss of each row of a group; dy (p null: not wanted) receives the gradients times `gradient_scale`, 0 for missing rows.
+// The loss of each row of a group; dy (p null: not wanted) receives the gradients times `gradient_scale`, 0 for
+// missing rows.
 template <class T, class Loss>
 Vec<T> class_loss(Index columns, const RowGroup<const T>& y, const ClassTargets<T>& t, bool logits, T gradient_scale,
                   const RowGroup<T>& dy) {

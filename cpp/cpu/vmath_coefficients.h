@@ -5,6 +5,7 @@
 
 #include "cpu/isa.h"
 
+// clang-format off: as written.
 namespace fastmlp::FASTMLP_ISA_NS {
 
 template <class T>

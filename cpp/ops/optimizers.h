@@ -1,7 +1,7 @@
 // The optimizers: one element's update, each formula once, with torch's mathematics.
 //
-// `apply(w, g, s, c)` takes the weight, its gradient and kStates state values (updated in place) and returns the new weight.
-// The constants hold for one step; core/optimizer.cpp makes them from the options and the step number.
+// `apply(w, g, s, c)` takes the weight, its gradient and kStates state values (updated in place) and returns the new
+// weight. The constants hold for one step; core/optimizer.cpp makes them from the options and the step number.
 #pragma once
 
 #include "ops/common.h"

@@ -19,8 +19,8 @@ namespace {
 template <class T>
 void expect_same(const char* operation, int n, int lane, T got, T want) {
   if (same(got, want)) return;
-  std::printf("FAILED %s %s %s, n = %d, lane %d: %a instead of %a\n", kTypeName<T>, operation, FASTMLP_ISA_NAME, n, lane,
-              static_cast<double>(got), static_cast<double>(want));
+  std::printf("FAILED %s %s %s, n = %d, lane %d: %a instead of %a\n", kTypeName<T>, operation, FASTMLP_ISA_NAME, n,
+              lane, static_cast<double>(got), static_cast<double>(want));
   ++failures;
 }
 
@@ -51,9 +51,18 @@ class GuardedArray {
 // Ordinary numbers with every kind of special one among them.
 template <class T>
 T sample(std::uint32_t& state) {
-  const T special[] = {T(0),           -T(0),           Limits<T>::infinity(), -Limits<T>::infinity(),
-                       Limits<T>::quiet_NaN(), Limits<T>::denorm_min(), Limits<T>::max(), T(2.5),
-                       T(-3.5),        T(0.5),          T(0x1p23) + 1,         T(0x1p22) + T(0.5)};
+  const T special[] = {T(0),
+                       -T(0),
+                       Limits<T>::infinity(),
+                       -Limits<T>::infinity(),
+                       Limits<T>::quiet_NaN(),
+                       Limits<T>::denorm_min(),
+                       Limits<T>::max(),
+                       T(2.5),
+                       T(-3.5),
+                       T(0.5),
+                       T(0x1p23) + 1,
+                       T(0x1p22) + T(0.5)};
   constexpr std::uint32_t count = sizeof(special) / sizeof(T);
   state = state * 1664525U + 1013904223U;
   const std::uint32_t choice = state >> 16;
@@ -197,8 +206,16 @@ void test_reductions(std::uint32_t& state) {
 template <class T>
 void test_exponents() {
   constexpr int max_exponent = Limits<T>::max_exponent - 1;
-  const T values[] = {T(1), T(-0x1.8p0), T(0x1.555554p-1), T(1.9999), Limits<T>::max(), Limits<T>::min(),
-                      Limits<T>::denorm_min() * 3, T(0), -Limits<T>::infinity(), Limits<T>::quiet_NaN()};
+  const T values[] = {T(1),
+                      T(-0x1.8p0),
+                      T(0x1.555554p-1),
+                      T(1.9999),
+                      Limits<T>::max(),
+                      Limits<T>::min(),
+                      Limits<T>::denorm_min() * 3,
+                      T(0),
+                      -Limits<T>::infinity(),
+                      Limits<T>::quiet_NaN()};
   for (int n = -2200; n <= 2200; ++n) {
     for (const T v : values) {
       expect_lanes("scale2n", scale2n(Vec<T>(v), Vec<T>(T(n))), [&](int) { return std::scalbn(v, n); }, n);
@@ -216,9 +233,20 @@ void test_exponents() {
       Vec<T> mantissa;
       const Vec<T> exponent = split_exponent(Vec<T>(v), mantissa);
       expect_lanes("split_exponent", scale2n(mantissa, exponent), [&](int) { return v; }, n);
-      expect_lanes("split_exponent", select((mantissa >= below) & (mantissa < 2 * root), T(1), T(0)),
-                   [](int) { return T(1); }, n);
+      expect_lanes(
+          "split_exponent", select((mantissa >= below) & (mantissa < 2 * root), T(1), T(0)), [](int) { return T(1); },
+          n);
     }
+  }
+}
+
+void test_lookup() {
+  const float table[8] = {0, 1, 2, 3, 4, 5, 6, 7};
+  std::uint32_t state = 1;
+  for (int repeat = 0; repeat < 200; ++repeat) {
+    const Inputs<float> in(state);
+    const auto want = [&](int i) { return static_cast<float>(std::bit_cast<std::uint32_t>(in.a[i]) >> 22 & 7); };
+    expect_lanes("lookup8", isa::lookup8(table, Vec<float>::load(in.a)), want);
   }
 }
 
@@ -240,5 +268,6 @@ int main() {
   return run([] {
     test_operations<float>();
     test_operations<double>();
+    test_lookup();
   });
 }

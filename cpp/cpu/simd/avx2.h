@@ -84,7 +84,8 @@ struct Native<float> : NativeMask {
     _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
   }
 
-  // Adding 1.5 * 2^23 leaves the integer n in the lowest bits of the fraction, from where it is shifted into the exponent.
+  // Adding 1.5 * 2^23 leaves the integer n in the lowest bits of the fraction, from where it is shifted into the
+  // exponent.
   static FASTMLP_INLINE __m256i integer_bits(Reg n, float bias) {
     return _mm256_castps_si256(_mm256_add_ps(n, _mm256_set1_ps(0x1.8p23F + bias)));
   }

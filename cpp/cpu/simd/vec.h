@@ -138,7 +138,7 @@ FASTMLP_INLINE Mask<T> first_n_mask(int n) {
   return Mask<T>::of(Native<T>::first_n(n));
 }
 
-// table[k] with k the lowest three bits of (bits of s) >> 22: which half octave s > 0 is in.
+// table[(bits of s) >> 22 & 7] in each lane: a value for the half octave that s > 0 is in, modulo four octaves.
 FASTMLP_INLINE Vec<float> lookup8(const float (&table)[8], Vec<float> s) {
   return Vec<float>::of(Native<float>::lookup8(table, s.reg));
 }

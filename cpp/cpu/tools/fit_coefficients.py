@@ -208,6 +208,7 @@ HEADER = """\
 
 #include "cpu/isa.h"
 
+// clang-format off: as written.
 namespace fastmlp::FASTMLP_ISA_NS {
 
 template <class T>
