@@ -112,7 +112,7 @@ GROWTH = """
     def peak():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB
 
-    steps(300)
+    steps(1000)
     before = peak()
     steps(3000)
     print(peak() - before)
@@ -120,8 +120,8 @@ GROWTH = """
 
 
 def test_memory_does_not_grow() -> None:
-    """3000 steps; one leaked batch of activations a step would be 50 MiB or more."""
-    assert int(output_of(GROWTH)) < 8 * 1024
+    """3000 steps; one leaked batch of activations a step would be 50 MiB and more."""
+    assert int(output_of(GROWTH)) < 20 * 1024
 
 
 def test_the_installed_package_is_small() -> None:

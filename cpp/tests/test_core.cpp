@@ -1,13 +1,45 @@
-// The core from C++ alone: trains XOR, checks gradients by central differences, and that threads change no bit.
+// The core from C++ alone: trains XOR, checks gradients by central differences, that threads change no bit, and that a
+// step allocates nothing.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <new>
+#include <stdexcept>
 #include <vector>
 
 #include "core/rng.h"
 #include "core/thread_pool.h"
 #include "core/trainer.h"
+
+namespace {
+
+long allocations = 0;
+
+}  // namespace
+
+// Every allocation of the program, counted.
+void* operator new(std::size_t size) {
+  ++allocations;
+  if (void* p = std::malloc(size)) return p;
+  throw std::bad_alloc();
+}
+void* operator new(std::size_t size, std::align_val_t alignment) {
+  ++allocations;
+  const auto a = static_cast<std::size_t>(alignment);
+  if (void* p = std::aligned_alloc(a, (size + a - 1) / a * a)) return p;
+  throw std::bad_alloc();
+}
+void* operator new[](std::size_t size) { return operator new(size); }
+void* operator new[](std::size_t size, std::align_val_t alignment) { return operator new(size, alignment); }
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+void operator delete[](void* p) noexcept { std::free(p); }
+void operator delete[](void* p, std::size_t) noexcept { std::free(p); }
+void operator delete[](void* p, std::align_val_t) noexcept { std::free(p); }
+void operator delete[](void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
 
 namespace {
 
@@ -73,7 +105,7 @@ std::vector<double> train(int threads) {
   for (Index r = 0; r < rows; ++r) classes[r] = static_cast<Index>(random.below(static_cast<std::uint64_t>(r), out));
   Mlp<double> mlp({in, 90, 60, out}, ActivationKind::GELU, ActivationKind::Identity, 3);
   Network<double> network(mlp.layers);
-  check(!network.prefers_lanes(48), "the larger network is dense");
+  if (network.prefers_lanes(48)) check(false, "the larger network takes the dense strategy");
   Optimizer<double> optimizer(OptimizerKind::Adam, {}, mlp.parameters);
   FitOptions options;
   options.max_epoch = 3;
@@ -91,6 +123,31 @@ void threads_change_nothing() {
   const std::vector<double> one = train(1), two = train(2), three = train(3);
   check(std::memcmp(one.data(), two.data(), one.size() * sizeof(double)) == 0, "1 and 2 threads: same bits");
   check(std::memcmp(one.data(), three.data(), one.size() * sizeof(double)) == 0, "1 and 3 threads: same bits");
+}
+
+// Steps after the first, with the optimizer fused and not.
+void steps_allocate_nothing(const std::vector<Index>& sizes, const char* what) {
+  const Index rows = 20, in = sizes.front(), out = sizes.back();
+  std::vector<float> x(rows * in, 0.5f), t(rows * out, 0.25f);
+  std::vector<Index> ids(rows);
+  Mlp<float> mlp(sizes, ActivationKind::GELU, ActivationKind::Identity, 9);
+  Network<float> network(mlp.layers);
+  OptimizerOptions options;
+  options.momentum = 0.9;
+  Optimizer<float> optimizer(OptimizerKind::SGD, options, mlp.parameters);
+  const auto workspace = network.acquire(rows, in, true);
+  const auto step = [&](Optimizer<float>* fused) {
+    shuffle(ids.data(), rows, Philox(1, 2));
+    const Batch<float> batch{x.data(), {t.data(), nullptr}, ids.data(), rows};
+    const DropoutState dropout{1, 2};
+    network.step(*workspace, {LossKind::MSE, 1, true}, batch, &dropout, fused);
+    if (!fused) optimizer.step({thread_pool_executor(), nullptr});
+  };
+  step(&optimizer);
+  step(nullptr);
+  const long before = allocations;
+  for (int i = 0; i < 10; ++i) step(i % 2 == 0 ? &optimizer : nullptr);
+  check(before > 0 && allocations == before, what);
 }
 
 // The gradient of every weight against (loss(w + h) - loss(w - h)) / 2h.
@@ -131,9 +188,17 @@ void gradients(const std::vector<Index>& sizes, Index rows, const char* what) {
 }  // namespace
 
 int main() {
+  try {
+    active_isa();
+  } catch (const std::invalid_argument& error) {
+    std::printf("skipped: %s\n", error.what());
+    return 77;
+  }
   std::printf("instruction set: %s\n", active_isa().name);
   train_xor();
   threads_change_nothing();
+  steps_allocate_nothing({3, 5, 2}, "steps of a tiny network allocate nothing");
+  steps_allocate_nothing({60, 80, 2}, "steps of a larger network allocate nothing");
   gradients({3, 5, 2}, 9, "gradients of a tiny network");
   gradients({30, 80, 50, 3}, 37, "gradients of a larger network");
   return failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
