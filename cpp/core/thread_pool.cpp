@@ -54,7 +54,9 @@ class ThreadPool {
     job_ = {body, context, tasks, workers};
     unfinished_.store(workers - 1, std::memory_order_relaxed);
     const unsigned count = (signal_.load(std::memory_order_relaxed) >> kWorkerBits) + 1;
-    signal_.store(count << kWorkerBits | static_cast<unsigned>(workers), std::memory_order_release);
+    // Sequentially consistent, like the decrement below: a notification first looks whether anybody sleeps, and that
+    // look must not pass the store, or a worker that is just falling asleep is missed.
+    signal_.store(count << kWorkerBits | static_cast<unsigned>(workers), std::memory_order_seq_cst);
     signal_.notify_all();
     work(0);
     wait_until(unfinished_, [](int n) { return n == 0; });
@@ -94,7 +96,7 @@ class ThreadPool {
       seen = wait_until(signal_, [seen](unsigned signal) { return signal != seen; });
       if (worker >= static_cast<int>(seen & ((1u << kWorkerBits) - 1))) continue;
       work(worker);
-      if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_one();
+      if (unfinished_.fetch_sub(1, std::memory_order_seq_cst) == 1) unfinished_.notify_one();
     }
   }
 

@@ -46,6 +46,7 @@ class Chain:
                 f"forward: expected {type(self._root).__name__} to return what its last module"
                 f" returned, got {got}"
             )
+        del self._end  # or the chain, its values and the model would hold one another
         return self
 
     def add(self, value: "Symbolic", layer: "LayerSpec") -> "Symbolic":
