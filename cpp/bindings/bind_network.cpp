@@ -41,6 +41,7 @@ class TapeOf final : public Tape {
       const py::gil_scoped_release release;
       network_->forward(*workspace_, batch({}), training ? &dropout : nullptr, out);
     }
+    version_ = parameter_version();
     // Read-only, for the backward pass would not see a change.
     py::detail::array_proxy(y_.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
     return y_;
@@ -76,7 +77,16 @@ class TapeOf final : public Tape {
  private:
   Batch<T> batch(const Targets<T>& targets) const { return {x_.data(), targets, nullptr, x_.rows}; }
 
+  std::uint64_t parameter_version() const {
+    std::uint64_t sum = 0;
+    for (const auto& parameter : network_->parameters()) sum += parameter->version;
+    return sum;
+  }
+
   void check_open() const {
+    if (workspace_ && version_ != parameter_version())
+      throw std::runtime_error(
+          "the parameters were updated after this forward pass; call backward before the optimizer's step");
     if (!workspace_)
       throw std::runtime_error(
           "backward has run already for this forward pass, which freed what it saved; call the model again");
@@ -108,6 +118,7 @@ class TapeOf final : public Tape {
   py::array_t<T> y_;
   typename Network<T>::Lease workspace_;
   Index columns_ = 0;
+  std::uint64_t version_ = 0;              // of the parameters, when the forward pass ran
   const LossNode* gradient_of_ = nullptr;  // whose gradient the workspace holds
 };
 

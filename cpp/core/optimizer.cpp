@@ -115,6 +115,7 @@ template <class T>
 const Update& Optimizer<T>::next_update(int slot) {
   Slot& own = slots_[static_cast<std::size_t>(slot)];
   const Index step = ++own.steps;
+  ++own.parameter->version;
   if (step != update_step_) {
     update_ = make_update(kind_, options_, step);
     update_step_ = step;

@@ -15,6 +15,7 @@ struct Parameter {
   Buffer<T> grad;         // made when first needed
   bool has_grad = false;  // whether `grad` holds a gradient
   bool requires_grad = true;
+  std::uint64_t version = 0;  // counts the updates by optimizers
 
   Index size() const { return in * out; }
   T* grad_buffer() {

@@ -20,7 +20,7 @@ struct Blocking {
   static constexpr int kPanel = kManyRegisters ? 16 : 8;  // rows that a packed panel of A has room for
   static constexpr Index KC = 256;                        // depth of a block of k ...
   static constexpr Index kWholeK = 512;                   // ... but a K up to this stays whole
-  static constexpr Index MC = 16 * MR;                    // rows of a packed block of A
+  static constexpr Index MC = ceil_div(512, MR) * MR;     // rows of a packed block of A
   static constexpr Index kPackedA = ceil_div(MC, MR) * kPanel * kWholeK;
   static constexpr Index kPackedB = kWholeK * NR;
   static constexpr Index kTile = MR * NR;

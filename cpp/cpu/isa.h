@@ -21,6 +21,8 @@
 #define FASTMLP_STRING_OF(text) #text
 #define FASTMLP_STRING(text) FASTMLP_STRING_OF(text)
 
+// clang-format off: the spaces that it would put into the path would count.
+
 // The vector header of this translation unit, for #include FASTMLP_ISA_HEADER.
 #define FASTMLP_ISA_HEADER FASTMLP_STRING(cpu/simd/FASTMLP_ISA_NS.h)
 // clang-format on

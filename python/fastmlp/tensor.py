@@ -55,6 +55,9 @@ class Tensor(np.ndarray[Any, np.dtype[Any]]):
     def backward(self, grad_output: Any = None) -> None:
         """Add the gradients with respect to parameters and tracked inputs to their `.grad`.
 
+        The model's input, which is not copied, and its parameters must still be what they were in
+        the forward pass.
+
         Parameters
         ----------
         grad_output : array_like, optional
@@ -64,7 +67,8 @@ class Tensor(np.ndarray[Any, np.dtype[Any]]):
         Raises
         ------
         RuntimeError
-            If this tensor is not the recorded output of a model or loss.
+            If this tensor is not the recorded output of a model or loss, if its backward pass has
+            run already, or if an optimizer has changed the parameters since.
         """
         node, source = self._node, self._source
         gradient: Array | None
