@@ -81,14 +81,14 @@ def take_turns(
 
 def _best_variant(variants: list[WorkerProcess], options: Options) -> tuple[WorkerProcess, dict]:
     """The fastest of one peer's processes and its settings; the others are closed."""
-    settings = {}
-    for worker in variants:
-        settings[worker.threads] = worker.ask("prepare", options.seconds)
-    trial = Options(rounds=3, seconds=options.seconds / 2)
-    turns = take_turns({str(w.threads): w for w in variants}, trial)
-    if turns.failed:
-        raise PeerError(*turns.failed.values())
-    best = min(variants, key=lambda w: median(turns.times[str(w.threads)]))
+    settings = {worker.threads: worker.ask("prepare", options.seconds) for worker in variants}
+    best = variants[0]
+    if len(variants) > 1:
+        trial = Options(rounds=3, seconds=options.seconds / 2)
+        turns = take_turns({str(w.threads): w for w in variants}, trial)
+        if turns.failed:
+            raise PeerError(*turns.failed.values())
+        best = min(variants, key=lambda w: median(turns.times[str(w.threads)]))
     for worker in variants:
         if worker is not best:
             worker.close()

@@ -89,7 +89,8 @@ def _images(workload, rng):
     """Normalised noise with a faint pattern for the second class."""
     t = rng.integers(0, 2, workload.rows)
     x = rng.standard_normal((workload.rows, workload.sizes[0]), np.float32)
-    return x + 0.05 * t[:, None] * rng.standard_normal(workload.sizes[0]), t
+    x[t == 1] += np.float32(0.05) * rng.standard_normal(workload.sizes[0], np.float32)
+    return x, t
 
 
 def _stored_images(workload, path):

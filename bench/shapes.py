@@ -99,7 +99,7 @@ TRAINING = (
     ),
     Training(
         "cifar2-row", "medium", (3072, 512, 2), "tanh", "log_softmax", "nll", "sgd", 1e-3,
-        rows=256, batch=1, data="images", length=2560, check=256,
+        rows=64, batch=1, data="images", length=2560, check=256,
     ),
     Training(
         "784-512-512-10", "medium", (784, 512, 512, 10), "relu", "linear", "cross_entropy", "sgd",

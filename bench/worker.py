@@ -42,15 +42,19 @@ class Worker:
         """Build the work, try the library's ways to do it and keep the fastest."""
         self.problem = problems.make(self.workload, self.data)
         self.runner = self.module.build(self.problem, self.threads, self.peer.name)
-        trials = {}
+        chunks = {}
         for mode in self.runner.modes:
             self._reset(mode)
-            chunk = self._chunk(seconds / 4)
-            trials[mode] = min(self.measure(seconds / 4) for _ in range(3)), chunk
+            chunks[mode] = self._chunk(seconds / 4)
+        trials = dict.fromkeys(chunks, float("inf"))
+        for mode in 2 * self.runner.modes:  # in turns, as the machine's speed may change
+            self._reset(mode)
+            self.chunk = chunks[mode]
+            trials[mode] = min(trials[mode], self.measure(seconds / 2))
         best = min(trials, key=trials.get)
         self._reset(best)
-        self.chunk = trials[best][1]
-        return {"mode": best, "trials": {mode: us for mode, (us, _) in trials.items()}}
+        self.chunk = chunks[best]
+        return {"mode": best, "trials": trials}
 
     def check(self, expected: float | None) -> float:
         """Do the work once; how far the result is from the float64 reference, relative."""

@@ -1,7 +1,7 @@
 """Calls that must fail: (the call, the error, patterns that its message must match).
 
-The names in the calls are fastmlp's own and those that `world` in test_bad_input.py makes: `model` is
-2-5-3 and fits x (6 x 2) with t (6 classes); `regression` is 2-4-1 with a sigmoid and fits u (6 x 1).
+The names in the calls are fastmlp's own and those that `world` in test_bad_input.py makes: `model`
+is 2-5-3 and fits x (6 x 2) with t (6 classes); `regression` is 2-4-1 with a sigmoid, for u (6 x 1).
 """
 
 from typing import Any

@@ -35,7 +35,8 @@ class Case:
     def id(self) -> str:
         sizes = "-".join(map(str, self.widths))
         names = [self.activation, self.head, self.loss, self.reduction, self.dtype]
-        return f"{sizes}x{self.batch}-{'-'.join(names)}{'' if self.bias else '-nobias'}-t{self.threads}"
+        bias = "" if self.bias else "-nobias"
+        return f"{sizes}x{self.batch}-{'-'.join(names)}{bias}-t{self.threads}"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Problem:
         return model
 
     def torch(self, torch: Any) -> Any:
-        """The same network in torch, in float64 whatever the case's dtype: the oracle should be exact."""
+        """The same network in torch, in float64 whatever the dtype: the exacter oracle."""
         modules = []
         for fan_in, fan_out, activation in _layers(self.case):
             modules.append(
@@ -153,8 +154,8 @@ def assert_close(got: dict[str, np.ndarray], want: dict[str, np.ndarray], tolera
 def draw(case: Case) -> Problem:
     """Weights and data of `case`, away from kinks and with gradients that are not all zero.
 
-    Near a kink (ReLU's 0, say) rounding alone decides the derivative, so that two right answers differ. A
-    network whose units are all dead would compare zeros. Such draws are thrown away.
+    Near a kink (ReLU's 0, say) rounding alone decides the derivative, so that two right answers
+    differ. A network whose units are all dead would compare zeros. Such draws are thrown away.
     """
     for attempt in range(500):
         problem = _draw(case, attempt)
@@ -188,13 +189,13 @@ def _fit_for_comparison(problem: Problem) -> bool:
     if kink is not None and _near(found.y - problem.t, kink, margin):
         return False
     if case.loss == "bce" and (found.y * (1 - found.y)).min() < 1e-4:
-        return False  # torch divides and multiplies by y (1 - y), which costs it digits where y saturates
+        return False  # torch divides and multiplies by y (1 - y), which costs it digits there
     tensors = [found.grad_x, *found.grads]
     return all(np.abs(g).max() > 0 for g in tensors) or _is_constant(case)
 
 
 def _near(z: np.ndarray, kink: float, margin: float) -> bool:
-    """Exactly at the kink is fine: a row of dead units gives 0 without rounding, and 0 has a derivative by convention."""
+    """Exactly at a kink is fine: dead units give 0 without rounding, and all agree on it."""
     distance = np.abs(z - kink)
     return bool(((distance > 0) & (distance < margin)).any())
 
@@ -212,7 +213,8 @@ def _is_constant(case: Case) -> bool:
 def covering(factors: dict[str, Sequence[Any]], seed: int) -> list[dict[str, Any]]:
     """Combinations of the factors' values in which every pair of values of two factors occurs.
 
-    Greedy: of some random candidates, each of which holds a pair not seen yet, take the one with most new pairs.
+    Greedy: of some random candidates, each of which holds a pair not seen yet, take the one with
+    most new pairs.
     """
     rng = np.random.default_rng(seed)
     names = list(factors)

@@ -1,8 +1,8 @@
 """A short NumPy oracle in float64: chains of layers, losses and optimizers, each formula once.
 
-Every function here computes a value together with its pullback, the function that maps the gradient of
-the result to the gradient of the argument. Speed does not matter; being obviously right does.
-`test_reference.py` holds it against torch, so that tests which use it also mean something without torch.
+Every function here computes a value together with its pullback, the function that maps the gradient
+of the result to the gradient of the argument. Speed does not matter; being obviously right does.
+test_reference.py holds it against torch, so that tests against it mean the same without torch.
 """
 
 import math
@@ -279,7 +279,7 @@ def rmsprop(
 
 
 def clip_grad_norm(grads: Sequence[Array], max_norm: float) -> float:
-    """Scale `grads` in place so that their common norm is at most `max_norm`; returns the norm before."""
+    """Scale `grads` in place to a common norm of at most `max_norm`; returns the norm before."""
     norm = math.sqrt(sum(float((g * g).sum()) for g in grads))
     for g in grads:
         g *= min(1.0, max_norm / (norm + 1e-6))

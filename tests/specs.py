@@ -1,7 +1,7 @@
-"""One row per activation, loss and optimizer: fastmlp's constructor, torch's, the NumPy formula, the domain.
+"""One row per activation, loss and optimizer: fastmlp's constructor, torch's, the NumPy formula.
 
-A new activation, loss or optimizer gets its row here (and its formula in reference.py); every test that
-goes over `ACTIVATIONS`, `LOSSES` or `OPTIMIZERS` then covers it.
+A new activation, loss or optimizer gets its row here (and its formula in reference.py); every test
+that goes over `ACTIVATIONS`, `LOSSES` or `OPTIMIZERS` then covers it.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 
 @dataclass(frozen=True)
 class Activation:
-    """`torch` receives `torch.nn`. `name` is the one that `MLP` and `ops` take, for default constants only."""
+    """`torch` receives `torch.nn`. `name`, for `MLP` and `ops`, stands for default constants."""
 
     id: str
     module: Callable[[], Any]
@@ -34,7 +34,7 @@ class Activation:
 
 @dataclass(frozen=True)
 class Loss:
-    """`targets(rng, rows, columns)` draws targets; `heads` are the activations whose output the loss takes."""
+    """`targets(rng, rows, columns)` draws targets; the loss takes the output of any of `heads`."""
 
     id: str
     module: Callable[[str], Any]

@@ -1,4 +1,4 @@
-"""Wrong calls raise the right error, which names the argument, what was expected and what came; nothing changes."""
+"""Wrong calls raise the right error, which names the argument and what came; nothing changes."""
 
 import re
 from typing import Any

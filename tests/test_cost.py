@@ -4,9 +4,9 @@ import tracemalloc
 from pathlib import Path
 
 import numpy as np
-from subprocesses import output_of
 
 import fastmlp as fm
+from subprocesses import output_of
 
 
 def test_import_brings_in_numpy_alone() -> None:

@@ -19,11 +19,16 @@ SHAPES = [
     Case((100, 256, 256, 1), 256, "relu", loss="mse"),
     Case((300, 257, 130, 10), 129, "gelu", loss="cross_entropy"),
     Case((7, 500), 1000, "tanh", loss="l1"),
+    Case((20, 600, 5), 530, "tanh", loss="mse"),
 ]
+# Batches long enough that threads share a network in lanes, or the rows of a product.
+LONG = [Case((2, 10, 3), 5000, "sigmoid", loss="cross_entropy"), Case((70, 40, 5), 3000, "relu")]
 DTYPES = ["float32", "float64"]
 
 
-def fit_digest(case: Case, optimizer: Optimizer, max_grad: float | None = None) -> str:
+def fit_digest(
+    case: Case, optimizer: Optimizer, max_grad: float | None = None, batch_size: int = 48
+) -> str:
     """Train with shuffled mini-batches and dropout, and digest all that can be seen of it."""
     problem = draw(case)
     layers = list(problem.fastmlp())
@@ -35,7 +40,7 @@ def fit_digest(case: Case, optimizer: Optimizer, max_grad: float | None = None) 
         problem.x,
         problem.t,
         max_epoch=3,
-        batch_size=48,
+        batch_size=batch_size,
         max_grad=max_grad,
         eval_interval=2,
         validation_data=(problem.x[:9], problem.t[:9]),
@@ -97,6 +102,30 @@ def test_gradients_and_predictions_do_not_depend_on_threads(case: Case, dtype: s
         for name, value in found[0].items():
             np.testing.assert_array_equal(other[name], value)
         np.testing.assert_array_equal(prediction, predictions[0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", LONG, ids=lambda c: c.id)
+def test_long_batches_do_not_depend_on_threads(case: Case, dtype: str) -> None:
+    """Without dropout, so that the first stays in lanes."""
+    problem = draw(replace(case, dtype=dtype))
+    ends = []
+    for threads in (1, 2, 3):
+        model = problem.fastmlp()
+        trainer = fm.Trainer(model, fm.Adam(model.parameters()), LOSSES[case.loss].module("mean"))
+        with fm.threads(threads):
+            history = trainer.fit(
+                problem.x,
+                problem.t,
+                max_epoch=3,
+                batch_size=None,
+                validation_data=(problem.x, problem.t),
+            )
+            found = fastmlp_gradients(replace(problem, case=replace(problem.case, threads=threads)))
+            arrays = [*model.parameters(), history.loss, history.validation_loss, *found.values()]
+            ends.append(digest([*arrays, model.predict(problem.x)]))
+    assert len(set(history.loss)) == 3
+    assert len(set(ends)) == 1
 
 
 def test_other_seeds_give_other_bits() -> None:

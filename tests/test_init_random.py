@@ -1,4 +1,4 @@
-"""Initial values, seeds, dropout and the order of rows: the right distribution, and reproducible."""
+"""Initial values, seeds, dropout and the order of rows: distributions, and reproducible."""
 
 import math
 from collections.abc import Callable

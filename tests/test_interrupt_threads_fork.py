@@ -66,7 +66,7 @@ INTERRUPTED = """
     ids=["tiny", "medium"],
 )
 def test_ctrl_c(case: str, loss: str, batch_size: int) -> None:
-    """The signal comes as soon as another thread sees the weights move; without it fit would not end."""
+    """The signal comes once another thread sees the weights move; without it fit would not end."""
     code = INTERRUPTED.format(case=case, loss=loss, batch_size=batch_size, rows=100)
     printed = output_of(code).splitlines()
     assert printed[0] == "interrupted"

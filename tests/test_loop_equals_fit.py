@@ -12,6 +12,8 @@ from specs import ACTIVATIONS, BUSY_OPTIMIZERS, LOSSES, OPTIMIZERS, Optimizer
 from training import FULL_BATCH, MEDIUM, MINI_BATCHES, TINY, Plan, fit_run, loop_run
 
 WIDE = Case((300, 257, 130, 10), 100, activation="relu", loss="cross_entropy", threads=2)
+# Batches beyond the blocks that they are cut into: 512 rows of a product, 1024 rows in lanes.
+LONG = [Case((70, 40, 5), 1300, loss="mse"), Case((2, 10, 3), 3000, loss="cross_entropy")]
 
 
 def _assert_bit_equal(case: Case, optimizer: Optimizer, plan: Plan) -> None:
@@ -52,6 +54,16 @@ def test_wide_layers_on_two_threads(
     optimizer: Optimizer, dtype: str, max_grad: float | None
 ) -> None:
     _assert_bit_equal(replace(WIDE, dtype=dtype), optimizer, Plan(3, 40, max_grad))
+
+
+@pytest.mark.parametrize("batch_size", [None, 1200], ids=["all", "1200"])
+@pytest.mark.parametrize("case", LONG, ids=["dense", "lanes"])
+@pytest.mark.parametrize("optimizer", BUSY_OPTIMIZERS, ids=lambda o: o.id)
+def test_long_batches(optimizer: Optimizer, case: Case, batch_size: int | None) -> None:
+    for dtype in ("float32", "float64"):
+        for max_grad in (None, 0.01):
+            plan = Plan(3, batch_size, max_grad)
+            _assert_bit_equal(replace(case, dtype=dtype), optimizer, plan)
 
 
 widths = st.lists(st.integers(1, 40) | st.sampled_from([64, 65, 100]), min_size=2, max_size=5)

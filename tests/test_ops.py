@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+import fastmlp as fm
 import reference
 from cases import SIZES, covering, relative_error
 from specs import ACTIVATIONS, TOLERANCE, Activation
-
-import fastmlp as fm
 
 ELEMENTWISE = [row for row in ACTIVATIONS.values() if not row.rowwise and not row.kinks]
 SHAPES = covering({"rows": SIZES, "fan_in": SIZES, "fan_out": SIZES}, seed=3)

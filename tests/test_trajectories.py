@@ -1,4 +1,4 @@
-"""200 steps of every optimizer, with each of its options, end where torch's do: to 1e-9 in float64."""
+"""200 steps of every optimizer, with each of its options, end where torch's do, to 1e-9."""
 
 import functools
 from dataclasses import replace
@@ -72,8 +72,8 @@ def test_every_option(
 ) -> None:
     """On mini-batches with a short last one.
 
-    Their noise keeps Adam's and RMSprop's denominators away from 0, where rounding becomes steps of lr and two right
-    answers part.
+    Their noise keeps Adam's and RMSprop's denominators away from 0, where rounding becomes steps of
+    lr and two right answers part.
     """
     plan = MINI_BATCHES[case]
     want = _end(request, oracle, case, optimizer.id, plan)

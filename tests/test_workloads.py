@@ -1,4 +1,4 @@
-"""The documents' networks reach the documents' numbers, and torch's from the same initial weights."""
+"""The documents' networks reach the documents' numbers, and torch's from the same start."""
 
 import functools
 import os
@@ -134,14 +134,14 @@ def test_temperature_line(dtype: str) -> None:
     slope, offset = np.polyfit(x[:, 0], t[:, 0], 1)  # where it is still going to
     assert weight.item() == pytest.approx(slope, rel=0.02)
     assert bias.item() == pytest.approx(offset, rel=0.03)
-    assert losses[-1] < 0.01 * losses[0]
+    assert losses[-1] < 0.03 * losses[0]
 
 
 @pytest.mark.parametrize("hidden", [13, 8])
 def test_temperature_curve(hidden: int, torch: Any) -> None:
     """1-13-1 and 1-8-1 with tanh; the held-out rows are measured, and not trained on.
 
-    Towards the end the steps begin to overshoot, and rounding decides how: torch is followed to epoch 2500.
+    Towards the end steps overshoot, and rounding decides how: torch is followed to epoch 2500.
     """
     x, t = _temperature(KEPT)
     xv, tv = _temperature(HELD_OUT)

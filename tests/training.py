@@ -1,7 +1,7 @@
-"""The same training run four ways: fastmlp's five-line loop, `Trainer.fit`, torch, and the NumPy oracle.
+"""The same training four ways: fastmlp's five-line loop, `Trainer.fit`, torch, the NumPy oracle.
 
-Each function returns the weights at the end, in the order of `parameters()`, and the loss of every step
-(`fit_run`: of every epoch). Rows are taken in order, so that all four see the same batches.
+Each function returns the weights at the end, in the order of `parameters()`, and the loss of every
+step (`fit_run`: of every epoch). Rows are taken in order, so that all four see the same batches.
 """
 
 import math

@@ -72,13 +72,22 @@ class CompiledTraining(Training):
 
     modes = ("one graph",)
 
-    def reset(self, mode):
-        super().reset("plain")
-        self.state = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+    def __init__(self, problem: Problem):
+        super().__init__(problem)
+        self.model = _network(problem)
+        self.start = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        self.state = {name: p.clone() for name, p in self.start.items()}
         self.moments = {name: (p * 0, p * 0) for name, p in self.state.items()}
         self.updates = torch.zeros(())  # a tensor: a number would be compiled in
-        torch.compiler.reset()
         self.step = torch.compile(self._step, fullgraph=True, dynamic=False)
+
+    def reset(self, mode):
+        self.order = cycle(self.batches)
+        self.updates.zero_()
+        for name, p in self.state.items():
+            p.copy_(self.start[name])
+            for moment in self.moments[name]:
+                moment.zero_()
 
     def _loss(self, state, x, t):
         return self.loss_fn(torch.func.functional_call(self.model, state, (x,)), t)
