@@ -1,6 +1,6 @@
 """Check what the installed package costs: its size, and what its import brings in.
 
-    python scripts/check_package.py
+python scripts/check_package.py
 """
 
 import json
@@ -20,7 +20,8 @@ import fastmlp
 elapsed = time.perf_counter() - begin
 packages = {name.partition(".")[0] for name in sys.modules}
 packages -= set(sys.stdlib_module_names)
-foreign = [n for n in packages if "site-packages" in (getattr(sys.modules[n], "__file__", "") or "")]
+path = lambda name: getattr(sys.modules[name], "__file__", "") or ""
+foreign = [name for name in packages if "site-packages" in path(name)]
 print(json.dumps({"elapsed": elapsed, "packages": sorted(foreign)}))
 """
 

@@ -80,7 +80,7 @@ def test_validation_loss_is_that_after_each_epoch_and_changes_nothing(case: Any)
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @CASES
 def test_validation_data_of_many_rows(case: Any, reduction: str) -> None:
-    """They are measured in pieces; so is a prediction, row by row the same as that of a few rows."""
+    """They are measured in pieces, and so is a prediction; no row is lost or counted twice."""
     trainer, problem = trainer_of(case), draw(case)
     trainer.loss_fn = type(trainer.loss_fn)(reduction=reduction)
     rng = np.random.default_rng(0)
@@ -94,7 +94,7 @@ def test_validation_data_of_many_rows(case: Any, reduction: str) -> None:
 
 @pytest.mark.parametrize("eval_interval", [1, 3, 4, 1000])
 def test_reports(eval_interval: int) -> None:
-    """Every `eval_interval` steps, the mean since the last report; 30 rows are 4 steps of 8."""
+    """Every `eval_interval` steps, the mean since the last; 30 rows are 4 steps of 8."""
     steps = fit(trainer_of(), eval_interval=1, shuffle=False).report_loss
     assert len(steps) == 16
     history = fit(trainer_of(), eval_interval=eval_interval, shuffle=False)

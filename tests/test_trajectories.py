@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fastmlp as fm
 from cases import Case, draw, relative_error
-from specs import BUSY_OPTIMIZERS, OPTIMIZERS, Optimizer
+from specs import BUSY_OPTIMIZERS, LOSSES, OPTIMIZERS, Optimizer
 from training import (
     CLIPPED,
     FULL_BATCH,
@@ -113,6 +114,51 @@ def test_float32_stays_near(optimizer: Optimizer, case: Case, run: Any, torch: A
     got = run(draw(single), optimizer, MINI_BATCHES[case])
     assert got[0][0].dtype == np.float32
     _assert_same(got, want, single, MINI_BATCHES[case], 1e-4)
+
+
+def _change_options(epoch: int, options: dict[str, Any]) -> dict[str, Any]:
+    """A new lr after each epoch, another weight decay from the fifth on."""
+    changed = {"lr": options["lr"] * 0.8}
+    return changed | {"weight_decay": 0.03} if epoch == 5 else changed
+
+
+@CASES
+@pytest.mark.parametrize("native", [False, True], ids=["loop", "fit"])
+@pytest.mark.parametrize("optimizer", BUSY_OPTIMIZERS, ids=lambda o: o.id)
+def test_options_may_change_on_the_way(
+    optimizer: Optimizer, native: bool, case: Case, torch: Any
+) -> None:
+    """In fit by a callback."""
+    problem, loss = draw(case), LOSSES[case.loss]
+    x, t = torch.from_numpy(problem.x), torch.from_numpy(problem.t)
+    twin, loss_fn = problem.torch(torch), loss.torch(torch.nn, "mean")
+    theirs = optimizer.torch(torch, twin.parameters())
+    for epoch in range(10):
+        theirs.zero_grad()
+        loss_fn(twin(x), t).backward()
+        theirs.step()
+        theirs.param_groups[0].update(_change_options(epoch, theirs.param_groups[0]))
+
+    model = problem.fastmlp()
+    ours = optimizer.fastmlp(model.parameters())
+    trainer = fm.Trainer(model, ours, loss.module("mean"))
+
+    def after(epoch: int) -> None:
+        for name, value in _change_options(epoch, ours.options).items():
+            setattr(ours, name, value)
+
+    if native:
+        callbacks = [lambda info: after(info.epoch)]
+        trainer.fit(problem.x, problem.t, max_epoch=10, batch_size=None, callbacks=callbacks)
+    else:
+        for epoch in range(10):
+            ours.zero_grad()
+            trainer.loss_fn(model(problem.x), problem.t).backward()
+            ours.step()
+            after(epoch)
+    assert ours.lr == theirs.param_groups[0]["lr"] != optimizer.options["lr"]
+    for parameter, value in zip(model.parameters(), twin.parameters(), strict=True):
+        assert relative_error(np.asarray(parameter), value.detach().numpy()) < 1e-9
 
 
 def test_clipping_changes_the_run() -> None:

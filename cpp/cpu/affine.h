@@ -132,7 +132,19 @@ void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& con
                     [&](Index begin, Index end) { bias_gradient(a, begin, end); });
   }
   if (!a.weight.wanted()) return;
-  gemm<T>({a.K, a.N, a.M, {a.x, 1, a.ldx}, {a.dz, a.lddz, 1}, a.weight.grad, a.N, {weight_epilogue<T>, &a}}, context);
+  // Blocks of rows are summed in the gradient itself, so that the product, not the epilogue, has to add to what is there.
+  AffineBackwardWeight<T> product = a;
+  product.weight.accumulate = false;
+  gemm<T>({a.K,
+           a.N,
+           a.M,
+           {a.x, 1, a.ldx},
+           {a.dz, a.lddz, 1},
+           a.weight.grad,
+           a.N,
+           {weight_epilogue<T>, &product},
+           a.weight.accumulate},
+          context);
 }
 
 inline bool weight_update_needs_grad(Index M) { return k_blocks(M) > 1; }

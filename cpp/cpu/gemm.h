@@ -50,6 +50,7 @@ struct Gemm {
   T* partial;  // M x N, rows ld_partial apart: sums between blocks of k; may be null if k_blocks(K) == 1
   Index ld_partial;
   Epilogue<T> epilogue;
+  bool accumulate = false;  // the sums start from what is in `partial`
 };
 
 // tile[r][0 .. NV vectors) = sum over k of a[k][r] * b[k][...]; a is a packed panel, b has rows ldb apart.
@@ -175,7 +176,7 @@ void gemm_part(const Gemm<T>& g, Index m_begin, Index m_end, Index n_begin, Inde
   const Index depth_blocks = k_blocks(g.K);
   for (Index kb = 0; kb < depth_blocks; ++kb) {
     const Index k0 = kb * g.K / depth_blocks, K = (kb + 1) * g.K / depth_blocks - k0;
-    const bool first = kb == 0, last = kb == depth_blocks - 1;
+    const bool first = kb == 0 && !g.accumulate, last = kb == depth_blocks - 1;
     for (Index block = m_begin; block < m_end; block += Block::MC) {
       const Index block_rows = smaller(Block::MC, m_end - block);
       const Index tiles = ceil_div(block_rows, MR);  // of nearly equal height

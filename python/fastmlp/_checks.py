@@ -23,16 +23,16 @@ def show(value: object) -> str:
     return f"{text} ({type(value).__name__})"
 
 
-def integer(name: str, value: Any, *, at_least: int, below: int | None = None) -> int:
-    """An integer (NumPy's too, but no bool) in the given range."""
+def integer(name: str, value: Any, *, at_least: int, below: int = 2**63) -> int:
+    """An integer (NumPy's too, but no bool) in the given range, which int64 bounds."""
     if isinstance(value, bool | np.bool_) or not hasattr(type(value), "__index__"):
         raise TypeError(f"{name}: expected an integer, got {show(value)}")
     try:
         number = operator.index(value)
     except TypeError:  # an array with several elements has __index__, too
         raise TypeError(f"{name}: expected an integer, got {show(value)}") from None
-    if number < at_least or (below is not None and number >= below):
-        limits = f">= {at_least}" if below is None else f"from {at_least} to {below - 1}"
+    if not at_least <= number < below:
+        limits = f">= {at_least}" if number < at_least else f"from {at_least} to {below - 1}"
         raise ValueError(f"{name}: expected an integer {limits}, got {number}")
     return number
 

@@ -35,7 +35,12 @@ def affine_backward(
     grad_output: Any, x: Any, weight: Any, bias: Any, activation: str, alpha: float, beta: float
 ) -> tuple[Array, Array, Array]: ...
 def update(
-    kind: str, param: Array, grad: Array, state: Sequence[Array], step: int, options: dict[str, float]
+    kind: str,
+    param: Array,
+    grad: Array,
+    state: Sequence[Array],
+    step: int,
+    options: dict[str, float],
 ) -> None: ...
 
 @final

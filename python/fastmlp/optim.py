@@ -1,5 +1,6 @@
 """The optimizers, with torch's names, mathematics and checks."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar, overload
 
@@ -300,14 +301,16 @@ def clip_grad_norm_(parameters: Iterable[Parameter] | Parameter, max_norm: float
     parameters : iterable of Parameter, or one
         Those without a gradient count as zero.
     max_norm : float
-        Not negative. The factor is max_norm / (norm + 1e-6), where that is below 1, as in torch.
+        Not negative; infinite to measure only. The factor is max_norm / (norm + 1e-6), where that
+        is below 1, as in torch.
 
     Returns
     -------
     float
         The norm before scaling.
     """
-    limit = _checks.real("max_norm", max_norm, at_least=0)
+    endless = isinstance(max_norm, float) and max_norm == math.inf
+    limit = max_norm if endless else _checks.real("max_norm", max_norm, at_least=0)
     if isinstance(parameters, Parameter):
         parameters = [parameters]
     return _core.clip_grad_norm([p._native for p in _check_each("parameters", parameters)], limit)

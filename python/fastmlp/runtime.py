@@ -16,7 +16,7 @@ def set_num_threads(n: int) -> None:
     The results do not depend on it. The first value comes from the environment
     (`FASTMLP_NUM_THREADS`, else `OMP_NUM_THREADS`), else from the processors at hand.
     """
-    _core.set_num_threads(_checks.integer("n", n, at_least=1))
+    _core.set_num_threads(_checks.integer("n", n, at_least=1, below=2**31))
 
 
 def get_num_threads() -> int:
