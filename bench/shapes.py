@@ -103,7 +103,7 @@ TRAINING = (
     ),
     Training(
         "784-512-512-10", "medium", (784, 512, 512, 10), "relu", "linear", "cross_entropy", "sgd",
-        0.05, rows=4096, batch=128, data="classes", length=640, check=64,
+        0.05, rows=4096, batch=128, data="classes", length=640, check=64, tolerance=5e-4,
     ),
     Training(
         "100-256x3-1", "medium", (100, 256, 256, 256, 1), "relu", "linear", "mse", "adam", 1e-3,

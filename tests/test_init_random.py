@@ -157,6 +157,14 @@ def test_dropout(p: float, dtype: str) -> None:
     np.testing.assert_array_equal(model.train().predict(x), np.asarray(x))
 
 
+def test_dropout_of_many_rows_never_repeats() -> None:
+    """Without a graph, long batches are computed in pieces; each piece has masks of its own."""
+    with fm.no_grad():
+        y = fm.Sequential(fm.Dropout(0.5))(np.ones((10_000, 300), "float32"))
+    rows = np.packbits(np.asarray(y) != 0, axis=1)
+    assert len(np.unique(rows, axis=0)) == len(rows)
+
+
 def test_dropout_of_all_and_of_nothing() -> None:
     x = np.ones((5, 4), "float32")
     assert not np.asarray(fm.Sequential(fm.Dropout(1.0))(x)).any()

@@ -125,13 +125,19 @@ struct LanesLayer {
   GradientSink<T> weight_sink, bias_sink;
 };
 
-// A whole tiny network on a batch, rows in SIMD lanes. `buffer` has lanes_buffer_size elements. Phases: load (x, and
+// Room for the backend's own layout of a tiny network's buffer.
+struct LanesPlanStorage {
+  alignas(16) unsigned char bytes[256];
+};
+
+// A whole tiny network on a batch, rows in SIMD lanes. `buffer` has as many elements as lanes_plan says. Phases: load (x, and
 // the targets where given, into blocks), forward, loss, backward; a step does all of them block by block.
 template <class T>
 struct LanesArgs {
   const LanesLayer<T>* layers;
   int depth;
   Index rows;
+  const LanesPlanStorage* plan;  // made by lanes_plan for these layers and rows
   T* buffer;
   const T* x;  // row r of the batch is row ids[r] of x, or row r where ids is null; likewise targets
   const Index* ids;
@@ -172,9 +178,10 @@ struct Backend {
   void (*scale)(Index n, T factor, T* x);
   void (*add)(Index n, const T* x, T* y);  // y += x
 
-  // Tiny networks. The buffer's size is for `rows` rows (training: with all that a backward pass and a step need).
+  // Tiny networks. lanes_plan lays out the buffer for `rows` rows (training: with all that a backward pass and a step
+  // need), and returns its size.
   bool (*prefers_lanes)(const LanesLayer<T>* layers, int depth, Index rows);
-  Index (*lanes_buffer_size)(const LanesLayer<T>* layers, int depth, Index rows, bool training);
+  Index (*lanes_plan)(const LanesLayer<T>* layers, int depth, Index rows, bool training, LanesPlanStorage& plan);
   void (*lanes_forward)(const LanesArgs<T>&, const Context&);
   double (*lanes_loss)(const LanesArgs<T>&, bool gradient, const Context&);
   void (*lanes_backward)(const LanesArgs<T>&, const Context&);

@@ -81,6 +81,7 @@ typename Network<T>::Lease Network<T>::acquire(Index rows, Index columns, bool t
   }
   if (!workspace) workspace = std::make_unique<Workspace<T>>();
   prepare(*workspace, rows, columns, training);
+  workspace->forget_optimizer();
   return Lease(workspace.release(), Return{this});
 }
 
@@ -111,7 +112,7 @@ void Network<T>::prepare(Workspace<T>& w, Index rows, Index columns, bool traini
   if (w.lanes_) {
     w.lanes_layers_ = lanes_layers(layers_);
     const int depth = static_cast<int>(layers_.size());
-    take(kernels.lanes_buffer_size(w.lanes_layers_.data(), depth, rows, training));
+    take(kernels.lanes_plan(w.lanes_layers_.data(), depth, rows, training, w.lanes_plan_));
     w.result_ = take(training ? 0 : rows * out_);
   } else {
     Index width = columns, widest = columns;
@@ -172,6 +173,7 @@ LanesArgs<T> Network<T>::lanes_args(Workspace<T>& w) const {
   args.layers = w.lanes_layers_.data();
   args.depth = static_cast<int>(w.lanes_layers_.size());
   args.rows = w.rows_;
+  args.plan = &w.lanes_plan_;
   args.buffer = w.memory_.data();
   args.training = w.training_;
   args.logits = w.logits_;
@@ -246,8 +248,19 @@ GradientSink<T> Network<T>::sink(const std::shared_ptr<Parameter<T>>& parameter,
   return sink;
 }
 
+// A fit sets the sinks once; each of its steps then only counts as one.
 template <class T>
 void Network<T>::set_lanes_sinks(Workspace<T>& w, Optimizer<T>* fused) const {
+  if (fused && w.sinks_for_ == fused) {
+    for (const int slot : w.sink_slots_) fused->next_update(slot);
+    return;
+  }
+  w.sinks_for_ = fused;
+  w.sink_slots_.clear();
+  if (fused)
+    for (const auto& parameter : parameters_)
+      if (const int slot = fused->slot(parameter.get()); slot >= 0 && parameter->requires_grad)
+        w.sink_slots_.push_back(slot);
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     w.lanes_layers_[l].weight_sink = sink(layers_[l].weight, 0, fused);
     w.lanes_layers_[l].bias_sink = sink(layers_[l].bias, 0, fused);

@@ -49,6 +49,8 @@ template <class T>
 class Workspace {
  public:
   Index rows() const { return rows_; }
+  // To be called where parameters may have been frozen since the last step.
+  void forget_optimizer() { sinks_for_ = nullptr; }
 
  private:
   friend class Network<T>;
@@ -60,7 +62,11 @@ class Workspace {
   Buffer<T> memory_;
   Buffer<unsigned char> scratch_;
   std::vector<double> partial_;
+  LanesPlanStorage lanes_plan_;
   std::vector<LanesLayer<T>> lanes_layers_;
+  // The optimizer that the layers' sinks are set for, and the slots of the parameters in it; see set_lanes_sinks.
+  const Optimizer<T>* sinks_for_ = nullptr;
+  std::vector<int> sink_slots_;
   struct Place {
     Index width = 0;         // of the layer's output
     Index y = 0, z = 0;      // offsets in memory_ of its output, and of its activation's input where that is saved

@@ -95,7 +95,7 @@ Optimizer<T>::Optimizer(OptimizerKind kind, OptimizerOptions options, std::vecto
   for (ParameterPtr& parameter : parameters) {
     if (!index_.emplace(parameter.get(), static_cast<int>(slots_.size())).second)
       throw std::invalid_argument("params: a parameter appears more than once");
-    slots_.push_back({std::move(parameter), {}, 0, {}});
+    slots_.push_back({std::move(parameter), {}, 0, {}, -1});
   }
 }
 
@@ -103,6 +103,7 @@ template <class T>
 void Optimizer<T>::set_option(const std::string& name, double value) {
   options_.set(name, value);
   update_step_ = -1;
+  constant_ = false;
 }
 
 template <class T>
@@ -111,16 +112,25 @@ int Optimizer<T>::slot(const Parameter<T>* parameter) const {
   return found == index_.end() ? -1 : found->second;
 }
 
+// Whether the constants of this step hold for all later ones.
 template <class T>
-const Update& Optimizer<T>::next_update(int slot) {
-  Slot& own = slots_[static_cast<std::size_t>(slot)];
-  const Index step = ++own.steps;
-  ++own.parameter->version;
-  if (step != update_step_) {
-    update_ = make_update(kind_, options_, step);
-    update_step_ = step;
+bool Optimizer<T>::constant_from(Index step) const {
+  const bool adam = kind_ == OptimizerKind::Adam || kind_ == OptimizerKind::AdamW;
+  return !adam && step > 1;
+}
+
+template <class T>
+void Optimizer<T>::refresh(Slot& slot) {
+  if (slot.steps != update_step_ && !(constant_ && constant_from(slot.steps))) {
+    update_ = make_update(kind_, options_, slot.steps);
+    update_step_ = slot.steps;
+    constant_ = constant_from(slot.steps);
+    ++stamp_;
   }
-  return own.update = update_;
+  if (slot.stamp != stamp_) {
+    slot.update = update_;
+    slot.stamp = stamp_;
+  }
 }
 
 template <class T>

@@ -39,7 +39,13 @@ class Optimizer {
   int slot(const Parameter<T>* parameter) const;
   const ParameterPtr& parameter(int slot) const { return slots_[static_cast<std::size_t>(slot)].parameter; }
   // Counts one more step of the slot and returns its constants, which hold until the slot's next step.
-  const Update& next_update(int slot);
+  const Update& next_update(int slot) {
+    Slot& own = slots_[static_cast<std::size_t>(slot)];
+    ++own.steps;
+    ++own.parameter->version;
+    if (!constant_ || own.stamp != stamp_) refresh(own);
+    return own.update;
+  }
   UpdateTarget<T> target(int slot);
   void step_slot(int slot, const Context& context);
 
@@ -51,6 +57,7 @@ class Optimizer {
     Buffer<T> state[3];
     Index steps = 0;
     Update update;
+    Index stamp = -1;  // of the constants in `update`
   };
 
   void make_states(Slot& slot) const;
@@ -59,8 +66,14 @@ class Optimizer {
   OptimizerOptions options_;
   std::vector<Slot> slots_;
   std::unordered_map<const Parameter<T>*, int> index_;
+  // Brings the constants of the slot's step into its update.
+  void refresh(Slot& slot);
+  bool constant_from(Index step) const;
+
   Update update_;           // the constants ...
-  Index update_step_ = -1;  // ... of this step number
+  Index update_step_ = -1;  // ... of this step number; -1: the options have changed
+  Index stamp_ = 0;         // counts the changes of update_
+  bool constant_ = false;   // update_ holds for all later steps, too
 };
 
 }  // namespace fastmlp

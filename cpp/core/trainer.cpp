@@ -79,7 +79,10 @@ class Fit {
             network_.evaluate(loss_, validation_->x, validation_->targets, validation_->rows, validation_->columns);
       history_.loss.push_back(loss);
       if (validation_) history_.validation_loss.push_back(validation_loss);
-      if (hooks_.epoch && hooks_.epoch(epoch, loss, validation_ ? &validation_loss : nullptr)) return;
+      if (!hooks_.epoch) continue;
+      if (hooks_.epoch(epoch, loss, validation_ ? &validation_loss : nullptr)) return;
+      full_->forget_optimizer();
+      if (tail_) tail_->forget_optimizer();
     }
   }
 

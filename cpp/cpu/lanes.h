@@ -8,6 +8,9 @@
 // Blocks form chunks of a fixed number of rows: the unit of threading, each with its own gradient, added in order.
 #pragma once
 
+#include <new>
+#include <type_traits>
+
 #include "cpu/rowwise.h"
 
 namespace fastmlp::FASTMLP_ISA_NS {
@@ -63,6 +66,16 @@ struct LanesPlan {
   Index rows_in(Index block) const { return smaller(R, rows - block * R); }
 };
 
+template <class T>
+Index lanes_plan(const LanesLayer<T>* layers, int depth, Index rows, bool training, LanesPlanStorage& storage) {
+  static_assert(sizeof(LanesPlan<T>) <= sizeof(storage.bytes));
+  return (new (storage.bytes) LanesPlan<T>(layers, depth, rows, training))->size;
+}
+template <class T>
+FASTMLP_INLINE const LanesPlan<T>& plan_of(const LanesArgs<T>& a) {
+  return *reinterpret_cast<const LanesPlan<T>*>(a.plan->bytes);
+}
+
 // Rows of a row-major matrix into a block; missing rows repeat the last one, or are zero.
 template <class T>
 void load_block(const T* x, const Index* ids, Index first_row, Index n, Index columns, Index R, bool zero_padding,
@@ -110,10 +123,14 @@ void lanes_product(const T* in, Index K, const T* w, Index k_stride, Index j_str
   constexpr int J = U == 4 && !Blocking<T>::kManyRegisters ? 2 : 4;
   constexpr Index R = U * Vec<T>::lanes;
   Index j = 0;
-  for (; j + J <= N; j += J)
-    lanes_product_tile<T, U, J>(in, K, w + j * j_stride, k_stride, j_stride, start ? start + j : nullptr, out + j * R);
-  for (; j < N; ++j)
-    lanes_product_tile<T, U, 1>(in, K, w + j * j_stride, k_stride, j_stride, start ? start + j : nullptr, out + j * R);
+  const auto tile = [&]<int Outputs>(std::integral_constant<int, Outputs>) {
+    lanes_product_tile<T, U, Outputs>(in, K, w + j * j_stride, k_stride, j_stride, start ? start + j : nullptr,
+                                      out + j * R);
+    j += Outputs;
+  };
+  while (j + J <= N) tile(std::integral_constant<int, J>{});
+  while (j + 2 <= N) tile(std::integral_constant<int, 2>{});
+  if (j < N) tile(std::integral_constant<int, 1>{});
 }
 
 // Where a weight gradient's vectors go: begun at a chunk's first block, reduced to scalars at its last.
@@ -124,32 +141,46 @@ struct LanesGradient {
   bool first, last;
 };
 
-// N sums over the block's rows, for KT x NT weights: gradient (k, n) += in[k] . dz[n]; without `in`, of dz alone.
-template <class T, int U, int NT>
+// The gradients of N weights (k, n) .. (k, n + N - 1): in[k] . dz[n + i] over the block's rows; without `in`, those of
+// the biases: the sums of dz.
+template <class T, int U, int N>
 FASTMLP_INLINE void lanes_gradient_tile(const T* in, const T* dz, const LanesGradient<T>& g, Index at) {
   using V = Vec<T>;
   constexpr int lanes = V::lanes;
   V acc[4];
-  for (int n = 0; n < 4; ++n) acc[n] = n >= NT || g.first ? V(T(0)) : V::load(g.accumulators + (at + n) * lanes);
+  for (int n = 0; n < 4; ++n) acc[n] = n >= N || g.first ? V(T(0)) : V::load(g.accumulators + (at + n) * lanes);
   for (int u = 0; u < U; ++u) {
     const V x = in ? V::load(in + u * lanes) : V(T(1));
-    for (int n = 0; n < NT; ++n) acc[n] = fma(x, V::load(dz + (n * U + u) * lanes), acc[n]);
+    for (int n = 0; n < N; ++n) acc[n] = fma(x, V::load(dz + (n * U + u) * lanes), acc[n]);
   }
   if (!g.last) {
-    for (int n = 0; n < NT; ++n) acc[n].store(g.accumulators + (at + n) * lanes);
-    return;
+    for (int n = 0; n < N; ++n) acc[n].store(g.accumulators + (at + n) * lanes);
+  } else if constexpr (N == 1) {
+    g.gradient[at] = reduce_add(acc[0]);
+  } else if constexpr (N == 4) {
+    reduce_add4(acc[0], acc[1], acc[2], acc[3], g.gradient + at);
+  } else {
+    T sums[4];
+    reduce_add4(acc[0], acc[1], acc[2], acc[3], sums);
+    for (int n = 0; n < N; ++n) g.gradient[at + n] = sums[n];
   }
-  T sums[4];
-  reduce_add4(acc[0], acc[1], acc[2], acc[3], sums);
-  for (int n = 0; n < NT; ++n) g.gradient[at + n] = sums[n];
+}
+
+// The gradients of N columns of a layer's K x columns weights, and of their biases.
+template <class T, int U, int N>
+void lanes_gradient_columns(const T* in, Index K, const T* dz, Index columns, const LanesGradient<T>& g, Index at) {
+  constexpr Index R = U * Vec<T>::lanes;
+  for (Index k = 0; k < K; ++k) lanes_gradient_tile<T, U, N>(in + k * R, dz, g, at + k * columns);
+  lanes_gradient_tile<T, U, N>(nullptr, dz, g, at + K * columns);
 }
 
 template <class T, int U>
-void lanes_gradient_row(const T* in, const T* dz, Index N, const LanesGradient<T>& g, Index at) {
+void lanes_layer_gradient(const T* in, Index K, const T* dz, Index columns, const LanesGradient<T>& g, Index at) {
   constexpr Index R = U * Vec<T>::lanes;
   Index n = 0;
-  for (; n + 4 <= N; n += 4) lanes_gradient_tile<T, U, 4>(in, dz + n * R, g, at + n);
-  for (; n < N; ++n) lanes_gradient_tile<T, U, 1>(in, dz + n * R, g, at + n);
+  for (; n + 4 <= columns; n += 4) lanes_gradient_columns<T, U, 4>(in, K, dz + n * R, columns, g, at + n);
+  for (; n + 2 <= columns; n += 2) lanes_gradient_columns<T, U, 2>(in, K, dz + n * R, columns, g, at + n);
+  if (n < columns) lanes_gradient_columns<T, U, 1>(in, K, dz + n * R, columns, g, at + n);
 }
 
 // The phases of one block.
@@ -240,9 +271,7 @@ struct LanesBlock {
       }
       const T* in = l > 0 ? own - a.layers[l - 1].out * R : x();
       parameter -= (layer.in + 1) * layer.out;
-      for (Index k = 0; k < layer.in; ++k)
-        lanes_gradient_row<T, U>(in + k * R, dz, layer.out, g, parameter + k * layer.out);
-      lanes_gradient_row<T, U>(nullptr, dz, layer.out, g, parameter + layer.in * layer.out);
+      lanes_layer_gradient<T, U>(in, layer.in, dz, layer.out, g, parameter);
 
       if (l == 0 && !a.dx) return;
       T* dx = dz == ping ? ping + plan.width * R : ping;
@@ -312,7 +341,7 @@ double total_loss(const LanesArgs<T>& a, const LanesPlan<T>& plan, double scale)
 
 template <class T>
 void lanes_forward(const LanesArgs<T>& a, const Context& context) {
-  const LanesPlan<T> plan(a.layers, a.depth, a.rows, a.training);
+  const LanesPlan<T>& plan = plan_of(a);
   lanes_blocks(a, plan, a.training, context, [&](const auto& block) {
     block.load_x();
     const T* y = block.forward();
@@ -322,7 +351,7 @@ void lanes_forward(const LanesArgs<T>& a, const Context& context) {
 
 template <class T>
 double lanes_loss(const LanesArgs<T>& a, bool gradient, const Context& context) {
-  const LanesPlan<T> plan(a.layers, a.depth, a.rows, true);
+  const LanesPlan<T>& plan = plan_of(a);
   const double scale = loss_scale(a.loss, a.rows, plan.out);
   lanes_blocks(a, plan, true, context, [&](const auto& block) {
     block.load_targets();
@@ -333,7 +362,7 @@ double lanes_loss(const LanesArgs<T>& a, bool gradient, const Context& context) 
 
 template <class T>
 void lanes_backward(const LanesArgs<T>& a, const Context& context) {
-  const LanesPlan<T> plan(a.layers, a.depth, a.rows, true);
+  const LanesPlan<T>& plan = plan_of(a);
   lanes_blocks(a, plan, true, context, [&](const auto& block) {
     if (a.dy)
       load_block(a.dy, nullptr, block.first_row(), plan.rows_in(block.block), plan.out, block.R, true, block.dy());
@@ -344,7 +373,7 @@ void lanes_backward(const LanesArgs<T>& a, const Context& context) {
 
 template <class T>
 double lanes_step(const LanesArgs<T>& a, const Context& context) {
-  const LanesPlan<T> plan(a.layers, a.depth, a.rows, true);
+  const LanesPlan<T>& plan = plan_of(a);
   const double scale = loss_scale(a.loss, a.rows, plan.out);
   lanes_blocks(a, plan, false, context, [&](const auto& block) {
     if (!a.loaded) {
@@ -357,11 +386,6 @@ double lanes_step(const LanesArgs<T>& a, const Context& context) {
   });
   finish_gradients(a, plan);
   return total_loss(a, plan, scale);
-}
-
-template <class T>
-Index lanes_buffer_size(const LanesLayer<T>* layers, int depth, Index rows, bool training) {
-  return LanesPlan<T>(layers, depth, rows, training).size;
 }
 
 // THE CHOICE between the two strategies. Lanes win while weights and a block of activations fit L1 and the overheads
