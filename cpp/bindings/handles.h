@@ -1,7 +1,6 @@
 // What Python holds: parameters, losses, optimizers and networks of either dtype behind one class each.
 #pragma once
 
-#include <pybind11/functional.h>
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>

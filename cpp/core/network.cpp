@@ -301,22 +301,19 @@ double Network<T>::step(Workspace<T>& w, const LossSpec& spec, const Batch<T>& b
 
 // Inference --------------------------------------------------------------------------------------------------------
 
-namespace {
-
 // Rows that one pass of inference takes at most: buffers of a few megabytes.
-Index inference_rows(Index rows, Index widest) {
-  constexpr Index kValues = Index{1} << 20, kFewest = 256;
-  return std::min(rows, std::max(kFewest, kValues / widest / kFewest * kFewest));
-}
-
-}  // namespace
-
 template <class T>
-void Network<T>::predict(const T* x, Index rows, Index columns, const DropoutState* dropout, T* y) {
+Index Network<T>::inference_rows(Index rows, Index columns) const {
+  constexpr Index kValues = Index{1} << 20, kFewest = 256;
   Index widest = columns;
   for (const auto& layer : layers_)
     if (layer.weight) widest = std::max(widest, layer.weight->out);
-  const Index out = out_ < 0 ? columns : out_, most = inference_rows(rows, widest);
+  return std::min(rows, std::max(kFewest, kValues / widest / kFewest * kFewest));
+}
+
+template <class T>
+void Network<T>::predict(const T* x, Index rows, Index columns, const DropoutState* dropout, T* y) {
+  const Index out = out_ < 0 ? columns : out_, most = inference_rows(rows, columns);
   for (Index row = 0; row < rows; row += most) {
     const Index n = std::min(most, rows - row);
     const Lease workspace = acquire(n, columns, false);
@@ -328,10 +325,7 @@ void Network<T>::predict(const T* x, Index rows, Index columns, const DropoutSta
 
 template <class T>
 double Network<T>::evaluate(const LossSpec& spec, const T* x, const Targets<T>& targets, Index rows, Index columns) {
-  Index widest = columns;
-  for (const auto& layer : layers_)
-    if (layer.weight) widest = std::max(widest, layer.weight->out);
-  const Index out = out_ < 0 ? columns : out_, most = inference_rows(rows, widest);
+  const Index out = out_ < 0 ? columns : out_, most = inference_rows(rows, columns);
   double total = 0;
   for (Index row = 0; row < rows; row += most) {
     const Index n = std::min(most, rows - row);

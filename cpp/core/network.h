@@ -128,6 +128,7 @@ class Network {
   void release(Workspace<T>* workspace);
   void prepare(Workspace<T>& workspace, Index rows, Index columns, bool training) const;
   Context context(Workspace<T>& workspace) const;
+  Index inference_rows(Index rows, Index columns) const;
   bool logits_for(LossKind kind) const;
   LanesArgs<T> lanes_args(Workspace<T>& workspace) const;
   void set_lanes_sinks(Workspace<T>& workspace, Optimizer<T>* fused) const;
