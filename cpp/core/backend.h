@@ -130,8 +130,8 @@ struct LanesPlanStorage {
   alignas(16) unsigned char bytes[256];
 };
 
-// A whole tiny network on a batch, rows in SIMD lanes. `buffer` has as many elements as lanes_plan says. Phases: load (x, and
-// the targets where given, into blocks), forward, loss, backward; a step does all of them block by block.
+// A whole tiny network on a batch, rows in SIMD lanes. `buffer` has as many elements as lanes_plan says. Phases: load
+// (x, and the targets where given, into blocks), forward, loss, backward; a step does all of them block by block.
 template <class T>
 struct LanesArgs {
   const LanesLayer<T>* layers;
@@ -149,6 +149,18 @@ struct LanesArgs {
   bool logits;
   const T* dy;  // backward: the output's gradient, row-major, or null where the loss phase left it
   T* dx;        // backward: the input's gradient, row-major, unless null
+};
+
+// Many steps in one call, on parameters that lie one after the other (each layer's weight, then its bias or a gap of
+// its size) and have room for whole vectors; the layers point to them.
+template <class T>
+struct LanesTraining {
+  Index steps;
+  bool same_rows;         // all steps on the same rows, or each on those after the last one's
+  const Update* updates;  // of each step
+  bool one_update;        // or one for all
+  UpdateTarget<T> target;
+  double* losses;  // of each step, before its update
 };
 
 template <class T>
@@ -186,6 +198,7 @@ struct Backend {
   double (*lanes_loss)(const LanesArgs<T>&, bool gradient, const Context&);
   void (*lanes_backward)(const LanesArgs<T>&, const Context&);
   double (*lanes_step)(const LanesArgs<T>&, const Context&);
+  void (*lanes_train)(const LanesArgs<T>&, const LanesTraining<T>&, const Context&);
 };
 
 // The tables of one instruction set.

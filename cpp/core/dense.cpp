@@ -59,6 +59,7 @@ void Network<T>::dense_forward(Workspace<T>& w, const T* x, T* y) const {
 
 template <class T>
 void Network<T>::dense_backward(Workspace<T>& w, const T* dy, T* dx, Optimizer<T>* fused) const {
+  if (fused) begin_updates(*fused);
   const Backend<T>& kernels = active_backend<T>();
   const Context context = this->context(w);
   const Index rows = w.rows_;

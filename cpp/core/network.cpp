@@ -181,6 +181,17 @@ LanesArgs<T> Network<T>::lanes_args(Workspace<T>& w) const {
 }
 
 template <class T>
+LanesArgs<T> Network<T>::lanes_args(Workspace<T>& w, const LossSpec& spec, const Batch<T>& batch) const {
+  LanesArgs<T> args = lanes_args(w);
+  args.x = batch.x;
+  args.ids = batch.ids;
+  args.targets = batch.targets;
+  args.loaded = batch.unchanged;
+  args.loss = spec;
+  return args;
+}
+
+template <class T>
 void Network<T>::forward(Workspace<T>& w, const Batch<T>& batch, const DropoutState* dropout, T* y) const {
   w.logits_ = false;
   w.drops_ = dropout != nullptr;
@@ -238,7 +249,7 @@ GradientSink<T> Network<T>::sink(const std::shared_ptr<Parameter<T>>& parameter,
     const int slot = fused->slot(parameter.get());
     if (slot < 0) return sink;
     sink.target = fused->target(slot);
-    sink.update = &fused->next_update(slot);
+    sink.update = &fused->update(slot);
     if (active_backend<T>().weight_update_needs_grad(rows)) sink.grad = parameter->grad_buffer();
     return sink;
   }
@@ -248,19 +259,30 @@ GradientSink<T> Network<T>::sink(const std::shared_ptr<Parameter<T>>& parameter,
   return sink;
 }
 
-// A fit sets the sinks once; each of its steps then only counts as one.
+// The slots of the parameters that the optimizer trains.
+template <class T>
+std::vector<int> Network<T>::slots(const Optimizer<T>& optimizer) const {
+  std::vector<int> result;
+  for (const auto& parameter : parameters_)
+    if (const int slot = optimizer.slot(parameter.get()); slot >= 0 && parameter->requires_grad) result.push_back(slot);
+  return result;
+}
+
+// Before a pass with fused updates: brings the constants that the sinks point to up to this step.
+template <class T>
+void Network<T>::begin_updates(Optimizer<T>& optimizer) const {
+  for (const auto& parameter : parameters_)
+    if (const int slot = optimizer.slot(parameter.get()); slot >= 0 && parameter->requires_grad)
+      optimizer.next_update(slot);
+}
+
+// A fit sets the sinks once.
 template <class T>
 void Network<T>::set_lanes_sinks(Workspace<T>& w, Optimizer<T>* fused) const {
-  if (fused && w.sinks_for_ == fused) {
-    for (const int slot : w.sink_slots_) fused->next_update(slot);
-    return;
-  }
+  if (fused && w.sinks_for_ == fused) return;
   w.sinks_for_ = fused;
   w.sink_slots_.clear();
-  if (fused)
-    for (const auto& parameter : parameters_)
-      if (const int slot = fused->slot(parameter.get()); slot >= 0 && parameter->requires_grad)
-        w.sink_slots_.push_back(slot);
+  if (fused) w.sink_slots_ = slots(*fused);
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     w.lanes_layers_[l].weight_sink = sink(layers_[l].weight, 0, fused);
     w.lanes_layers_[l].bias_sink = sink(layers_[l].bias, 0, fused);
@@ -275,6 +297,7 @@ void Network<T>::backward(Workspace<T>& w, const T* dy, T* dx, Optimizer<T>* fus
   LanesArgs<T> args = lanes_args(w);
   args.dy = dy;
   args.dx = dx;
+  if (fused) begin_updates(*fused);
   active_backend<T>().lanes_backward(args, context(w));
 }
 
@@ -289,14 +312,87 @@ double Network<T>::step(Workspace<T>& w, const LossSpec& spec, const Batch<T>& b
     return value;
   }
   set_lanes_sinks(w, fused);
+  if (fused) begin_updates(*fused);
   w.logits_ = logits_for(spec.kind);
-  LanesArgs<T> args = lanes_args(w);
-  args.x = batch.x;
-  args.ids = batch.ids;
-  args.targets = batch.targets;
-  args.loaded = batch.unchanged;
-  args.loss = spec;
-  return active_backend<T>().lanes_step(args, context(w));
+  return active_backend<T>().lanes_step(lanes_args(w, spec, batch), context(w));
+}
+
+// Many steps in one call -------------------------------------------------------------------------------------------
+
+namespace {
+
+// body(the packed place, the place of its own, bytes) for the values (section 0) and the states of all parameters.
+template <class T, class Body>
+void for_packed(Buffer<T>& packed, const std::vector<LanesLayer<T>>& layers, const Body& body) {
+  const std::size_t section = packed.size() / 4;
+  T* at = packed.data();
+  const auto visit = [&](const GradientSink<T>& sink, Index n) {
+    const std::size_t bytes = static_cast<std::size_t>(n) * sizeof(T);
+    if (sink.target.value) body(at, sink.target.value, bytes);
+    for (std::size_t s = 0; s < 3; ++s)
+      if (sink.target.state[s]) body(at + (s + 1) * section, sink.target.state[s], bytes);
+    at += n;
+  };
+  for (const LanesLayer<T>& layer : layers) {
+    visit(layer.weight_sink, layer.in * layer.out);
+    visit(layer.bias_sink, layer.out);
+  }
+}
+
+}  // namespace
+
+// Brings the parameters together, where one optimizer updates all of them alike; the sinks are set.
+template <class T>
+bool Network<T>::pack_parameters(Workspace<T>& w, const Optimizer<T>& optimizer) const {
+  if (w.sink_slots_.empty() || w.sink_slots_.size() != parameters_.size() || !optimizer.in_step(w.sink_slots_))
+    return false;
+  constexpr Index kWholeVectors = 16;
+  Index n = 0;
+  for (const LanesLayer<T>& layer : w.lanes_layers_) n += (layer.in + 1) * layer.out;
+  w.packed_.reserve(static_cast<std::size_t>(4 * ((n + kWholeVectors - 1) / kWholeVectors * kWholeVectors)));
+  for_packed(w.packed_, w.lanes_layers_, [](T* packed, T* own, std::size_t bytes) { std::memcpy(packed, own, bytes); });
+  w.packed_layers_ = w.lanes_layers_;
+  const T* at = w.packed_.data();
+  for (LanesLayer<T>& layer : w.packed_layers_) {
+    layer.weight = at;
+    if (layer.bias) layer.bias = at + layer.in * layer.out;
+    at += (layer.in + 1) * layer.out;
+  }
+  return true;
+}
+
+template <class T>
+void Network<T>::steps(Workspace<T>& w, const LossSpec& spec, const Batch<T>& batch, Index count, bool same_rows,
+                       DropoutState dropout, Optimizer<T>& optimizer, double* losses) const {
+  if (w.lanes_ && count > 1) {
+    set_lanes_sinks(w, &optimizer);
+    if (pack_parameters(w, optimizer)) {
+      w.logits_ = logits_for(spec.kind);
+      LanesArgs<T> args = lanes_args(w, spec, batch);
+      args.layers = w.packed_layers_.data();
+      const std::vector<Update>& updates = optimizer.next_updates(w.sink_slots_, count);
+      const std::size_t section = w.packed_.size() / 4;
+      T* const packed = w.packed_.data();
+      const LanesTraining<T> training{count,
+                                      same_rows,
+                                      updates.data(),
+                                      updates.size() == 1,
+                                      {packed, {packed + section, packed + 2 * section, packed + 3 * section}},
+                                      losses};
+      active_backend<T>().lanes_train(args, training, context(w));
+      for_packed(w.packed_, w.lanes_layers_,
+                 [](T* packed, T* own, std::size_t bytes) { std::memcpy(own, packed, bytes); });
+      return;
+    }
+  }
+  Batch<T> rows = batch;
+  for (Index i = 0; i < count; ++i, ++dropout.step) {
+    losses[i] = step(w, spec, rows, &dropout, &optimizer);
+    if (same_rows)
+      rows.unchanged = true;
+    else
+      rows.advance(rows.rows, w.columns_, out_ < 0 ? w.columns_ : out_);
+  }
 }
 
 // Inference --------------------------------------------------------------------------------------------------------

@@ -34,6 +34,17 @@ struct Batch {
   const Index* ids = nullptr;
   Index rows = 0;
   bool unchanged = false;  // the very rows of this workspace's last step
+
+  // So many rows on; x has `in` columns, dense targets have `out`.
+  void advance(Index by, Index in, Index out) {
+    if (ids) {
+      ids += by;
+      return;
+    }
+    x += by * in;
+    if (targets.dense) targets.dense += by * out;
+    if (targets.classes) targets.classes += by;
+  }
 };
 
 // Dropout's masks are a function of (seed, step, layer, element).
@@ -67,6 +78,9 @@ class Workspace {
   // The optimizer that the layers' sinks are set for, and the slots of the parameters in it; see set_lanes_sinks.
   const Optimizer<T>* sinks_for_ = nullptr;
   std::vector<int> sink_slots_;
+  // The parameters and their optimizer's states, brought together while many steps run in one call: four sections.
+  Buffer<T> packed_;
+  std::vector<LanesLayer<T>> packed_layers_;
   struct Place {
     Index width = 0;         // of the layer's output
     Index y = 0, z = 0;      // offsets in memory_ of its output, and of its activation's input where that is saved
@@ -116,6 +130,10 @@ class Network {
   double step(Workspace<T>& workspace, const LossSpec& spec, const Batch<T>& batch, const DropoutState* dropout,
               Optimizer<T>* fused) const;
 
+  // `count` steps with fused updates, each on batch.rows rows: all on the same, or each on those after the last one's.
+  void steps(Workspace<T>& workspace, const LossSpec& spec, const Batch<T>& batch, Index count, bool same_rows,
+             DropoutState dropout, Optimizer<T>& optimizer, double* losses) const;
+
   // Inference for any number of rows, in pieces of bounded memory.
   void predict(const T* x, Index rows, Index columns, const DropoutState* dropout, T* y);
   // The loss over a data set, in evaluation mode.
@@ -132,6 +150,10 @@ class Network {
   bool logits_for(LossKind kind) const;
   LanesArgs<T> lanes_args(Workspace<T>& workspace) const;
   void set_lanes_sinks(Workspace<T>& workspace, Optimizer<T>* fused) const;
+  LanesArgs<T> lanes_args(Workspace<T>& workspace, const LossSpec& spec, const Batch<T>& batch) const;
+  std::vector<int> slots(const Optimizer<T>& optimizer) const;
+  void begin_updates(Optimizer<T>& optimizer) const;
+  bool pack_parameters(Workspace<T>& workspace, const Optimizer<T>& optimizer) const;
   Batch<T> gather(Workspace<T>& workspace, const Batch<T>& batch) const;
   GradientSink<T> sink(const std::shared_ptr<Parameter<T>>& parameter, Index rows, Optimizer<T>* fused) const;
   void dense_forward(Workspace<T>& workspace, const T* x, T* y) const;

@@ -1,5 +1,6 @@
 #include "core/optimizer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 
@@ -131,6 +132,24 @@ void Optimizer<T>::refresh(Slot& slot) {
     slot.update = update_;
     slot.stamp = stamp_;
   }
+}
+
+template <class T>
+bool Optimizer<T>::in_step(const std::vector<int>& slots) const {
+  const auto steps = [&](int slot) { return slots_[static_cast<std::size_t>(slot)].steps; };
+  return std::all_of(slots.begin(), slots.end(), [&](int slot) { return steps(slot) == steps(slots[0]); });
+}
+
+template <class T>
+const std::vector<Update>& Optimizer<T>::next_updates(const std::vector<int>& slots, Index count) {
+  const Index done = slots_[static_cast<std::size_t>(slots[0])].steps;
+  updates_.resize(constant_from(done + 1) ? 1 : static_cast<std::size_t>(count));
+  for (Update& update : updates_) update = make_update(kind_, options_, done + 1 + (&update - updates_.data()));
+  for (const int slot : slots) {
+    slots_[static_cast<std::size_t>(slot)].steps += count;
+    slots_[static_cast<std::size_t>(slot)].parameter->version += static_cast<std::uint64_t>(count);
+  }
+  return updates_;
 }
 
 template <class T>

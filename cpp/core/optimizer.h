@@ -38,6 +38,8 @@ class Optimizer {
   // The parts of a step, for those who apply updates themselves. A slot is a parameter's number here, or -1.
   int slot(const Parameter<T>* parameter) const;
   const ParameterPtr& parameter(int slot) const { return slots_[static_cast<std::size_t>(slot)].parameter; }
+  // The constants of the slot's last step.
+  const Update& update(int slot) const { return slots_[static_cast<std::size_t>(slot)].update; }
   // Counts one more step of the slot and returns its constants, which hold until the slot's next step.
   const Update& next_update(int slot) {
     Slot& own = slots_[static_cast<std::size_t>(slot)];
@@ -46,6 +48,10 @@ class Optimizer {
     if (!constant_ || own.stamp != stamp_) refresh(own);
     return own.update;
   }
+  // Counts `count` steps of slots that have seen equally many so far, and returns their constants: one for each step, or
+  // a single one for all. They hold until the next call.
+  const std::vector<Update>& next_updates(const std::vector<int>& slots, Index count);
+  bool in_step(const std::vector<int>& slots) const;  // have they seen equally many?
   UpdateTarget<T> target(int slot);
   void step_slot(int slot, const Context& context);
 
@@ -74,6 +80,7 @@ class Optimizer {
   Index update_step_ = -1;  // ... of this step number; -1: the options have changed
   Index stamp_ = 0;         // counts the changes of update_
   bool constant_ = false;   // update_ holds for all later steps, too
+  std::vector<Update> updates_;
 };
 
 }  // namespace fastmlp

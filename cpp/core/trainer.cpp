@@ -29,21 +29,26 @@ using Clock = std::chrono::steady_clock;
 // Says when a poll is due, without reading the clock at each of millions of short steps.
 class Pacer {
  public:
-  bool due() {
-    if (++count_ < stride_) return false;
+  // Steps until the next look at the clock.
+  Index patience() const { return std::max(stride_ - count_, Index{1}); }
+
+  // Counts steps.
+  bool due(Index steps) {
+    count_ += steps;
+    if (count_ < stride_) return false;
     count_ = 0;
     const Clock::time_point now = Clock::now();
     const double elapsed = std::chrono::duration<double>(now - last_look_).count();
     last_look_ = now;
-    if (elapsed < kPollSeconds / 16) stride_ = std::min(stride_ * 2, 1 << 20);
-    if (elapsed > kPollSeconds / 4) stride_ = std::max(stride_ / 2, 1);
+    if (elapsed < kPollSeconds / 16) stride_ = std::min(stride_ * 2, Index{1} << 20);
+    if (elapsed > kPollSeconds / 4) stride_ = std::max(stride_ / 2, Index{1});
     if (std::chrono::duration<double>(now - last_poll_).count() < kPollSeconds) return false;
     last_poll_ = now;
     return true;
   }
 
  private:
-  int count_ = 0, stride_ = 1;
+  Index count_ = 0, stride_ = 1;
   Clock::time_point last_look_ = Clock::now(), last_poll_ = last_look_;
 };
 
@@ -61,7 +66,8 @@ class Fit {
         history_(history),
         hooks_(hooks),
         batches_((data.rows + options.batch_size - 1) / options.batch_size),
-        fused_(network.can_fuse() && options.max_grad == 0) {
+        fused_(network.can_fuse() && options.max_grad == 0),
+        first_step_(history.steps) {
     if (options.shuffle && batches_ > 1) ids_.resize(static_cast<std::size_t>(data.rows));
     const Index tail = data.rows - (batches_ - 1) * options.batch_size;
     full_ = network.acquire(std::min(options.batch_size, data.rows), data.columns, true);
@@ -69,10 +75,14 @@ class Fit {
   }
 
   void run() {
-    for (Index e = 0; e < options_.max_epoch; ++e) {
+    const bool short_epochs = fused_ && batches_ == 1 && !validation_ && !hooks_.epoch;
+    for (Index e = 0; e < options_.max_epoch;) {
+      if (short_epochs && e + 1 < options_.max_epoch) {
+        e += run_short_epochs(options_.max_epoch - 1 - e);
+        continue;
+      }
       const Index epoch = static_cast<Index>(history_.loss.size());
-      const bool last_epoch = e + 1 == options_.max_epoch;
-      const double loss = run_epoch(epoch, last_epoch);
+      const double loss = run_epoch(epoch, ++e == options_.max_epoch);
       double validation_loss = 0;
       if (validation_)
         validation_loss =
@@ -87,37 +97,59 @@ class Fit {
   }
 
  private:
+  // Epochs of one step, between which nothing else happens. Returns how many it has run.
+  Index run_short_epochs(Index most) {
+    const Index n = run_steps(0, data_.rows, most, false);
+    for (Index i = 0; i < n; ++i) history_.loss.push_back(losses_[static_cast<std::size_t>(i)]);
+    poll(n, static_cast<Index>(history_.loss.size()) - 1);
+    return n;
+  }
+
   double run_epoch(Index epoch, bool last_epoch) {
     if (!ids_.empty())
       shuffle(ids_.data(), data_.rows,
               Philox(options_.seed, stream(StreamUse::Shuffle, static_cast<std::uint64_t>(epoch))));
+    const bool keep_last = last_epoch || hooks_.epoch;
     double sum = 0;
-    for (Index b = 0; b < batches_; ++b) {
-      const Index row = b * options_.batch_size, rows = std::min(options_.batch_size, data_.rows - row);
-      const double value = run_step(row, rows, b + 1 == batches_ && (last_epoch || hooks_.epoch));
-      sum += loss_.mean ? value * static_cast<double>(rows) : value;
-      report(value);
-      if (pacer_.due() && hooks_.poll) hooks_.poll(epoch, value);
+    for (Index row = 0; row < data_.rows;) {
+      const Index left = data_.rows - row, rows = std::min(options_.batch_size, left);
+      const bool last_batch = rows == left;
+      const Index like_this = left / rows - (keep_last && left % rows == 0 && !last_batch ? 1 : 0);
+      const Index n = run_steps(row, rows, like_this, keep_last && last_batch);
+      for (Index i = 0; i < n; ++i)
+        sum += losses_[static_cast<std::size_t>(i)] * (loss_.mean ? static_cast<double>(rows) : 1.0);
+      row += n * rows;
+      poll(n, epoch);
     }
     return loss_.mean ? sum / static_cast<double>(data_.rows) : sum;
   }
 
-  double run_step(Index row, Index rows, bool keep_gradient) {
-    Batch<T> batch{data_.x, data_.targets, nullptr, rows};
-    if (!ids_.empty()) {
-      batch.ids = ids_.data() + row;
-    } else {
-      const Index out = network_.out_features() < 0 ? data_.columns : network_.out_features();
-      batch.x += row * data_.columns;
-      if (batch.targets.dense) batch.targets.dense += row * out;
-      if (batch.targets.classes) batch.targets.classes += row;
-      batch.unchanged = batches_ == 1 && !first_step_;
-    }
-    first_step_ = false;
-    const DropoutState dropout{options_.seed, static_cast<std::uint64_t>(history_.steps++)};
-    Workspace<T>& workspace = rows == full_->rows() ? *full_ : *tail_;
-    if (fused_ && !keep_gradient) return network_.step(workspace, loss_, batch, &dropout, &optimizer_);
+  void poll(Index steps, Index epoch) {
+    if (pacer_.due(steps) && hooks_.poll) hooks_.poll(epoch, losses_[static_cast<std::size_t>(steps - 1)]);
+  }
 
+  // Up to `most` steps on batches of `rows` rows from `row` on (all the same, if there is only one batch), as many as
+  // may run before the clock is looked at; one, if it is to keep its gradient. Their losses are in losses_.
+  Index run_steps(Index row, Index rows, Index most, bool keep_gradient) {
+    Batch<T> batch{data_.x, data_.targets, nullptr, rows};
+    const Index out = network_.out_features() < 0 ? data_.columns : network_.out_features();
+    if (!ids_.empty()) batch.ids = ids_.data();
+    batch.advance(row, data_.columns, out);
+    batch.unchanged = batches_ == 1 && history_.steps > first_step_;
+    const DropoutState dropout{options_.seed, static_cast<std::uint64_t>(history_.steps)};
+    Workspace<T>& workspace = rows == full_->rows() ? *full_ : *tail_;
+    const bool alone = keep_gradient || !fused_;
+    const Index n = alone ? 1 : std::min({most, pacer_.patience(), static_cast<Index>(losses_.size())});
+    if (alone) {
+      losses_[0] = step_with_gradient(workspace, batch, dropout);
+    } else {
+      network_.steps(workspace, loss_, batch, n, batches_ == 1, dropout, optimizer_, losses_.data());
+    }
+    for (Index i = 0; i < n; ++i) report(losses_[static_cast<std::size_t>(i)]);
+    return n;
+  }
+
+  double step_with_gradient(Workspace<T>& workspace, const Batch<T>& batch, const DropoutState& dropout) {
     for (const auto& parameter : network_.parameters()) parameter->has_grad = false;
     const double value = network_.step(workspace, loss_, batch, &dropout, nullptr);
     if (options_.max_grad > 0) clip_grad_norm(network_.parameters(), options_.max_grad);
@@ -128,6 +160,7 @@ class Fit {
   }
 
   void report(double loss) {
+    ++history_.steps;
     history_.report_sum += loss;
     if (++history_.report_count < options_.eval_interval) return;
     history_.report_step.push_back(history_.steps);
@@ -146,8 +179,9 @@ class Fit {
   const FitHooks& hooks_;
   const Index batches_;
   const bool fused_;
-  bool first_step_ = true;
+  const Index first_step_;
   Pacer pacer_;
+  std::vector<double> losses_ = std::vector<double>(256);  // of the steps of one call
   std::vector<Index> ids_;
   typename Network<T>::Lease full_, tail_;  // workspaces of whole batches, and of a short last one
 };

@@ -8,6 +8,7 @@
 #include "cpu/affine.h"
 #include "cpu/lanes.h"
 #include "cpu/processor.h"
+#include "cpu/strategy.h"
 
 namespace fastmlp::FASTMLP_ISA_NS {
 namespace {
@@ -35,6 +36,7 @@ constexpr Backend<T> kBackend = {
     .lanes_loss = lanes_loss<T>,
     .lanes_backward = lanes_backward<T>,
     .lanes_step = lanes_step<T>,
+    .lanes_train = lanes_train<T>,
 };
 
 // Independent chains of FMAs, enough of them to hide the latency: what the arithmetic units can do.

@@ -1,187 +1,15 @@
-// Whole tiny networks with batch rows in SIMD lanes.
+// Whole tiny networks with batch rows in SIMD lanes: the phases of a pass, a step, and many steps in one call.
 //
-// The batch is cut into blocks of R = U vectors of rows, stored feature-major: value (feature f, row r) of a block is
-// at f * R + r. Products broadcast weights, so any width works without edges; only the last block has padding, filled
-// with copies of its last row and given zero gradients. A step runs forward, loss and backward for one block while it
-// is in L1; gradients are accumulated as vectors across blocks and reduced once.
-//
-// Blocks form chunks of a fixed number of rows: the unit of threading, each with its own gradient, added in order.
+// A step runs forward, loss and backward for one block of rows while it is in L1 (lanes_layout.h says how it lies
+// there). The gradient of each weight is summed as a vector over the rows, across the blocks of a chunk, and those
+// vectors are reduced once a step. Parameters being trained lie one after the other, so that one loop updates them all.
 #pragma once
 
-#include <new>
-#include <type_traits>
-
+#include "cpu/lanes_layer.h"
+#include "cpu/lanes_layout.h"
 #include "cpu/rowwise.h"
 
 namespace fastmlp::FASTMLP_ISA_NS {
-
-constexpr Index kChunkRows = 1024, kMostChunks = 16;
-
-// Where everything lies in the buffer, in elements.
-template <class T>
-struct LanesPlan {
-  static constexpr Index lanes = Vec<T>::lanes;
-  Index rows, U, R, blocks, blocks_per_chunk, chunks;
-  Index in, out, width;   // first, last, and largest layer width
-  Index parameters;       // of all layers, biases included
-  Index saved_per_block;  // activations (and inputs of activations where needed)
-  Index x, t, dy, saved, ping, accumulators, gradients, loss, size;
-
-  LanesPlan(const LanesLayer<T>* layers, int depth, Index rows_, bool training) : rows(rows_) {
-    U = rows <= lanes ? 1 : rows <= 2 * lanes ? 2 : 4;
-    R = U * lanes;
-    blocks = ceil_div(rows, R);
-    const Index chunk_rows = larger(kChunkRows, ceil_div(rows, kMostChunks));
-    blocks_per_chunk = ceil_div(chunk_rows, R);
-    chunks = ceil_div(blocks, blocks_per_chunk);
-    in = width = layers[0].in;
-    out = layers[depth - 1].out;
-    parameters = saved_per_block = 0;
-    for (int l = 0; l < depth; ++l) {
-      parameters += (layers[l].in + 1) * layers[l].out;
-      saved_per_block += saved_size(layers[l]);
-      width = larger(width, layers[l].out);
-    }
-    const Index kept = training ? blocks : chunks;  // blocks alive at once
-    Index end = 0;
-    const auto take = [&end](Index n) {
-      const Index at = end;
-      end += round_up(n, 16);
-      return at;
-    };
-    x = take(kept * in * R);
-    saved = take(kept * saved_per_block);
-    t = take(training ? blocks * out * R : 0);
-    dy = take(training ? blocks * out * R : 0);
-    ping = take(training ? chunks * 2 * width * R : 0);
-    accumulators = take(training && blocks_per_chunk > 1 && blocks > 1 ? chunks * parameters * lanes : 0);
-    gradients = take(training ? chunks * parameters : 0);
-    loss = take(training ? chunks : 0);
-    size = end;
-  }
-
-  Index saved_size(const LanesLayer<T>& layer) const {
-    return layer.out * R * (saves_input(layer.activation.kind) ? 2 : 1);
-  }
-  Index rows_in(Index block) const { return smaller(R, rows - block * R); }
-};
-
-template <class T>
-Index lanes_plan(const LanesLayer<T>* layers, int depth, Index rows, bool training, LanesPlanStorage& storage) {
-  static_assert(sizeof(LanesPlan<T>) <= sizeof(storage.bytes));
-  return (new (storage.bytes) LanesPlan<T>(layers, depth, rows, training))->size;
-}
-template <class T>
-FASTMLP_INLINE const LanesPlan<T>& plan_of(const LanesArgs<T>& a) {
-  return *reinterpret_cast<const LanesPlan<T>*>(a.plan->bytes);
-}
-
-// Rows of a row-major matrix into a block; missing rows repeat the last one, or are zero.
-template <class T>
-void load_block(const T* x, const Index* ids, Index first_row, Index n, Index columns, Index R, bool zero_padding,
-                T* block) {
-  for (Index r = 0; r < R; ++r) {
-    const Index row = first_row + (r < n ? r : n - 1);
-    const T* source = x + (ids ? ids[row] : row) * columns;
-    if (r >= n && zero_padding) {
-      for (Index c = 0; c < columns; ++c) block[c * R + r] = T(0);
-    } else {
-      for (Index c = 0; c < columns; ++c) block[c * R + r] = source[c];
-    }
-  }
-}
-
-template <class T>
-void store_block(const T* block, Index R, Index n, Index columns, T* y) {
-  for (Index r = 0; r < n; ++r)
-    for (Index c = 0; c < columns; ++c) y[r * columns + c] = block[c * R + r];
-}
-
-// out[j] = start[j] + sum over k of w[k * k_stride + j * j_stride] in[k], for J outputs from j0 on.
-template <class T, int U, int J>
-FASTMLP_INLINE void lanes_product_tile(const T* in, Index K, const T* w, Index k_stride, Index j_stride, const T* start,
-                                       T* out) {
-  using V = Vec<T>;
-  constexpr int lanes = V::lanes;
-  V acc[J][U];
-  for (int j = 0; j < J; ++j)
-    for (int u = 0; u < U; ++u) acc[j][u] = V(start ? start[j] : T(0));
-  for (Index k = 0; k < K; ++k) {
-    V value[U];
-    for (int u = 0; u < U; ++u) value[u] = V::load(in + (k * U + u) * lanes);
-    for (int j = 0; j < J; ++j) {
-      const V weight(w[k * k_stride + j * j_stride]);
-      for (int u = 0; u < U; ++u) acc[j][u] = fma(weight, value[u], acc[j][u]);
-    }
-  }
-  for (int j = 0; j < J; ++j)
-    for (int u = 0; u < U; ++u) acc[j][u].store(out + (j * U + u) * lanes);
-}
-
-template <class T, int U>
-void lanes_product(const T* in, Index K, const T* w, Index k_stride, Index j_stride, const T* start, Index N, T* out) {
-  constexpr int J = U == 4 && !Blocking<T>::kManyRegisters ? 2 : 4;
-  constexpr Index R = U * Vec<T>::lanes;
-  Index j = 0;
-  const auto tile = [&]<int Outputs>(std::integral_constant<int, Outputs>) {
-    lanes_product_tile<T, U, Outputs>(in, K, w + j * j_stride, k_stride, j_stride, start ? start + j : nullptr,
-                                      out + j * R);
-    j += Outputs;
-  };
-  while (j + J <= N) tile(std::integral_constant<int, J>{});
-  while (j + 2 <= N) tile(std::integral_constant<int, 2>{});
-  if (j < N) tile(std::integral_constant<int, 1>{});
-}
-
-// Where a weight gradient's vectors go: begun at a chunk's first block, reduced to scalars at its last.
-template <class T>
-struct LanesGradient {
-  T* accumulators;  // a vector per weight; unused where a block is first and last
-  T* gradient;      // a scalar per weight
-  bool first, last;
-};
-
-// The gradients of N weights (k, n) .. (k, n + N - 1): in[k] . dz[n + i] over the block's rows; without `in`, those of
-// the biases: the sums of dz.
-template <class T, int U, int N>
-FASTMLP_INLINE void lanes_gradient_tile(const T* in, const T* dz, const LanesGradient<T>& g, Index at) {
-  using V = Vec<T>;
-  constexpr int lanes = V::lanes;
-  V acc[4];
-  for (int n = 0; n < 4; ++n) acc[n] = n >= N || g.first ? V(T(0)) : V::load(g.accumulators + (at + n) * lanes);
-  for (int u = 0; u < U; ++u) {
-    const V x = in ? V::load(in + u * lanes) : V(T(1));
-    for (int n = 0; n < N; ++n) acc[n] = fma(x, V::load(dz + (n * U + u) * lanes), acc[n]);
-  }
-  if (!g.last) {
-    for (int n = 0; n < N; ++n) acc[n].store(g.accumulators + (at + n) * lanes);
-  } else if constexpr (N == 1) {
-    g.gradient[at] = reduce_add(acc[0]);
-  } else if constexpr (N == 4) {
-    reduce_add4(acc[0], acc[1], acc[2], acc[3], g.gradient + at);
-  } else {
-    T sums[4];
-    reduce_add4(acc[0], acc[1], acc[2], acc[3], sums);
-    for (int n = 0; n < N; ++n) g.gradient[at + n] = sums[n];
-  }
-}
-
-// The gradients of N columns of a layer's K x columns weights, and of their biases.
-template <class T, int U, int N>
-void lanes_gradient_columns(const T* in, Index K, const T* dz, Index columns, const LanesGradient<T>& g, Index at) {
-  constexpr Index R = U * Vec<T>::lanes;
-  for (Index k = 0; k < K; ++k) lanes_gradient_tile<T, U, N>(in + k * R, dz, g, at + k * columns);
-  lanes_gradient_tile<T, U, N>(nullptr, dz, g, at + K * columns);
-}
-
-template <class T, int U>
-void lanes_layer_gradient(const T* in, Index K, const T* dz, Index columns, const LanesGradient<T>& g, Index at) {
-  constexpr Index R = U * Vec<T>::lanes;
-  Index n = 0;
-  for (; n + 4 <= columns; n += 4) lanes_gradient_columns<T, U, 4>(in, K, dz + n * R, columns, g, at + n);
-  for (; n + 2 <= columns; n += 2) lanes_gradient_columns<T, U, 2>(in, K, dz + n * R, columns, g, at + n);
-  if (n < columns) lanes_gradient_columns<T, U, 1>(in, K, dz + n * R, columns, g, at + n);
-}
 
 // The phases of one block.
 template <class T, int U>
@@ -255,11 +83,8 @@ struct LanesBlock {
   void backward() const {
     const T* dz = dy();
     T* const ping = a.buffer + plan.ping + chunk * 2 * plan.width * R;
-    const Index in_chunk = block - chunk * plan.blocks_per_chunk;
-    LanesGradient<T> g{a.buffer + plan.accumulators + chunk * plan.parameters * Vec<T>::lanes,
-                       a.buffer + plan.gradients + chunk * plan.parameters, in_chunk == 0,
-                       in_chunk == plan.blocks_per_chunk - 1 || block == plan.blocks - 1};
-    Index parameter = plan.parameters;
+    const bool first_block = block == chunk * plan.blocks_per_chunk;
+    T* sums = a.buffer + plan.accumulators + (chunk * plan.padded + plan.parameters) * Vec<T>::lanes;  // their end
     const T* after = saved() + plan.saved_per_block;  // end of what the current layer saved
     for (int l = a.depth - 1; l >= 0; --l) {
       const LanesLayer<T>& layer = a.layers[l];
@@ -270,8 +95,8 @@ struct LanesBlock {
         dz = ping;
       }
       const T* in = l > 0 ? own - a.layers[l - 1].out * R : x();
-      parameter -= (layer.in + 1) * layer.out;
-      lanes_layer_gradient<T, U>(in, layer.in, dz, layer.out, g, parameter);
+      sums -= (layer.in + 1) * layer.out * Vec<T>::lanes;
+      lanes_gradient<T, U>(in, layer.in, dz, layer.out, first_block, sums);
 
       if (l == 0 && !a.dx) return;
       T* dx = dz == ping ? ping + plan.width * R : ping;
@@ -310,12 +135,23 @@ FASTMLP_INLINE void lanes_blocks(const LanesArgs<T>& a, const LanesPlan<T>& plan
   return for_lanes_blocks<T, 4>(a, plan, keep_blocks, context, body);
 }
 
-// Adds up the chunks' gradients, in order, and sends each parameter's to where it belongs.
+// Reduces the sums of all weights, adding up the chunks in order.
 template <class T>
-void finish_gradients(const LanesArgs<T>& a, const LanesPlan<T>& plan) {
-  T* const total = a.buffer + plan.gradients;
-  for (Index chunk = 1; chunk < plan.chunks; ++chunk) add(plan.parameters, total + chunk * plan.parameters, total);
-  const T* gradient = total;
+const T* reduce_gradients(const LanesArgs<T>& a, const LanesPlan<T>& plan) {
+  constexpr Index lanes = Vec<T>::lanes;
+  T* const gradients = a.buffer + plan.gradients;
+  for (Index i = 0; i < plan.padded; i += lanes) {
+    const T* sums = a.buffer + plan.accumulators + i * lanes;
+    Vec<T> total = Vec<T>::reduce_add_each(sums);
+    for (Index chunk = 1; chunk < plan.chunks; ++chunk) total += Vec<T>::reduce_add_each(sums += plan.padded * lanes);
+    total.store(gradients + i);
+  }
+  return gradients;
+}
+
+// Sends each parameter's gradient to where it belongs.
+template <class T>
+void sink_gradients(const LanesArgs<T>& a, const T* gradient) {
   for (int l = 0; l < a.depth; ++l) {
     const LanesLayer<T>& layer = a.layers[l];
     sink_gradient(layer.weight_sink, 0, layer.in * layer.out, gradient);
@@ -368,13 +204,12 @@ void lanes_backward(const LanesArgs<T>& a, const Context& context) {
       load_block(a.dy, nullptr, block.first_row(), plan.rows_in(block.block), plan.out, block.R, true, block.dy());
     block.backward();
   });
-  finish_gradients(a, plan);
+  sink_gradients(a, reduce_gradients(a, plan));
 }
 
+// Leaves the sums of the gradients and returns the loss.
 template <class T>
-double lanes_step(const LanesArgs<T>& a, const Context& context) {
-  const LanesPlan<T>& plan = plan_of(a);
-  const double scale = loss_scale(a.loss, a.rows, plan.out);
+double forward_loss_backward(const LanesArgs<T>& a, const LanesPlan<T>& plan, double scale, const Context& context) {
   lanes_blocks(a, plan, false, context, [&](const auto& block) {
     if (!a.loaded) {
       block.load_x();
@@ -384,23 +219,37 @@ double lanes_step(const LanesArgs<T>& a, const Context& context) {
     add_loss<T>(block, block.loss(true, static_cast<T>(scale)));
     block.backward();
   });
-  finish_gradients(a, plan);
   return total_loss(a, plan, scale);
 }
 
-// THE CHOICE between the two strategies. Lanes win while weights and a block of activations fit L1 and the overheads
-// of a GEMM (packing, a call per layer) are of the order of its work; a single row leaves all lanes but one idle, so
-// that only the smallest networks gain then.
 template <class T>
-bool prefers_lanes(const LanesLayer<T>* layers, int depth, Index rows) {
-  constexpr Index kMostWeights = 2560, kMostWidth = 128, kMostWeightsForFewRows = 512;
-  Index weights = 0, width = layers[0].in;
-  for (int l = 0; l < depth; ++l) {
-    weights += layers[l].in * layers[l].out;
-    width = larger(width, layers[l].out);
+double lanes_step(const LanesArgs<T>& a, const Context& context) {
+  const LanesPlan<T>& plan = plan_of(a);
+  const double loss = forward_loss_backward(a, plan, loss_scale(a.loss, a.rows, plan.out), context);
+  sink_gradients(a, reduce_gradients(a, plan));
+  return loss;
+}
+
+template <class T>
+void lanes_train(const LanesArgs<T>& first, const LanesTraining<T>& training, const Context& context) {
+  LanesArgs<T> a = first;
+  const LanesPlan<T>& plan = plan_of(a);
+  const double scale = loss_scale(a.loss, a.rows, plan.out);
+  for (Index step = 0; step < training.steps; ++step) {
+    training.losses[step] = forward_loss_backward(a, plan, scale, context);
+    const Update& update = training.updates[training.one_update ? 0 : step];
+    kUpdate<T>[static_cast<int>(update.kind)](update.constants, plan.padded, training.target, 0,
+                                              reduce_gradients(a, plan));
+    if (training.same_rows) {
+      a.loaded = true;
+    } else if (a.ids) {
+      a.ids += a.rows;
+    } else {
+      a.x += a.rows * plan.in;
+      if (a.targets.dense) a.targets.dense += a.rows * plan.out;
+      if (a.targets.classes) a.targets.classes += a.rows;
+    }
   }
-  const bool few_rows = 2 * rows < Vec<T>::lanes;
-  return width <= kMostWidth && weights <= (few_rows ? kMostWeightsForFewRows : kMostWeights);
 }
 
 }  // namespace fastmlp::FASTMLP_ISA_NS

@@ -141,6 +141,19 @@ FASTMLP_INLINE Vec<T> log(Vec<T> x) {
   return select(x == T(0), -vmath::kInfinity<T>, y);
 }
 
+// log(shift + x) for a shift of 0 or 1, as exact as log and log1p.
+template <class T>
+FASTMLP_INLINE Vec<T> log_shifted(Vec<T> shift, Vec<T> x) {
+  // shift + x = 2^n (1 + f), with f computed from x itself and rounded once.
+  const Vec<T> sum = shift + x;
+  Vec<T> mantissa;
+  const Vec<T> n = split_exponent(sum, mantissa);
+  const Vec<T> inverse = scale2n_unit(Vec<T>(1), -n);
+  const Vec<T> f = select(shift == T(0), mantissa - T(1), fma(x, inverse, inverse - T(1)));
+  const Vec<T> y = vmath::log_from_parts(n, f);
+  return select(sum == T(0), -vmath::kInfinity<T>, select(sum < T(0), vmath::kNaN<T>, y));
+}
+
 template <class T>
 FASTMLP_INLINE Vec<T> log1p(Vec<T> x) {
   // 1 + x = 2^n (1 + f), with f computed from x itself and rounded once; f = x where n = 0.

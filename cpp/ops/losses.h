@@ -64,6 +64,8 @@ struct Huber {
 struct BCE {
   template <class V>
   static FASTMLP_FORMULA V value(V y, V t, V) {
+    // Targets of 0 and 1 alone want one logarithm, of y or of 1 - y.
+    if (!any((V(0) < t) & (t < V(1)))) return -max(V(-100), log_shifted(V(1) - t, select(V(0) < t, y, -y)));
     const V log_y = max(V(-100), log(y)), log_rest = max(V(-100), log1p(-y));
     return -fma(t, log_y, (V(1) - t) * log_rest);
   }

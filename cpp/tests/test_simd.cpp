@@ -196,6 +196,10 @@ void test_reductions(std::uint32_t& state) {
   T sums[4];
   reduce_add4(four[0], four[1], four[2], four[3], sums);
   for (int i = 0; i < 4; ++i) expect_same<T>("reduce_add4", lanes, i, sums[i], reduce_add(four[i]));
+  T vectors[lanes * lanes];
+  for (int i = 0; i < lanes; ++i) (a * T(0.1 + 0.17 * i)).store(vectors + i * lanes);
+  expect_lanes("reduce_add_each", Vec<T>::reduce_add_each(vectors),
+               [&](int i) { return reduce_add(Vec<T>::load(vectors + i * lanes)); });
 }
 
 template <class T>

@@ -77,10 +77,19 @@ struct Native<float> : NativeMask {
     const Reg half = max(pair, _mm256_permute_ps(pair, 0xB1));
     return _mm_cvtss_f32(_mm_max_ss(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
   }
-  static FASTMLP_INLINE void reduce_add4(Reg a, Reg b, Reg c, Reg d, float* out) {
+  // In each half, the sums of the four registers' halves.
+  static FASTMLP_INLINE Reg sums_in_halves(Reg a, Reg b, Reg c, Reg d) {
     const Reg ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
     const Reg cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
-    const Reg half = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xEE));
+    return _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xEE));
+  }
+  static FASTMLP_INLINE Reg reduce_add_each(const float* p) {
+    const Reg s0 = sums_in_halves(load(p), load(p + lanes), load(p + 2 * lanes), load(p + 3 * lanes));
+    const Reg s1 = sums_in_halves(load(p + 4 * lanes), load(p + 5 * lanes), load(p + 6 * lanes), load(p + 7 * lanes));
+    return _mm256_add_ps(_mm256_permute2f128_ps(s0, s1, 0x20), _mm256_permute2f128_ps(s0, s1, 0x31));
+  }
+  static FASTMLP_INLINE void reduce_add4(Reg a, Reg b, Reg c, Reg d, float* out) {
+    const Reg half = sums_in_halves(a, b, c, d);
     _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
   }
 
@@ -178,11 +187,15 @@ struct Native<double> : NativeMask {
     const Reg half = max(a, _mm256_permute_pd(a, 0x5));
     return _mm_cvtsd_f64(_mm_max_sd(_mm256_castpd256_pd128(half), _mm256_extractf128_pd(half, 1)));
   }
-  static FASTMLP_INLINE void reduce_add4(Reg a, Reg b, Reg c, Reg d, double* out) {
+  static FASTMLP_INLINE Reg sums(Reg a, Reg b, Reg c, Reg d) {
     const Reg ab = _mm256_add_pd(_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b));
     const Reg cd = _mm256_add_pd(_mm256_unpacklo_pd(c, d), _mm256_unpackhi_pd(c, d));
-    store(out, _mm256_add_pd(_mm256_permute2f128_pd(ab, cd, 0x20), _mm256_permute2f128_pd(ab, cd, 0x31)));
+    return _mm256_add_pd(_mm256_permute2f128_pd(ab, cd, 0x20), _mm256_permute2f128_pd(ab, cd, 0x31));
   }
+  static FASTMLP_INLINE Reg reduce_add_each(const double* p) {
+    return sums(load(p), load(p + lanes), load(p + 2 * lanes), load(p + 3 * lanes));
+  }
+  static FASTMLP_INLINE void reduce_add4(Reg a, Reg b, Reg c, Reg d, double* out) { store(out, sums(a, b, c, d)); }
 
   // As for float.
   static FASTMLP_INLINE __m256i integer_bits(Reg n, double bias) {

@@ -96,10 +96,23 @@ struct Native<float> : NativeMask<__mmask16, 16> {
     const Reg half = max(quarter, _mm512_shuffle_f32x4(quarter, quarter, 0x4E));
     return _mm512_cvtss_f32(max(half, _mm512_shuffle_f32x4(half, half, 0xB1)));
   }
-  static FASTMLP_INLINE void reduce_add4(Reg a, Reg b, Reg c, Reg d, float* out) {
+  // In each quarter, the sums of the four registers' quarters.
+  static FASTMLP_INLINE Reg sums_in_quarters(Reg a, Reg b, Reg c, Reg d) {
     const Reg ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
     const Reg cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
-    _mm_storeu_ps(out, add_quarters(_mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xEE))));
+    return _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xEE));
+  }
+  static FASTMLP_INLINE void reduce_add4(Reg a, Reg b, Reg c, Reg d, float* out) {
+    _mm_storeu_ps(out, add_quarters(sums_in_quarters(a, b, c, d)));
+  }
+  static FASTMLP_INLINE Reg reduce_add_each(const float* p) {
+    Reg s[4];
+    FASTMLP_UNROLL
+    for (int i = 0; i < 4; ++i, p += 4 * lanes)
+      s[i] = sums_in_quarters(load(p), load(p + lanes), load(p + 2 * lanes), load(p + 3 * lanes));
+    const Reg s01 = _mm512_add_ps(_mm512_shuffle_f32x4(s[0], s[1], 0x44), _mm512_shuffle_f32x4(s[0], s[1], 0xEE));
+    const Reg s23 = _mm512_add_ps(_mm512_shuffle_f32x4(s[2], s[3], 0x44), _mm512_shuffle_f32x4(s[2], s[3], 0xEE));
+    return _mm512_add_ps(_mm512_shuffle_f32x4(s01, s23, 0x88), _mm512_shuffle_f32x4(s01, s23, 0xDD));
   }
 
   static FASTMLP_INLINE Reg pow2n(Reg n) { return _mm512_scalef_ps(_mm512_set1_ps(1.0F), n); }
@@ -192,11 +205,19 @@ struct Native<double> : NativeMask<__mmask8, 8> {
     const Reg half = max(pair, _mm512_shuffle_f64x2(pair, pair, 0xB1));
     return _mm512_cvtsd_f64(max(half, _mm512_shuffle_f64x2(half, half, 0x4E)));
   }
-  static FASTMLP_INLINE void reduce_add4(Reg a, Reg b, Reg c, Reg d, double* out) {
+  // Quarters: a b of the lower half, a b of the upper, c d of the lower, c d of the upper.
+  static FASTMLP_INLINE Reg sums_in_halves(Reg a, Reg b, Reg c, Reg d) {
     const Reg ab = _mm512_add_pd(_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
     const Reg cd = _mm512_add_pd(_mm512_unpacklo_pd(c, d), _mm512_unpackhi_pd(c, d));
-    // Quarters: a b of the lower half, a b of the upper, c d of the lower, c d of the upper.
-    const Reg half = _mm512_add_pd(_mm512_shuffle_f64x2(ab, cd, 0x88), _mm512_shuffle_f64x2(ab, cd, 0xDD));
+    return _mm512_add_pd(_mm512_shuffle_f64x2(ab, cd, 0x88), _mm512_shuffle_f64x2(ab, cd, 0xDD));
+  }
+  static FASTMLP_INLINE Reg reduce_add_each(const double* p) {
+    const Reg s0 = sums_in_halves(load(p), load(p + lanes), load(p + 2 * lanes), load(p + 3 * lanes));
+    const Reg s1 = sums_in_halves(load(p + 4 * lanes), load(p + 5 * lanes), load(p + 6 * lanes), load(p + 7 * lanes));
+    return _mm512_add_pd(_mm512_shuffle_f64x2(s0, s1, 0x88), _mm512_shuffle_f64x2(s0, s1, 0xDD));
+  }
+  static FASTMLP_INLINE void reduce_add4(Reg a, Reg b, Reg c, Reg d, double* out) {
+    const Reg half = sums_in_halves(a, b, c, d);
     const Reg lower = _mm512_shuffle_f64x2(half, half, 0x08);
     const Reg upper = _mm512_shuffle_f64x2(half, half, 0x0D);
     _mm256_storeu_pd(out, _mm256_add_pd(_mm512_castpd512_pd256(lower), _mm512_castpd512_pd256(upper)));

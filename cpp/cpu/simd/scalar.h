@@ -78,6 +78,7 @@ struct Native {
 
   static FASTMLP_INLINE T reduce_add(T a) { return a; }
   static FASTMLP_INLINE T reduce_max(T a) { return a; }
+  static FASTMLP_INLINE T reduce_add_each(const T* p) { return *p; }
   static FASTMLP_INLINE void reduce_add4(T a, T b, T c, T d, T* out) {
     out[0] = a;
     out[1] = b;

@@ -7,7 +7,7 @@
 //   min, max          as on x86: the SECOND argument is returned if either is NaN
 //   comparisons       false if either side is NaN
 //   *_n, load_strided touch exactly the n elements they name, 0 <= n <= lanes
-//   reduce_*          a fixed order: a pairwise tree over the lanes, the same in reduce_add4
+//   reduce_*          a fixed order: a pairwise tree over the lanes, the same in all sums
 #pragma once
 
 #include <cstddef>
@@ -99,6 +99,9 @@ struct Vec {
   friend FASTMLP_INLINE void reduce_add4(Vec a, Vec b, Vec c, Vec d, T* out) {
     N::reduce_add4(a.reg, b.reg, c.reg, d.reg, out);
   }
+
+  // Lane i is the sum of the vector at p + i * lanes, bit for bit that of reduce_add.
+  static FASTMLP_INLINE Vec reduce_add_each(const T* p) { return of(N::reduce_add_each(p)); }
 
   // 2^n for integral n with a normal result.
   friend FASTMLP_INLINE Vec pow2n(Vec n) { return of(N::pow2n(n.reg)); }

@@ -1,0 +1,104 @@
+// Where the values of a tiny network's pass lie, and how rows get there and back.
+//
+// The batch is cut into blocks of R = U vectors of rows, stored feature-major: value (feature f, row r) of a block is
+// at f * R + r. Only the last block has padding, filled with copies of its last row and given zero gradients.
+// Blocks form chunks: the unit of threading, each with gradient sums of its own.
+#pragma once
+
+#include <new>
+
+#include "cpu/loops.h"
+
+namespace fastmlp::FASTMLP_ISA_NS {
+
+// Of a chunk: the work that pays for a thread, in weights times rows, and the most chunks that keep gradients.
+constexpr Index kChunkWork = 128 * 1024, kMostChunks = 16;
+// What an activation costs, in weights.
+constexpr Index kActivationWork = 8;
+
+// Offsets are in elements from the start of the buffer.
+template <class T>
+struct LanesPlan {
+  static constexpr Index lanes = Vec<T>::lanes;
+  Index rows, U, R, blocks, blocks_per_chunk, chunks;
+  Index in, out, width;   // first, last, and largest layer width
+  Index parameters;       // of all layers, biases included ...
+  Index padded;           // ... up to a whole vector
+  Index saved_per_block;  // activations (and inputs of activations where needed)
+  Index x, t, dy, saved, ping, accumulators, gradients, loss, size;
+
+  LanesPlan(const LanesLayer<T>* layers, int depth, Index rows_, bool training) : rows(rows_) {
+    U = rows <= lanes ? 1 : rows <= 2 * lanes ? 2 : 4;
+    R = U * lanes;
+    blocks = ceil_div(rows, R);
+    in = width = layers[0].in;
+    out = layers[depth - 1].out;
+    parameters = saved_per_block = 0;
+    Index work = 0;  // of a row
+    for (int l = 0; l < depth; ++l) {
+      parameters += (layers[l].in + 1) * layers[l].out;
+      work += (layers[l].in + kActivationWork) * layers[l].out;
+      saved_per_block += saved_size(layers[l]);
+      width = larger(width, layers[l].out);
+    }
+    padded = round_up(parameters, lanes);
+    // A training step does about three times the work of a prediction, but adds up the chunks' gradients.
+    blocks_per_chunk = ceil_div(kChunkWork, work * R);
+    if (training) blocks_per_chunk = larger(blocks_per_chunk, ceil_div(blocks, kMostChunks));
+    chunks = ceil_div(blocks, blocks_per_chunk);
+    const Index kept = training ? blocks : chunks;  // blocks alive at once
+    Index end = 0;
+    const auto take = [&end](Index n) {
+      const Index at = end;
+      end += round_up(n, 16);
+      return at;
+    };
+    x = take(kept * in * R);
+    saved = take(kept * saved_per_block);
+    t = take(training ? blocks * out * R : 0);
+    dy = take(training ? blocks * out * R : 0);
+    ping = take(training ? chunks * 2 * width * R : 0);
+    accumulators = take(training ? chunks * padded * lanes : 0);
+    gradients = take(training ? padded : 0);
+    loss = take(training ? chunks : 0);
+    size = end;
+  }
+
+  Index saved_size(const LanesLayer<T>& layer) const {
+    return layer.out * R * (saves_input(layer.activation.kind) ? 2 : 1);
+  }
+  Index rows_in(Index block) const { return smaller(R, rows - block * R); }
+};
+
+template <class T>
+Index lanes_plan(const LanesLayer<T>* layers, int depth, Index rows, bool training, LanesPlanStorage& storage) {
+  static_assert(sizeof(LanesPlan<T>) <= sizeof(storage.bytes));
+  return (new (storage.bytes) LanesPlan<T>(layers, depth, rows, training))->size;
+}
+template <class T>
+FASTMLP_INLINE const LanesPlan<T>& plan_of(const LanesArgs<T>& a) {
+  return *reinterpret_cast<const LanesPlan<T>*>(a.plan->bytes);
+}
+
+// Rows of a row-major matrix into a block; missing rows repeat the last one, or are zero.
+template <class T>
+void load_block(const T* x, const Index* ids, Index first_row, Index n, Index columns, Index R, bool zero_padding,
+                T* block) {
+  for (Index r = 0; r < R; ++r) {
+    const Index row = first_row + (r < n ? r : n - 1);
+    const T* source = x + (ids ? ids[row] : row) * columns;
+    if (r >= n && zero_padding) {
+      for (Index c = 0; c < columns; ++c) block[c * R + r] = T(0);
+    } else {
+      for (Index c = 0; c < columns; ++c) block[c * R + r] = source[c];
+    }
+  }
+}
+
+template <class T>
+void store_block(const T* block, Index R, Index n, Index columns, T* y) {
+  for (Index r = 0; r < n; ++r)
+    for (Index c = 0; c < columns; ++c) y[r * columns + c] = block[c * R + r];
+}
+
+}  // namespace fastmlp::FASTMLP_ISA_NS
