@@ -142,6 +142,7 @@ struct LanesArgs {
   const T* x;  // row r of the batch is row ids[r] of x, or row r where ids is null; likewise targets
   const Index* ids;
   bool loaded;    // a step may reuse the rows and targets of the last one
+  Index waiting;  // a step's number among the batches that were loaded at once
   bool training;  // save for a backward pass
   T* y;           // forward: receives the output, row-major, unless null
   LossSpec loss;

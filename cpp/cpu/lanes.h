@@ -12,17 +12,25 @@
 namespace fastmlp::FASTMLP_ISA_NS {
 
 // The phases of one block.
-template <class T, int U>
+template <class T, class V, int U>
 struct LanesBlock {
   const LanesArgs<T>& a;
   const LanesPlan<T>& plan;
   Index block, slot, chunk;  // its place in the batch, in the saved activations, and its chunk
-  static constexpr Index R = U * Vec<T>::lanes;
+  static constexpr Index R = U * V::lanes;
+  static constexpr bool quad = V::lanes < Vec<T>::lanes;
+
+  // The plan's, with a constant R.
+  static Index values(Index features) { return lanes_values<T>(features, R); }
+  static Index saved_size(const LanesLayer<T>& layer) {
+    return values(layer.out) * (saves_input(layer.activation.kind) ? 2 : 1);
+  }
 
   Index first_row() const { return block * R; }
-  T* x() const { return a.buffer + plan.x + (a.training ? block : slot) * plan.in * R; }
-  T* t() const { return a.buffer + plan.t + block * plan.out * R; }
-  T* dy() const { return a.buffer + plan.dy + block * plan.out * R; }
+  Index place() const { return a.waiting * plan.blocks + block; }  // of what was loaded
+  T* x() const { return a.buffer + plan.x + (a.training ? place() : slot) * values(plan.in); }
+  T* t() const { return a.buffer + plan.t + place() * values(plan.out); }
+  T* dy() const { return a.buffer + plan.dy + block * values(plan.out); }
   T* saved() const { return a.buffer + plan.saved + slot * plan.saved_per_block; }
 
   void load_x() const { load_block(a.x, a.ids, first_row(), plan.rows_in(block), plan.in, R, false, x()); }
@@ -32,10 +40,11 @@ struct LanesBlock {
       load_block(a.targets.dense, a.ids, first_row(), plan.rows_in(block), plan.out, R, false, t());
       return;
     }
-    for (Index r = 0; r < R; ++r) {
-      const Index row = first_row() + smaller(r, plan.rows_in(block) - 1);
-      t()[r] = static_cast<T>(a.targets.classes[a.ids ? a.ids[row] : row]);
-    }
+    const Index n = plan.rows_in(block);
+    T* const classes = t();
+    for (Index r = 0; r < n; ++r)
+      classes[r] = static_cast<T>(a.targets.classes[a.ids ? a.ids[first_row() + r] : first_row() + r]);
+    for (Index r = n; r < R; ++r) classes[r] = classes[n - 1];
   }
 
   // Returns the network's output.
@@ -44,72 +53,79 @@ struct LanesBlock {
     T* out = saved();
     for (int l = 0; l < a.depth; ++l) {
       const LanesLayer<T>& layer = a.layers[l];
-      lanes_product<T, U>(in, layer.in, layer.weight, layer.out, 1, layer.bias, layer.out, out);
-      const Index n = layer.out * R;
+      lanes_product<T, V, U>(in, layer.in, layer.weight, layer.out, 1, layer.bias, layer.out, out);
+      const Index n = values(layer.out);
       T* y = saves_input(layer.activation.kind) ? out + n : out;
       if (layer.activation.kind != ActivationKind::Identity)
         kActivationForward<T>[static_cast<int>(layer.activation.kind)](layer.activation, n, out, y);
       in = y;
-      out += plan.saved_size(layer);
+      out += saved_size(layer);
     }
     return in;
   }
 
-  const T* output() const { return saved() + plan.saved_per_block - plan.out * R; }
+  const T* output() const { return saved() + plan.saved_per_block - values(plan.out); }
 
   double loss(bool gradient, T gradient_scale) const {
-    const Index n = plan.rows_in(block);
+    const Index n = plan.rows_in(block), whole = values(plan.out);
+    if (quad && gradient && n < R)  // missing rows, which are less than a vector
+      for (Index i = 0; i < whole; i += Vec<T>::lanes) Vec<T>(T(0)).store(dy() + i);
     Vec<T> sum(T(0));
     if (is_class_loss(a.loss.kind)) {
-      const auto loss = find_class_loss<T>(a.loss.kind);
+      const auto loss = find_class_loss<T, !quad>(a.loss.kind);
       for (Index r = 0; r < n; r += Vec<T>::lanes) {
         const int count = static_cast<int>(smaller(Vec<T>::lanes, n - r));
-        const ClassTargets<T> targets{{a.targets.dense ? t() + r : nullptr, 1, R, count, true}, Vec<T>::load(t() + r)};
-        const RowGroup<T> dz{gradient ? dy() + r : nullptr, 1, R, count, true};
-        sum += loss(plan.out, {output() + r, 1, R, count, true}, targets, a.logits, gradient_scale, dz);
+        const ClassTargets<T, !quad> targets{{a.targets.dense ? t() + r : nullptr, 1, R, count}, Vec<T>::load(t() + r)};
+        const RowGroup<T, !quad> dz{gradient ? dy() + r : nullptr, 1, R, count};
+        sum += loss(plan.out, {output() + r, 1, R, count}, targets, a.logits, gradient_scale, dz);
       }
       if (gradient)
         for (Index r = round_up(n, Vec<T>::lanes); r < R; r += Vec<T>::lanes)
           for (Index c = 0; c < plan.out; ++c) Vec<T>(T(0)).store(dy() + c * R + r);
     } else {
       const auto loss = find_element_loss<T>(a.loss.kind);
-      for (Index c = 0; c < plan.out; ++c)
-        sum += loss(n, R, output() + c * R, t() + c * R, static_cast<T>(a.loss.delta), a.logits, gradient_scale,
-                    gradient ? dy() + c * R : nullptr);
+      if (n == R)
+        sum = loss(plan.out * R, whole, output(), t(), static_cast<T>(a.loss.delta), a.logits, gradient_scale,
+                   gradient ? dy() : nullptr);
+      else
+        for (Index c = 0; c < plan.out; ++c)
+          sum += loss(n, R, output() + c * R, t() + c * R, static_cast<T>(a.loss.delta), a.logits, gradient_scale,
+                      gradient ? dy() + c * R : nullptr);
     }
     return static_cast<double>(reduce_add(sum));
   }
 
   void backward() const {
     const T* dz = dy();
-    T* const ping = a.buffer + plan.ping + chunk * 2 * plan.width * R;
+    T* const ping = a.buffer + plan.ping + chunk * 2 * values(plan.width);
     const bool first_block = block == chunk * plan.blocks_per_chunk;
-    T* sums = a.buffer + plan.accumulators + (chunk * plan.padded + plan.parameters) * Vec<T>::lanes;  // their end
+    T* sums = a.buffer + plan.accumulators + (chunk * plan.padded + plan.parameters) * V::lanes;  // their end
     const T* after = saved() + plan.saved_per_block;  // end of what the current layer saved
     for (int l = a.depth - 1; l >= 0; --l) {
       const LanesLayer<T>& layer = a.layers[l];
-      const T* const own = after - plan.saved_size(layer);
+      const T* const own = after - saved_size(layer);
       const bool last_layer = l == a.depth - 1;
       if (last_layer && !a.logits && layer.activation.kind != ActivationKind::Identity) {
-        kActivationBackward<T>[static_cast<int>(layer.activation.kind)](layer.activation, layer.out* R, dz, own, ping);
+        kActivationBackward<T>[static_cast<int>(layer.activation.kind)](layer.activation, values(layer.out), dz, own,
+                                                                        ping);
         dz = ping;
       }
-      const T* in = l > 0 ? own - a.layers[l - 1].out * R : x();
-      sums -= (layer.in + 1) * layer.out * Vec<T>::lanes;
-      lanes_gradient<T, U>(in, layer.in, dz, layer.out, first_block, sums);
+      const T* in = l > 0 ? own - values(a.layers[l - 1].out) : x();
+      sums -= (layer.in + 1) * layer.out * V::lanes;
+      lanes_gradient<T, V, U>(in, layer.in, dz, layer.out, first_block, sums);
 
       if (l == 0 && !a.dx) return;
-      T* dx = dz == ping ? ping + plan.width * R : ping;
-      lanes_product<T, U>(dz, layer.out, layer.weight, 1, layer.out, nullptr, layer.in, dx);
+      T* dx = dz == ping ? ping + values(plan.width) : ping;
+      lanes_product<T, V, U>(dz, layer.out, layer.weight, 1, layer.out, nullptr, layer.in, dx);
       if (l == 0) {
         store_block(dx, R, plan.rows_in(block), plan.in, a.dx + first_row() * plan.in);
         return;
       }
       const LanesLayer<T>& below = a.layers[l - 1];
-      const T* below_saved = own - plan.saved_size(below);
+      const T* below_saved = own - saved_size(below);
       if (below.activation.kind != ActivationKind::Identity)
-        kActivationBackward<T>[static_cast<int>(below.activation.kind)](below.activation, below.out* R, dx, below_saved,
-                                                                        dx);
+        kActivationBackward<T>[static_cast<int>(below.activation.kind)](below.activation, values(below.out), dx,
+                                                                        below_saved, dx);
       dz = dx;
       after = own;
     }
@@ -117,30 +133,38 @@ struct LanesBlock {
 };
 
 // body(block of the right U) for all blocks, chunk by chunk, chunks in parallel. `keep`: every block has its own slot.
-template <class T, int U, class Body>
+template <class T, class V, int U, class Body>
 void for_lanes_blocks(const LanesArgs<T>& a, const LanesPlan<T>& plan, bool keep_blocks, const Context& context,
                       const Body& body) {
   parallel_tasks(context, plan.chunks, [&](Index chunk, int) {
     const Index begin = chunk * plan.blocks_per_chunk;
     const Index end = smaller(plan.blocks, begin + plan.blocks_per_chunk);
     for (Index block = begin; block < end; ++block)
-      body(LanesBlock<T, U>{a, plan, block, keep_blocks ? block : chunk, chunk});
+      body(LanesBlock<T, V, U>{a, plan, block, keep_blocks ? block : chunk, chunk});
   });
 }
 template <class T, class Body>
 FASTMLP_INLINE void lanes_blocks(const LanesArgs<T>& a, const LanesPlan<T>& plan, bool keep_blocks,
                                  const Context& context, const Body& body) {
-  if (plan.U == 1) return for_lanes_blocks<T, 1>(a, plan, keep_blocks, context, body);
-  if (plan.U == 2) return for_lanes_blocks<T, 2>(a, plan, keep_blocks, context, body);
-  return for_lanes_blocks<T, 4>(a, plan, keep_blocks, context, body);
+  if constexpr (kHasQuads<T>)
+    if (plan.row_lanes == 4) return for_lanes_blocks<T, Quad<T>, 1>(a, plan, keep_blocks, context, body);
+  if (plan.U == 1) return for_lanes_blocks<T, Vec<T>, 1>(a, plan, keep_blocks, context, body);
+  if (plan.U == 2) return for_lanes_blocks<T, Vec<T>, 2>(a, plan, keep_blocks, context, body);
+  return for_lanes_blocks<T, Vec<T>, 4>(a, plan, keep_blocks, context, body);
 }
 
-// Reduces the sums of all weights, adding up the chunks in order.
+// Reduces the sums of all weights, adding up the chunks in order; the sums stored last, which are the first, come last.
 template <class T>
 const T* reduce_gradients(const LanesArgs<T>& a, const LanesPlan<T>& plan) {
   constexpr Index lanes = Vec<T>::lanes;
   T* const gradients = a.buffer + plan.gradients;
-  for (Index i = 0; i < plan.padded; i += lanes) {
+  if constexpr (kHasQuads<T>)
+    if (plan.row_lanes == 4) {
+      for (Index i = plan.padded - lanes; i >= 0; i -= lanes)
+        reduce_add_quads(a.buffer + plan.accumulators + i * 4).store(gradients + i);
+      return gradients;
+    }
+  for (Index i = plan.padded - lanes; i >= 0; i -= lanes) {
     const T* sums = a.buffer + plan.accumulators + i * lanes;
     Vec<T> total = Vec<T>::reduce_add_each(sums);
     for (Index chunk = 1; chunk < plan.chunks; ++chunk) total += Vec<T>::reduce_add_each(sums += plan.padded * lanes);
@@ -230,25 +254,50 @@ double lanes_step(const LanesArgs<T>& a, const Context& context) {
   return loss;
 }
 
+// On to the rows of a later batch.
+template <class T>
+FASTMLP_INLINE void advance(LanesArgs<T>& a, const LanesPlan<T>& plan, Index batches) {
+  const Index rows = batches * a.rows;
+  if (a.ids) {
+    a.ids += rows;
+    return;
+  }
+  a.x += rows * plan.in;
+  if (a.targets.dense) a.targets.dense += rows * plan.out;
+  if (a.targets.classes) a.targets.classes += rows;
+}
+
+// Loads `count` small batches, from number `step` on. They are ready by the time that they are needed.
+template <class T>
+void load_batches(const LanesArgs<T>& first, const LanesPlan<T>& plan, Index step, Index count) {
+  LanesArgs<T> a = first;
+  advance(a, plan, step);
+  for (a.waiting = 0; a.waiting < count; ++a.waiting, advance(a, plan, 1))
+    lanes_blocks(a, plan, false, Context{{}, nullptr}, [](const auto& block) {
+      block.load_x();
+      block.load_targets();
+    });
+}
+
 template <class T>
 void lanes_train(const LanesArgs<T>& first, const LanesTraining<T>& training, const Context& context) {
   LanesArgs<T> a = first;
   const LanesPlan<T>& plan = plan_of(a);
   const double scale = loss_scale(a.loss, a.rows, plan.out);
   for (Index step = 0; step < training.steps; ++step) {
+    if (!training.same_rows && plan.waiting > 1) {
+      a.loaded = true;
+      if (step % plan.waiting == 0) load_batches(first, plan, step, smaller(plan.waiting, training.steps - step));
+      a.waiting = step % plan.waiting;
+    }
     training.losses[step] = forward_loss_backward(a, plan, scale, context);
     const Update& update = training.updates[training.one_update ? 0 : step];
     kUpdate<T>[static_cast<int>(update.kind)](update.constants, plan.padded, training.target, 0,
                                               reduce_gradients(a, plan));
-    if (training.same_rows) {
+    if (training.same_rows)
       a.loaded = true;
-    } else if (a.ids) {
-      a.ids += a.rows;
-    } else {
-      a.x += a.rows * plan.in;
-      if (a.targets.dense) a.targets.dense += a.rows * plan.out;
-      if (a.targets.classes) a.targets.classes += a.rows;
-    }
+    else
+      advance(a, plan, 1);
   }
 }
 

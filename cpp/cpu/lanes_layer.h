@@ -1,9 +1,12 @@
 // One affine layer on one block of a tiny network: weights are broadcast, so that any width works without edges.
+//
+// A block has U vectors V of rows; V is Vec<T>, or Quad<T> (with U = 1) for at most four rows.
 #pragma once
 
 #include <type_traits>
 
 #include "cpu/gemm.h"
+#include "cpu/simd/quad.h"
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
@@ -23,12 +26,29 @@ FASTMLP_INLINE void for_tiles(Index n, const Body& body) {
   if (n - j == 1) body(std::integral_constant<int, 1>{}, j);
 }
 
+// The accumulators of a tile of J outputs, stored; quads as whole vectors, so that these can be loaded at once.
+template <class T, int J, int U>
+FASTMLP_INLINE void store_tile(const Vec<T> (&acc)[J][U], T* out) {
+  FASTMLP_UNROLL
+  for (int j = 0; j < J; ++j) {
+    FASTMLP_UNROLL
+    for (int u = 0; u < U; ++u) acc[j][u].store(out + (j * U + u) * Vec<T>::lanes);
+  }
+}
+template <class T, int J>
+FASTMLP_INLINE void store_tile(const Quad<T> (&acc)[J][1], T* out) {
+  constexpr int joined = Vec<T>::lanes / 4, vectors = (J + joined - 1) / joined;
+  Quad<T> quads[vectors * joined];
+  FASTMLP_UNROLL
+  for (int j = 0; j < vectors * joined; ++j) quads[j] = j < J ? acc[j][0] : Quad<T>(T(0));
+  FASTMLP_UNROLL
+  for (int v = 0; v < vectors; ++v) join_quads<T>(quads + v * joined).store(out + v * Vec<T>::lanes);
+}
+
 // out[j] = start[j] + sum over k of w[k * k_stride + j * j_stride] in[k], for J outputs; without `start`, from 0.
-template <class T, int U, int J>
+template <class T, class V, int U, int J>
 FASTMLP_INLINE void lanes_product_tile(const T* in, Index K, const T* w, Index k_stride, Index j_stride, const T* start,
                                        T* out) {
-  using V = Vec<T>;
-  constexpr int lanes = V::lanes;
   V acc[J][U];
   FASTMLP_UNROLL
   for (int j = 0; j < J; ++j) {
@@ -36,10 +56,10 @@ FASTMLP_INLINE void lanes_product_tile(const T* in, Index K, const T* w, Index k
     FASTMLP_UNROLL
     for (int u = 0; u < U; ++u) acc[j][u] = value;
   }
-  for (Index k = 0; k < K; ++k, in += U * lanes, w += k_stride) {
+  for (Index k = 0; k < K; ++k, in += U * V::lanes, w += k_stride) {
     V value[U];
     FASTMLP_UNROLL
-    for (int u = 0; u < U; ++u) value[u] = V::load(in + u * lanes);
+    for (int u = 0; u < U; ++u) value[u] = V::load(in + u * V::lanes);
     FASTMLP_UNROLL
     for (int j = 0; j < J; ++j) {
       const V weight(w[j * j_stride]);
@@ -47,30 +67,29 @@ FASTMLP_INLINE void lanes_product_tile(const T* in, Index K, const T* w, Index k
       for (int u = 0; u < U; ++u) acc[j][u] = fma(weight, value[u], acc[j][u]);
     }
   }
-  FASTMLP_UNROLL
-  for (int j = 0; j < J; ++j) FASTMLP_UNROLL
-  for (int u = 0; u < U; ++u) acc[j][u].store(out + (j * U + u) * lanes);
+  store_tile<T>(acc, out);
 }
 
-template <class T, int U>
+template <class T, class V, int U>
 FASTMLP_INLINE void lanes_product(const T* in, Index K, const T* w, Index k_stride, Index j_stride, const T* start,
                                   Index N, T* out) {
   for_tiles<kLanesTile<T, U>>(N, [&](auto J, Index j) {
-    lanes_product_tile<T, U, decltype(J)::value>(in, K, w + j * j_stride, k_stride, j_stride,
-                                                 start ? start + j : nullptr, out + j * U * Vec<T>::lanes);
+    lanes_product_tile<T, V, U, decltype(J)::value>(in, K, w + j * j_stride, k_stride, j_stride,
+                                                    start ? start + j : nullptr, out + j * U * V::lanes);
   });
 }
 
 // Sums for N columns of a layer's K x columns weight gradients and for their biases, a vector over the rows for each;
 // `sums` is that of weight (0, first of the N).
-template <class T, int U, int N, bool first_block>
+template <class T, class V, int U, int N, bool first_block>
 FASTMLP_INLINE void lanes_gradient_tile(const T* in, Index K, const T* dz, Index columns, T* sums) {
-  using V = Vec<T>;
   constexpr int lanes = V::lanes;
   V d[N][U];
   FASTMLP_UNROLL
-  for (int n = 0; n < N; ++n) FASTMLP_UNROLL
-  for (int u = 0; u < U; ++u) d[n][u] = V::load(dz + (n * U + u) * lanes);
+  for (int n = 0; n < N; ++n) {
+    FASTMLP_UNROLL
+    for (int u = 0; u < U; ++u) d[n][u] = V::load(dz + (n * U + u) * lanes);
+  }
   for (Index k = 0; k < K; ++k, in += U * lanes, sums += columns * lanes) {
     V x[U];
     FASTMLP_UNROLL
@@ -87,20 +106,20 @@ FASTMLP_INLINE void lanes_gradient_tile(const T* in, Index K, const T* dz, Index
   for (int n = 0; n < N; ++n) {
     V sum = first_block ? d[n][0] : d[n][0] + V::load(sums + n * lanes);
     FASTMLP_UNROLL
-    for (int u = 1; u < U; ++u) sum += d[n][u];
+    for (int u = 1; u < U; ++u) sum = sum + d[n][u];
     sum.store(sums + n * lanes);
   }
 }
 
-template <class T, int U>
+template <class T, class V, int U>
 FASTMLP_INLINE void lanes_gradient(const T* in, Index K, const T* dz, Index columns, bool first_block, T* sums) {
-  constexpr int lanes = Vec<T>::lanes;
   for_tiles<kLanesTile<T, U>>(columns, [&](auto N, Index n) {
     constexpr int tile = decltype(N)::value;
+    const T* own = dz + n * U * V::lanes;
     if (first_block)
-      lanes_gradient_tile<T, U, tile, true>(in, K, dz + n * U * lanes, columns, sums + n * lanes);
+      lanes_gradient_tile<T, V, U, tile, true>(in, K, own, columns, sums + n * V::lanes);
     else
-      lanes_gradient_tile<T, U, tile, false>(in, K, dz + n * U * lanes, columns, sums + n * lanes);
+      lanes_gradient_tile<T, V, U, tile, false>(in, K, own, columns, sums + n * V::lanes);
   });
 }
 

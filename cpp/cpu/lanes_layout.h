@@ -1,13 +1,16 @@
 // Where the values of a tiny network's pass lie, and how rows get there and back.
 //
-// The batch is cut into blocks of R = U vectors of rows, stored feature-major: value (feature f, row r) of a block is
-// at f * R + r. Only the last block has padding, filled with copies of its last row and given zero gradients.
+// The batch is cut into blocks of R rows: U vectors of them or, for up to four rows, a quad. A block is stored
+// feature-major: value (feature f, row r) is at f * R + r. Only the last block has padding, filled with copies of its
+// last row and given zero gradients. Every array has room for whole vectors.
 // Blocks form chunks: the unit of threading, each with gradient sums of its own.
 #pragma once
 
 #include <new>
+#include <type_traits>
 
 #include "cpu/loops.h"
+#include "cpu/simd/quad.h"
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
@@ -15,12 +18,21 @@ namespace fastmlp::FASTMLP_ISA_NS {
 constexpr Index kChunkWork = 128 * 1024, kMostChunks = 16;
 // What an activation costs, in weights.
 constexpr Index kActivationWork = 8;
+// While small batches are loaded, those before them are computed: so many values of a few batches wait at most.
+constexpr Index kWaitingValues = 4096, kMostWaiting = 16;
+
+// Room for so many features of a block of R rows.
+template <class T>
+FASTMLP_INLINE Index lanes_values(Index features, Index R) {
+  return round_up(features * R, Vec<T>::lanes);
+}
 
 // Offsets are in elements from the start of the buffer.
 template <class T>
 struct LanesPlan {
   static constexpr Index lanes = Vec<T>::lanes;
-  Index rows, U, R, blocks, blocks_per_chunk, chunks;
+  Index rows, row_lanes, U, R, blocks, blocks_per_chunk, chunks;
+  Index waiting;          // batches that are loaded at once
   Index in, out, width;   // first, last, and largest layer width
   Index parameters;       // of all layers, biases included ...
   Index padded;           // ... up to a whole vector
@@ -28,8 +40,9 @@ struct LanesPlan {
   Index x, t, dy, saved, ping, accumulators, gradients, loss, size;
 
   LanesPlan(const LanesLayer<T>* layers, int depth, Index rows_, bool training) : rows(rows_) {
+    row_lanes = kHasQuads<T> && rows <= 4 ? 4 : lanes;
     U = rows <= lanes ? 1 : rows <= 2 * lanes ? 2 : 4;
-    R = U * lanes;
+    R = U * row_lanes;
     blocks = ceil_div(rows, R);
     in = width = layers[0].in;
     out = layers[depth - 1].out;
@@ -46,6 +59,7 @@ struct LanesPlan {
     blocks_per_chunk = ceil_div(kChunkWork, work * R);
     if (training) blocks_per_chunk = larger(blocks_per_chunk, ceil_div(blocks, kMostChunks));
     chunks = ceil_div(blocks, blocks_per_chunk);
+    waiting = training ? larger(1, smaller(kMostWaiting, kWaitingValues / (blocks * (in + out) * R))) : 1;
     const Index kept = training ? blocks : chunks;  // blocks alive at once
     Index end = 0;
     const auto take = [&end](Index n) {
@@ -53,19 +67,20 @@ struct LanesPlan {
       end += round_up(n, 16);
       return at;
     };
-    x = take(kept * in * R);
+    x = take(waiting * kept * values(in));
     saved = take(kept * saved_per_block);
-    t = take(training ? blocks * out * R : 0);
-    dy = take(training ? blocks * out * R : 0);
-    ping = take(training ? chunks * 2 * width * R : 0);
-    accumulators = take(training ? chunks * padded * lanes : 0);
+    t = take(training ? waiting * blocks * values(out) : 0);
+    dy = take(training ? blocks * values(out) : 0);
+    ping = take(training ? chunks * 2 * values(width) : 0);
+    accumulators = take(training ? chunks * padded * row_lanes : 0);
     gradients = take(training ? padded : 0);
     loss = take(training ? chunks : 0);
     size = end;
   }
 
+  Index values(Index features) const { return lanes_values<T>(features, R); }
   Index saved_size(const LanesLayer<T>& layer) const {
-    return layer.out * R * (saves_input(layer.activation.kind) ? 2 : 1);
+    return values(layer.out) * (saves_input(layer.activation.kind) ? 2 : 1);
   }
   Index rows_in(Index block) const { return smaller(R, rows - block * R); }
 };
@@ -84,15 +99,28 @@ FASTMLP_INLINE const LanesPlan<T>& plan_of(const LanesArgs<T>& a) {
 template <class T>
 void load_block(const T* x, const Index* ids, Index first_row, Index n, Index columns, Index R, bool zero_padding,
                 T* block) {
-  for (Index r = 0; r < R; ++r) {
-    const Index row = first_row + (r < n ? r : n - 1);
-    const T* source = x + (ids ? ids[row] : row) * columns;
-    if (r >= n && zero_padding) {
-      for (Index c = 0; c < columns; ++c) block[c * R + r] = T(0);
-    } else {
-      for (Index c = 0; c < columns; ++c) block[c * R + r] = source[c];
+  // Narrow matrices, which the compiler is told of, need no inner loop.
+  const auto copy_rows = [&](auto width) __attribute__((always_inline)) {
+    for (Index r = 0; r < n; ++r) {
+      const T* source = x + (ids ? ids[first_row + r] : first_row + r) * width;
+      for (Index c = 0; c < width; ++c) block[c * R + r] = source[c];
     }
+  };
+  switch (columns) {
+    case 1:
+      copy_rows(std::integral_constant<Index, 1>{});
+      break;
+    case 2:
+      copy_rows(std::integral_constant<Index, 2>{});
+      break;
+    case 3:
+      copy_rows(std::integral_constant<Index, 3>{});
+      break;
+    default:
+      copy_rows(columns);
   }
+  for (Index r = n; r < R; ++r)
+    for (Index c = 0; c < columns; ++c) block[c * R + r] = zero_padding ? T(0) : block[c * R + n - 1];
 }
 
 template <class T>

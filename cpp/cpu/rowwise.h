@@ -10,21 +10,23 @@
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
-// Element (row r, column c) is p[r * row + c * column]; n rows exist. Padded groups are feature-major, and have room
+// Element (row r, column c) is p[r * row + c * column]; n rows exist. `whole` groups are feature-major, and have room
 // for whole vectors of rows.
-template <class T>
+template <class T, bool whole>
 struct RowGroup {
   T* p;
   Index row, column;
   int n;
-  bool padded;
 
   FASTMLP_INLINE auto get(Index c) const {
     using V = Vec<std::remove_const_t<T>>;
-    return padded ? V::load(p + c * column) : V::load_strided(p + c * column, row, n);
+    if constexpr (whole)
+      return V::load(p + c * column);
+    else
+      return V::load_strided(p + c * column, row, n);
   }
   FASTMLP_INLINE void set(Index c, Vec<T> v) const {
-    if (padded) {
+    if constexpr (whole) {
       v.store(p + c * column);
       return;
     }
@@ -50,7 +52,8 @@ RowSums<T> log_sum_exp(const Group& y, Index columns) {
 }
 
 template <class T>
-void softmax_group(RowActivationKind kind, Index columns, const RowGroup<const T>& x, const RowGroup<T>& y) {
+void softmax_group(RowActivationKind kind, Index columns, const RowGroup<const T, false>& x,
+                   const RowGroup<T, false>& y) {
   const RowSums<T> sums = log_sum_exp<T>(x, columns);
   for (Index c = 0; c < columns; ++c) {
     const Vec<T> log_p = (x.get(c) - sums.largest) - sums.log_sum;
@@ -60,8 +63,8 @@ void softmax_group(RowActivationKind kind, Index columns, const RowGroup<const T
 
 // Softmax: dx = y (dy - sum(dy y)).  Log-softmax: dx = dy - exp(y) sum(dy).
 template <class T>
-void softmax_backward_group(RowActivationKind kind, Index columns, const RowGroup<const T>& dy,
-                            const RowGroup<const T>& y, const RowGroup<T>& dx) {
+void softmax_backward_group(RowActivationKind kind, Index columns, const RowGroup<const T, false>& dy,
+                            const RowGroup<const T, false>& y, const RowGroup<T, false>& dx) {
   Vec<T> sum(T(0));
   if (kind == RowActivationKind::Softmax) {
     for (Index c = 0; c < columns; ++c) sum = fma(dy.get(c), y.get(c), sum);
@@ -85,7 +88,7 @@ void for_row_groups(const Context& context, Index rows, Index columns, const Bod
 template <class T>
 void row_forward(RowActivationKind kind, Index rows, Index columns, const T* x, T* y, const Context& context) {
   for_row_groups<T>(context, rows, columns, [&](Index r, int n) {
-    softmax_group<T>(kind, columns, {x + r * columns, columns, 1, n, false}, {y + r * columns, columns, 1, n, false});
+    softmax_group<T>(kind, columns, {x + r * columns, columns, 1, n}, {y + r * columns, columns, 1, n});
   });
 }
 
@@ -94,12 +97,12 @@ void row_backward(RowActivationKind kind, Index rows, Index columns, const T* dy
                   const Context& context) {
   for_row_groups<T>(context, rows, columns, [&](Index r, int n) {
     const Index at = r * columns;
-    softmax_backward_group<T>(kind, columns, {dy + at, columns, 1, n, false}, {y + at, columns, 1, n, false},
-                              {dx + at, columns, 1, n, false});
+    softmax_backward_group<T>(kind, columns, {dy + at, columns, 1, n}, {y + at, columns, 1, n},
+                              {dx + at, columns, 1, n});
   });
 }
 
-// One loss over n values in a row; `padded`: dy has room for whole vectors, and gets zeros beyond n.
+// One loss over n values in a row; y, t and dy have room for `padded` values, and dy gets zeros beyond n.
 // Returns the sum of the values; dy (unless null) receives the gradients times `gradient_scale`.
 template <class T, class Loss>
 Vec<T> element_loss(Index n, Index padded, const T* y, const T* t, T delta, bool logits, T gradient_scale, T* dy) {
@@ -107,7 +110,8 @@ Vec<T> element_loss(Index n, Index padded, const T* y, const T* t, T delta, bool
   const V d(delta), scale(gradient_scale);
   V sum(T(0));
   for_vectors<T>(n, [&](Index i, auto part) {
-    const V yi = load(y + i, part), ti = load(t + i, part);
+    const bool whole = std::is_same_v<decltype(part), Full> || i + V::lanes <= padded;
+    const V yi = whole ? V::load(y + i) : load(y + i, part), ti = whole ? V::load(t + i) : load(t + i, part);
     sum += keep(Loss::value(yi, ti, d), part);
     if (!dy) return;
     V g;
@@ -117,7 +121,7 @@ Vec<T> element_loss(Index n, Index padded, const T* y, const T* t, T delta, bool
       g = Loss::gradient(yi, ti, d);
     }
     g = keep(g * scale, part);
-    if (i + V::lanes <= padded)
+    if (whole)
       g.store(dy + i);
     else
       store(dy + i, g, part);
@@ -128,9 +132,9 @@ Vec<T> element_loss(Index n, Index padded, const T* y, const T* t, T delta, bool
 }
 
 // The targets of a group of rows for class losses: probabilities, or class numbers (as values of T).
-template <class T>
+template <class T, bool whole>
 struct ClassTargets {
-  RowGroup<const T> dense;  // p is null where classes are given
+  RowGroup<const T, whole> dense;  // p is null where classes are given
   Vec<T> classes;
 
   FASTMLP_INLINE Vec<T> get(Index c) const {
@@ -143,25 +147,32 @@ struct ClassTargets {
 
 // The loss of each row of a group; dy (p null: not wanted) receives the gradients times `gradient_scale`, 0 for
 // missing rows.
-template <class T, class Loss>
-Vec<T> class_loss(Index columns, const RowGroup<const T>& y, const ClassTargets<T>& t, bool logits, T gradient_scale,
-                  const RowGroup<T>& dy) {
+template <class T, bool whole, class Loss>
+Vec<T> class_loss(Index columns, const RowGroup<const T, whole>& y, const ClassTargets<T, whole>& t, bool logits,
+                  T gradient_scale, const RowGroup<T, whole>& dy) {
   using V = Vec<T>;
-  V sum_t(T(0)), dot(T(0)), lse(T(0));
+  V sum_t(T(0)), dot(T(0)), lse(T(0)), inverse(T(0));
   for (Index c = 0; c < columns; ++c) {
     sum_t += t.get(c);
     dot += t.times(c, y.get(c));
   }
   if constexpr (Loss::kNeedsLogSumExp) {
-    const RowSums<T> sums = log_sum_exp<T>(y, columns);
-    lse = sums.largest + sums.log_sum;
+    V largest = y.get(0), sum(T(0));
+    for (Index c = 1; c < columns; ++c) largest = max(largest, y.get(c));
+    for (Index c = 0; c < columns; ++c) {
+      const V e = exp(y.get(c) - largest);
+      sum += e;
+      if (dy.p) dy.set(c, e);  // until the sum is known
+    }
+    lse = largest + log(sum);
+    inverse = T(1) / sum;
   }
   const auto present = first_n_mask<T>(y.n);
   if (dy.p) {
     for (Index c = 0; c < columns; ++c) {
       V g;
       if constexpr (Loss::kNeedsLogSumExp) {
-        g = Loss::gradient(exp(y.get(c) - lse), t.get(c), sum_t, V(T(0)));
+        g = Loss::gradient(dy.get(c) * inverse, t.get(c), sum_t, V(T(0)));
       } else {
         g = logits ? Loss::logit_gradient(y.get(c), t.get(c), sum_t)
                    : Loss::gradient(V(T(0)), t.get(c), sum_t, V(T(0)));
@@ -174,14 +185,15 @@ Vec<T> class_loss(Index columns, const RowGroup<const T>& y, const ClassTargets<
 
 template <class T>
 using ElementLoss = Vec<T> (*)(Index, Index, const T*, const T*, T, bool, T, T*);
-template <class T>
-using ClassLoss = Vec<T> (*)(Index, const RowGroup<const T>&, const ClassTargets<T>&, bool, T, const RowGroup<T>&);
+template <class T, bool whole>
+using ClassLoss = Vec<T> (*)(Index, const RowGroup<const T, whole>&, const ClassTargets<T, whole>&, bool, T,
+                             const RowGroup<T, whole>&);
 #define FASTMLP_ELEMENT_LOSS(functor, name) element_loss<T, ops::functor>,
-#define FASTMLP_CLASS_LOSS(functor, name) class_loss<T, ops::functor>,
+#define FASTMLP_CLASS_LOSS(functor, name) class_loss<T, whole, ops::functor>,
 template <class T>
 constexpr ElementLoss<T> kElementLoss[] = {FASTMLP_ELEMENT_LOSSES(FASTMLP_ELEMENT_LOSS)};
-template <class T>
-constexpr ClassLoss<T> kClassLoss[] = {FASTMLP_CLASS_LOSSES(FASTMLP_CLASS_LOSS)};
+template <class T, bool whole>
+constexpr ClassLoss<T, whole> kClassLoss[] = {FASTMLP_CLASS_LOSSES(FASTMLP_CLASS_LOSS)};
 #undef FASTMLP_ELEMENT_LOSS
 #undef FASTMLP_CLASS_LOSS
 
@@ -189,9 +201,9 @@ template <class T>
 FASTMLP_INLINE ElementLoss<T> find_element_loss(LossKind kind) {
   return kElementLoss<T>[static_cast<int>(kind)];
 }
-template <class T>
-FASTMLP_INLINE ClassLoss<T> find_class_loss(LossKind kind) {
-  return kClassLoss<T>[static_cast<int>(kind) - static_cast<int>(LossKind::NLL)];
+template <class T, bool whole>
+FASTMLP_INLINE ClassLoss<T, whole> find_class_loss(LossKind kind) {
+  return kClassLoss<T, whole>[static_cast<int>(kind) - static_cast<int>(LossKind::NLL)];
 }
 
 // What "mean" divides by: the elements, or the rows for class losses.
@@ -222,7 +234,7 @@ double loss(const LossArgs<T>& a, const Context& context) {
       Vec<T> sum(T(0));
       for (Index r = r0; r < r1; r += lanes) {
         const int n = static_cast<int>(smaller(lanes, r1 - r));
-        ClassTargets<T> t{{nullptr, a.columns, 1, n, false}, Vec<T>(T(0))};
+        ClassTargets<T, false> t{{nullptr, a.columns, 1, n}, Vec<T>(T(0))};
         if (a.targets.classes) {
           T ids[lanes] = {};
           for (int i = 0; i < n; ++i) ids[i] = static_cast<T>(a.targets.classes[r + i]);
@@ -230,9 +242,9 @@ double loss(const LossArgs<T>& a, const Context& context) {
         } else {
           t.dense.p = a.targets.dense + r * a.columns;
         }
-        const RowGroup<T> gradient{a.dy ? a.dy + r * a.columns : nullptr, a.columns, 1, n, false};
-        sum += find_class_loss<T>(a.spec.kind)(a.columns, {a.y + r * a.columns, a.columns, 1, n, false}, t, a.logits,
-                                               gradient_scale, gradient);
+        const RowGroup<T, false> gradient{a.dy ? a.dy + r * a.columns : nullptr, a.columns, 1, n};
+        sum += find_class_loss<T, false>(a.spec.kind)(a.columns, {a.y + r * a.columns, a.columns, 1, n}, t, a.logits,
+                                                      gradient_scale, gradient);
       }
       a.partial[piece] = static_cast<double>(reduce_add(sum));
     }

@@ -88,6 +88,11 @@ struct Native<float> : NativeMask {
     const Reg s1 = sums_in_halves(load(p + 4 * lanes), load(p + 5 * lanes), load(p + 6 * lanes), load(p + 7 * lanes));
     return _mm256_add_ps(_mm256_permute2f128_ps(s0, s1, 0x20), _mm256_permute2f128_ps(s0, s1, 0x31));
   }
+  static FASTMLP_INLINE Reg reduce_add_quads(const float* p) {
+    const Reg sums = sums_in_halves(load(p), load(p + lanes), load(p + 2 * lanes), load(p + 3 * lanes));
+    return _mm256_permutevar8x32_ps(sums, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  }
+  static FASTMLP_INLINE Reg join_quads(const __m128* q) { return _mm256_set_m128(q[1], q[0]); }
   static FASTMLP_INLINE void reduce_add4(Reg a, Reg b, Reg c, Reg d, float* out) {
     const Reg half = sums_in_halves(a, b, c, d);
     _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));

@@ -53,6 +53,7 @@ struct Native<float> : NativeMask<__mmask16, 16> {
     return join(quarter(p, stride, 0, n), quarter(p, stride, 4, n), quarter(p, stride, 8, n),
                 quarter(p, stride, 12, n));
   }
+  static FASTMLP_INLINE Reg join_quads(const __m128* q) { return join(q[0], q[1], q[2], q[3]); }
   static FASTMLP_INLINE Reg join(__m128 a, __m128 b, __m128 c, __m128 d) {
     const __m256 ab = _mm256_insertf128_ps(_mm256_castps128_ps256(a), b, 1);
     const __m256 cd = _mm256_insertf128_ps(_mm256_castps128_ps256(c), d, 1);
@@ -101,6 +102,10 @@ struct Native<float> : NativeMask<__mmask16, 16> {
     const Reg ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
     const Reg cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
     return _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xEE));
+  }
+  static FASTMLP_INLINE Reg reduce_add_quads(const float* p) {
+    const Reg sums = sums_in_quarters(load(p), load(p + lanes), load(p + 2 * lanes), load(p + 3 * lanes));
+    return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), sums);
   }
   static FASTMLP_INLINE void reduce_add4(Reg a, Reg b, Reg c, Reg d, float* out) {
     _mm_storeu_ps(out, add_quarters(sums_in_quarters(a, b, c, d)));
@@ -173,6 +178,9 @@ struct Native<double> : NativeMask<__mmask8, 8> {
     const __m256d cd = _mm256_insertf128_pd(_mm256_castpd128_pd256(c), d, 1);
     return _mm512_insertf64x4(_mm512_castpd256_pd512(ab), cd, 1);
   }
+  static FASTMLP_INLINE Reg join_quads(const __m256d* q) {
+    return _mm512_insertf64x4(_mm512_castpd256_pd512(q[0]), q[1], 1);
+  }
   static FASTMLP_INLINE void store(double* p, Reg a) { _mm512_storeu_pd(p, a); }
   static FASTMLP_INLINE void store_n(double* p, int n, Reg a) { _mm512_mask_storeu_pd(p, first_n(n), a); }
 
@@ -215,6 +223,10 @@ struct Native<double> : NativeMask<__mmask8, 8> {
     const Reg s0 = sums_in_halves(load(p), load(p + lanes), load(p + 2 * lanes), load(p + 3 * lanes));
     const Reg s1 = sums_in_halves(load(p + 4 * lanes), load(p + 5 * lanes), load(p + 6 * lanes), load(p + 7 * lanes));
     return _mm512_add_pd(_mm512_shuffle_f64x2(s0, s1, 0x88), _mm512_shuffle_f64x2(s0, s1, 0xDD));
+  }
+  static FASTMLP_INLINE Reg reduce_add_quads(const double* p) {
+    const Reg sums = sums_in_halves(load(p), load(p + lanes), load(p + 2 * lanes), load(p + 3 * lanes));
+    return _mm512_permutexvar_pd(_mm512_setr_epi64(0, 2, 1, 3, 4, 6, 5, 7), sums);
   }
   static FASTMLP_INLINE void reduce_add4(Reg a, Reg b, Reg c, Reg d, double* out) {
     const Reg half = sums_in_halves(a, b, c, d);
