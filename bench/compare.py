@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+import isa
 import report
 from measure import Options, check, reference_loss, spread, take_turns
 from peers import PEERS
@@ -107,6 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     check_measuring_arguments(parser, args)
     options = Options(args.rounds, args.seconds, args.threads)
+    isa.limit(args.isa)
 
     rows = [["workload", "entry", "A", "B", "A / B", "quartiles"]]
     status = 0

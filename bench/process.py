@@ -38,7 +38,7 @@ class WorkerProcess:
     def __init__(
         self,
         peer: str,
-        workload: str,
+        workload: str | None,
         threads: int,
         data: Path | None = None,
         python: Sequence[str] = (sys.executable,),

@@ -35,6 +35,16 @@ def _cell(result: dict[str, Any] | None) -> str:
     return microseconds(result["us"]["median"]) if "us" in result else "failed"
 
 
+def _figure(workload: dict[str, Any], key: str, form: str) -> str:
+    """Of several runs: the median, and the least and the largest."""
+    if key not in workload:
+        return "-"
+    text = form.format(workload[key])
+    if ends := workload.get("spreads", {}).get(key):
+        text += f" ({' to '.join(map(form.format, ends))})"
+    return text
+
+
 def _columns(workloads: list[dict[str, Any]]) -> dict[str, list[str]]:
     """Header and cells of each column that has something to show."""
     names = dict.fromkeys(name for w in workloads for name in w["peers"])
@@ -46,7 +56,7 @@ def _columns(workloads: list[dict[str, Any]]) -> dict[str, list[str]]:
         ("of FMA peak", "peak_share", "{:.0%}"),
     ):
         if any(key in w for w in workloads):
-            columns[header] = [form.format(w[key]) if key in w else "-" for w in workloads]
+            columns[header] = [_figure(w, key, form) for w in workloads]
     return columns
 
 

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import isa
 import report
+import runs
 from measure import Options, measure
 from peers import PEERS
 from process import cores
@@ -31,6 +33,13 @@ def add_measuring_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=7, help="rounds of each peer (7)")
     parser.add_argument("--seconds", type=float, default=0.2, help="length of a round (0.2)")
     parser.add_argument("--threads", type=int, default=cores(), help="the most threads (all cores)")
+    add_isa_argument(parser)
+
+
+def add_isa_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--isa", choices=isa.CHOICES, help="keep all libraries to it (ONNX Runtime has no switch)"
+    )
 
 
 def check_measuring_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
@@ -47,12 +56,17 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         choices=[p.name for p in PEERS.values() if not p.ours],
         help="beside fastmlp (all but torch-compile, which is slow to start)",
     )  # fmt: skip
+    parser.add_argument(
+        "--runs", type=int, default=1, help="measure everything so many times (1); medians, spread"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument(
         "--data", type=Path, metavar="NPZ", help="real images for cifar2: x_train and y_train"
     )
     args = parser.parse_args(argv)
     check_measuring_arguments(parser, args)
+    if args.runs < 1:
+        parser.error("--runs must be positive")
     if args.data and not args.data.is_file():
         parser.error(f"--data: {args.data} is no file")
     return args
@@ -67,13 +81,15 @@ def cpu_name() -> str:
     return next(names, platform.processor())
 
 
-def machine() -> dict[str, Any]:
+def machine(limit: str | None = None, libraries: Sequence[str] = ()) -> dict[str, Any]:
+    """The facts about it, and how far the libraries keep to a limit of the instruction set."""
     return {
         "cpu": cpu_name(),
         "cores": cores(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "load_average": os.getloadavg()[0],
+        **({"isa": isa.facts(limit, libraries)} if limit else {}),
     }
 
 
@@ -83,8 +99,8 @@ def _versions(workloads: list[dict[str, Any]]) -> dict[str, Any]:
     for w in workloads:
         for name, result in w["peers"].items():
             if "version" in result:
-                isa = {"isa": result["isa"]} if "isa" in result else {}
-                versions[name] = {"version": result["version"], **isa}
+                known = ("version", "isa")
+                versions[name] = {key: result[key] for key in known if key in result}
     return versions
 
 
@@ -95,15 +111,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     if missing := [p.name for p in wanted if p.name not in names]:
         print(f"not installed: {', '.join(missing)}", file=sys.stderr)
     options = Options(args.rounds, args.seconds, args.threads, args.data)
-    about = machine()
+    isa.limit(args.isa)
+    about = machine(args.isa, names)
     print(f"{about['cpu']}, {about['cores']} cores, load {about['load_average']:.2f}")
-    print(f"medians of {options.rounds} rounds of {options.seconds} s, peers taking turns\n")
+    if args.isa:
+        print(isa.summary(about["isa"]))
+    of_runs = f", of {args.runs} runs (least to largest)" if args.runs > 1 else ""
+    print(f"medians of {args.rounds} rounds of {args.seconds} s, peers taking turns{of_runs}\n")
 
-    stored = []
+    measured = []
     workloads = select(args.suite, args.workload)
-    for i, workload in enumerate(workloads, 1):
-        print(f"[{i}/{len(workloads)}] {workload.name}", file=sys.stderr, flush=True)
-        stored.append(measure(workload, names, options))
+    for k in range(1, args.runs + 1):
+        run = f"run {k}/{args.runs} " if args.runs > 1 else ""
+        measured.append([])
+        for i, workload in enumerate(workloads, 1):
+            print(f"{run}[{i}/{len(workloads)}] {workload.name}", file=sys.stderr, flush=True)
+            measured[-1].append(measure(workload, names, options))
+    stored = runs.merge(measured)
     for suite in SUITES:
         if rows := [w for w in stored if w["suite"] == suite]:
             print(report.suite_table(suite, rows) + "\n")
@@ -116,6 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "options": {"rounds": args.rounds, "seconds": args.seconds, "threads": args.threads},
             "versions": versions,
             "workloads": stored,
+            **({"runs": measured} if args.runs > 1 else {}),
         }
         args.json.write_text(json.dumps(everything, indent=1) + "\n")
     return int(any("failed" in r for w in stored for r in w["peers"].values()))

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 SUITES = ("tiny", "medium", "large", "predict")
 
@@ -40,6 +41,10 @@ class Training:
         return self.rows // self.batch
 
     @property
+    def step_rows(self) -> int:
+        return self.batch
+
+    @property
     def flops(self) -> int:
         """Of one step: forward, dW, and dx for all layers but the first."""
         products = _products(self.sizes)
@@ -62,11 +67,22 @@ class Prediction:
     tolerance: float = 1e-4  # of the largest output
 
     @property
+    def step_rows(self) -> int:
+        return self.rows
+
+    @property
     def flops(self) -> int:
         return 2 * self.rows * sum(_products(self.sizes))
 
 
 Workload = Training | Prediction
+
+
+def from_dict(fields: dict[str, Any]) -> Workload:
+    """The workload of `dataclasses.asdict`, also after a way through JSON."""
+    kind = Prediction if fields["suite"] == "predict" else Training
+    return kind(**{**fields, "sizes": tuple(fields["sizes"])})
+
 
 TRAINING = (
     Training(

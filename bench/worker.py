@@ -1,9 +1,10 @@
-"""One peer with one workload, in a process of its own that answers commands from a pipe.
+"""One peer with one workload at a time, in a process that answers commands from a pipe.
 
 A command is a JSON list on a line, `[name, *arguments]`, the name being a method of `Worker`; the
 answer is a JSON object with `value`, `left_out` or `error`. Between commands the process sleeps.
 """
 
+import gc
 import json
 import os
 import sys
@@ -17,13 +18,13 @@ import numpy as np
 import problems
 from peers import PEERS, CannotDo
 from reference import Network
-from shapes import WORKLOADS
+from shapes import WORKLOADS, from_dict
 
 
 class Worker:
-    def __init__(self, peer: str, workload: str, threads: int, data: str | None):
+    def __init__(self, peer: str, workload: str | None, threads: int, data: str | None):
         self.peer = PEERS[peer]
-        self.workload = WORKLOADS[workload]
+        self.workload = WORKLOADS[workload] if workload else None
         self.threads = threads
         self.data = Path(data) if data else None
 
@@ -38,16 +39,30 @@ class Worker:
         """The file that was imported."""
         return sys.modules[self.peer.package].__file__
 
-    def prepare(self, seconds: float) -> dict[str, Any]:
-        """Build the work, try the library's ways to do it and keep the fastest."""
+    def take(self, workload: dict[str, Any]) -> None:
+        """Another workload in the place of the last; `prepare` comes next."""
+        self.workload = from_dict(workload)
+        self.problem = self.runner = None
+        gc.collect()
+
+    def prepare(
+        self, seconds: float, modes: list[str] | None = None, steps: int | None = None
+    ) -> dict[str, Any]:
+        """Build the work, try the library's ways to do it (all or `modes`) and keep the fastest.
+
+        `steps` to be done at once need not be found out: for a library that compiles each number.
+        """
         self.problem = problems.make(self.workload, self.data)
         self.runner = self.module.build(self.problem, self.threads, self.peer.name)
+        modes = tuple(modes or self.runner.modes)
         chunks = {}
-        for mode in self.runner.modes:
+        for mode in modes:
             self._reset(mode)
-            chunks[mode] = self._chunk(seconds / 4)
+            chunks[mode] = steps or self._chunk(seconds / 4)
+            if steps:
+                self._run(steps)  # compiles
         trials = dict.fromkeys(chunks, float("inf"))
-        for mode in 2 * self.runner.modes:  # in turns, as the machine's speed may change
+        for mode in 2 * modes:  # in turns, as the machine's speed may change
             self._reset(mode)
             self.chunk = chunks[mode]
             trials[mode] = min(trials[mode], self.measure(seconds / 2))
@@ -55,6 +70,10 @@ class Worker:
         self._reset(best)
         self.chunk = chunks[best]
         return {"mode": best, "trials": trials}
+
+    def strategy(self) -> str:
+        """How fastmlp runs it."""
+        return self.runner.model._compiled().network.strategy(self.workload.step_rows)
 
     def check(self, expected: float | None) -> float:
         """Do the work once; how far the result is from the float64 reference, relative."""

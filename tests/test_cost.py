@@ -1,9 +1,10 @@
-"""What fastmlp may cost: no imports it does not need, no memory that grows, no large files."""
+"""What fastmlp may cost: no imports it does not need, no copies of data, no memory that grows."""
 
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import fastmlp as fm
 from subprocesses import output_of
@@ -83,6 +84,83 @@ def test_predict_into_a_buffer_makes_no_arrays() -> None:
     assert with_result >= out.nbytes, "tracemalloc does not see NumPy's arrays here"
     assert peak - base < 5000
     np.testing.assert_array_equal(out, want)
+
+
+# A process with a large x, and the most memory that a piece of code then takes beyond it.
+PEAK = """
+    import numpy as np
+    import fastmlp as fm
+    from pathlib import Path
+
+    def peak():
+        line = next(l for l in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in l)
+        return int(line.split()[1]) * 1024
+
+    rows, columns = 400_000, 40
+    x = np.full((rows, columns), 0.5, "float32")
+    values, classes = np.ones((rows, 2), "float32"), np.ones(rows, "int64")
+    model = fm.MLP([columns, 60, 2], seed=0)
+
+    def fit(x, t, **options):
+        loss_fn = fm.CrossEntropyLoss() if t.ndim == 1 else fm.MSELoss()
+        trainer = fm.Trainer(model, fm.Adam(model.parameters()), loss_fn)
+        trainer.fit(x, t, max_epoch=2, batch_size=500, **options)
+
+    fit(x[:600], values[:600])
+    model.predict(x[:5000])
+    {setup}
+    before = peak()
+    {code}
+    print(x.nbytes, peak() - before)
+"""
+FIXED = 24 << 20  # what does not depend on the data set, whose x has 61 MiB
+
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="the peak of memory is read from /proc"
+)
+
+
+def _peak_of(code: str, setup: str = "", strategy: str = "") -> tuple[int, int]:
+    environment = {"FASTMLP_NUM_THREADS": "2", "FASTMLP_STRATEGY": strategy}
+    x, beyond = output_of(PEAK.format(code=code, setup=setup), **environment).split()
+    assert int(x) > 2 * FIXED
+    return int(x), int(beyond)
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    "code",
+    [
+        "fit(x, values, shuffle=False)",
+        "fit(x, values)",
+        "fit(x, classes)",
+        "fit(x, classes, max_grad=1.0)",
+        "fit(x[:600], values[:600], validation_data=(x, values))",
+        "fit(x[:600], classes[:600], validation_data=(x, classes))",
+        "model.predict(x)",
+        "model.predict(x, out=values)",
+    ],
+)
+def test_nothing_copies_the_data_set(code: str) -> None:
+    for strategy in ("lanes", "dense"):
+        assert _peak_of(code, strategy=strategy)[1] < FIXED
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    "other",
+    [
+        "np.asfortranarray(x)",
+        "np.full((rows, 2 * columns), 0.5, 'float32')[:, ::2]",
+        "np.full((rows, columns), 0.5, 'float64')",
+    ],
+    ids=["Fortran order", "with gaps", "float64"],
+)
+def test_other_data_are_converted_once(other: str) -> None:
+    """For all epochs and batches; and by predict."""
+    for code in ("fit(other, values)", "model.predict(other, out=values)"):
+        x, beyond = _peak_of(code, setup=f"other = {other}")
+        assert 0.9 * x < beyond < x + FIXED
 
 
 GROWTH = """

@@ -2,8 +2,8 @@
 
 The dimensions are too many for a full product. `covering` makes some hundreds of networks in which
 every pair of values (each activation with each loss, each width with each batch, ...) occurs; the
-tables below add every activation after the last layer and every size in every place. test_isa.py
-runs this file once per instruction set.
+tables below add every activation after the last layer and every size in every place.
+test_strategies.py runs this file for each instruction set with each strategy.
 """
 
 import warnings
@@ -276,4 +276,5 @@ def test_the_covering_covers() -> None:
         (depth, threads, bias) for depth in range(6) for threads in (1, 2) for bias in (True, False)
     }
     ways = {draw(c).fastmlp()._compiled().network.strategy(c.batch) for c in COVERING}
-    assert ways == {"lanes", "dense"}
+    dense_only = fm.show_config("dicts")["strategy"] == "dense"
+    assert ways == ({"dense"} if dense_only else {"lanes", "dense"})

@@ -56,6 +56,7 @@ class Training:
     modes = ("unroll 1", "unroll 4")
 
     def __init__(self, problem: Problem):
+        jax.clear_caches()  # what was compiled for an earlier problem
         self.problem = problem
         w = problem.workload
         t = problem.t

@@ -1,5 +1,6 @@
 // The instruction set, the threads, and what was built.
 #include "bindings/handles.h"
+#include "core/strategy.h"
 #include "core/thread_pool.h"
 
 namespace fastmlp::bindings {
@@ -56,8 +57,9 @@ std::map<std::string, std::string> build_info() {
 }  // namespace
 
 void bind_runtime(py::module_& m) {
-  // Both look at the environment: a wrong setting is an error at import, not at the first step.
+  // They look at the environment: a wrong setting is an error at import, not at the first step.
   active_isa();
+  forced_strategy();
   num_threads();
   m.attr("ACTIVATIONS") = names(kActivationNames);
   m.attr("ROW_ACTIVATIONS") = names(kRowActivationNames);
@@ -65,6 +67,7 @@ void bind_runtime(py::module_& m) {
   m.attr("OPTIMIZERS") = names(kOptimizerNames);
   m.def("isa", [] { return active_isa().name; });
   m.def("available_isas", available_isas);
+  m.def("strategy", [] { return kStrategyNames[static_cast<int>(forced_strategy())]; });
   m.def("build_info", build_info);
   m.def("fma_peak", fma_peak, py::arg("seconds"), py::arg("threads"));
   m.def("set_num_threads", set_num_threads, py::arg("n"));

@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "core/strategy.h"
 #include "core/thread_pool.h"
 
 namespace fastmlp {
@@ -58,9 +59,15 @@ std::vector<LanesLayer<T>> lanes_layers(const std::vector<Layer<T>>& layers) {
 
 template <class T>
 bool Network<T>::prefers_lanes(Index rows) const {
-  if (!only_affine_) return false;
+  if (!only_affine_ || forced_strategy() == Strategy::Dense) return false;
+  const Backend<T>& kernels = active_backend<T>();
   const auto layers = lanes_layers(layers_);
-  return active_backend<T>().prefers_lanes(layers.data(), static_cast<int>(layers.size()), rows);
+  const int depth = static_cast<int>(layers.size());
+  if (forced_strategy() == Strategy::Automatic) return kernels.prefers_lanes(layers.data(), depth, rows);
+  // Lanes can run any chain of affine layers, but need a vector for each weight of each chunk of rows.
+  constexpr Index kMostBytes = Index{1} << 30;
+  LanesPlanStorage plan;
+  return kernels.lanes_plan(layers.data(), depth, rows, true, plan) <= kMostBytes / Index{sizeof(T)};
 }
 
 // Memory -----------------------------------------------------------------------------------------------------------

@@ -109,6 +109,7 @@ class Network {
   Index out_features() const { return out_; }  // -1: as many as come in
   const std::vector<Layer<T>>& layers() const { return layers_; }
   const std::vector<std::shared_ptr<Parameter<T>>>& parameters() const { return parameters_; }
+  // Whether batches of so many rows run by `lanes`: as the backend chooses, unless FASTMLP_STRATEGY forces one.
   bool prefers_lanes(Index rows) const;
 
   // A workspace for this many rows of `columns` features; it returns to the network when the lease ends.

@@ -50,6 +50,7 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
         "numpy": np.__version__,
         "isa": _core.isa(),
         "available isas": _core.available_isas(),
+        "strategy": _core.strategy(),
         "threads": get_num_threads(),
     }
     if mode == "dicts":
