@@ -18,13 +18,14 @@ Shape = dict[str, Any]  # kind, width, batch, flops, us (by entry), fastest_peer
 
 
 def workload(kind: str, width: int, batch: int) -> Workload:
-    """A network of four equal widths; its batches are short enough for each other's caches."""
+    """A network of four equal widths; in training, on eight batches or, where they are long, two."""
     name, sizes = f"{kind} {width}x{batch}", (width,) * 4
     if kind == "prediction":
         return Prediction(name, sizes, "tanh", batch)
     batches = 8 if batch * width <= 1 << 16 else 2
+    lr = min(2.0 if batch >= 16 else 0.5, 0.1 * width**0.5)  # fast, and yet stable
     return Training(
-        name, "sweep", sizes, "tanh", "linear", "mse", "sgd", lr=min(2.0, 0.1 * width**0.5),
+        name, "sweep", sizes, "tanh", "linear", "mse", "sgd", lr,
         rows=batches * batch, batch=batch, data="regression",
         length=10_000 // batches * batches, check=batches, tolerance=1e-4,
     )  # fmt: skip
