@@ -18,7 +18,7 @@ Shape = dict[str, Any]  # kind, width, batch, flops, us (by entry), fastest_peer
 
 
 def workload(kind: str, width: int, batch: int) -> Workload:
-    """A network of four equal widths; in training, on eight batches or, where they are long, two."""
+    """A network of four equal widths; trained on eight batches or, where they are long, on two."""
     name, sizes = f"{kind} {width}x{batch}", (width,) * 4
     if kind == "prediction":
         return Prediction(name, sizes, "tanh", batch)
