@@ -5,7 +5,6 @@ matplotlib that colour-blind people tell apart; ratios diverge around 1x, on a l
 """
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,8 +36,14 @@ def _place(shape: grid.Shape) -> tuple[int, int]:
     return grid.WIDTHS.index(shape["width"]), grid.BATCHES.index(shape["batch"])
 
 
-def _draw(cells: np.ndarray, form: Callable[[float], str], label: str, **colours: Any) -> Any:
-    """A figure with the matrix, its figures and its scale; returns its axes."""
+def _draw(
+    cells: np.ndarray,
+    form: Callable[[float], str],
+    label: str,
+    letters: dict[tuple[int, int], str] | None = None,
+    **colours: Any,
+) -> Any:
+    """A figure with the matrix, its figures (behind a letter) and its scale; returns its axes."""
     figure, axes = plt.subplots(figsize=(13, 8), layout="constrained")
     axes.set_facecolor("0.85")
     image = axes.imshow(cells, origin="lower", aspect="auto", **colours)
@@ -55,8 +60,9 @@ def _draw(cells: np.ndarray, form: Callable[[float], str], label: str, **colours
         if not np.isnan(value):
             red, green, blue, _ = image.cmap(image.norm(value))
             dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
+            letter = letters.get((row, column), "") + " " if letters else ""
             axes.text(
-                column, row, form(value), ha="center", va="center", fontsize=8,
+                column, row, letter + form(value), ha="center", va="center", fontsize=8,
                 color="white" if dark else "black",
             )  # fmt: skip
     return axes
@@ -112,9 +118,9 @@ def _cliffs(shapes: list[grid.Shape]) -> Any:
     label = "growth of time / growth of work (or time that falls)"
     axes = _draw(cells, _times, label, **_around_1x(4, good="below"))
     for small, large in steep:
-        (row, column), (to_row, to_column) = _place(small), _place(large)
-        arrow = {"arrowstyle": "->", "color": "black", "lw": 2}
-        axes.annotate("", (to_column, to_row), (column, row), arrowprops=arrow)
+        start, end = np.array(_place(small)[::-1]), np.array(_place(large)[::-1])
+        near, far = start + 0.35 * (end - start), end - 0.35 * (end - start)
+        axes.annotate("", far, near, arrowprops={"arrowstyle": "-|>", "color": "black", "lw": 2})
     axes.set_title(
         f"the steepest step to each shape from a smaller neighbour: {len(steep)} above "
         f"{grid.CLIFF}x (arrows)"
@@ -125,11 +131,8 @@ def _cliffs(shapes: list[grid.Shape]) -> Any:
 def _strategy(shapes: list[grid.Shape]) -> Any:
     cells = _cells(shapes, lambda s: s.get("choice_loss"))
     label = "time as chosen / time of the better strategy"
-    axes = _draw(cells, _times, label, **_around_1x(2, good="below"))
-    for shape in shapes:
-        row, column = _place(shape)
-        letter = shape["strategy"][0].upper()
-        axes.text(column - 0.45, row + 0.45, letter, ha="left", va="top", fontsize=7, weight="bold")
+    letters = {_place(shape): shape["strategy"][0].upper() for shape in shapes}
+    axes = _draw(cells, _times, label, letters, **_around_1x(2, good="below"))
     wrong = grid.wrong_choices(shapes)
     for shape in wrong:
         _frame(axes, shape)
@@ -167,7 +170,7 @@ def main() -> None:
     parser.add_argument("json", type=Path, help="of sweep.py")
     parser.add_argument("folder", type=Path, nargs="?", default=Path(), help="for the pictures")
     args = parser.parse_args()
-    for path in draw_all(json.loads(args.json.read_text()), args.folder):
+    for path in draw_all(grid.read(args.json), args.folder):
         print(path)
 
 

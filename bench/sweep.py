@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -129,20 +130,19 @@ def _plan(entry: Entry, workload: Workload, us: float) -> list[Any]:
     return []
 
 
-def pending(kinds: Sequence[str], done: list[grid.Shape]) -> Iterator[tuple[str, int, int]]:
+def pending(args: argparse.Namespace, done: list[grid.Shape]) -> Iterator[tuple[str, int, int]]:
+    """What was asked for and is not done."""
     known = {(s["kind"], s["width"], s["batch"]) for s in done}
-    for kind in kinds:
-        for width in grid.WIDTHS:
-            for batch in grid.BATCHES:
-                if (kind, width, batch) not in known:
-                    yield kind, width, batch
+    for shape in product(args.kind, args.widths, args.batches):
+        if shape not in known:
+            yield shape
 
 
 def sweep(args: argparse.Namespace, stored: dict[str, Any]) -> bool:
     """Measure what is missing; whether that is all now."""
     end = time.monotonic() + args.for_seconds
     shapes = stored["shapes"]
-    waiting = list(pending(args.kind, shapes))
+    waiting = list(pending(args, shapes))
     with ExitStack() as stack:
         sweeper = None
         for i, (kind, width, batch) in enumerate(waiting):
@@ -177,8 +177,8 @@ def summary(shapes: list[grid.Shape]) -> str:
     wrong = grid.wrong_choices(shapes)
     text += [f"  the other strategy is more than {grid.SLOWER}x faster: {len(wrong)}"]
     text += [
-        f"    {_name(s)}: {s['strategy']} {report.microseconds(s['us']['fastmlp'])} us, "
-        f"{s['better_strategy']} {s['choice_loss']:.2f}x faster"
+        f"    {_name(s)}: {s['strategy']} takes {report.microseconds(s['us']['fastmlp'])} us, "
+        f"{s['better_strategy']} is {s['choice_loss']:.2f}x faster"
         for s in wrong
     ]
     failed = [(s, name, why) for s in shapes for name, why in s["failed"].items()]
@@ -193,6 +193,11 @@ def _name(shape: grid.Shape) -> str:
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kind", nargs="+", choices=grid.KINDS, default=grid.KINDS)
+    for name, values in (("widths", grid.WIDTHS), ("batches", grid.BATCHES)):
+        parser.add_argument(
+            f"--{name}", type=int, nargs="+", choices=values, default=values, metavar="N",
+            help=f"of {', '.join(map(str, values))} (all)",
+        )  # fmt: skip
     parser.add_argument(
         "--peers", nargs="*", choices=DEFAULT_PEERS, default=DEFAULT_PEERS,
         help="none: only fastmlp, for the choice of strategies",
@@ -214,7 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.peers = [name for name in args.peers if PEERS[name].installed()]
     isa.limit(args.isa)
     if args.resume and args.json.exists():
-        stored = json.loads(args.json.read_text())
+        stored = grid.read(args.json)
     else:
         about = machine(args.isa, args.peers)
         stored = {"machine": about, "threads": args.threads, "versions": {}, "shapes": []}
@@ -222,8 +227,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.json.write_text(json.dumps(stored, indent=1) + "\n")
     if not complete:
         return 0
-    by_kind = [[s for s in stored["shapes"] if s["kind"] == kind] for kind in args.kind]
-    print("\n".join(summary(shapes) for shapes in by_kind))
+    for kind in args.kind:
+        print(summary([s for s in stored["shapes"] if s["kind"] == kind]))
     if args.plots:
         import heatmaps
 

@@ -125,10 +125,10 @@ class Worker:
 
 def _settle() -> None:
     """Wait until the library's threads no longer spin, so that the next peer has the machine."""
-    for _ in range(100):
+    for _ in range(500):
         before = time.process_time()
-        time.sleep(0.01)
-        if time.process_time() - before < 0.001:
+        time.sleep(0.002)
+        if time.process_time() - before < 0.0002:
             return
 
 

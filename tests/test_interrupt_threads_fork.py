@@ -227,3 +227,23 @@ def test_fork_from_a_pool_of_processes() -> None:
         """
     )
     assert printed.split() == ["True"] * 6
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no affinity on this system")
+def test_workers_stay_on_the_processors_of_the_process() -> None:
+    """They part from their caller's processor, but never beyond what the process may use."""
+    printed = output_of(
+        """
+        import os
+        import numpy as np
+        import fastmlp as fm
+        model = fm.MLP([64, 64, 64])
+        trainer = fm.Trainer(model, fm.SGD(model.parameters()), fm.MSELoss())
+        x = np.ones((4000, 64), "float32")
+        fm.set_num_threads(3)
+        trainer.fit(x, x, max_epoch=5)
+        threads = map(int, os.listdir("/proc/self/task"))
+        print(all(os.sched_getaffinity(t) <= os.sched_getaffinity(0) for t in threads))
+        """
+    )
+    assert printed.split() == ["True"]

@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -41,6 +42,15 @@ Value wait_until(const std::atomic<Value>& variable, const Done& done) {
   }
 }
 
+// Keeps the calling thread from a processor from now on, if the process may use any other.
+void leave_processor(int processor) {
+  cpu_set_t others;
+  CPU_ZERO(&others);
+  if (sched_getaffinity(getpid(), sizeof(others), &others) != 0) return;
+  CPU_CLR(processor, &others);
+  if (CPU_COUNT(&others) > 0) sched_setaffinity(0, sizeof(others), &others);
+}
+
 class ThreadPool {
  public:
   void run(int workers, int tasks, Executor::Body body, void* context) {
@@ -51,7 +61,7 @@ class ThreadPool {
       return;
     }
     workers = std::min(workers, 1 + grow(workers - 1));
-    job_ = {body, context, tasks, workers};
+    job_ = {body, context, tasks, workers, sched_getcpu()};
     unfinished_.store(workers - 1, std::memory_order_relaxed);
     const unsigned count = (signal_.load(std::memory_order_relaxed) >> kWorkerBits) + 1;
     // Sequentially consistent, like the decrement below: a notification first looks whether anybody sleeps, and that
@@ -72,6 +82,7 @@ class ThreadPool {
     Executor::Body body;
     void* context;
     int tasks, workers;
+    int processor;  // where the caller works
   };
 
   void work(int worker) const {
@@ -95,6 +106,9 @@ class ThreadPool {
     for (;;) {
       seen = wait_until(signal_, [seen](unsigned signal) { return signal != seen; });
       if (worker >= static_cast<int>(seen & ((1u << kWorkerBits) - 1))) continue;
+      // The system may leave a worker on the processor of the caller that woke it: each sleeps while the other runs, so
+      // that neither looks worth moving, and every wait costs its spinning in full.
+      if (job_.processor >= 0 && sched_getcpu() == job_.processor) leave_processor(job_.processor);
       work(worker);
       if (unfinished_.fetch_sub(1, std::memory_order_seq_cst) == 1) unfinished_.notify_one();
     }
