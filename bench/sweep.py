@@ -167,7 +167,8 @@ def summary(shapes: list[grid.Shape]) -> str:
     """The shapes that fall short, of one kind."""
     text = [f"{shapes[0]['kind']}: {len(shapes)} shapes (width x batch)"]
     slower = grid.slower_than_peers(shapes)
-    text += [f"  slower than the fastest peer: {len(slower)}"]
+    if any("ratio" in s for s in shapes):
+        text += [f"  slower than the fastest peer: {len(slower)}"]
     text += [f"    {_name(s)}: {s['ratio']:.2f}x, {s['fastest_peer']}" for s in slower]
     steep = [cliff for cliff in grid.cliffs(shapes) if cliff[0] > grid.CLIFF]
     text += [f"  cliffs above {grid.CLIFF}x: {len(steep)}"]
