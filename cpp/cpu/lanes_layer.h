@@ -12,17 +12,17 @@ namespace fastmlp::FASTMLP_ISA_NS {
 
 // How many outputs of U vectors each fit the registers beside their operands.
 template <class T, int U>
-constexpr int kLanesTile = U == 4 && !Blocking<T>::kManyRegisters ? 2 : 4;
+constexpr int kLanesTile = U == 4 && !Blocking<T>::kManyRegisters ? 3 : 4;
 
-// body(std::integral_constant<int, J>, j) for tiles of J outputs from j on: tiles of `largest`, then what is left.
+// body(std::integral_constant<int, J>, j) for tiles of J outputs from j on, which are n in all; J <= largest, 3 or 4.
+// Four are 2 + 2 rather than 3 + 1.
 template <int largest, class Body>
 FASTMLP_INLINE void for_tiles(Index n, const Body& body) {
   Index j = 0;
-  for (; j + largest <= n; j += largest) body(std::integral_constant<int, largest>{}, j);
-  if constexpr (largest > 3)
-    if (n - j == 3) return body(std::integral_constant<int, 3>{}, j);
-  if constexpr (largest > 2)
-    if (n - j == 2) return body(std::integral_constant<int, 2>{}, j);
+  for (; largest == 4 ? n - j >= 4 : n - j == 3 || n - j > 4; j += largest)
+    body(std::integral_constant<int, largest>{}, j);
+  if (largest == 4 && n - j == 3) return body(std::integral_constant<int, 3>{}, j);
+  for (; n - j >= 2; j += 2) body(std::integral_constant<int, 2>{}, j);
   if (n - j == 1) body(std::integral_constant<int, 1>{}, j);
 }
 
@@ -57,14 +57,14 @@ FASTMLP_INLINE void lanes_product_tile(const T* in, Index K, const T* w, Index k
     for (int u = 0; u < U; ++u) acc[j][u] = value;
   }
   for (Index k = 0; k < K; ++k, in += U * V::lanes, w += k_stride) {
-    V value[U];
+    V weight[J];
     FASTMLP_UNROLL
-    for (int u = 0; u < U; ++u) value[u] = V::load(in + u * V::lanes);
+    for (int j = 0; j < J; ++j) weight[j] = V(w[j * j_stride]);
     FASTMLP_UNROLL
-    for (int j = 0; j < J; ++j) {
-      const V weight(w[j * j_stride]);
+    for (int u = 0; u < U; ++u) {
+      const V value = V::load(in + u * V::lanes);
       FASTMLP_UNROLL
-      for (int u = 0; u < U; ++u) acc[j][u] = fma(weight, value[u], acc[j][u]);
+      for (int j = 0; j < J; ++j) acc[j][u] = fma(weight[j], value, acc[j][u]);
     }
   }
   store_tile<T>(acc, out);
