@@ -1,7 +1,10 @@
 #include "bindings/array_args.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
+#include <vector>
 
 namespace fastmlp::bindings {
 
@@ -9,8 +12,8 @@ std::string shape_text(const py::array& array) { return py::str(py::tuple(array.
 
 std::string dtype_text(const py::array& array) { return py::str(array.dtype()).cast<std::string>(); }
 
-std::string shape_text(const std::vector<py::ssize_t>& shape) {
-  return py::str(py::tuple(py::cast(shape))).cast<std::string>();
+std::string shape_text(std::span<const py::ssize_t> shape) {
+  return py::str(py::tuple(py::cast(std::vector<py::ssize_t>(shape.begin(), shape.end())))).cast<std::string>();
 }
 
 template <>
@@ -67,18 +70,18 @@ Matrix<T> matrix_arg(py::handle object, const char* name, Index columns, const c
 }
 
 template <class T>
-CArray<T> shaped_arg(py::handle object, const char* name, const std::vector<py::ssize_t>& shape) {
+CArray<T> shaped_arg(py::handle object, const char* name, std::span<const py::ssize_t> shape) {
   const py::array array = real_array(object, name);
-  if (std::vector<py::ssize_t>(array.shape(), array.shape() + array.ndim()) != shape)
+  if (!std::ranges::equal(shape_of(array), shape))
     throw py::value_error(std::string(name) + ": expected shape " + shape_text(shape) + ", got " + shape_text(array));
   return contiguous<T>(array);
 }
 
 template <class T>
-T* output_arg(const py::array& array, const char* name, const std::vector<py::ssize_t>& shape) {
+T* output_arg(const py::array& array, const char* name, std::span<const py::ssize_t> shape) {
   if (!py::isinstance<py::array_t<T>>(array))
     throw py::type_error(std::string(name) + ": expected dtype " + dtype_name<T>() + ", got " + dtype_text(array));
-  if (std::vector<py::ssize_t>(array.shape(), array.shape() + array.ndim()) != shape)
+  if (!std::ranges::equal(shape_of(array), shape))
     throw py::value_error(std::string(name) + ": expected shape " + shape_text(shape) + ", got " + shape_text(array));
   if (!array.writeable()) throw py::value_error(std::string(name) + ": expected a writable array, got a read-only one");
   if (!(array.flags() & py::array::c_style))
@@ -115,11 +118,20 @@ CArray<Index> class_indices(const py::array& array, const char* name, Index rows
   return ids;
 }
 
+// Whether bad(value) holds for any of the values; written so that compilers use SIMD.
+template <class T, class Bad>
+bool any_of(const T* values, Index n, Bad bad) {
+  using Mask = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+  Mask found = 0;
+  for (Index i = 0; i < n; ++i) found |= bad(values[i]) ? ~Mask{0} : Mask{0};
+  return found != 0;
+}
+
 template <class T>
 void check_values(const T* t, Index n, const char* name, bool unit_interval) {
-  bool fine = true;
-  for (Index i = 0; i < n; ++i) fine &= unit_interval ? (t[i] >= 0) & (t[i] <= 1) : t[i] == t[i];
-  if (fine) return;
+  const bool bad = unit_interval ? any_of(t, n, [](T v) { return !((v >= 0) & (v <= 1)); })
+                                 : any_of(t, n, [](T v) { return v != v; });
+  if (!bad) return;
   for (Index i = 0; i < n; ++i) {
     if (std::isnan(t[i]))
       throw py::value_error(std::string(name) + ": expected numbers, got NaN at flat index " + std::to_string(i));
@@ -165,11 +177,11 @@ TargetArg<T> target_arg(py::handle object, const char* name, LossKind loss, Inde
   return arg;
 }
 
-#define FASTMLP_INSTANTIATE(T)                                                                \
-  template Matrix<T> matrix_arg<T>(py::handle, const char*, Index, const char*);              \
-  template CArray<T> shaped_arg<T>(py::handle, const char*, const std::vector<py::ssize_t>&); \
-  template T* output_arg<T>(const py::array&, const char*, const std::vector<py::ssize_t>&);  \
-  template void check_probabilities<T>(const T*, Index);                                      \
+#define FASTMLP_INSTANTIATE(T)                                                             \
+  template Matrix<T> matrix_arg<T>(py::handle, const char*, Index, const char*);           \
+  template CArray<T> shaped_arg<T>(py::handle, const char*, std::span<const py::ssize_t>); \
+  template T* output_arg<T>(const py::array&, const char*, std::span<const py::ssize_t>);  \
+  template void check_probabilities<T>(const T*, Index);                                   \
   template TargetArg<T> target_arg<T>(py::handle, const char*, LossKind, Index, Index, bool);
 FASTMLP_INSTANTIATE(float)
 FASTMLP_INSTANTIATE(double)

@@ -194,8 +194,8 @@ class Trainer:
                 raise ValueError("model: expected its forward() to use its parameters, got none")
             _core.fit(
                 network,
-                self.optimizer._native,
-                self.loss_fn._native,
+                self.optimizer,
+                self.loss_fn,
                 self._history,
                 x,
                 t,
