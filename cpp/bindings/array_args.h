@@ -38,13 +38,16 @@ CArray<T> contiguous(const py::array& array) {
   return CArray<T>::ensure(array);
 }
 
-// A new C-contiguous array; `type` is a subclass of ndarray.
+// A new C-contiguous array; `type` is a subclass of ndarray. Its values are those at `data`, which somebody else keeps
+// alive, or, where that is null, memory of its own.
 template <class T>
-py::object new_array(std::span<const py::ssize_t> shape, PyTypeObject* type = nullptr) {
+py::object new_array(std::span<const py::ssize_t> shape, PyTypeObject* type = nullptr, T* data = nullptr,
+                     bool writable = true) {
   const auto& numpy = py::detail::npy_api::get();
+  const int flags = data && writable ? py::detail::npy_api::NPY_ARRAY_WRITEABLE_ : 0;
   PyObject* array =
       numpy.PyArray_NewFromDescr_(type ? type : numpy.PyArray_Type_, py::dtype::of<T>().release().ptr(),
-                                  static_cast<int>(shape.size()), shape.data(), nullptr, nullptr, 0, nullptr);
+                                  static_cast<int>(shape.size()), shape.data(), nullptr, data, flags, nullptr);
   if (!array) throw py::error_already_set();
   return py::reinterpret_steal<py::object>(array);
 }

@@ -39,21 +39,18 @@ double value_of(const LossSpec& spec, py::handle input, py::handle target) {
   return value_as<double>(spec, array, target);
 }
 
-py::object scalar_tensor(double value) {
-  py::object result = new_array<double>({}, tensor_type);
-  *data_of<double>(result) = value;
-  return result;
-}
-
 py::object call_loss(PyObject* self, PyObject* input, PyObject* target) {
   const LossSpec& spec = held<LossHandle>(self).spec;
-  if (!is_tensor(input) || !origin(input).node || !recording()) return scalar_tensor(value_of(spec, input, target));
+  if (!is_tensor(input) || !origin(input).node || !recording()) {
+    py::object result = new_array<double>({}, tensor_type);
+    *data_of<double>(result) = value_of(spec, input, target);
+    return result;
+  }
   Tape* tape = origin(input).tape();
   if (!tape) return py::handle(self).attr("_of_leaf")(py::handle(input), py::handle(target));
-  std::unique_ptr<LossNode> node = tape->loss(spec, input, target);
-  py::object result = scalar_tensor(node->value());
-  set_origin(result, std::move(node), input);
-  return result;
+  std::unique_ptr<LossNode> node = tape->loss(spec, target);
+  double* value = &node->value;
+  return recorded_tensor<double>(std::move(node), value, {}, input, true);
 }
 
 PyObject* call(PyObject* self, PyObject* args, PyObject* options) {

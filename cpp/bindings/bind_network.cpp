@@ -49,10 +49,12 @@ py::object NetworkOf<T>::forward(py::handle object, const DropoutState* dropout)
   Matrix<T> x = input(object, "x");
   const Index work = this->work(x);
   auto tape = std::make_unique<TapeOf<T>>(network_, std::move(x), work);
-  py::object y = tape->run(dropout);
+  tape->run(dropout);
+  T* const y = tape->output();
+  const BatchShape shape = tape->output_shape();
   const bool tracked = is_tensor(object) && origin(object).node;
-  set_origin(y, std::move(tape), tracked ? object : py::handle());
-  return y;
+  // Read-only, for the backward pass would not see a change.
+  return recorded_tensor(std::move(tape), y, shape, tracked ? object : py::handle(), false);
 }
 
 // `out`, if it can take the result: the right shape and dtype, and apart from x and the parameters.

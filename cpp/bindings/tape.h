@@ -17,31 +17,27 @@ class TapeOf final : public Tape {
         columns_(network_->out_features() < 0 ? x_.columns : network_->out_features()),
         work_(work) {}
 
-  // Runs the network; returns its output, a tensor.
-  py::object run(const DropoutState* dropout) {
-    py::object y = new_array<T>(x_.shape(columns_), tensor_type);
-    T* out = data_of<T>(y);
-    {
-      const ReleaseGilFor release(work_);
-      network_->forward(*workspace_, batch({}), dropout, out);
-    }
+  // Runs the network.
+  void run(const DropoutState* dropout) {
+    y_ = std::make_unique_for_overwrite<T[]>(static_cast<std::size_t>(x_.rows * columns_));
+    const ReleaseGilFor release(work_);
+    network_->forward(*workspace_, batch({}), dropout, y_.get());
     version_ = parameter_version();
-    // Read-only, for the backward pass would not see a change.
-    py::detail::array_proxy(y.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
-    return y;
   }
+  T* output() { return y_.get(); }
+  BatchShape output_shape() const { return x_.shape(columns_); }
 
-  std::unique_ptr<LossNode> loss(const LossSpec& spec, py::handle output, py::handle target) override {
+  std::unique_ptr<LossNode> loss(const LossSpec& spec, py::handle target) override {
     check_open();
     if (spec.kind == LossKind::BCE && !gives_probabilities(*network_))
-      check_probabilities(data_of<T>(output), x_.rows * columns_);
+      check_probabilities(y_.get(), x_.rows * columns_);
     TargetArg<T> targets = target_arg<T>(target, "t", spec.kind, x_.rows, columns_, x_.one_row);
     return std::make_unique<LossOf>(*this, spec, std::move(targets));
   }
 
   py::object backward(py::handle grad_output, bool input_gradient) override {
     check_open();
-    const CArray<T> dy = shaped_arg<T>(grad_output, "grad_output", x_.shape(columns_));
+    const CArray<T> dy = shaped_arg<T>(grad_output, "grad_output", output_shape());
     return finish(dy.data(), input_gradient);
   }
 
@@ -50,7 +46,7 @@ class TapeOf final : public Tape {
    public:
     LossOf(TapeOf& tape, const LossSpec& spec, TargetArg<T> target)
         : tape_(tape), spec_(spec), target_(std::move(target)) {
-      value_ = form_gradient();
+      value = form_gradient();
     }
 
     py::object backward(bool input_gradient) override {
@@ -103,6 +99,7 @@ class TapeOf final : public Tape {
   std::shared_ptr<Network<T>> network_;  // outlives the lease
   Matrix<T> x_;
   typename Network<T>::Lease workspace_;
+  std::unique_ptr<T[]> y_;                 // the output
   Index columns_;                          // of the output
   Index work_;                             // see ReleaseGilFor
   std::uint64_t version_ = 0;              // of the parameters, when the forward pass ran

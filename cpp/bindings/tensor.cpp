@@ -165,7 +165,7 @@ void bind_tensor(py::module_& m) {
       "track",
       [](const py::object& tensor) {
         if (!is_tensor(tensor) || origin(tensor).node) throw py::type_error("tensor: expected one without a graph");
-        set_origin(tensor, std::make_unique<Leaf>(), {});
+        origin(tensor).node = new Leaf;
       },
       py::arg("tensor"));
   m.def("recording", recording);

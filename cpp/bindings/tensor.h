@@ -4,7 +4,8 @@
 //   loss tensor --source--> output tensor --source--> tracked input, or null
 //   node: LossNode          node: Tape                node: Leaf (or the Tape of another model)
 //
-// Each tensor owns its node, and holds its source. So the graph is a short list, which ends with its last tensor.
+// Each tensor owns its node, in which its numbers lie, too, and holds its source. So the graph is a short list, which
+// ends with its last tensor.
 #pragma once
 
 #include <memory>
@@ -34,18 +35,16 @@ struct Leaf final : Node {
 class LossNode : public Node {
  public:
   LossNode() : Node(Kind::Loss) {}
-  double value() const { return value_; }
   virtual py::object backward(bool input_gradient) = 0;
 
- protected:
-  double value_ = 0;
+  double value = 0;
 };
 
 // What one forward pass saved for its backward pass. `backward` returns the gradient of the input, or null.
 class Tape : public Node {
  public:
   Tape() : Node(Kind::Tape) {}
-  virtual std::unique_ptr<LossNode> loss(const LossSpec& spec, py::handle output, py::handle target) = 0;
+  virtual std::unique_ptr<LossNode> loss(const LossSpec& spec, py::handle target) = 0;
   virtual py::object backward(py::handle grad_output, bool input_gradient) = 0;
 };
 
@@ -64,8 +63,14 @@ inline bool is_tensor(py::handle object) { return Py_TYPE(object.ptr()) == tenso
 inline Origin& origin(py::handle tensor) {
   return *reinterpret_cast<Origin*>(reinterpret_cast<char*>(tensor.ptr()) + origin_offset);
 }
-inline void set_origin(py::handle tensor, std::unique_ptr<Node> node, py::handle source) {
+
+// A tensor of the values at `data`, which belong to its node. `source` may be null.
+template <class T>
+py::object recorded_tensor(std::unique_ptr<Node> node, T* data, std::span<const py::ssize_t> shape, py::handle source,
+                           bool writable) {
+  py::object tensor = new_array<T>(shape, tensor_type, data, writable);
   origin(tensor) = {node.release(), source.inc_ref().ptr()};
+  return tensor;
 }
 
 // Whether calls of models and losses are recorded in this thread: not under no_grad().
