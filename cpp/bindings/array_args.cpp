@@ -25,23 +25,27 @@ const char* dtype_name<double>() {
   return "float64";
 }
 
-py::array real_array(py::handle object, const char* name) {
-  py::array array;
-  if (py::isinstance<py::array>(object)) {
-    array = py::reinterpret_borrow<py::array>(object);
-  } else {
-    try {
-      array = py::module_::import("numpy").attr("asarray")(object);
-    } catch (py::error_already_set& error) {
-      if (!error.matches(PyExc_Exception)) throw;           // KeyboardInterrupt and its like
-      const bool ragged = error.matches(PyExc_ValueError);  // rows of different lengths
-      py::raise_from(error, ragged ? PyExc_ValueError : PyExc_TypeError,
-                     (std::string(name) + ": expected an array of numbers, got a " + Py_TYPE(object.ptr())->tp_name +
-                      (ragged ? " whose parts differ in length" : ""))
-                         .c_str());
-      throw py::error_already_set();
-    }
+namespace {
+
+py::array as_array(py::handle object, const char* name) {
+  if (py::isinstance<py::array>(object)) return py::reinterpret_borrow<py::array>(object);
+  try {
+    return py::module_::import("numpy").attr("asarray")(object);
+  } catch (py::error_already_set& error) {
+    if (!error.matches(PyExc_Exception)) throw;           // KeyboardInterrupt and its like
+    const bool ragged = error.matches(PyExc_ValueError);  // rows of different lengths
+    py::raise_from(error, ragged ? PyExc_ValueError : PyExc_TypeError,
+                   (std::string(name) + ": expected an array of numbers, got a " + Py_TYPE(object.ptr())->tp_name +
+                    (ragged ? " whose parts differ in length" : ""))
+                       .c_str());
+    throw py::error_already_set();
   }
+}
+
+}  // namespace
+
+py::array real_array(py::handle object, const char* name) {
+  py::array array = as_array(object, name);
   const char kind = array.dtype().kind();
   if (kind != 'f' && kind != 'i' && kind != 'u' && kind != 'b')
     throw py::type_error(std::string(name) + ": expected an array of real numbers, got dtype " + dtype_text(array));
@@ -55,18 +59,14 @@ Matrix<T> matrix_arg(py::handle object, const char* name, Index columns, const c
   if (n != 1 && n != 2)
     throw py::value_error(std::string(name) + ": expected shape (rows, features) or (features,), got " +
                           shape_text(array));
-  Matrix<T> matrix;
-  matrix.one_row = n == 1;
-  matrix.rows = n == 1 ? 1 : array.shape(0);
-  matrix.columns = array.shape(n - 1);
-  if (columns >= 0 && matrix.columns != columns)
-    throw py::value_error(std::string(name) + " has " + std::to_string(matrix.columns) + " features, but " + takes +
-                          " takes " + std::to_string(columns));
-  if (matrix.rows == 0 || matrix.columns == 0)
+  const Index rows = n == 1 ? 1 : array.shape(0), width = array.shape(n - 1);
+  if (columns >= 0 && width != columns)
+    throw py::value_error(std::string(name) + " has " + std::to_string(width) + " features, but " + takes + " takes " +
+                          std::to_string(columns));
+  if (rows == 0 || width == 0)
     throw py::value_error(std::string(name) + ": expected at least one row and one feature, got shape " +
                           shape_text(array));
-  matrix.array = contiguous<T>(array);
-  return matrix;
+  return {contiguous<T>(array), rows, width, n == 1};
 }
 
 template <class T>
@@ -160,8 +160,9 @@ TargetArg<T> target_arg(py::handle object, const char* name, LossKind loss, Inde
                        (loss == LossKind::CrossEntropy && (array.ndim() == 0 || (array.ndim() == 1 && !one_row) ||
                                                            (array.ndim() == 1 && array.shape(0) != columns)));
   if (indices) {
-    arg.classes = class_indices(array, name, rows, columns, one_row);
-    arg.targets.classes = arg.classes.data();
+    const CArray<Index> classes = class_indices(array, name, rows, columns, one_row);
+    arg.targets.classes = classes.data();
+    arg.array = classes;
     return arg;
   }
   const auto n = array.ndim();
@@ -171,9 +172,10 @@ TargetArg<T> target_arg(py::handle object, const char* name, LossKind loss, Inde
   if (!fits)
     throw py::value_error(std::string(name) + ": expected shape (" + std::to_string(rows) + ", " +
                           std::to_string(columns) + ") like the model's output, got " + shape_text(array));
-  arg.dense = contiguous<T>(array);
-  check_values(arg.dense.data(), rows * columns, name, loss == LossKind::BCE || loss == LossKind::BCEWithLogits);
-  arg.targets.dense = arg.dense.data();
+  const CArray<T> dense = contiguous<T>(array);
+  check_values(dense.data(), rows * columns, name, loss == LossKind::BCE || loss == LossKind::BCEWithLogits);
+  arg.targets.dense = dense.data();
+  arg.array = dense;
   return arg;
 }
 

@@ -1,5 +1,6 @@
 // Arrays from Python: the only checks of dtype, shape and strides. Everything that passes is C-contiguous and of type
-// T; what needs no conversion is not copied.
+// T; what needs no conversion is not copied. (An array that is not there yet is a null py::object: pybind11's own empty
+// arrays are real ones, and cost as much as a tiny network's forward pass.)
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -105,8 +106,7 @@ void check_probabilities(const T* y, Index n);
 // Targets of a batch, checked for the loss.
 template <class T>
 struct TargetArg {
-  CArray<T> dense;
-  CArray<Index> classes;
+  py::object array;  // keeps the data alive
   Targets<T> targets;
 };
 template <class T>
