@@ -1,5 +1,6 @@
 """What fastmlp may cost: no imports it does not need, no copies of data, no memory that grows."""
 
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -206,3 +207,25 @@ def test_the_installed_package_is_small() -> None:
     folder = Path(fm.__file__).parent
     assert sum(f.stat().st_size for f in folder.rglob("*.so")) < 5 << 20
     assert (folder / "py.typed").exists()
+
+
+def test_a_training_loop_keeps_no_references() -> None:
+    model, loss_fn = fm.MLP([2, 10, 1], seed=0), fm.MSELoss()
+    optimizer = fm.SGD(model.parameters())
+    x, t = np.zeros((4, 2), "float32"), np.zeros((4, 1), "float32")
+    out = model.predict(x)
+    objects = (x, t, out, model, loss_fn, optimizer, fm.Tensor, x.dtype, np.dtype("float64"))
+
+    def steps(n: int) -> list[int]:
+        for _ in range(n):
+            loss = loss_fn(model(x), t)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            model.predict(x, out=out)
+            with pytest.raises(ValueError, match="t"):
+                loss_fn(model(x), x)
+        del loss
+        return [sys.getrefcount(value) for value in objects]
+
+    assert steps(10) == steps(300)

@@ -190,6 +190,30 @@ def test_tensors_are_arrays() -> None:
     assert fm.MSELoss()(np.ones((2, 2)), np.zeros((2, 2))).item() == 1.0
 
 
+def test_views_of_a_tensor_outlive_it() -> None:
+    """A recorded tensor's numbers lie in native memory, which its views have to keep."""
+    model, loss_fn = fm.MLP([2, 5, 3]), fm.CrossEntropyLoss()
+    want = model.predict(X)
+    rows, value = model(X).numpy()[1:], loss_fn(model(X), T).numpy()
+    kept = float(value)
+    for _ in range(10):  # whatever was freed is used again
+        loss_fn(model(X), T).backward()
+    np.testing.assert_array_equal(rows, want[1:])
+    assert float(value) == kept
+
+
+def test_a_long_chain_of_models_is_taken_apart() -> None:
+    layer, x = fm.Linear(2, 2), fm.tensor(X, requires_grad=True)
+    y: Any = x
+    for _ in range(50_000):
+        y = layer(y)
+    y.backward(np.zeros(y.shape, "float32"))
+    assert x.grad is not None
+    for _ in range(50_000):
+        y = layer(y)
+    del y
+
+
 # --- dtypes, modes, prediction
 
 

@@ -1,7 +1,10 @@
 #include "bindings/array_args.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
+#include <vector>
 
 namespace fastmlp::bindings {
 
@@ -9,8 +12,8 @@ std::string shape_text(const py::array& array) { return py::str(py::tuple(array.
 
 std::string dtype_text(const py::array& array) { return py::str(array.dtype()).cast<std::string>(); }
 
-std::string shape_text(const std::vector<py::ssize_t>& shape) {
-  return py::str(py::tuple(py::cast(shape))).cast<std::string>();
+std::string shape_text(std::span<const py::ssize_t> shape) {
+  return py::str(py::tuple(py::cast(std::vector<py::ssize_t>(shape.begin(), shape.end())))).cast<std::string>();
 }
 
 template <>
@@ -22,23 +25,27 @@ const char* dtype_name<double>() {
   return "float64";
 }
 
-py::array real_array(py::handle object, const char* name) {
-  py::array array;
-  if (py::isinstance<py::array>(object)) {
-    array = py::reinterpret_borrow<py::array>(object);
-  } else {
-    try {
-      array = py::module_::import("numpy").attr("asarray")(object);
-    } catch (py::error_already_set& error) {
-      if (!error.matches(PyExc_Exception)) throw;           // KeyboardInterrupt and its like
-      const bool ragged = error.matches(PyExc_ValueError);  // rows of different lengths
-      py::raise_from(error, ragged ? PyExc_ValueError : PyExc_TypeError,
-                     (std::string(name) + ": expected an array of numbers, got a " + Py_TYPE(object.ptr())->tp_name +
-                      (ragged ? " whose parts differ in length" : ""))
-                         .c_str());
-      throw py::error_already_set();
-    }
+namespace {
+
+py::array as_array(py::handle object, const char* name) {
+  if (py::isinstance<py::array>(object)) return py::reinterpret_borrow<py::array>(object);
+  try {
+    return py::module_::import("numpy").attr("asarray")(object);
+  } catch (py::error_already_set& error) {
+    if (!error.matches(PyExc_Exception)) throw;           // KeyboardInterrupt and its like
+    const bool ragged = error.matches(PyExc_ValueError);  // rows of different lengths
+    py::raise_from(error, ragged ? PyExc_ValueError : PyExc_TypeError,
+                   (std::string(name) + ": expected an array of numbers, got a " + Py_TYPE(object.ptr())->tp_name +
+                    (ragged ? " whose parts differ in length" : ""))
+                       .c_str());
+    throw py::error_already_set();
   }
+}
+
+}  // namespace
+
+py::array real_array(py::handle object, const char* name) {
+  py::array array = as_array(object, name);
   const char kind = array.dtype().kind();
   if (kind != 'f' && kind != 'i' && kind != 'u' && kind != 'b')
     throw py::type_error(std::string(name) + ": expected an array of real numbers, got dtype " + dtype_text(array));
@@ -52,33 +59,29 @@ Matrix<T> matrix_arg(py::handle object, const char* name, Index columns, const c
   if (n != 1 && n != 2)
     throw py::value_error(std::string(name) + ": expected shape (rows, features) or (features,), got " +
                           shape_text(array));
-  Matrix<T> matrix;
-  matrix.one_row = n == 1;
-  matrix.rows = n == 1 ? 1 : array.shape(0);
-  matrix.columns = array.shape(n - 1);
-  if (columns >= 0 && matrix.columns != columns)
-    throw py::value_error(std::string(name) + " has " + std::to_string(matrix.columns) + " features, but " + takes +
-                          " takes " + std::to_string(columns));
-  if (matrix.rows == 0 || matrix.columns == 0)
+  const Index rows = n == 1 ? 1 : array.shape(0), width = array.shape(n - 1);
+  if (columns >= 0 && width != columns)
+    throw py::value_error(std::string(name) + " has " + std::to_string(width) + " features, but " + takes + " takes " +
+                          std::to_string(columns));
+  if (rows == 0 || width == 0)
     throw py::value_error(std::string(name) + ": expected at least one row and one feature, got shape " +
                           shape_text(array));
-  matrix.array = contiguous<T>(array);
-  return matrix;
+  return {contiguous<T>(array), rows, width, n == 1};
 }
 
 template <class T>
-CArray<T> shaped_arg(py::handle object, const char* name, const std::vector<py::ssize_t>& shape) {
+CArray<T> shaped_arg(py::handle object, const char* name, std::span<const py::ssize_t> shape) {
   const py::array array = real_array(object, name);
-  if (std::vector<py::ssize_t>(array.shape(), array.shape() + array.ndim()) != shape)
+  if (!std::ranges::equal(shape_of(array), shape))
     throw py::value_error(std::string(name) + ": expected shape " + shape_text(shape) + ", got " + shape_text(array));
   return contiguous<T>(array);
 }
 
 template <class T>
-T* output_arg(const py::array& array, const char* name, const std::vector<py::ssize_t>& shape) {
+T* output_arg(const py::array& array, const char* name, std::span<const py::ssize_t> shape) {
   if (!py::isinstance<py::array_t<T>>(array))
     throw py::type_error(std::string(name) + ": expected dtype " + dtype_name<T>() + ", got " + dtype_text(array));
-  if (std::vector<py::ssize_t>(array.shape(), array.shape() + array.ndim()) != shape)
+  if (!std::ranges::equal(shape_of(array), shape))
     throw py::value_error(std::string(name) + ": expected shape " + shape_text(shape) + ", got " + shape_text(array));
   if (!array.writeable()) throw py::value_error(std::string(name) + ": expected a writable array, got a read-only one");
   if (!(array.flags() & py::array::c_style))
@@ -115,11 +118,20 @@ CArray<Index> class_indices(const py::array& array, const char* name, Index rows
   return ids;
 }
 
+// Whether bad(value) holds for any of the values; written so that compilers use SIMD.
+template <class T, class Bad>
+bool any_of(const T* values, Index n, Bad bad) {
+  using Mask = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+  Mask found = 0;
+  for (Index i = 0; i < n; ++i) found |= bad(values[i]) ? ~Mask{0} : Mask{0};
+  return found != 0;
+}
+
 template <class T>
 void check_values(const T* t, Index n, const char* name, bool unit_interval) {
-  bool fine = true;
-  for (Index i = 0; i < n; ++i) fine &= unit_interval ? (t[i] >= 0) & (t[i] <= 1) : t[i] == t[i];
-  if (fine) return;
+  const bool bad = unit_interval ? any_of(t, n, [](T v) { return !((v >= 0) & (v <= 1)); })
+                                 : any_of(t, n, [](T v) { return v != v; });
+  if (!bad) return;
   for (Index i = 0; i < n; ++i) {
     if (std::isnan(t[i]))
       throw py::value_error(std::string(name) + ": expected numbers, got NaN at flat index " + std::to_string(i));
@@ -148,8 +160,9 @@ TargetArg<T> target_arg(py::handle object, const char* name, LossKind loss, Inde
                        (loss == LossKind::CrossEntropy && (array.ndim() == 0 || (array.ndim() == 1 && !one_row) ||
                                                            (array.ndim() == 1 && array.shape(0) != columns)));
   if (indices) {
-    arg.classes = class_indices(array, name, rows, columns, one_row);
-    arg.targets.classes = arg.classes.data();
+    const CArray<Index> classes = class_indices(array, name, rows, columns, one_row);
+    arg.targets.classes = classes.data();
+    arg.array = classes;
     return arg;
   }
   const auto n = array.ndim();
@@ -159,17 +172,18 @@ TargetArg<T> target_arg(py::handle object, const char* name, LossKind loss, Inde
   if (!fits)
     throw py::value_error(std::string(name) + ": expected shape (" + std::to_string(rows) + ", " +
                           std::to_string(columns) + ") like the model's output, got " + shape_text(array));
-  arg.dense = contiguous<T>(array);
-  check_values(arg.dense.data(), rows * columns, name, loss == LossKind::BCE || loss == LossKind::BCEWithLogits);
-  arg.targets.dense = arg.dense.data();
+  const CArray<T> dense = contiguous<T>(array);
+  check_values(dense.data(), rows * columns, name, loss == LossKind::BCE || loss == LossKind::BCEWithLogits);
+  arg.targets.dense = dense.data();
+  arg.array = dense;
   return arg;
 }
 
-#define FASTMLP_INSTANTIATE(T)                                                                \
-  template Matrix<T> matrix_arg<T>(py::handle, const char*, Index, const char*);              \
-  template CArray<T> shaped_arg<T>(py::handle, const char*, const std::vector<py::ssize_t>&); \
-  template T* output_arg<T>(const py::array&, const char*, const std::vector<py::ssize_t>&);  \
-  template void check_probabilities<T>(const T*, Index);                                      \
+#define FASTMLP_INSTANTIATE(T)                                                             \
+  template Matrix<T> matrix_arg<T>(py::handle, const char*, Index, const char*);           \
+  template CArray<T> shaped_arg<T>(py::handle, const char*, std::span<const py::ssize_t>); \
+  template T* output_arg<T>(const py::array&, const char*, std::span<const py::ssize_t>);  \
+  template void check_probabilities<T>(const T*, Index);                                   \
   template TargetArg<T> target_arg<T>(py::handle, const char*, LossKind, Index, Index, bool);
 FASTMLP_INSTANTIATE(float)
 FASTMLP_INSTANTIATE(double)

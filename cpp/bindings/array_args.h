@@ -1,13 +1,14 @@
 // Arrays from Python: the only checks of dtype, shape and strides. Everything that passes is C-contiguous and of type
-// T; what needs no conversion is not copied.
+// T; what needs no conversion is not copied. (An array that is not there yet is a null py::object: pybind11's own empty
+// arrays are real ones, and cost as much as a tiny network's forward pass.)
 #pragma once
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <span>
 #include <string>
-#include <vector>
 
 #include "core/backend.h"
 
@@ -16,7 +17,7 @@ namespace fastmlp::bindings {
 namespace py = pybind11;
 
 std::string shape_text(const py::array& array);
-std::string shape_text(const std::vector<py::ssize_t>& shape);
+std::string shape_text(std::span<const py::ssize_t> shape);
 std::string dtype_text(const py::array& array);
 
 // Anything that NumPy can view, if it holds real numbers: else TypeError naming the argument.
@@ -28,10 +29,48 @@ const char* dtype_name();
 template <class T>
 using CArray = py::array_t<T, py::array::c_style | py::array::forcecast>;
 
-// A C-contiguous, aligned array of T with the same values.
+// A C-contiguous, aligned array of T with the same values: the array itself, where it is one.
 template <class T>
 CArray<T> contiguous(const py::array& array) {
+  using Numpy = py::detail::npy_api;
+  constexpr int kReady = Numpy::NPY_ARRAY_C_CONTIGUOUS_ | Numpy::NPY_ARRAY_ALIGNED_;
+  if ((array.flags() & kReady) == kReady && array.dtype().is(py::dtype::of<T>()))
+    return py::reinterpret_borrow<CArray<T>>(array);
   return CArray<T>::ensure(array);
+}
+
+// A new C-contiguous array; `type` is a subclass of ndarray. Its values are those at `data`, which somebody else keeps
+// alive, or, where that is null, memory of its own.
+template <class T>
+py::object new_array(std::span<const py::ssize_t> shape, PyTypeObject* type = nullptr, T* data = nullptr,
+                     bool writable = true) {
+  const auto& numpy = py::detail::npy_api::get();
+  const int flags = data && writable ? py::detail::npy_api::NPY_ARRAY_WRITEABLE_ : 0;
+  PyObject* array =
+      numpy.PyArray_NewFromDescr_(type ? type : numpy.PyArray_Type_, py::dtype::of<T>().release().ptr(),
+                                  static_cast<int>(shape.size()), shape.data(), nullptr, data, flags, nullptr);
+  if (!array) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(array);
+}
+template <class T>
+T* data_of(py::handle array) {
+  return reinterpret_cast<T*>(py::detail::array_proxy(array.ptr())->data);
+}
+
+// The shape of a batch's input, output or gradient: (rows, columns), or (columns,) where the batch came as one row.
+class BatchShape {
+ public:
+  BatchShape(bool one_row, Index rows, Index columns) : dimensions_(one_row ? 1 : 2), sizes_{rows, columns} {
+    if (one_row) sizes_[0] = columns;
+  }
+  operator std::span<const py::ssize_t>() const { return {sizes_, dimensions_}; }
+
+ private:
+  std::size_t dimensions_;
+  py::ssize_t sizes_[2];
+};
+inline std::span<const py::ssize_t> shape_of(const py::array& array) {
+  return {array.shape(), static_cast<std::size_t>(array.ndim())};
 }
 
 // One or more rows; a 1-D array is one row.
@@ -42,6 +81,7 @@ struct Matrix {
   bool one_row = false;  // it came as a 1-D array
 
   const T* data() const { return array.data(); }
+  BatchShape shape(Index width) const { return {one_row, rows, width}; }  // of this batch, `width` values a row
 };
 
 // columns < 0: any number. `takes` says who wants `columns` ("the model's first layer").
@@ -50,11 +90,11 @@ Matrix<T> matrix_arg(py::handle object, const char* name, Index columns, const c
 
 // An array of exactly this shape; its values are copied where needed.
 template <class T>
-CArray<T> shaped_arg(py::handle object, const char* name, const std::vector<py::ssize_t>& shape);
+CArray<T> shaped_arg(py::handle object, const char* name, std::span<const py::ssize_t> shape);
 
 // A writable C-contiguous array of this shape and T, changed in place: else TypeError or ValueError.
 template <class T>
-T* output_arg(const py::array& array, const char* name, const std::vector<py::ssize_t>& shape);
+T* output_arg(const py::array& array, const char* name, std::span<const py::ssize_t> shape);
 
 // Whether two memory ranges share a byte.
 bool overlap(const void* a, std::size_t a_bytes, const void* b, std::size_t b_bytes);
@@ -66,8 +106,7 @@ void check_probabilities(const T* y, Index n);
 // Targets of a batch, checked for the loss.
 template <class T>
 struct TargetArg {
-  CArray<T> dense;
-  CArray<Index> classes;
+  py::object array;  // keeps the data alive
   Targets<T> targets;
 };
 template <class T>

@@ -1,5 +1,8 @@
-// Losses, and their values on plain arrays.
+// Losses: of a model's recorded output, or of plain arrays.
+#include "bindings/cpython.h"
+#include "bindings/gil.h"
 #include "bindings/loss_handle.h"
+#include "bindings/tensor.h"
 
 namespace fastmlp::bindings {
 
@@ -15,7 +18,7 @@ LossHandle::LossHandle(const std::string& name, const std::string& reduction, do
 namespace {
 
 template <class T>
-double value_as(const LossSpec& spec, const py::array& array, const py::object& target) {
+double value_as(const LossSpec& spec, const py::array& array, py::handle target) {
   // A 1-D input is a column of values for element-wise losses, one row of scores for class losses.
   Matrix<T> y = matrix_arg<T>(array, "input", -1, "");
   if (y.one_row && !is_class_loss(spec.kind)) {
@@ -26,23 +29,48 @@ double value_as(const LossSpec& spec, const py::array& array, const py::object& 
   if (spec.kind == LossKind::BCE) check_probabilities(y.data(), y.rows * y.columns);
   std::vector<double> partial(static_cast<std::size_t>(active_backend<T>().loss_partials(y.rows)));
   const LossArgs<T> args{spec, y.rows, y.columns, y.data(), t.targets, false, nullptr, partial.data()};
-  const py::gil_scoped_release release;
+  const ReleaseGilFor release(y.rows * y.columns);
   return active_backend<T>().loss(args, {{nullptr, nullptr, 1}, nullptr});
 }
 
-}  // namespace
-
-double LossHandle::value(const py::object& input, const py::object& target) const {
+double value_of(const LossSpec& spec, py::handle input, py::handle target) {
   const py::array array = real_array(input, "input");
   if (array.itemsize() == sizeof(float) && array.dtype().kind() == 'f') return value_as<float>(spec, array, target);
   return value_as<double>(spec, array, target);
 }
 
+py::object call_loss(PyObject* self, PyObject* input, PyObject* target) {
+  const LossSpec& spec = held<LossHandle>(self).spec;
+  if (!is_tensor(input) || !origin(input).node || !recording()) {
+    py::object result = new_array<double>({}, tensor_type);
+    *data_of<double>(result) = value_of(spec, input, target);
+    return result;
+  }
+  Tape* tape = origin(input).tape();
+  if (!tape) return py::handle(self).attr("_of_leaf")(py::handle(input), py::handle(target));
+  std::unique_ptr<LossNode> node = tape->loss(spec, target);
+  double* value = &node->value;
+  return recorded_tensor<double>(std::move(node), value, {}, input, true);
+}
+
+PyObject* call(PyObject* self, PyObject* args, PyObject* options) {
+  return guarded([&] {
+    if (!options && PyTuple_GET_SIZE(args) == 2)
+      return call_loss(self, PyTuple_GET_ITEM(args, 0), PyTuple_GET_ITEM(args, 1));
+    PyObject *input = nullptr, *target = nullptr;
+    const char* names[] = {"input", "target", nullptr};
+    if (!PyArg_ParseTupleAndKeywords(args, options, "OO:__call__", const_cast<char**>(names), &input, &target))
+      throw py::error_already_set();
+    return call_loss(self, input, target);
+  });
+}
+
+}  // namespace
+
 void bind_loss(py::module_& m) {
-  py::class_<LossHandle>(m, "Loss", py::is_final())
+  py::class_<LossHandle>(m, "Loss", py::custom_type_setup([](PyHeapTypeObject* type) { type->ht_type.tp_call = call; }))
       .def(py::init<const std::string&, const std::string&, double>(), py::arg("name"), py::arg("reduction"),
-           py::arg("delta") = 1.0)
-      .def("value", &LossHandle::value, py::arg("input"), py::arg("target"));
+           py::arg("delta") = 1.0);
 }
 
 }  // namespace fastmlp::bindings

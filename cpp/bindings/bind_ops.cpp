@@ -45,12 +45,7 @@ struct AffineArgs {
     out = w.shape(1);
     weight = contiguous<T>(w);
     x = matrix_arg<T>(x_, "x", in, "weight");
-    if (!bias_.is_none()) bias = shaped_arg<T>(bias_, "bias", {out});
-  }
-
-  std::vector<py::ssize_t> output_shape() const {
-    if (x.one_row) return {out};
-    return {x.rows, out};
+    if (!bias_.is_none()) bias = shaped_arg<T>(bias_, "bias", BatchShape(true, 1, out));
   }
 
   void forward(T* y, T* z, const Context& context) const {
@@ -65,8 +60,8 @@ py::object affine_forward(const py::object& x, const py::object& weight, const p
   return with_dtype(common_dtype({x, weight, bias}, kNames), [&](auto zero) -> py::object {
     using T = decltype(zero);
     const AffineArgs<T> args(x, weight, bias, activation, alpha, beta);
-    py::array_t<T> y(args.output_shape());
-    T* out = y.mutable_data();
+    py::object y = new_array<T>(args.x.shape(args.out));
+    T* out = data_of<T>(y);
     const py::gil_scoped_release release;
     args.forward(out, nullptr, CallContext<T>().context);
     return y;
@@ -78,10 +73,10 @@ py::tuple affine_backward(const py::object& grad_output, const py::object& x, co
   return with_dtype(common_dtype({x, weight, bias, grad_output}, kNames), [&](auto zero) -> py::tuple {
     using T = decltype(zero);
     const AffineArgs<T> args(x, weight, bias, activation, alpha, beta);
-    const CArray<T> dy = shaped_arg<T>(grad_output, "grad_output", args.output_shape());
-    py::array_t<T> dx(std::vector<py::ssize_t>(args.x.array.shape(), args.x.array.shape() + args.x.array.ndim()));
-    py::array_t<T> dw({args.in, args.out}), db(args.out);
-    T *dx_data = dx.mutable_data(), *dw_data = dw.mutable_data(), *db_data = db.mutable_data();
+    const CArray<T> dy = shaped_arg<T>(grad_output, "grad_output", args.x.shape(args.out));
+    const py::object dx = new_array<T>(args.x.shape(args.in)), db = new_array<T>(BatchShape(true, 1, args.out)),
+                     dw = new_array<T>(BatchShape(false, args.in, args.out));
+    T *dx_data = data_of<T>(dx), *dw_data = data_of<T>(dw), *db_data = data_of<T>(db);
     {
       const py::gil_scoped_release release;
       const Backend<T>& kernels = active_backend<T>();
@@ -113,7 +108,7 @@ void update(const std::string& kind, const py::array& param, const py::object& g
   if (state.size() > 3) throw py::value_error("state: expected at most 3 arrays, got " + std::to_string(state.size()));
   with_dtype(py::isinstance<py::array_t<float>>(param) ? "float32" : "float64", [&](auto zero) {
     using T = decltype(zero);
-    const std::vector<py::ssize_t> shape(param.shape(), param.shape() + param.ndim());
+    const auto shape = shape_of(param);
     UpdateTarget<T> target;
     target.value = output_arg<T>(param, "param", shape);
     const CArray<T> g = shaped_arg<T>(grad, "grad", shape);

@@ -1,3 +1,6 @@
+// Optimizers. Their two calls of every training step come straight from CPython.
+#include "bindings/cpython.h"
+#include "bindings/gil.h"
 #include "bindings/handles.h"
 #include "core/thread_pool.h"
 
@@ -5,7 +8,7 @@ namespace fastmlp::bindings {
 
 template <class T>
 void OptimizerOf<T>::step() {
-  const py::gil_scoped_release release;
+  const ReleaseGilFor release(weights);
   optimizer.step({thread_pool_executor(), nullptr});
 }
 
@@ -26,14 +29,32 @@ std::shared_ptr<OptimizerHandle> make_optimizer(const std::string& kind,
   });
 }
 
+PyObject* step(PyObject* self, PyObject*) {
+  return guarded([&] {
+    held<OptimizerHandle>(self).step();
+    return py::none();
+  });
+}
+
+PyObject* zero_grad(PyObject* self, PyObject*) {
+  return guarded([&] {
+    held<OptimizerHandle>(self).zero_grad();
+    return py::none();
+  });
+}
+
+PyMethodDef every_step[] = {
+    {"step", step, METH_NOARGS, "step($self, /)\n--\n\nChange each parameter that has a gradient."},
+    {"zero_grad", zero_grad, METH_NOARGS, "zero_grad($self, /)\n--\n\nForget the gradients."},
+    {}};
+
 }  // namespace
 
 void bind_optimizer(py::module_& m) {
-  py::class_<OptimizerHandle, std::shared_ptr<OptimizerHandle>>(m, "Optimizer", py::is_final())
+  py::class_<OptimizerHandle, std::shared_ptr<OptimizerHandle>>(
+      m, "Optimizer", py::custom_type_setup([](PyHeapTypeObject* type) { type->ht_type.tp_methods = every_step; }))
       .def(py::init(&make_optimizer), py::arg("kind"), py::arg("parameters"), py::arg("options"))
       .def("set_option", &OptimizerHandle::set_option, py::arg("name"), py::arg("value"))
-      .def("step", &OptimizerHandle::step)
-      .def("zero_grad", &OptimizerHandle::zero_grad)
       .def_property_readonly("steps", &OptimizerHandle::steps);
 }
 

@@ -10,7 +10,7 @@ namespace {
 // Fills a writable C-contiguous array of either dtype with value(n), n its flat index.
 template <class Value>
 void fill(const py::array& out, const Value& value) {
-  const std::vector<py::ssize_t> shape(out.shape(), out.shape() + out.ndim());
+  const auto shape = shape_of(out);
   const auto run = [&](auto* data) {
     using T = std::remove_pointer_t<decltype(data)>;
     const Index size = out.size();

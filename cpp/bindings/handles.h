@@ -62,13 +62,16 @@ template <class T>
 struct OptimizerOf final : OptimizerHandle {
   explicit OptimizerOf(OptimizerKind kind, const OptimizerOptions& options,
                        std::vector<std::shared_ptr<Parameter<T>>> parameters)
-      : optimizer(kind, options, std::move(parameters)) {}
+      : optimizer(kind, options, std::move(parameters)) {
+    for (int slot = 0; slot < optimizer.size(); ++slot) weights += optimizer.parameter(slot)->size();
+  }
   void set_option(const std::string& name, double value) override { optimizer.set_option(name, value); }
   void step() override;
   void zero_grad() override { optimizer.zero_grad(); }
   Index steps() const override { return optimizer.steps(); }
 
   Optimizer<T> optimizer;
+  Index weights = 0;  // how many it updates
 };
 
 struct FitRequest {
@@ -80,30 +83,15 @@ struct FitRequest {
   py::object on_epoch, on_poll;  // None, or to be called
 };
 
-class LossNode;
-
-// What one forward pass saved for its backward pass.
-class Tape : public std::enable_shared_from_this<Tape> {
- public:
-  virtual ~Tape() = default;
-  virtual std::shared_ptr<LossNode> loss(const LossSpec& loss, const py::object& target) = 0;
-  virtual py::object backward(const py::object& grad_output, bool input_gradient) = 0;
-};
-
-class LossNode {
- public:
-  virtual ~LossNode() = default;
-  virtual double value() const = 0;
-  virtual py::object backward(bool input_gradient) = 0;
-};
-
 struct NetworkHandle {
   virtual ~NetworkHandle() = default;
   virtual Index in_features() const = 0;
   virtual Index out_features() const = 0;
   virtual bool prefers_lanes(Index rows) const = 0;
-  virtual py::tuple forward(const py::object& x, bool training, std::uint64_t seed) = 0;
-  virtual py::object predict(const py::object& x, const py::object& out, bool training, std::uint64_t seed) = 0;
+  // A tensor with its tape. Null dropout: evaluation mode, as in predict.
+  virtual py::object forward(py::handle x, const DropoutState* dropout) = 0;
+  // `out`, or where that is null an array of type `result`.
+  virtual py::object predict(py::handle x, py::handle out, const DropoutState* dropout, PyTypeObject* result) = 0;
   virtual void fit(const FitRequest& request) = 0;
 };
 
@@ -113,6 +101,8 @@ void bind_parameter(py::module_& m);
 void bind_loss(py::module_& m);
 void bind_optimizer(py::module_& m);
 void bind_network(py::module_& m);
+void bind_tensor(py::module_& m);
+void bind_model(py::module_& m);
 void bind_trainer(py::module_& m);
 void bind_ops(py::module_& m);
 

@@ -6,9 +6,11 @@ PYBIND11_MODULE(_core, m) {
   bind_runtime(m);
   bind_random(m);
   bind_parameter(m);
+  bind_tensor(m);
   bind_loss(m);
   bind_optimizer(m);
   bind_network(m);
+  bind_model(m);
   bind_trainer(m);
   bind_ops(m);
 }

@@ -36,6 +36,7 @@ class Optimizer {
   void zero_grad();
 
   // The parts of a step, for those who apply updates themselves. A slot is a parameter's number here, or -1.
+  int size() const { return static_cast<int>(slots_.size()); }
   int slot(const Parameter<T>* parameter) const;
   const ParameterPtr& parameter(int slot) const { return slots_[static_cast<std::size_t>(slot)].parameter; }
   // The constants of the slot's last step.

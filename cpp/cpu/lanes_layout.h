@@ -95,6 +95,22 @@ FASTMLP_INLINE const LanesPlan<T>& plan_of(const LanesArgs<T>& a) {
   return *reinterpret_cast<const LanesPlan<T>*>(a.plan->bytes);
 }
 
+// out[j * R + i] = rows[i][column + j] for i, j < 4.
+template <class T>
+FASTMLP_INLINE void transpose_4x4(const T* const (&rows)[4], Index column, T* out, Index R) {
+  typedef T Four __attribute__((vector_size(4 * sizeof(T)), aligned(alignof(T)), may_alias));
+  Four in[4];
+  for (int i = 0; i < 4; ++i) in[i] = *reinterpret_cast<const Four*>(rows[i] + column);
+  const Four low01 = __builtin_shufflevector(in[0], in[1], 0, 4, 1, 5);
+  const Four high01 = __builtin_shufflevector(in[0], in[1], 2, 6, 3, 7);
+  const Four low23 = __builtin_shufflevector(in[2], in[3], 0, 4, 1, 5);
+  const Four high23 = __builtin_shufflevector(in[2], in[3], 2, 6, 3, 7);
+  *reinterpret_cast<Four*>(out) = __builtin_shufflevector(low01, low23, 0, 1, 4, 5);
+  *reinterpret_cast<Four*>(out + R) = __builtin_shufflevector(low01, low23, 2, 3, 6, 7);
+  *reinterpret_cast<Four*>(out + 2 * R) = __builtin_shufflevector(high01, high23, 0, 1, 4, 5);
+  *reinterpret_cast<Four*>(out + 3 * R) = __builtin_shufflevector(high01, high23, 2, 3, 6, 7);
+}
+
 // Rows of a row-major matrix into a block; missing rows repeat the last one, or are zero.
 template <class T>
 void load_block(const T* x, const Index* ids, Index first_row, Index n, Index columns, Index R, bool zero_padding,
@@ -105,6 +121,19 @@ void load_block(const T* x, const Index* ids, Index first_row, Index n, Index co
       const T* source = x + (ids ? ids[first_row + r] : first_row + r) * width;
       for (Index c = 0; c < width; ++c) block[c * R + r] = source[c];
     }
+  };
+  const auto transpose_rows = [&] {
+    const auto row = [&](Index r) { return x + (ids ? ids[first_row + r] : first_row + r) * columns; };
+    Index r = 0;
+    for (; r + 4 <= n; r += 4) {
+      const T* const rows[4] = {row(r), row(r + 1), row(r + 2), row(r + 3)};
+      Index c = 0;
+      for (; c + 4 <= columns; c += 4) transpose_4x4(rows, c, block + c * R + r, R);
+      for (; c < columns; ++c)
+        for (int i = 0; i < 4; ++i) block[c * R + r + i] = rows[i][c];
+    }
+    for (; r < n; ++r)
+      for (Index c = 0; c < columns; ++c) block[c * R + r] = row(r)[c];
   };
   switch (columns) {
     case 1:
@@ -117,7 +146,7 @@ void load_block(const T* x, const Index* ids, Index first_row, Index n, Index co
       copy_rows(std::integral_constant<Index, 3>{});
       break;
     default:
-      copy_rows(columns);
+      transpose_rows();
   }
   for (Index r = n; r < R; ++r)
     for (Index c = 0; c < columns; ++c) block[c * R + r] = zero_padding ? T(0) : block[c * R + n - 1];

@@ -2,20 +2,22 @@
 
 from typing import Any
 
-import numpy as np
-
 from fastmlp import _checks, _core
 from fastmlp.activations import Identity
-from fastmlp.tensor import Tensor, grad_mode
+from fastmlp.tensor import Tensor
 
 _identity = Identity()
 
 
-class Loss:
+class Loss(_core.Loss):
     """Base of the losses.
 
-    Calling one gives a zero-dimensional float64 tensor, because losses are summed in double
-    precision; after a model's recorded output it has `backward`.
+    `loss_fn(input, target)` gives a zero-dimensional float64 tensor, because losses are summed in
+    double precision; after a model's recorded output it has `backward`. `input` is a model's
+    output or any array of shape (rows, columns) or (columns,); `target` is of its shape, but for
+    losses of classes, and a vector will do where the input has one column. A call raises
+    TypeError if an argument is not made of numbers of the right kind, and ValueError if the shapes
+    do not match, or a target is NaN or out of range.
 
     Parameters
     ----------
@@ -23,40 +25,13 @@ class Loss:
         Over all elements, or, for losses of classes, over the rows.
     """
 
-    _native: _core.Loss
-
     def __init__(self, name: str, reduction: str, delta: float = 1.0) -> None:
         self.reduction = _checks.choice("reduction", reduction, ("mean", "sum"))
-        self._native = _core.Loss(name, reduction, delta)
+        super().__init__(name, reduction, delta)
 
-    def __call__(self, input: Any, target: Any) -> Tensor:
-        """The loss.
-
-        Parameters
-        ----------
-        input : Tensor or array_like, shape (rows, columns) or (columns,)
-            A model's output.
-        target : array_like
-            Of the input's shape; for losses of classes, see there. A vector will do where the
-            input has one column.
-
-        Raises
-        ------
-        TypeError
-            If an argument is not made of numbers of the right kind.
-        ValueError
-            If the shapes do not match, or a target is NaN or out of range.
-        """
-        node = input._node if type(input) is Tensor else None
-        if node is None or not grad_mode.enabled:
-            return np.array(self._native.value(input, target)).view(Tensor)
-        if not isinstance(node, _core.Tape):  # a loss has to start from a network's output
-            return self(_identity(input), target)
-        loss = node.loss(self._native, target)
-        result = np.array(loss.value).view(Tensor)
-        result._node = loss
-        result._source = input._source
-        return result
+    def _of_leaf(self, input: Tensor, target: Any) -> Tensor:
+        """The loss of a tracked input: what is recorded has to start from a network's output."""
+        return self(_identity(input), target)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.reduction,)

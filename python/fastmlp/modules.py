@@ -7,18 +7,14 @@ again, and a network is built anew only where the chain of layers has really cha
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from fastmlp import _checks, _core, seeds
 from fastmlp._types import Array
 from fastmlp.parameter import Parameter
-from fastmlp.tensor import Tensor, grad_mode
-from fastmlp.tracing import Chain, Symbolic
-
-# Replaced by a fresh object whenever a module changes; plans made before are then out of date.
-_structure = object()
+from fastmlp.tracing import Chain
 
 M = TypeVar("M", bound="Module")
 
@@ -41,7 +37,9 @@ class Plan:
         if previous is not None and len(previous.networks) < 4:
             self.networks = previous.networks
         self.network = None if chain.dtype is None else self._network(chain.dtype)
-        self.structure = _structure  # read last, because forward() may have made modules
+        # Plans made before the last change of a module are out of date. Read last, because
+        # forward() may have made modules.
+        self.structure = _core.structure()
 
     def network_for(self, x: Any) -> _core.Network:
         """The network; without parameters, the one of the data's dtype."""
@@ -56,7 +54,7 @@ class Plan:
         return self.networks[key]
 
 
-class Module:
+class Module(_core.Model):
     """Base of all layers and models.
 
     A model of one's own assigns its layers to attributes and passes its argument through them in
@@ -73,6 +71,13 @@ class Module:
                 return self.output(self.activation(self.hidden(x)))
 
     `forward` is compiled, not run for each batch, so it can do nothing else.
+
+    `model(x)` is the output for a batch, a `Tensor` recorded for `backward`. x is anything that
+    NumPy can view as real numbers, of shape (rows, in_features) or (in_features,); it is converted
+    to the parameters' dtype. Without parameters, float64 stays float64 and all else becomes
+    float32. A call raises TypeError if x is not made of real numbers or `forward` cannot be
+    compiled, and ValueError if x is empty, of the wrong width, or neither one- nor
+    two-dimensional.
     """
 
     training: bool = True
@@ -85,84 +90,32 @@ class Module:
         """Pass the symbolic value `x` through sub-modules; models define it."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward(self, x)")
 
-    # Running
-
-    def __call__(self, x: Any) -> Tensor:
-        """The output for a batch, recorded for `backward`.
-
-        Parameters
-        ----------
-        x : array_like, shape (rows, in_features) or (in_features,)
-            Anything that NumPy can view as real numbers; converted to the parameters' dtype.
-            Without parameters, float64 stays float64 and all else becomes float32.
-
-        Returns
-        -------
-        Tensor, shape (rows, out_features) or (out_features,)
-
-        Raises
-        ------
-        TypeError
-            If x is not made of real numbers, or `forward` cannot be compiled.
-        ValueError
-            If x is empty, of the wrong width, or neither one- nor two-dimensional.
-        """
-        if type(x) is Symbolic:
-            return cast(Tensor, self.forward(x))
-        plan = self._compiled()
-        network = plan.network or plan.network_for(x)
-        seed = seeds.current().next_seed() if plan.dropout else 0
-        source = x if type(x) is Tensor and x._node is not None else None
-        if not grad_mode.enabled or (plan.network is None and source is None):
-            return network.predict(x, None, plan.dropout, seed).view(Tensor)
-        y, tape = network.forward(x, plan.dropout, seed)
-        output = y.view(Tensor)
-        output._node = tape
-        output._source = source
-        return output
-
-    def predict(self, x: Any, out: Array | None = None) -> Array:
-        """The output for a batch, without dropout and with nothing kept for `backward`.
-
-        Parameters
-        ----------
-        x : array_like, shape (rows, in_features) or (in_features,)
-            As in a call.
-        out : ndarray, optional
-            Receives the output: writable, C-contiguous, of the output's shape and the model's
-            dtype, overlapping neither x nor a parameter.
-
-        Returns
-        -------
-        ndarray, shape (rows, out_features) or (out_features,)
-            `out`, if given.
-        """
-        plan = self._compiled()
-        return (plan.network or plan.network_for(x)).predict(x, out)
+    # Running. The calls themselves, and `predict`, are native: cpp/bindings/bind_model.cpp.
 
     def _compiled(self) -> Plan:
         plan = self._plan
-        if plan is None or plan.structure is not _structure:
+        if plan is None or plan.structure != _core.structure():
             plan = Plan(Chain(self).run(self.forward), plan)
             self.__dict__["_plan"] = plan  # past __setattr__: this changes nothing that is traced
         return plan
 
+    def _draw_seed(self) -> int:
+        return seeds.current().next_seed()
+
     # The tree. Sub-modules and parameters are found among the attributes, so there is no registry.
 
     def __setattr__(self, name: str, value: Any) -> None:
-        global _structure
         current = self.__dict__.get(name)
         if isinstance(current, Parameter) and value is not None:
             if value is not current:
                 current[...] = current.checked(name, value)
             return
         super().__setattr__(name, value)
-        _structure = object()
+        _core.structure_changed()
 
     def __delattr__(self, name: str) -> None:
-        global _structure
         super().__delattr__(name)
-        _structure = object()
+        _core.structure_changed()
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_plan"}

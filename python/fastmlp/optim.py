@@ -58,7 +58,7 @@ def _native_options(name: str, value: Any) -> dict[str, float]:
     return {name: float(value)}
 
 
-class Optimizer:
+class Optimizer(_core.Optimizer):
     """Base of the optimizers.
 
     Parameters
@@ -81,15 +81,7 @@ class Optimizer:
         native: dict[str, float] = {}
         for name, value in self.options.items():
             native |= _native_options(name, value)
-        self._native = _core.Optimizer(kind, [p._native for p in self.parameters], native)
-
-    def step(self) -> None:
-        """Change each parameter that has a gradient."""
-        self._native.step()
-
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-        self._native.zero_grad()
+        super().__init__(kind, [p._native for p in self.parameters], native)
 
     def set_option(self, name: str, value: Any) -> None:
         """Change an option; the same as assigning to the attribute of that name."""
@@ -97,7 +89,7 @@ class Optimizer:
         options = {**self.options, name: value}
         self._check_together(options)
         for native_name, number in _native_options(name, value).items():
-            self._native.set_option(native_name, number)
+            super().set_option(native_name, number)
         self.options = options
 
     def _check_option(self, name: str, value: Any) -> Any:

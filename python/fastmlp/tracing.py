@@ -91,7 +91,7 @@ class Chain:
         return f"layer {name}: {module!r}" if name else repr(module)
 
 
-class Symbolic:
+class Symbolic(_core.Symbolic):
     """Stands for the data while `forward` is traced."""
 
     __slots__ = ("chain",)

@@ -106,6 +106,7 @@ class Trainer:
         self.loss_fn = loss_fn
         self._history = _core.History()
         self._seed: int | None = None  # drawn by the first fit without one
+        self._checked: tuple[int, Module, Optimizer] | None = None
         self._check_parameters()
 
     @property
@@ -194,8 +195,8 @@ class Trainer:
                 raise ValueError("model: expected its forward() to use its parameters, got none")
             _core.fit(
                 network,
-                self.optimizer._native,
-                self.loss_fn._native,
+                self.optimizer,
+                self.loss_fn,
                 self._history,
                 x,
                 t,
@@ -236,9 +237,13 @@ class Trainer:
         return plot_history(self.history, ax)
 
     def _check_parameters(self) -> None:
+        checked = _core.structure(), self.model, self.optimizer
+        if checked == self._checked:  # walking the model takes as long as many steps
+            return
         own = {id(parameter._native) for parameter in self.model.parameters()}
         if not any(id(parameter._native) in own for parameter in self.optimizer.parameters):
             raise ValueError("optimizer: expected parameters of the model, got none of them")
+        self._checked = checked
 
     def _choose_seed(self, seed: int | None) -> int:
         if seed is not None:

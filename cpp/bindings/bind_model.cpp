@@ -1,0 +1,130 @@
+// The native base of fastmlp.Module: calls and predictions go from CPython straight to the compiled network.
+//
+// Python traces and compiles (Module._compiled). This class remembers the network, and the number of the module
+// structure that it stands for: the count of changes to any module at all.
+#include "bindings/cpython.h"
+#include "bindings/handles.h"
+#include "bindings/tensor.h"
+
+namespace fastmlp::bindings {
+
+namespace {
+
+std::int64_t structure = 1;  // guarded by the GIL
+
+struct Model {
+  PyObject_HEAD PyObject* network;  // a Network; null before the first call
+  NetworkHandle* handle;            // what it holds
+  std::int64_t structure;
+  bool dropout;
+};
+
+Model& model_of(PyObject* self) { return *reinterpret_cast<Model*>(self); }
+
+PyTypeObject* symbolic_type = nullptr;
+
+// What a call computes with.
+struct Compiled {
+  py::object network;  // a reference, for another thread may change the module meanwhile
+  NetworkHandle& handle;
+  bool has_parameters;
+};
+
+Compiled compiled(PyObject* self, py::handle x) {
+  Model& model = model_of(self);
+  if (model.structure != structure) {
+    const py::object plan = py::handle(self).attr("_compiled")();
+    const py::object network = plan.attr("network");
+    if (network.is_none()) {  // without parameters, the data decides on the dtype
+      const py::object own = plan.attr("network_for")(x);
+      model.dropout = plan.attr("dropout").cast<bool>();
+      return {own, own.cast<NetworkHandle&>(), false};
+    }
+    const py::object previous =
+        py::reinterpret_steal<py::object>(std::exchange(model.network, network.inc_ref().ptr()));
+    model.handle = &network.cast<NetworkHandle&>();
+    model.dropout = plan.attr("dropout").cast<bool>();
+    model.structure = plan.attr("structure").cast<std::int64_t>();
+  }
+  return {py::reinterpret_borrow<py::object>(model.network), *model.handle, true};
+}
+
+py::object call_model(PyObject* self, PyObject* x) {
+  if (PyObject_TypeCheck(x, symbolic_type)) return py::handle(self).attr("forward")(py::handle(x));
+  const Compiled with = compiled(self, x);
+  std::optional<DropoutState> dropout;
+  if (model_of(self).dropout) dropout = {py::handle(self).attr("_draw_seed")().cast<std::uint64_t>(), 0};
+  const DropoutState* state = dropout ? &*dropout : nullptr;
+  const bool differentiable = with.has_parameters || (is_tensor(x) && origin(x).node);
+  if (recording() && differentiable) return with.handle.forward(x, state);
+  return with.handle.predict(x, {}, state, tensor_type);
+}
+
+PyObject* call(PyObject* self, PyObject* args, PyObject* options) {
+  return guarded([&] {
+    if (!options && PyTuple_GET_SIZE(args) == 1) return call_model(self, PyTuple_GET_ITEM(args, 0));
+    PyObject* x = nullptr;
+    const char* names[] = {"x", nullptr};
+    if (!PyArg_ParseTupleAndKeywords(args, options, "O:__call__", const_cast<char**>(names), &x))
+      throw py::error_already_set();
+    return call_model(self, x);
+  });
+}
+
+PyObject* predict(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names) {
+  return guarded([&] {
+    const auto [x, out] = arguments("predict", {"x", "out"}, 1, args, count, names);
+    return compiled(self, x).handle.predict(x, out == Py_None ? nullptr : out, nullptr, nullptr);
+  });
+}
+
+void deallocate(PyObject* self) {
+  PyTypeObject* type = Py_TYPE(self);
+  Py_XDECREF(model_of(self).network);
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+constexpr const char* kPredictDoc = R"(predict($self, /, x, out=None)
+--
+
+The output for a batch, without dropout and with nothing kept for `backward`.
+
+Parameters
+----------
+x : array_like, shape (rows, in_features) or (in_features,)
+    As in a call.
+out : ndarray, optional
+    Receives the output: writable, C-contiguous, of the output's shape and the model's
+    dtype, overlapping neither x nor a parameter.
+
+Returns
+-------
+ndarray, shape (rows, out_features) or (out_features,)
+    `out`, if given.)";
+
+PyTypeObject* make_type(const char* name, int size, PyType_Slot* slots) {
+  PyType_Spec spec{name, size, 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots};
+  PyObject* type = PyType_FromSpec(&spec);
+  if (!type) throw py::error_already_set();
+  return reinterpret_cast<PyTypeObject*>(type);
+}
+
+}  // namespace
+
+void bind_model(py::module_& m) {
+  static PyMethodDef methods[] = {fast_method("predict", predict, kPredictDoc), {}};
+  PyType_Slot model_slots[] = {{Py_tp_call, reinterpret_cast<void*>(call)},
+                               {Py_tp_dealloc, reinterpret_cast<void*>(deallocate)},
+                               {Py_tp_methods, methods},
+                               {}};
+  PyType_Slot symbolic_slots[] = {{}};
+  symbolic_type = make_type("fastmlp._core.Symbolic", 0, symbolic_slots);
+  PyTypeObject* model_type = make_type("fastmlp._core.Model", sizeof(Model), model_slots);
+  m.attr("Symbolic") = py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(symbolic_type));
+  m.attr("Model") = py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(model_type));
+  m.def("structure", [] { return structure; });
+  m.def("structure_changed", [] { ++structure; });
+}
+
+}  // namespace fastmlp::bindings
