@@ -1,8 +1,8 @@
-// The three products of an affine layer, as GEMMs with their epilogues.
+// The three products of an affine layer: which kernel computes them, with which epilogue.
 #pragma once
 
 #include "cpu/elementwise.h"
-#include "cpu/gemm.h"
+#include "cpu/thin.h"
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
@@ -59,52 +59,40 @@ constexpr EpilogueFunction<T> kBackwardInputEpilogue[] = {FASTMLP_ACTIVATIONS(FA
 #undef FASTMLP_FORWARD
 #undef FASTMLP_BACKWARD
 
+// Up to where the kernels of thin.h beat gemm. Measured in float32, with AVX2 and AVX-512, one and two threads, for 1 to 16
+// rows of 3072 x 512 and 512 x 512, and 1 to 1024 rows of 1 to 16 features in or out. Where it makes less than a tenth,
+// gemm has it.
+template <class T>
+struct ThinLimits {
+  static constexpr Index kForwardRows = Thin<T>::kRegisters / Thin<T>::kMostVectors;  // a higher tile is narrower
+  static constexpr Index kInputRows = Blocking<T>::kManyRegisters ? 16 : 12;
+  static constexpr Index kWeightRows = 8;
+  static constexpr Index kFeatures = 16;  // whose dot products cost less than padding to whole vectors
+  static constexpr Index kShortSum = 4;   // features whose tiles last no longer than packing them
+};
+
 template <class T>
 void affine_forward(const AffineForward<T>& a, const Context& context) {
+  using Limits = ThinLimits<T>;
   const EpilogueFunction<T> epilogue = kForwardEpilogue<T>[static_cast<int>(a.activation.kind)];
-  gemm<T>({a.M, a.N, a.K, {a.x, a.ldx, 1}, {a.weight, a.N, 1}, a.y, a.ldy, {epilogue, &a}}, context);
-}
-
-// Rows of dz that do not pay for transposing W: one dot product per row of W instead.
-constexpr Index kDotRows = 3;
-
-template <class T>
-void backward_input_by_dots(const AffineBackwardInput<T>& a, Index k_begin, Index k_end) {
-  using V = Vec<T>;
-  constexpr int kRows = 4;
-  for (Index m = 0; m < a.M; ++m) {
-    const T* dz = a.dz + m * a.lddz;
-    for (Index k = k_begin; k < k_end; k += kRows) {
-      const int rows = static_cast<int>(smaller(kRows, k_end - k));
-      const T* w[kRows];
-      for (int r = 0; r < kRows; ++r) w[r] = a.weight + (k + (r < rows ? r : 0)) * a.N;
-      V sum[kRows] = {V(T(0)), V(T(0)), V(T(0)), V(T(0))};
-      for_vectors<T>(a.N, [&](Index n, auto part) {
-        const V d = load(dz + n, part);
-        for (int r = 0; r < kRows; ++r) sum[r] = fma(d, load(w[r] + n, part), sum[r]);
-      });
-      T tile[kRows];
-      reduce_add4(sum[0], sum[1], sum[2], sum[3], tile);
-      T* dx = a.dx + m * a.lddx + k;
-      for (int r = 0; r < rows; ++r) dx[r] = tile[r];
-    }
-    if (a.saved) {
-      const Index at = m * a.lddx + k_begin;
-      kActivationBackward<T>[static_cast<int>(a.activation.kind)](a.activation, k_end - k_begin, a.dx + at,
-                                                                  a.saved + at, a.dx + at);
-    }
-  }
+  const Gemm<T> product{a.M, a.N, a.K, {a.x, a.ldx, 1}, {a.weight, a.N, 1}, a.y, a.ldy, {epilogue, &a}};
+  const bool narrow = a.N <= Limits::kFeatures && a.N * a.K <= Thin<T>::kCopy;
+  if (a.M <= (narrow ? Thin<T>::kMostRows : Limits::kForwardRows)) return few_rows(product, context);
+  if (narrow) return narrow_dots(product, context);
+  if (a.K <= Limits::kShortSum) return short_sums(product, context);
+  gemm(product, context);
 }
 
 template <class T>
 void affine_backward_input(const AffineBackwardInput<T>& a, const Context& context) {
-  if (a.M <= kDotRows) {
-    parallel_ranges(context, a.K, larger(16, kPiece / a.N),
-                    [&](Index begin, Index end) { backward_input_by_dots(a, begin, end); });
-    return;
-  }
+  using Limits = ThinLimits<T>;
   const EpilogueFunction<T> epilogue = kBackwardInputEpilogue<T>[static_cast<int>(a.activation.kind)];
-  gemm<T>({a.M, a.K, a.N, {a.dz, a.lddz, 1}, {a.weight, 1, a.N}, a.dx, a.lddx, {epilogue, &a}}, context);
+  const Gemm<T> product{a.M, a.K, a.N, {a.dz, a.lddz, 1}, {a.weight, 1, a.N}, a.dx, a.lddx, {epilogue, &a}};
+  const bool narrow = a.N <= Limits::kFeatures && a.N * a.K <= Thin<T>::kCopy;
+  const bool few = a.M <= Limits::kInputRows;
+  if (narrow && a.M > 1 && (few || a.N <= Limits::kShortSum)) return short_sums(product, context);
+  if (few || a.K <= Limits::kFeatures) return dots(product, context);
+  gemm(product, context);
 }
 
 // db, a vector of columns at a time, rows in order.
@@ -125,6 +113,66 @@ void bias_gradient(const AffineBackwardWeight<T>& a, Index begin, Index end) {
   }
 }
 
+// R rows of dW from row k on, columns [n0, n0 + columns), into `out`, whose rows are N apart.
+template <class T, int M, int R>
+FASTMLP_INLINE void weight_products(const AffineBackwardWeight<T>& a, Index k, Index n0, Index columns, T* out) {
+  using V = Vec<T>;
+  V x[R][M];
+#pragma GCC unroll 2
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m) x[r][m] = V(a.x[m * a.ldx + k + r]);
+  for_vectors<T>(columns, [&](Index n, auto part) {
+    V sum[R];
+#pragma GCC unroll 2
+    for (int r = 0; r < R; ++r) sum[r] = V(T(0));
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m) {
+      const V dz = load(a.dz + m * a.lddz + n0 + n, part);
+#pragma GCC unroll 2
+      for (int r = 0; r < R; ++r) sum[r] = fma(x[r][m], dz, sum[r]);
+    }
+#pragma GCC unroll 2
+    for (int r = 0; r < R; ++r) store(out + r * a.N + n, sum[r], part);
+  });
+}
+
+// Rows [k_begin, k_end) of dW for a batch of M: formed in L1, where the sink takes as many at a time as fit.
+template <class T, int M>
+void weight_rows(const AffineBackwardWeight<T>& a, Index k_begin, Index k_end) {
+  constexpr Index kChunk = 2048;
+  alignas(64) T tile[kChunk];
+  Index rows = 0;
+  for (Index k = k_begin; k < k_end; k += rows) {
+    rows = smaller(larger(1, kChunk / a.N), k_end - k);
+    for (Index n0 = 0; n0 < a.N; n0 += kChunk) {
+      const Index columns = smaller(kChunk, a.N - n0);
+      Index r = 0;
+      for (; r + 2 <= rows; r += 2) weight_products<T, M, 2>(a, k + r, n0, columns, tile + r * a.N);
+      if (r < rows) weight_products<T, M, 1>(a, k + r, n0, columns, tile + r * a.N);
+      sink_gradient(a.weight, k * a.N + n0, (rows - 1) * a.N + columns, tile);
+    }
+  }
+}
+
+template <class T, class Rows>
+struct WeightRows;
+template <class T, int... M>
+struct WeightRows<T, Ints<M...>> {
+  static constexpr void (*table[])(const AffineBackwardWeight<T>&, Index, Index) = {weight_rows<T, M + 1>...};
+};
+
+// The same from a tile of dW^T.
+template <class T>
+void turned_weight_epilogue(const void* context, T* tile, Index, int rows, Index k0, int columns) {
+  const auto& a = *static_cast<const AffineBackwardWeight<T>*>(context);
+  if (rows == 1) return sink_gradient(a.weight, k0, columns, tile);
+  T turned[Thin<T>::kTile];
+  for (int n = 0; n < rows; ++n)
+    for (int k = 0; k < columns; ++k) turned[k * rows + n] = tile[n * Blocking<T>::NR + k];
+  sink_gradient(a.weight, k0 * a.N, static_cast<Index>(columns) * rows, turned);
+}
+
 template <class T>
 void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& context) {
   if (a.bias.wanted()) {
@@ -132,6 +180,15 @@ void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& con
                     [&](Index begin, Index end) { bias_gradient(a, begin, end); });
   }
   if (!a.weight.wanted()) return;
+  using Limits = ThinLimits<T>;
+  if (a.M <= Limits::kWeightRows) {
+    const auto rows = WeightRows<T, typename MakeInts<Limits::kWeightRows>::type>::table[a.M - 1];
+    return parallel_thin(context, a.K, a.K * a.N * larger(a.M, 2), 1,
+                         [&](Index begin, Index end, int) { rows(a, begin, end); });
+  }
+  if (a.N <= Thin<T>::kMostRows)
+    return few_rows<T>({a.N, a.K, a.M, {a.dz, 1, a.lddz}, {a.x, a.ldx, 1}, nullptr, 0, {turned_weight_epilogue<T>, &a}},
+                       context);
   // Blocks of rows are summed in the gradient itself, so that the product, not the epilogue, has to add to what is there.
   AffineBackwardWeight<T> product = a;
   product.weight.accumulate = false;

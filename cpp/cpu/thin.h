@@ -1,0 +1,269 @@
+// Products with few rows, few columns or short sums: over before packing would pay, and bound by memory.
+//
+// Two kernels read both matrices where they are. `broadcast_tile` scales rows of B by elements of A; `dot_tile` multiplies
+// rows of A with columns of B, where the sum runs along memory in both. The drivers take the same description, with the
+// same epilogues, as gemm.
+#pragma once
+
+#include "cpu/gemm.h"
+
+namespace fastmlp::FASTMLP_ISA_NS {
+
+template <class T>
+struct Thin {
+  static constexpr int kRegisters = Blocking<T>::MR * Blocking<T>::NV;  // for accumulators
+  static constexpr int kMostRows = Blocking<T>::MR;
+  static constexpr int kMostVectors = 4;  // in a row of a broadcast tile
+  static constexpr int kDotRows = 8, kDotColumns = 4;
+  static constexpr Index kWide = 512;  // columns whose sums are in L1 while B passes
+  static constexpr Index kTile = larger(kMostRows, kDotRows) * Blocking<T>::NR;
+  static constexpr Index kCopy = Blocking<T>::kPackedA;  // values of a copy of a narrow matrix
+
+  // Whole tiles of the epilogue.
+  static constexpr int vectors(int rows) { return rows * kMostVectors <= kRegisters ? kMostVectors : Blocking<T>::NV; }
+  static constexpr int dot_rows(int columns) { return static_cast<int>(smaller(kDotRows, kRegisters / columns)); }
+};
+
+// A table of tile kernels: entry (i, j) at (i - 1) * columns + j - 1.
+template <class T, template <class, int, int> class Kernel, int columns, class Indices>
+struct TileTable;
+template <class T, template <class, int, int> class Kernel, int columns, int... I>
+struct TileTable<T, Kernel, columns, Ints<I...>> {
+  static constexpr typename Kernel<T, 1, 1>::Function table[] = {Kernel<T, I / columns + 1, I % columns + 1>::get()...};
+};
+
+// How far ahead of their use rows of B are asked for: they lie apart, where the processor foresees little.
+constexpr Index kRowsAhead = 8;
+
+// The tile C[m0 .. m0 + MR)[n0 .. ), NV vectors wide, the last of them `last`, over the sums' terms [k0, k1); added to
+// what is in the tile unless `first`. Every NR columns form a tile for the epilogue.
+template <class T, int MR, int NV, class Part>
+void broadcast_tile(const Gemm<T>& g, Index m0, Index n0, Part last, Index k0, Index k1, bool first, T* tile) {
+  using V = Vec<T>;
+  constexpr int lanes = V::lanes, NR = Blocking<T>::NR;
+  const T* a = g.A.at(m0, k0);
+  const T* b = g.B.at(k0, n0);
+  V acc[MR][NV];
+#pragma GCC unroll 16
+  for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) acc[r][v] = V(T(0));
+  for (Index k = k0; k < k1; ++k) {
+    V row[NV];
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) {
+      if (v * lanes * sizeof(T) % 64 == 0) __builtin_prefetch(b + v * lanes + kRowsAhead * g.B.row);
+      row[v] = v + 1 < NV ? V::load(b + v * lanes) : load(b + v * lanes, last);
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < MR; ++r) {
+      const V scalar(a[r * g.A.row]);
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) acc[r][v] = fma(scalar, row[v], acc[r][v]);
+    }
+    a += g.A.column;
+    b += g.B.row;
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) {
+      T* out = tile + v / Blocking<T>::NV * MR * NR + r * NR + v % Blocking<T>::NV * lanes;
+      (first ? acc[r][v] : V::load(out) + acc[r][v]).store(out);
+    }
+}
+
+template <class Part>
+struct BroadcastTiles {
+  template <class T, int MR, int NV>
+  struct Kernel {
+    using Function = void (*)(const Gemm<T>&, Index, Index, Part, Index, Index, bool, T*);
+    static constexpr Function get() {
+      if constexpr (NV <= Thin<T>::vectors(MR))
+        return broadcast_tile<T, MR, NV, Part>;
+      else
+        return nullptr;
+    }
+  };
+  template <class T>
+  using Table =
+      TileTable<T, Kernel, Thin<T>::kMostVectors, typename MakeInts<Thin<T>::kMostRows * Thin<T>::kMostVectors>::type>;
+};
+
+// Columns [n_begin, n_end) of up to kMostRows rows of the product. The sums are those of gemm, bit for bit.
+template <class T>
+void broadcast_rows(const Gemm<T>& g, Index m0, int rows, Index n_begin, Index n_end) {
+  constexpr int lanes = Vec<T>::lanes, NR = Blocking<T>::NR, kMost = Thin<T>::kMostVectors;
+  alignas(64) T tile[Thin<T>::kMostRows * Thin<T>::kWide];
+  const Index width = Thin<T>::vectors(rows);
+  const Index depth_blocks = k_blocks(g.K);
+  for (Index wide = n_begin; wide < n_end; wide += Thin<T>::kWide) {
+    const Index columns = smaller(Thin<T>::kWide, n_end - wide);
+    const Index vectors = ceil_div(columns, lanes);
+    for (Index kb = 0; kb < depth_blocks; ++kb) {
+      const Index k0 = kb * g.K / depth_blocks, k1 = (kb + 1) * g.K / depth_blocks;
+      for (Index v = 0; v < vectors; v += width) {
+        const Index n = v * lanes;
+        const Index entry = (rows - 1) * kMost + smaller(width, vectors - v) - 1;
+        const int tail = v + width < vectors ? 0 : static_cast<int>(columns % lanes);
+        if (tail == 0)
+          BroadcastTiles<Full>::Table<T>::table[entry](g, m0, wide + n, {}, k0, k1, kb == 0, tile + n * rows);
+        else
+          BroadcastTiles<Tail>::Table<T>::table[entry](g, m0, wide + n, {tail}, k0, k1, kb == 0, tile + n * rows);
+      }
+    }
+    const Index step = rows == 1 ? columns : NR;
+    for (Index n = 0; n < columns; n += step)
+      g.epilogue.apply(g.epilogue.context, tile + n * rows, m0, rows, wide + n,
+                       static_cast<int>(smaller(step, columns - n)));
+  }
+}
+
+// body(begin, end) over [0, n) in parallel: as many pieces as `work` multiply-adds pay for.
+template <class Body>
+void parallel_thin(const Context& context, Index n, Index work, Index multiple, const Body& body) {
+  constexpr Index kWorthAThread = 48 * 1024;
+  const Index pieces = larger(1, smaller(context.executor.workers, work / kWorthAThread));
+  const Index step = round_up(ceil_div(n, pieces), multiple);
+  parallel_tasks(context, ceil_div(n, step),
+                 [&](Index task, int worker) { body(task * step, smaller(n, (task + 1) * step), worker); });
+}
+
+// M <= kMostRows and B.column == 1: B is read once.
+template <class T>
+void few_rows(const Gemm<T>& g, const Context& context) {
+  parallel_thin(context, g.N, g.M * g.N * g.K, 64,
+                [&](Index begin, Index end, int) { broadcast_rows(g, 0, static_cast<int>(g.M), begin, end); });
+}
+
+// tile[r][c] = sum over k of a[r * lda + k] * b[c * ldb + k], in the order of the lanes.
+template <class T, int R, int C>
+void dot_tile(Index K, const T* a, Index lda, const T* b, Index ldb, T* tile) {
+  using V = Vec<T>;
+  constexpr int kSums = R * C;
+  V acc[kSums];
+#pragma GCC unroll 32
+  for (int i = 0; i < kSums; ++i) acc[i] = V(T(0));
+  for_vectors<T>(K, [&](Index k, auto part) {
+    V column[C];
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c) column[c] = load(b + c * ldb + k, part);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const V row = load(a + r * lda + k, part);
+#pragma GCC unroll 4
+      for (int c = 0; c < C; ++c) acc[r * C + c] = fma(row, column[c], acc[r * C + c]);
+    }
+  });
+  T sums[round_up(kSums, 4)];
+#pragma GCC unroll 8
+  for (int i = 0; i < kSums; i += 4) {
+    const auto at = [&](int j) { return acc[j < kSums ? j : i]; };
+    reduce_add4(at(i), at(i + 1), at(i + 2), at(i + 3), sums + i);
+  }
+  for (int i = 0; i < kSums; ++i) tile[i / C * Blocking<T>::NR + i % C] = sums[i];
+}
+
+template <class T, int C, int R>
+struct DotTile {
+  using Function = void (*)(Index, const T*, Index, const T*, Index, T*);
+  static constexpr Function get() {
+    if constexpr (R <= Thin<T>::dot_rows(C))
+      return dot_tile<T, R, C>;
+    else
+      return nullptr;
+  }
+};
+
+// Rows and columns of the product whose sums run along memory in both factors: A.column == B.row == 1.
+template <class T>
+void dots_part(const Gemm<T>& g, Index m_begin, Index m_end, Index n_begin, Index n_end) {
+  constexpr int NR = Blocking<T>::NR, kRows = Thin<T>::kDotRows, kColumns = Thin<T>::kDotColumns;
+  using Table = TileTable<T, DotTile, kRows, typename MakeInts<kRows * kColumns>::type>;
+  alignas(64) T tile[Thin<T>::kTile];
+  for (Index n0 = n_begin; n0 < n_end; n0 += NR) {
+    const int columns = static_cast<int>(smaller(NR, n_end - n0));
+    const Index blocks = ceil_div(m_end - m_begin, Thin<T>::dot_rows(static_cast<int>(smaller(columns, kColumns))));
+    for (Index block = 0; block < blocks; ++block) {
+      const Index m0 = m_begin + block * (m_end - m_begin) / blocks,
+                  m1 = m_begin + (block + 1) * (m_end - m_begin) / blocks;
+      const int rows = static_cast<int>(m1 - m0);
+      for (int c = 0; c < columns; c += kColumns) {
+        const int width = static_cast<int>(smaller(kColumns, columns - c));
+        Table::table[(width - 1) * kRows + rows - 1](g.K, g.A.at(m0, 0), g.A.row, g.B.at(0, n0 + c), g.B.column,
+                                                     tile + c);
+      }
+      g.epilogue.apply(g.epilogue.context, tile, m0, rows, n0, columns);
+    }
+  }
+}
+
+template <class T>
+void dots(const Gemm<T>& g, const Context& context) {
+  const Index work = g.M * g.N * g.K;
+  if (g.M >= g.N)
+    parallel_thin(context, g.M, work, 16, [&](Index begin, Index end, int) { dots_part(g, begin, end, 0, g.N); });
+  else
+    parallel_thin(context, g.N, work, 16, [&](Index begin, Index end, int) { dots_part(g, 0, g.M, begin, end); });
+}
+
+// copy[n * K + k] = w[k * ldw + n], k < K, n < N: a matrix of few columns, turned round.
+template <class T>
+void transpose_narrow(const T* w, Index ldw, Index K, Index N, T* copy) {
+  constexpr Index lanes = Vec<T>::lanes;
+  for (Index n0 = 0; n0 < N; n0 += lanes) {
+    const Index columns = smaller(lanes, N - n0);
+    Index k = 0;
+    // A square block may read on into the next rows, and does not pay for few columns.
+    if (4 * columns > lanes && lanes > 1) {
+      for (; k + lanes < K && (k + lanes - 1) * ldw + n0 + lanes <= K * ldw; k += lanes) {
+        T block[lanes * lanes];
+        transpose_square<T>(w + k * ldw + n0, ldw, block, lanes);
+        for (Index n = 0; n < columns; ++n) Vec<T>::load(block + n * lanes).store(copy + (n0 + n) * K + k);
+      }
+    }
+    for (; k < K; ++k)
+      for (Index n = n0; n < n0 + columns; ++n) copy[n * K + k] = w[k * ldw + n];
+  }
+}
+
+// dots for a row-major B with few columns: each thread turns B round for itself.
+template <class T>
+void narrow_dots(const Gemm<T>& g, const Context& context) {
+  parallel_thin(context, g.M, g.M * g.N * g.K, 16, [&](Index begin, Index end, int worker) {
+    T* copy = reinterpret_cast<T*>(context.scratch + worker * Blocking<T>::kScratchBytes);
+    if (g.N > 1) transpose_narrow(g.B.p, g.B.row, g.K, g.N, copy);
+    Gemm<T> turned = g;
+    turned.B = {g.N > 1 ? copy : g.B.p, 1, g.K};
+    dots_part(turned, begin, end, 0, g.N);
+  });
+}
+
+// Short sums. A B that is not row-major has few rows: each thread turns its columns round.
+template <class T>
+void short_sums(const Gemm<T>& g, const Context& context) {
+  constexpr Index kRows = Thin<T>::kMostRows;
+  const Index work = g.M * g.N * larger(g.K, 8);
+  const auto part = [](const Gemm<T>& product, Index m_begin, Index m_end, Index n_begin, Index n_end) {
+    const Index blocks = ceil_div(m_end - m_begin, kRows);
+    for (Index block = 0; block < blocks; ++block) {
+      const Index m0 = m_begin + block * (m_end - m_begin) / blocks;
+      const Index m1 = m_begin + (block + 1) * (m_end - m_begin) / blocks;
+      broadcast_rows(product, m0, static_cast<int>(m1 - m0), n_begin, n_end);
+    }
+  };
+  if (g.B.column == 1) {
+    parallel_thin(context, g.M, work, 16, [&](Index begin, Index end, int) { part(g, begin, end, 0, g.N); });
+    return;
+  }
+  parallel_thin(context, g.N, work, 64, [&](Index begin, Index end, int worker) {
+    Gemm<T> product = g;
+    const Index width = end - begin;
+    T* copy = reinterpret_cast<T*>(context.scratch + worker * Blocking<T>::kScratchBytes);
+    transpose_narrow(g.B.at(0, begin), g.B.column, width, g.K, copy);
+    product.B = {copy - begin, width, 1};
+    part(product, 0, g.M, begin, end);
+  });
+}
+
+}  // namespace fastmlp::FASTMLP_ISA_NS
