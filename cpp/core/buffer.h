@@ -1,5 +1,10 @@
-// Aligned memory that is made once and grows only when a larger batch comes.
+// Aligned memory that is made once and grows only when a larger batch comes. Large buffers ask for huge pages: a matrix
+// product walks down columns, where every row is on a page of its own.
 #pragma once
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 #include <cstddef>
 #include <cstring>
@@ -24,18 +29,29 @@ class Buffer {
   std::size_t size() const { return size_; }
 
  private:
-  static constexpr std::align_val_t kAlignment{64};
+  static constexpr std::size_t kCacheLine = 64, kHugePage = std::size_t{1} << 21;
   struct Free {
-    void operator()(T* p) const { ::operator delete[](p, kAlignment); }
+    std::size_t alignment = kCacheLine;
+    void operator()(T* p) const { ::operator delete[](p, std::align_val_t{alignment}); }
   };
 
+  using Data = std::unique_ptr<T[], Free>;
+
   void resize(std::size_t size) {
-    data_.reset(static_cast<T*>(::operator new[](size * sizeof(T), kAlignment)));
+    std::size_t bytes = size * sizeof(T);
+    const bool huge = bytes >= kHugePage / 2;
+    const std::size_t alignment = huge ? kHugePage : kCacheLine;
+    if (huge) bytes = (bytes + kHugePage - 1) / kHugePage * kHugePage;
+    size_ = 0;
+    data_ = Data(static_cast<T*>(::operator new[](bytes, std::align_val_t{alignment})), Free{alignment});
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    if (huge) madvise(data_.get(), bytes, MADV_HUGEPAGE);  // a wish; it may be refused
+#endif
     if (size > 0) std::memset(static_cast<void*>(data_.get()), 0, size * sizeof(T));
     size_ = size;
   }
 
-  std::unique_ptr<T[], Free> data_;
+  Data data_;
   std::size_t size_ = 0;
 };
 

@@ -45,7 +45,18 @@ void backward_input_epilogue(const void* context, T* tile, Index m0, int rows, I
 template <class T>
 void weight_epilogue(const void* context, T* tile, Index k0, int rows, Index n0, int columns) {
   const auto& a = *static_cast<const AffineBackwardWeight<T>*>(context);
-  for (int r = 0; r < rows; ++r) sink_gradient(a.weight, (k0 + r) * a.N + n0, columns, tile + r * Blocking<T>::NR);
+  sink_tile(a.weight, {k0 * a.N + n0, rows, columns, a.N}, tile, Blocking<T>::NR);
+}
+
+// Weights and states of the tile to come travel while it is computed.
+template <class T>
+void weight_prefetch(const void* context, Index k0, int rows, Index n0, int columns) {
+  const auto& a = *static_cast<const AffineBackwardWeight<T>*>(context);
+  if (!a.weight.update) return;
+  const Index offset = k0 * a.N + n0;
+  prefetch_rows<Nearness::L1>(a.weight.target.value + offset, a.N, rows, columns);
+  for (const T* state : a.weight.target.state)
+    if (state) prefetch_rows<Nearness::L1>(state + offset, a.N, rows, columns);
 }
 
 template <class T>
@@ -199,7 +210,7 @@ void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& con
            {a.dz, a.lddz, 1},
            a.weight.grad,
            a.N,
-           {weight_epilogue<T>, &product},
+           {weight_epilogue<T>, &product, weight_prefetch<T>},
            a.weight.accumulate},
           context);
 }

@@ -59,28 +59,38 @@ void activation_backward(const Activation& activation, Index n, const T* dy, con
   });
 }
 
-// One optimizer step on n values from `offset` on; grad points at the gradient of the first of them.
+// Rows of values inside a parameter: the first is at `offset`, the next rows follow `ld` apart.
+struct Place {
+  Index offset, rows, columns, ld;
+};
+
+// One optimizer step on the values at `place`; their gradients' rows are ld_grad apart. Rows are an inner matter, so
+// that the constants become vectors once for a tile.
 template <class T, class Rule>
-void update_loop(const ops::UpdateConstants& constants, Index n, const UpdateTarget<T>& target, Index offset,
-                 const T* grad) {
+void update_loop(const ops::UpdateConstants& constants, const Place& place, const UpdateTarget<T>& target,
+                 const T* grad, Index ld_grad) {
   constexpr int states = Rule::kStates;
   using V = Vec<T>;
   const ops::UpdateValues<V> values(constants);
-  T* w = target.value + offset;
-  T* state[3] = {};
-  for (int s = 0; s < states; ++s) state[s] = target.state[s] ? target.state[s] + offset : nullptr;
-  for_vectors<T>(n, [&](Index i, auto part) {
-    V s[3] = {V(T(0)), V(T(0)), V(T(0))};
-    for (int k = 0; k < states; ++k)
-      if (state[k]) s[k] = load(state[k] + i, part);
-    store(w + i, Rule::apply(load(w + i, part), load(grad + i, part), s, values), part);
-    for (int k = 0; k < states; ++k)
-      if (state[k]) store(state[k] + i, s[k], part);
-  });
+  for (Index row = 0; row < place.rows; ++row) {
+    const Index offset = place.offset + row * place.ld;
+    const T* g = grad + row * ld_grad;
+    T* w = target.value + offset;
+    T* state[3] = {};
+    for (int s = 0; s < states; ++s) state[s] = target.state[s] ? target.state[s] + offset : nullptr;
+    for_vectors<T>(place.columns, [&](Index i, auto part) {
+      V s[3] = {V(T(0)), V(T(0)), V(T(0))};
+      for (int k = 0; k < states; ++k)
+        if (state[k]) s[k] = load(state[k] + i, part);
+      store(w + i, Rule::apply(load(w + i, part), load(g + i, part), s, values), part);
+      for (int k = 0; k < states; ++k)
+        if (state[k]) store(state[k] + i, s[k], part);
+    });
+  }
 }
 
 template <class T>
-using UpdateLoop = void (*)(const ops::UpdateConstants&, Index, const UpdateTarget<T>&, Index, const T*);
+using UpdateLoop = void (*)(const ops::UpdateConstants&, const Place&, const UpdateTarget<T>&, const T*, Index);
 #define FASTMLP_UPDATE_LOOP(functor) update_loop<T, ops::functor>,
 template <class T>
 constexpr UpdateLoop<T> kUpdate[] = {FASTMLP_UPDATES(FASTMLP_UPDATE_LOOP)};
@@ -89,8 +99,9 @@ constexpr UpdateLoop<T> kUpdate[] = {FASTMLP_UPDATES(FASTMLP_UPDATE_LOOP)};
 template <class T>
 void update(const Update& step, Index n, const UpdateTarget<T>& target, const T* grad, const Context& context) {
   const auto loop = kUpdate<T>[static_cast<int>(step.kind)];
-  parallel_ranges(context, n, kPiece,
-                  [&](Index begin, Index end) { loop(step.constants, end - begin, target, begin, grad + begin); });
+  parallel_ranges(context, n, kPiece, [&](Index begin, Index end) {
+    loop(step.constants, {begin, 1, end - begin, 0}, target, grad + begin, 0);
+  });
 }
 
 template <class T>
@@ -121,20 +132,27 @@ double sum_of_squares(Index n, const T* x) {
   return total;
 }
 
-// What happens to a finished gradient of n values that belongs at `offset` of its parameter.
+// What happens to a finished gradient that belongs at `place` of its parameter.
 template <class T>
-FASTMLP_INLINE void sink_gradient(const GradientSink<T>& sink, Index offset, Index n, const T* grad) {
+FASTMLP_INLINE void sink_tile(const GradientSink<T>& sink, const Place& place, const T* grad, Index ld_grad) {
   if (sink.update) {
-    kUpdate<T>[static_cast<int>(sink.update->kind)](sink.update->constants, n, sink.target, offset, grad);
+    kUpdate<T>[static_cast<int>(sink.update->kind)](sink.update->constants, place, sink.target, grad, ld_grad);
     return;
   }
   if (!sink.grad) return;
-  T* out = sink.grad + offset;
-  if (sink.accumulate) {
-    add(n, grad, out);
-  } else {
-    for_vectors<T>(n, [&](Index i, auto part) { store(out + i, load(grad + i, part), part); });
+  for (Index row = 0; row < place.rows; ++row, grad += ld_grad) {
+    T* out = sink.grad + place.offset + row * place.ld;
+    if (sink.accumulate) {
+      add(place.columns, grad, out);
+    } else {
+      for_vectors<T>(place.columns, [&](Index i, auto part) { store(out + i, load(grad + i, part), part); });
+    }
   }
+}
+
+template <class T>
+FASTMLP_INLINE void sink_gradient(const GradientSink<T>& sink, Index offset, Index n, const T* grad) {
+  sink_tile(sink, {offset, 1, n, 0}, grad, 0);
 }
 
 }  // namespace fastmlp::FASTMLP_ISA_NS

@@ -41,7 +41,22 @@ template <class T>
 struct Epilogue {
   void (*apply)(const void* context, T* tile, Index m0, int rows, Index n0, int columns);
   const void* context;
+  // Told of the tile before it is computed, to fetch what `apply` will need; may be null.
+  void (*prefetch)(const void* context, Index m0, int rows, Index n0, int columns) = nullptr;
 };
+
+enum class Nearness { L2 = 2, L1 = 3 };
+
+// Asks for the cache lines of a block of values whose rows are `ld` apart.
+template <Nearness nearness, class T>
+FASTMLP_INLINE void prefetch_rows(const T* first, Index ld, Index rows, Index columns) {
+  constexpr Index kLine = 64 / sizeof(T);
+  for (Index r = 0; r < rows; ++r) {
+    const T* row = first + r * ld;
+    for (Index j = 0; j < columns; j += kLine) __builtin_prefetch(row + j, 0, static_cast<int>(nearness));
+    __builtin_prefetch(row + columns - 1, 0, static_cast<int>(nearness));
+  }
+}
 
 template <class T>
 struct Gemm {
@@ -164,6 +179,18 @@ void pack_sliver(const Strided<T>& B, Index k0, Index K, Index j0, int columns, 
     for (int i = 0; i < lanes; ++i) sliver[k * NR + j + i] = j + i < columns ? *B.at(k0 + k, j0 + j + i) : T(0);
 }
 
+// Asks for part `part` of `parts` of a sliver that will be packed soon.
+template <class T>
+void prefetch_sliver(const Strided<T>& B, Index k0, Index K, Index j0, Index columns, Index part, Index parts) {
+  if (B.column == 1) {
+    const Index begin = part * K / parts, end = (part + 1) * K / parts;
+    prefetch_rows<Nearness::L2>(B.at(k0 + begin, j0), B.row, end - begin, columns);
+  } else {
+    const Index begin = part * columns / parts, end = (part + 1) * columns / parts;
+    prefetch_rows<Nearness::L2>(B.at(k0, j0 + begin), B.column, end - begin, K);
+  }
+}
+
 // The rows [m_begin, m_end) and columns [n_begin, n_end) of the product, by one thread.
 template <class T>
 void gemm_part(const Gemm<T>& g, Index m_begin, Index m_end, Index n_begin, Index n_end, T* scratch) {
@@ -195,6 +222,10 @@ void gemm_part(const Gemm<T>& g, Index m_begin, Index m_end, Index n_begin, Inde
         for (Index t = 0; t < tiles; ++t) {
           const Index i0 = block + t * block_rows / tiles, i1 = block + (t + 1) * block_rows / tiles;
           const int rows = static_cast<int>(i1 - i0);
+          if (!in_place && n0 + NR < n_end)
+            prefetch_sliver(g.B, k0, K, n0 + NR, smaller(NR, n_end - n0 - NR), t, tiles);
+          if (!first) prefetch_rows<Nearness::L1>(g.partial + i0 * g.ld_partial + n0, g.ld_partial, rows, columns);
+          if (last && g.epilogue.prefetch) g.epilogue.prefetch(g.epilogue.context, i0, rows, n0, columns);
           find_microkernel<T>(rows, vectors)(K, packed_a + t * Block::kPanel * K, b, ldb, tile);
           for (int r = 0; r < rows && !(first && last); ++r) {
             T* sums = g.partial + (i0 + r) * g.ld_partial + n0;
