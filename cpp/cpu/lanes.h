@@ -292,8 +292,8 @@ void lanes_train(const LanesArgs<T>& first, const LanesTraining<T>& training, co
     }
     training.losses[step] = forward_loss_backward(a, plan, scale, context);
     const Update& update = training.updates[training.one_update ? 0 : step];
-    kUpdate<T>[static_cast<int>(update.kind)](update.constants, plan.padded, training.target, 0,
-                                              reduce_gradients(a, plan));
+    kUpdate<T>[static_cast<int>(update.kind)](update.constants, {0, 1, plan.padded, 0}, training.target,
+                                              reduce_gradients(a, plan), 0);
     if (training.same_rows)
       a.loaded = true;
     else
