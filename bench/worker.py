@@ -73,7 +73,9 @@ class Worker:
 
     def strategy(self) -> str:
         """How fastmlp runs it."""
-        return self.runner.model._compiled().network.strategy(self.workload.step_rows)
+        return self.runner.model._compiled().network.strategy(
+            self.workload.step_rows, self.workload.suite != "predict"
+        )
 
     def check(self, expected: float | None) -> float:
         """Do the work once; how far the result is from the float64 reference, relative."""

@@ -23,6 +23,7 @@ INTERRUPTED = """
     from test_interrupt_threads_fork import SLOW
     from training import MEDIUM, TINY
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     problem = draw({case})
     model = problem.fastmlp()
     rows = np.arange({rows}) % len(problem.x)

@@ -92,8 +92,11 @@ void bind_network(py::module_& m) {
       .def_property_readonly("in_features", [](const NetworkHandle& n) { return width_or_none(n.in_features()); })
       .def_property_readonly("out_features", [](const NetworkHandle& n) { return width_or_none(n.out_features()); })
       .def(
-          "strategy", [](const NetworkHandle& n, Index rows) { return n.prefers_lanes(rows) ? "lanes" : "dense"; },
-          py::arg("rows"));
+          "strategy",
+          [](const NetworkHandle& n, Index rows, bool training) {
+            return n.prefers_lanes(rows, training) ? "lanes" : "dense";
+          },
+          py::arg("rows"), py::arg("training") = true);
 }
 
 }  // namespace fastmlp::bindings

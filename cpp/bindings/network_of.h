@@ -15,7 +15,7 @@ class NetworkOf final : public NetworkHandle {
 
   Index in_features() const override { return network_->in_features(); }
   Index out_features() const override { return network_->out_features(); }
-  bool prefers_lanes(Index rows) const override { return network_->prefers_lanes(rows); }
+  bool prefers_lanes(Index rows, bool training) const override { return network_->prefers_lanes(rows, training); }
   py::object forward(py::handle x, const DropoutState* dropout) override;
   py::object predict(py::handle x, py::handle out, const DropoutState* dropout, PyTypeObject* result) override;
   void fit(const FitRequest& request) override;

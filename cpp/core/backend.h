@@ -193,7 +193,7 @@ struct Backend {
 
   // Tiny networks. lanes_plan lays out the buffer for `rows` rows (training: with all that a backward pass and a step
   // need), and returns its size.
-  bool (*prefers_lanes)(const LanesLayer<T>* layers, int depth, Index rows);
+  bool (*prefers_lanes)(const LanesLayer<T>* layers, int depth, Index rows, bool training);
   Index (*lanes_plan)(const LanesLayer<T>* layers, int depth, Index rows, bool training, LanesPlanStorage& plan);
   void (*lanes_forward)(const LanesArgs<T>&, const Context&);
   double (*lanes_loss)(const LanesArgs<T>&, bool gradient, const Context&);

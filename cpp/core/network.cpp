@@ -58,12 +58,12 @@ std::vector<LanesLayer<T>> lanes_layers(const std::vector<Layer<T>>& layers) {
 }  // namespace
 
 template <class T>
-bool Network<T>::prefers_lanes(Index rows) const {
+bool Network<T>::prefers_lanes(Index rows, bool training) const {
   if (!only_affine_ || forced_strategy() == Strategy::Dense) return false;
   const Backend<T>& kernels = active_backend<T>();
   const auto layers = lanes_layers(layers_);
   const int depth = static_cast<int>(layers.size());
-  if (forced_strategy() == Strategy::Automatic) return kernels.prefers_lanes(layers.data(), depth, rows);
+  if (forced_strategy() == Strategy::Automatic) return kernels.prefers_lanes(layers.data(), depth, rows, training);
   // Lanes can run any chain of affine layers, but need a vector for each weight of each chunk of rows.
   constexpr Index kMostBytes = Index{1} << 30;
   LanesPlanStorage plan;
@@ -108,7 +108,7 @@ void Network<T>::prepare(Workspace<T>& w, Index rows, Index columns, bool traini
   const Backend<T>& kernels = active_backend<T>();
   w.columns_ = columns;
   w.training_ = training;
-  w.lanes_ = prefers_lanes(rows);
+  w.lanes_ = prefers_lanes(rows, training);
   w.partial_.resize(static_cast<std::size_t>(kernels.loss_partials(rows)));
   Index end = 0;
   const auto take = [&end](Index n) {
@@ -149,6 +149,33 @@ Context Network<T>::context(Workspace<T>& w) const {
   return {executor, w.scratch_.data()};
 }
 
+namespace {
+
+// body(row) for each of them, shared out where they have values enough for several threads.
+template <class Body>
+void parallel_rows(Index rows, Index columns, const Body& body) {
+  constexpr Index kWorthAThread = 16 * 1024;
+  const Executor executor = thread_pool_executor();
+  const Index tasks = std::min<Index>({executor.workers, rows, rows * columns / kWorthAThread});
+  if (tasks <= 1) {
+    for (Index r = 0; r < rows; ++r) body(r);
+    return;
+  }
+  struct Job {
+    const Body& body;
+    Index rows, tasks;
+  } job{body, rows, tasks};
+  executor.run(
+      executor.pool, executor.workers, static_cast<int>(tasks),
+      [](void* context, int task, int) {
+        const Job& own = *static_cast<const Job*>(context);
+        for (Index r = task * own.rows / own.tasks; r < (task + 1) * own.rows / own.tasks; ++r) own.body(r);
+      },
+      &job);
+}
+
+}  // namespace
+
 // A batch given by row numbers, as consecutive rows.
 template <class T>
 Batch<T> Network<T>::gather(Workspace<T>& w, const Batch<T>& batch) const {
@@ -156,9 +183,10 @@ Batch<T> Network<T>::gather(Workspace<T>& w, const Batch<T>& batch) const {
   Batch<T> result{nullptr, {}, nullptr, batch.rows, batch.unchanged};
   const auto copy_rows = [&](const T* from, Index columns, Buffer<T>& to) {
     to.reserve(static_cast<std::size_t>(batch.rows * columns));
-    for (Index r = 0; r < batch.rows; ++r)
+    parallel_rows(batch.rows, columns, [&](Index r) {
       std::memcpy(to.data() + r * columns, from + batch.ids[r] * columns,
                   static_cast<std::size_t>(columns) * sizeof(T));
+    });
     return to.data();
   };
   result.x = copy_rows(batch.x, w.columns_, w.batch_x_);
@@ -173,30 +201,6 @@ Batch<T> Network<T>::gather(Workspace<T>& w, const Batch<T>& batch) const {
 }
 
 // The pass ---------------------------------------------------------------------------------------------------------
-
-template <class T>
-LanesArgs<T> Network<T>::lanes_args(Workspace<T>& w) const {
-  LanesArgs<T> args{};
-  args.layers = w.lanes_layers_.data();
-  args.depth = static_cast<int>(w.lanes_layers_.size());
-  args.rows = w.rows_;
-  args.plan = &w.lanes_plan_;
-  args.buffer = w.memory_.data();
-  args.training = w.training_;
-  args.logits = w.logits_;
-  return args;
-}
-
-template <class T>
-LanesArgs<T> Network<T>::lanes_args(Workspace<T>& w, const LossSpec& spec, const Batch<T>& batch) const {
-  LanesArgs<T> args = lanes_args(w);
-  args.x = batch.x;
-  args.ids = batch.ids;
-  args.targets = batch.targets;
-  args.loaded = batch.unchanged;
-  args.loss = spec;
-  return args;
-}
 
 template <class T>
 void Network<T>::forward(Workspace<T>& w, const Batch<T>& batch, const DropoutState* dropout, T* y) const {
@@ -266,34 +270,12 @@ GradientSink<T> Network<T>::sink(const std::shared_ptr<Parameter<T>>& parameter,
   return sink;
 }
 
-// The slots of the parameters that the optimizer trains.
-template <class T>
-std::vector<int> Network<T>::slots(const Optimizer<T>& optimizer) const {
-  std::vector<int> result;
-  for (const auto& parameter : parameters_)
-    if (const int slot = optimizer.slot(parameter.get()); slot >= 0 && parameter->requires_grad) result.push_back(slot);
-  return result;
-}
-
 // Before a pass with fused updates: brings the constants that the sinks point to up to this step.
 template <class T>
 void Network<T>::begin_updates(Optimizer<T>& optimizer) const {
   for (const auto& parameter : parameters_)
     if (const int slot = optimizer.slot(parameter.get()); slot >= 0 && parameter->requires_grad)
       optimizer.next_update(slot);
-}
-
-// A fit sets the sinks once.
-template <class T>
-void Network<T>::set_lanes_sinks(Workspace<T>& w, Optimizer<T>* fused) const {
-  if (fused && w.sinks_for_ == fused) return;
-  w.sinks_for_ = fused;
-  w.sink_slots_.clear();
-  if (fused) w.sink_slots_ = slots(*fused);
-  for (std::size_t l = 0; l < layers_.size(); ++l) {
-    w.lanes_layers_[l].weight_sink = sink(layers_[l].weight, 0, fused);
-    w.lanes_layers_[l].bias_sink = sink(layers_[l].bias, 0, fused);
-  }
 }
 
 template <class T>
@@ -322,84 +304,6 @@ double Network<T>::step(Workspace<T>& w, const LossSpec& spec, const Batch<T>& b
   if (fused) begin_updates(*fused);
   w.logits_ = logits_for(spec.kind);
   return active_backend<T>().lanes_step(lanes_args(w, spec, batch), context(w));
-}
-
-// Many steps in one call -------------------------------------------------------------------------------------------
-
-namespace {
-
-// body(the packed place, the place of its own, bytes) for the values (section 0) and the states of all parameters.
-template <class T, class Body>
-void for_packed(Buffer<T>& packed, const std::vector<LanesLayer<T>>& layers, const Body& body) {
-  const std::size_t section = packed.size() / 4;
-  T* at = packed.data();
-  const auto visit = [&](const GradientSink<T>& sink, Index n) {
-    const std::size_t bytes = static_cast<std::size_t>(n) * sizeof(T);
-    if (sink.target.value) body(at, sink.target.value, bytes);
-    for (std::size_t s = 0; s < 3; ++s)
-      if (sink.target.state[s]) body(at + (s + 1) * section, sink.target.state[s], bytes);
-    at += n;
-  };
-  for (const LanesLayer<T>& layer : layers) {
-    visit(layer.weight_sink, layer.in * layer.out);
-    visit(layer.bias_sink, layer.out);
-  }
-}
-
-}  // namespace
-
-// Brings the parameters together, where one optimizer updates all of them alike; the sinks are set.
-template <class T>
-bool Network<T>::pack_parameters(Workspace<T>& w, const Optimizer<T>& optimizer) const {
-  if (w.sink_slots_.empty() || w.sink_slots_.size() != parameters_.size() || !optimizer.in_step(w.sink_slots_))
-    return false;
-  constexpr Index kWholeVectors = 16;
-  Index n = 0;
-  for (const LanesLayer<T>& layer : w.lanes_layers_) n += (layer.in + 1) * layer.out;
-  w.packed_.reserve(static_cast<std::size_t>(4 * ((n + kWholeVectors - 1) / kWholeVectors * kWholeVectors)));
-  for_packed(w.packed_, w.lanes_layers_, [](T* packed, T* own, std::size_t bytes) { std::memcpy(packed, own, bytes); });
-  w.packed_layers_ = w.lanes_layers_;
-  const T* at = w.packed_.data();
-  for (LanesLayer<T>& layer : w.packed_layers_) {
-    layer.weight = at;
-    if (layer.bias) layer.bias = at + layer.in * layer.out;
-    at += (layer.in + 1) * layer.out;
-  }
-  return true;
-}
-
-template <class T>
-void Network<T>::steps(Workspace<T>& w, const LossSpec& spec, const Batch<T>& batch, Index count, bool same_rows,
-                       DropoutState dropout, Optimizer<T>& optimizer, double* losses) const {
-  if (w.lanes_ && count > 1) {
-    set_lanes_sinks(w, &optimizer);
-    if (pack_parameters(w, optimizer)) {
-      w.logits_ = logits_for(spec.kind);
-      LanesArgs<T> args = lanes_args(w, spec, batch);
-      args.layers = w.packed_layers_.data();
-      const std::vector<Update>& updates = optimizer.next_updates(w.sink_slots_, count);
-      const std::size_t section = w.packed_.size() / 4;
-      T* const packed = w.packed_.data();
-      const LanesTraining<T> training{count,
-                                      same_rows,
-                                      updates.data(),
-                                      updates.size() == 1,
-                                      {packed, {packed + section, packed + 2 * section, packed + 3 * section}},
-                                      losses};
-      active_backend<T>().lanes_train(args, training, context(w));
-      for_packed(w.packed_, w.lanes_layers_,
-                 [](T* packed, T* own, std::size_t bytes) { std::memcpy(own, packed, bytes); });
-      return;
-    }
-  }
-  Batch<T> rows = batch;
-  for (Index i = 0; i < count; ++i, ++dropout.step) {
-    losses[i] = step(w, spec, rows, &dropout, &optimizer);
-    if (same_rows)
-      rows.unchanged = true;
-    else
-      rows.advance(rows.rows, w.columns_, out_ < 0 ? w.columns_ : out_);
-  }
 }
 
 // Inference --------------------------------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ class Network {
   const std::vector<Layer<T>>& layers() const { return layers_; }
   const std::vector<std::shared_ptr<Parameter<T>>>& parameters() const { return parameters_; }
   // Whether batches of so many rows run by `lanes`: as the backend chooses, unless FASTMLP_STRATEGY forces one.
-  bool prefers_lanes(Index rows) const;
+  bool prefers_lanes(Index rows, bool training) const;
 
   // A workspace for this many rows of `columns` features; it returns to the network when the lease ends.
   struct Return {
@@ -152,7 +152,6 @@ class Network {
   LanesArgs<T> lanes_args(Workspace<T>& workspace) const;
   void set_lanes_sinks(Workspace<T>& workspace, Optimizer<T>* fused) const;
   LanesArgs<T> lanes_args(Workspace<T>& workspace, const LossSpec& spec, const Batch<T>& batch) const;
-  std::vector<int> slots(const Optimizer<T>& optimizer) const;
   void begin_updates(Optimizer<T>& optimizer) const;
   bool pack_parameters(Workspace<T>& workspace, const Optimizer<T>& optimizer) const;
   Batch<T> gather(Workspace<T>& workspace, const Batch<T>& batch) const;

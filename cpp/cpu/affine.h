@@ -78,8 +78,15 @@ struct ThinLimits {
   static constexpr Index kForwardRows = Thin<T>::kRegisters / Thin<T>::kMostVectors;  // a higher tile is narrower
   static constexpr Index kInputRows = Blocking<T>::kManyRegisters ? 16 : 12;
   static constexpr Index kWeightRows = 8;
-  static constexpr Index kFeatures = 16;  // whose dot products cost less than padding to whole vectors
-  static constexpr Index kShortSum = 4;   // features whose tiles last no longer than packing them
+  // Whether dot products cost less than padding so few outputs to whole vectors: adding up the lanes of one takes about
+  // as long as three multiply-adds.
+  static constexpr bool dots_pay(Index outputs, Index depth) {
+    constexpr Index lanes = Vec<T>::lanes, kMost = 16, kReduction = 3;
+    return outputs <= kMost && outputs * (depth + kReduction * lanes) < depth * round_up(outputs, lanes);
+  }
+  static constexpr Index kOwnColumns = 128;    // of which each thread can have some, as in the forward pass
+  static constexpr Index kShortSum = 4;        // features whose tiles last no longer than packing them
+  static constexpr Index kShortInputSum = 16;  // the same for few rows of dx
 };
 
 template <class T>
@@ -87,7 +94,7 @@ void affine_forward(const AffineForward<T>& a, const Context& context) {
   using Limits = ThinLimits<T>;
   const EpilogueFunction<T> epilogue = kForwardEpilogue<T>[static_cast<int>(a.activation.kind)];
   const Gemm<T> product{a.M, a.N, a.K, {a.x, a.ldx, 1}, {a.weight, a.N, 1}, a.y, a.ldy, {epilogue, &a}};
-  const bool narrow = a.N <= Limits::kFeatures && a.N * a.K <= Thin<T>::kCopy;
+  const bool narrow = Limits::dots_pay(a.N, a.K) && a.N * a.K <= Thin<T>::kCopy;
   if (a.M <= (narrow ? Thin<T>::kMostRows : Limits::kForwardRows)) return few_rows(product, context);
   if (narrow) return narrow_dots(product, context);
   if (a.K <= Limits::kShortSum) return short_sums(product, context);
@@ -99,10 +106,10 @@ void affine_backward_input(const AffineBackwardInput<T>& a, const Context& conte
   using Limits = ThinLimits<T>;
   const EpilogueFunction<T> epilogue = kBackwardInputEpilogue<T>[static_cast<int>(a.activation.kind)];
   const Gemm<T> product{a.M, a.K, a.N, {a.dz, a.lddz, 1}, {a.weight, 1, a.N}, a.dx, a.lddx, {epilogue, &a}};
-  const bool narrow = a.N <= Limits::kFeatures && a.N * a.K <= Thin<T>::kCopy;
+  const bool narrow = a.N <= Limits::kShortInputSum && a.N * a.K <= Thin<T>::kCopy;
   const bool few = a.M <= Limits::kInputRows;
   if (narrow && a.M > 1 && (few || a.N <= Limits::kShortSum)) return short_sums(product, context);
-  if (few || a.K <= Limits::kFeatures) return dots(product, context);
+  if (few || Limits::dots_pay(a.K, a.N)) return dots(product, context);
   gemm(product, context);
 }
 
@@ -124,7 +131,7 @@ void bias_gradient(const AffineBackwardWeight<T>& a, Index begin, Index end) {
   }
 }
 
-// R rows of dW from row k on, columns [n0, n0 + columns), into `out`, whose rows are N apart.
+// R rows of dW from row k on, columns [n0, n0 + columns), into `out`, whose rows are `columns` apart.
 template <class T, int M, int R>
 FASTMLP_INLINE void weight_products(const AffineBackwardWeight<T>& a, Index k, Index n0, Index columns, T* out) {
   using V = Vec<T>;
@@ -144,24 +151,27 @@ FASTMLP_INLINE void weight_products(const AffineBackwardWeight<T>& a, Index k, I
       for (int r = 0; r < R; ++r) sum[r] = fma(x[r][m], dz, sum[r]);
     }
 #pragma GCC unroll 2
-    for (int r = 0; r < R; ++r) store(out + r * a.N + n, sum[r], part);
+    for (int r = 0; r < R; ++r) store(out + r * columns + n, sum[r], part);
   });
 }
 
-// Rows [k_begin, k_end) of dW for a batch of M: formed in L1, where the sink takes as many at a time as fit.
+// Rows [k_begin, k_end), columns [n_begin, n_end) of dW for a batch of M: formed in L1, where the sink takes as many
+// rows at a time as fit.
 template <class T, int M>
-void weight_rows(const AffineBackwardWeight<T>& a, Index k_begin, Index k_end) {
+void weight_block(const AffineBackwardWeight<T>& a, Index k_begin, Index k_end, Index n_begin, Index n_end) {
   constexpr Index kChunk = 2048;
   alignas(64) T tile[kChunk];
-  Index rows = 0;
-  for (Index k = k_begin; k < k_end; k += rows) {
-    rows = smaller(larger(1, kChunk / a.N), k_end - k);
-    for (Index n0 = 0; n0 < a.N; n0 += kChunk) {
-      const Index columns = smaller(kChunk, a.N - n0);
+  for (Index n0 = n_begin; n0 < n_end; n0 += kChunk) {
+    const Index columns = smaller(kChunk, n_end - n0), most = kChunk / columns;
+    for (Index k = k_begin; k < k_end; k += most) {
+      const Index rows = smaller(most, k_end - k);
       Index r = 0;
-      for (; r + 2 <= rows; r += 2) weight_products<T, M, 2>(a, k + r, n0, columns, tile + r * a.N);
-      if (r < rows) weight_products<T, M, 1>(a, k + r, n0, columns, tile + r * a.N);
-      sink_gradient(a.weight, k * a.N + n0, (rows - 1) * a.N + columns, tile);
+      for (; r + 2 <= rows; r += 2) weight_products<T, M, 2>(a, k + r, n0, columns, tile + r * columns);
+      if (r < rows) weight_products<T, M, 1>(a, k + r, n0, columns, tile + r * columns);
+      if (columns == a.N)
+        sink_gradient(a.weight, k * a.N, rows * columns, tile);
+      else
+        sink_tile(a.weight, {k * a.N + n0, rows, columns, a.N}, tile, columns);
     }
   }
 }
@@ -170,7 +180,8 @@ template <class T, class Rows>
 struct WeightRows;
 template <class T, int... M>
 struct WeightRows<T, Ints<M...>> {
-  static constexpr void (*table[])(const AffineBackwardWeight<T>&, Index, Index) = {weight_rows<T, M + 1>...};
+  static constexpr void (*table[])(const AffineBackwardWeight<T>&, Index, Index, Index,
+                                   Index) = {weight_block<T, M + 1>...};
 };
 
 // The same from a tile of dW^T.
@@ -193,9 +204,17 @@ void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& con
   if (!a.weight.wanted()) return;
   using Limits = ThinLimits<T>;
   if (a.M <= Limits::kWeightRows) {
-    const auto rows = WeightRows<T, typename MakeInts<Limits::kWeightRows>::type>::table[a.M - 1];
-    return parallel_thin(context, a.K, a.K * a.N * larger(a.M, 2), 1,
-                         [&](Index begin, Index end, int) { rows(a, begin, end); });
+    const auto block = WeightRows<T, typename MakeInts<Limits::kWeightRows>::type>::table[a.M - 1];
+    const Index work = a.K * a.N * larger(a.M, 2);
+    if (splits_rows(a.K, a.N)) {
+      const Index blocks = k_blocks(a.K);
+      return parallel_blocks(context, a.K, work, [&](Index begin, Index end) {
+        block(a, begin * a.K / blocks, end * a.K / blocks, 0, a.N);
+      });
+    }
+    if (a.N >= Limits::kOwnColumns)
+      return parallel_thin(context, a.N, work, 64, [&](Index begin, Index end, int) { block(a, 0, a.K, begin, end); });
+    return parallel_thin(context, a.K, work, 1, [&](Index begin, Index end, int) { block(a, begin, end, 0, a.N); });
   }
   if (a.N <= Thin<T>::kMostRows)
     return few_rows<T>({a.N, a.K, a.M, {a.dz, 1, a.lddz}, {a.x, a.ldx, 1}, nullptr, 0, {turned_weight_epilogue<T>, &a}},
@@ -211,7 +230,8 @@ void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& con
            a.weight.grad,
            a.N,
            {weight_epilogue<T>, &product, weight_prefetch<T>},
-           a.weight.accumulate},
+           a.weight.accumulate,
+           true},
           context);
 }
 

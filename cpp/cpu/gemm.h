@@ -66,6 +66,8 @@ struct Gemm {
   Index ld_partial;
   Epilogue<T> epilogue;
   bool accumulate = false;  // the sums start from what is in `partial`
+  // The threads share out the columns, as they did those of x W: each finds its part of W in its own cache.
+  bool split_columns = false;
 };
 
 // tile[r][0 .. NV vectors) = sum over k of a[k][r] * b[k][...]; a is a packed panel, b has rows ldb apart.
@@ -251,9 +253,10 @@ struct Grid {
   Index m, n;
 };
 template <class T>
-Grid choose_grid(Index M, Index N, Index K, Index workers) {
+Grid choose_grid(Index M, Index N, Index K, bool split_columns, Index workers) {
   constexpr Index kWorthAThread = 48 * 1024;  // multiply-adds
   const Index useful = smaller(workers, M * N * K / kWorthAThread);
+  if (split_columns && N >= 2 * useful * Blocking<T>::NR) return {1, larger(useful, 1)};
   Grid best{1, 1};
   double best_cost = -1;
   for (Index m = 1; m <= useful; ++m) {
@@ -273,7 +276,7 @@ Grid choose_grid(Index M, Index N, Index K, Index workers) {
 template <class T>
 void gemm(const Gemm<T>& g, const Context& context) {
   using Block = Blocking<T>;
-  const Grid grid = choose_grid<T>(g.M, g.N, g.K, context.executor.workers);
+  const Grid grid = choose_grid<T>(g.M, g.N, g.K, g.split_columns, context.executor.workers);
   const Index m_step = round_up(ceil_div(g.M, grid.m), grid.m > 1 ? Block::MR : 1);
   const Index n_step = round_up(ceil_div(g.N, grid.n), Block::NR);
   const Index m_parts = ceil_div(g.M, m_step), n_parts = ceil_div(g.N, n_step);

@@ -1,23 +1,34 @@
 // THE CHOICE between the two strategies.
+//
+// Lanes win while the overheads of dense layers (a call and a fork and join for each, packing) are of the order of their
+// work. Their own costs are lanes that no row fills, and in training a vector a weight of gradient sums, which leave L1
+// from some hundred weights on. The limits are in weights, and rest on a sweep with each strategy forced (bench/LOG.md):
+// networks of four equal widths from 1 to 64, batches from 1 to 4096, AVX2 and AVX-512.
 #pragma once
 
-#include "cpu/loops.h"
+#include "cpu/gemm.h"
+#include "cpu/simd/quad.h"
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
-// Lanes win while weights and a block of activations fit L1 and the overheads
-// of a GEMM (packing, a call per layer) are of the order of its work; a single row leaves all lanes but one idle, so
-// that only the smallest networks gain then.
 template <class T>
-bool prefers_lanes(const LanesLayer<T>* layers, int depth, Index rows) {
-  constexpr Index kMostWeights = 2560, kMostWidth = 128, kMostWeightsForFewRows = 512;
+constexpr Index most_lanes_weights(Index rows, bool training) {
+  if (rows <= 2) return training ? 512 : 256;
+  if (rows <= 4) return training ? 1200 : 640;
+  if (2 * rows <= Vec<T>::lanes) return training ? 512 : 1800;
+  if (!training) return 6912;
+  return Blocking<T>::kManyRegisters ? 2400 : 4096;
+}
+
+template <class T>
+bool prefers_lanes(const LanesLayer<T>* layers, int depth, Index rows, bool training) {
+  constexpr Index kMostWidth = 128;  // wider blocks of activations leave L1
   Index weights = 0, width = layers[0].in;
   for (int l = 0; l < depth; ++l) {
     weights += layers[l].in * layers[l].out;
     width = larger(width, layers[l].out);
   }
-  const bool few_rows = 2 * rows < Vec<T>::lanes;
-  return width <= kMostWidth && weights <= (few_rows ? kMostWeightsForFewRows : kMostWeights);
+  return width <= kMostWidth && weights <= most_lanes_weights<T>(rows, training);
 }
 
 }  // namespace fastmlp::FASTMLP_ISA_NS

@@ -5,6 +5,7 @@
 // same epilogues, as gemm.
 #pragma once
 
+#include "cpu/elementwise.h"
 #include "cpu/gemm.h"
 
 namespace fastmlp::FASTMLP_ISA_NS {
@@ -90,50 +91,88 @@ struct BroadcastTiles {
       TileTable<T, Kernel, Thin<T>::kMostVectors, typename MakeInts<Thin<T>::kMostRows * Thin<T>::kMostVectors>::type>;
 };
 
-// Columns [n_begin, n_end) of up to kMostRows rows of the product. The sums are those of gemm, bit for bit.
+// The terms [k0, k1) of the sums of `rows` rows and `columns` columns, into (or, unless `first`, added to) `tile`: NR
+// columns of all rows after the other.
 template <class T>
-void broadcast_rows(const Gemm<T>& g, Index m0, int rows, Index n_begin, Index n_end) {
-  constexpr int lanes = Vec<T>::lanes, NR = Blocking<T>::NR, kMost = Thin<T>::kMostVectors;
-  alignas(64) T tile[Thin<T>::kMostRows * Thin<T>::kWide];
-  const Index width = Thin<T>::vectors(rows);
-  const Index depth_blocks = k_blocks(g.K);
-  for (Index wide = n_begin; wide < n_end; wide += Thin<T>::kWide) {
-    const Index columns = smaller(Thin<T>::kWide, n_end - wide);
-    const Index vectors = ceil_div(columns, lanes);
-    for (Index kb = 0; kb < depth_blocks; ++kb) {
-      const Index k0 = kb * g.K / depth_blocks, k1 = (kb + 1) * g.K / depth_blocks;
-      for (Index v = 0; v < vectors; v += width) {
-        const Index n = v * lanes;
-        const Index entry = (rows - 1) * kMost + smaller(width, vectors - v) - 1;
-        const int tail = v + width < vectors ? 0 : static_cast<int>(columns % lanes);
-        if (tail == 0)
-          BroadcastTiles<Full>::Table<T>::table[entry](g, m0, wide + n, {}, k0, k1, kb == 0, tile + n * rows);
-        else
-          BroadcastTiles<Tail>::Table<T>::table[entry](g, m0, wide + n, {tail}, k0, k1, kb == 0, tile + n * rows);
-      }
-    }
-    const Index step = rows == 1 ? columns : NR;
-    for (Index n = 0; n < columns; n += step)
-      g.epilogue.apply(g.epilogue.context, tile + n * rows, m0, rows, wide + n,
-                       static_cast<int>(smaller(step, columns - n)));
+void broadcast_block(const Gemm<T>& g, Index m0, int rows, Index n0, Index columns, Index k0, Index k1, bool first,
+                     T* tile) {
+  constexpr int lanes = Vec<T>::lanes, kMost = Thin<T>::kMostVectors;
+  const Index width = Thin<T>::vectors(rows), vectors = ceil_div(columns, lanes);
+  for (Index v = 0; v < vectors; v += width) {
+    const Index n = v * lanes, entry = (rows - 1) * kMost + smaller(width, vectors - v) - 1;
+    const int tail = v + width < vectors ? 0 : static_cast<int>(columns % lanes);
+    if (tail == 0)
+      BroadcastTiles<Full>::Table<T>::table[entry](g, m0, n0 + n, {}, k0, k1, first, tile + n * rows);
+    else
+      BroadcastTiles<Tail>::Table<T>::table[entry](g, m0, n0 + n, {tail}, k0, k1, first, tile + n * rows);
   }
 }
 
-// body(begin, end) over [0, n) in parallel: as many pieces as `work` multiply-adds pay for.
+template <class T>
+void apply_epilogue(const Gemm<T>& g, Index m0, int rows, Index n0, Index columns, T* tile) {
+  const Index step = rows == 1 ? columns : Blocking<T>::NR;
+  for (Index n = 0; n < columns; n += step)
+    g.epilogue.apply(g.epilogue.context, tile + n * rows, m0, rows, n0 + n,
+                     static_cast<int>(smaller(step, columns - n)));
+}
+
+// Columns [n_begin, n_end) of up to kMostRows rows of the product. The sums are those of gemm, bit for bit.
+template <class T>
+void broadcast_rows(const Gemm<T>& g, Index m0, int rows, Index n_begin, Index n_end) {
+  alignas(64) T tile[Thin<T>::kMostRows * Thin<T>::kWide];
+  const Index blocks = k_blocks(g.K);
+  for (Index n0 = n_begin; n0 < n_end; n0 += Thin<T>::kWide) {
+    const Index columns = smaller(Thin<T>::kWide, n_end - n0);
+    for (Index kb = 0; kb < blocks; ++kb)
+      broadcast_block(g, m0, rows, n0, columns, kb * g.K / blocks, (kb + 1) * g.K / blocks, kb == 0, tile);
+    apply_epilogue(g, m0, rows, n0, columns, tile);
+  }
+}
+
+// As many pieces of [0, n) as `work` multiply-adds pay for threads.
+inline Index thin_pieces(const Context& context, Index work) {
+  constexpr Index kWorthAThread = 48 * 1024;
+  return larger(1, smaller(context.executor.workers, work / kWorthAThread));
+}
+
+// body(begin, end, worker) over [0, n) in parallel.
 template <class Body>
 void parallel_thin(const Context& context, Index n, Index work, Index multiple, const Body& body) {
-  constexpr Index kWorthAThread = 48 * 1024;
-  const Index pieces = larger(1, smaller(context.executor.workers, work / kWorthAThread));
-  const Index step = round_up(ceil_div(n, pieces), multiple);
+  const Index step = round_up(ceil_div(n, thin_pieces(context, work)), multiple);
   parallel_tasks(context, ceil_div(n, step),
                  [&](Index task, int worker) { body(task * step, smaller(n, (task + 1) * step), worker); });
+}
+
+// Whether a product with this W is shared out by blocks of its rows: few rows of x, forward and backward, then find
+// what they read of W, which is nearly all that they read, where the same thread has left it.
+constexpr bool splits_rows(Index K, Index N) { return k_blocks(K) >= 4 && N >= 64; }
+
+// body(first block, last) over the blocks of K rows of W.
+template <class Body>
+void parallel_blocks(const Context& context, Index K, Index work, const Body& body) {
+  const Index blocks = k_blocks(K), pieces = smaller(thin_pieces(context, work), blocks);
+  parallel_tasks(context, pieces,
+                 [&](Index piece, int) { body(piece * blocks / pieces, (piece + 1) * blocks / pieces); });
 }
 
 // M <= kMostRows and B.column == 1: B is read once.
 template <class T>
 void few_rows(const Gemm<T>& g, const Context& context) {
-  parallel_thin(context, g.N, g.M * g.N * g.K, 64,
-                [&](Index begin, Index end, int) { broadcast_rows(g, 0, static_cast<int>(g.M), begin, end); });
+  const int rows = static_cast<int>(g.M);
+  const Index blocks = k_blocks(g.K), size = g.M * round_up(g.N, Blocking<T>::NR);
+  if (!splits_rows(g.K, g.N) || (blocks + 1) * size > Thin<T>::kCopy) {
+    parallel_thin(context, g.N, g.M * g.N * g.K, 64,
+                  [&](Index begin, Index end, int) { broadcast_rows(g, 0, rows, begin, end); });
+    return;
+  }
+  // Each block has sums of its own, added up in order, whichever thread they come from.
+  T* const sums = reinterpret_cast<T*>(context.scratch);
+  parallel_blocks(context, g.K, g.M * g.N * g.K, [&](Index begin, Index end) {
+    for (Index kb = begin; kb < end; ++kb)
+      broadcast_block(g, 0, rows, 0, g.N, kb * g.K / blocks, (kb + 1) * g.K / blocks, true, sums + kb * size);
+  });
+  for (Index kb = 1; kb < blocks; ++kb) add(size, sums + kb * size, sums);
+  apply_epilogue(g, 0, rows, 0, g.N, sums);
 }
 
 // tile[r][c] = sum over k of a[r * lda + k] * b[c * ldb + k], in the order of the lanes.
