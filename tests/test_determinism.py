@@ -20,6 +20,7 @@ SHAPES = [
     Case((300, 257, 130, 10), 129, "gelu", loss="cross_entropy"),
     Case((7, 500), 1000, "tanh", loss="l1"),
     Case((20, 600, 5), 530, "tanh", loss="mse"),
+    Case((1300, 130, 3), 2, "tanh", loss="mse"),
 ]
 # Batches long enough that threads share a network in lanes, or the rows of a product.
 LONG = [Case((2, 10, 3), 5000, "sigmoid", loss="cross_entropy"), Case((70, 40, 5), 3000, "relu")]

@@ -59,6 +59,29 @@ def test_fit_and_loop_share_the_state_of_the_optimizer(optimizer: Optimizer) -> 
         np.testing.assert_array_equal(a, b)
 
 
+@OPTIMIZERS
+@pytest.mark.parametrize("batch_size", [None, 8], ids=["full batch", "small batches"])
+@pytest.mark.parametrize("variant", ["no bias", "frozen", "left out"])
+def test_steps_in_one_call_are_those_one_by_one(
+    variant: str, batch_size: int | None, optimizer: Optimizer
+) -> None:
+    """Whatever parameters there are to train. A callback makes each epoch a call of its own."""
+
+    def trained(**options: Any) -> tuple[fm.History, list[np.ndarray]]:
+        model = fm.MLP([2, 5, 3], activation="tanh", bias=variant != "no bias", seed=3)
+        parameters = list(model.parameters())
+        if variant == "frozen":
+            parameters[0].requires_grad = False
+        trainer = fm.Trainer(model, optimizer.fastmlp(parameters[variant == "left out" :]))
+        return fit(trainer, max_epoch=30, batch_size=batch_size, **options), weights_of(model)
+
+    together, apart = trained(), trained(callbacks=[lambda info: None])
+    np.testing.assert_array_equal(together[0].loss, apart[0].loss)
+    np.testing.assert_array_equal(together[0].report_loss, apart[0].report_loss)
+    for a, b in zip(together[1], apart[1], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @CASES
 def test_validation_loss_is_that_after_each_epoch_and_changes_nothing(case: Any) -> None:
     problem, trainer, plain = draw(case), trainer_of(case), trainer_of(case)

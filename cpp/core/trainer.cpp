@@ -121,6 +121,7 @@ class Fit {
       row += n * rows;
       poll(n, epoch);
     }
+    if (batches_ == 1) return losses_[0];  // unrounded, as in run_short_epochs
     return loss_.mean ? sum / static_cast<double>(data_.rows) : sum;
   }
 

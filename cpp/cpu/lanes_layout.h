@@ -14,8 +14,9 @@
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
-// Of a chunk: the work that pays for a thread, in weights times rows, and the most chunks that keep gradients.
-constexpr Index kChunkWork = 128 * 1024, kMostChunks = 16;
+// Of a chunk: the work that pays for a thread, in weights times rows, of a prediction and of a training step, which has
+// a fork and join at every step; and the most chunks that keep gradients.
+constexpr Index kPredictionChunk = 128 * 1024, kTrainingChunk = 512 * 1024, kMostChunks = 16;
 // What an activation costs, in weights.
 constexpr Index kActivationWork = 8;
 // While small batches are loaded, those before them are computed: so many values of a few batches wait at most.
@@ -55,8 +56,7 @@ struct LanesPlan {
       width = larger(width, layers[l].out);
     }
     padded = round_up(parameters, lanes);
-    // A training step does about three times the work of a prediction, but adds up the chunks' gradients.
-    blocks_per_chunk = ceil_div(kChunkWork, work * R);
+    blocks_per_chunk = ceil_div(training ? kTrainingChunk : kPredictionChunk, work * R);
     if (training) blocks_per_chunk = larger(blocks_per_chunk, ceil_div(blocks, kMostChunks));
     chunks = ceil_div(blocks, blocks_per_chunk);
     waiting = training ? larger(1, smaller(kMostWaiting, kWaitingValues / (blocks * (in + out) * R))) : 1;

@@ -157,6 +157,8 @@ int main() {
     for (const Index N : {1, 2, 3, 4, 5, 7, 8, 10, 12, 13, 16, 17, 31, 40, 67})
       for (const Index K : {1, 4, 5, 16, 17, 45}) test({M, K, N});
   for (const Index M : {1, 2, 3, 4, 6, 7, 8, 9, 12, 13, 16, 17}) test({M, 530, 521});
+  for (const Index M : {1, 2, 3, 6, 7, 8, 9})  // sums in blocks that threads share out
+    for (const Index N : {63, 64, 130}) test({M, 1300, N});
   for (const Index M : {1, 2, 8}) test({M, 33, 2100});  // longer than what the sink takes at once
   // Narrow: batches that several threads share, and sums in several blocks.
   for (const Index M : {19, 64, 200, 1100})
