@@ -61,32 +61,44 @@ class ThreadPool {
       return;
     }
     workers = std::min(workers, 1 + grow(workers - 1));
-    job_ = {body, context, tasks, workers, sched_getcpu()};
+    job_ = {body, context, tasks, workers};
+    processor_.store(sched_getcpu(), std::memory_order_relaxed);
     unfinished_.store(workers - 1, std::memory_order_relaxed);
-    const unsigned count = (signal_.load(std::memory_order_relaxed) >> kWorkerBits) + 1;
+    const unsigned number = std::max(number_.load(std::memory_order_relaxed) + 1, 1u);
+    for (int worker = 1; worker < workers; ++worker) offers_[worker].number.store(number, std::memory_order_relaxed);
     // Sequentially consistent, like the decrement below: a notification first looks whether anybody sleeps, and that
     // look must not pass the store, or a worker that is just falling asleep is missed.
-    signal_.store(count << kWorkerBits | static_cast<unsigned>(workers), std::memory_order_seq_cst);
-    signal_.notify_all();
-    work(0);
+    number_.store(number, std::memory_order_seq_cst);
+    number_.notify_all();
+    work(0, 0);
+    // A worker that has not begun may be waiting for a processor: its share is done sooner than it comes.
+    for (int worker = 1; worker < workers; ++worker)
+      if (take(worker, number)) {
+        work(worker, 0);
+        unfinished_.fetch_sub(1, std::memory_order_seq_cst);
+      }
     wait_until(unfinished_, [](int n) { return n == 0; });
   }
 
  private:
-  // A signal is a job's number and how many workers it wants. A worker that is not wanted must not look at the job:
-  // nobody waits for it, and the next job may be written meanwhile.
-  static constexpr unsigned kWorkerBits = 9;
-  static_assert(kMostThreads < 1 << kWorkerBits);
-
   struct Job {
     Executor::Body body;
     void* context;
     int tasks, workers;
-    int processor;  // where the caller works
+  };
+  // The number of the job in which a worker has a share that nobody has taken yet. A worker that comes too late, or is
+  // not wanted, finds another number, and must not look at the job: nobody waits for it.
+  struct alignas(64) Offer {
+    std::atomic<unsigned> number{0};
   };
 
-  void work(int worker) const {
-    for (int task = worker; task < job_.tasks; task += job_.workers) job_.body(job_.context, task, worker);
+  bool take(int worker, unsigned number) {
+    return offers_[worker].number.compare_exchange_strong(number, 0, std::memory_order_acq_rel);
+  }
+
+  // The share of one worker; `self` does it.
+  void work(int worker, int self) const {
+    for (int task = worker; task < job_.tasks; task += job_.workers) job_.body(job_.context, task, self);
   }
 
   // Starts threads until there are as many helpers; returns how many there are.
@@ -94,7 +106,7 @@ class ThreadPool {
     try {
       while (static_cast<int>(threads_.size()) < helpers) {
         const int worker = static_cast<int>(threads_.size()) + 1;
-        threads_.emplace_back([this, worker, seen = signal_.load()] { loop(worker, seen); });
+        threads_.emplace_back([this, worker, seen = number_.load()] { loop(worker, seen); });
       }
     } catch (const std::system_error&) {
       // The system has no thread to spare: fewer do the same work.
@@ -104,12 +116,13 @@ class ThreadPool {
 
   void loop(int worker, unsigned seen) {
     for (;;) {
-      seen = wait_until(signal_, [seen](unsigned signal) { return signal != seen; });
-      if (worker >= static_cast<int>(seen & ((1u << kWorkerBits) - 1))) continue;
+      seen = wait_until(number_, [seen](unsigned number) { return number != seen; });
       // The system may leave a worker on the processor of the caller that woke it: each sleeps while the other runs, so
       // that neither looks worth moving, and every wait costs its spinning in full.
-      if (job_.processor >= 0 && sched_getcpu() == job_.processor) leave_processor(job_.processor);
-      work(worker);
+      const int callers = processor_.load(std::memory_order_relaxed);
+      if (callers >= 0 && sched_getcpu() == callers) leave_processor(callers);
+      if (!take(worker, seen)) continue;
+      work(worker, worker);
       if (unfinished_.fetch_sub(1, std::memory_order_seq_cst) == 1) unfinished_.notify_one();
     }
   }
@@ -117,7 +130,9 @@ class ThreadPool {
   std::mutex busy_;
   std::vector<std::thread> threads_;
   Job job_{};
-  alignas(64) std::atomic<unsigned> signal_{0};
+  std::atomic<int> processor_{-1};               // of the caller
+  alignas(64) std::atomic<unsigned> number_{0};  // of the last job
+  Offer offers_[kMostThreads + 1];
   alignas(64) std::atomic<int> unfinished_{0};
 };
 
