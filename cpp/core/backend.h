@@ -1,12 +1,15 @@
-// The table of kernels that the core computes with. Each instruction set (and later each device) fills one.
+// The table of kernels that the core computes with. Each instruction set and each device fills one.
 //
 // Conventions. Matrices are row-major with a leading dimension in elements (ldx); a batch has one row per sample.
 // Weights are stored in x out: W[k][n], k < in, n < out. Nothing overlaps unless a contract says so.
-// Kernels allocate nothing, never fail, and give the same bits for any number of workers.
+// Kernels allocate nothing, never fail, and give the same bits for any number of workers. A device's kernels are
+// enqueued in the context's stream; all their pointers are to its memory, those to descriptions (Update, LanesLayer) are
+// the host's.
 #pragma once
 
 #include <cstddef>
 
+#include "core/device.h"
 #include "core/types.h"
 
 namespace fastmlp {
@@ -19,11 +22,34 @@ struct Executor {
   int workers;
 };
 
-// What a kernel may use while it runs: threads, and per worker `Backend::scratch_bytes` bytes at scratch + worker *
-// that.
+// Dropout's masks are a function of (seed, step, layer, element).
+struct DropoutState {
+  std::uint64_t seed = 0, step = 0;
+};
+
+struct Update;
+
+// A training step that a device records once and replays, with what changes from step to step. It takes the place of
+// the constants, row numbers and results that the kernels' arguments have; all memory is the device's.
+struct Replay {
+  const Index* first;  // the number of the first step of a replay, among those that were made ready
+  Index offset;        // of this step from the first one
+  const Update* updates;
+  bool one_update;      // updates[0] for all steps, or one for each
+  const Index* ids;     // rows of all steps, one after the other; null: consecutive rows
+  bool same_rows;       // all steps take the same rows
+  std::uint64_t coins;  // dropout's step is this plus the step's number
+  double* losses;       // of each step
+};
+
+// What a kernel may use while it runs. Host: threads, and per worker `Backend::scratch_bytes` bytes at scratch + worker *
+// that. Device: `scratch_bytes` at scratch.
 struct Context {
   Executor executor;
   unsigned char* scratch;
+  Stream stream = nullptr;
+  Precision precision = Precision::Float32;
+  const Replay* replay = nullptr;
 };
 
 // y = act(x W + b); z, unless null, receives x W + b.   x: M x K, W: K x N, b: N or null, y and z: M x N.
@@ -113,6 +139,19 @@ struct LossArgs {
   bool logits;
   T* dy;
   double* partial;  // loss_partials(rows) values
+  double* value;    // receives the loss
+};
+
+// The rows of a batch, as consecutive rows. Row r of a result is row ids[r] of x, or, where ids is null, row first + r.
+template <class T>
+struct GatherArgs {
+  Index rows, in, out;
+  const T* x;          // in columns
+  Targets<T> targets;  // dense: out columns; both may be null
+  const Index* ids;
+  T* x_rows;
+  T* dense_rows;
+  Index* class_rows;
 };
 
 // One layer of a tiny network, and the gradient's way (weight and bias).
@@ -164,6 +203,30 @@ struct LanesTraining {
   double* losses;  // of each step, before its update
 };
 
+// Steps of a whole network with fused updates. Unlike the passes above, it takes any number of networks alike, which
+// differ in their parameters: `model_stride` values lie between those of one network and the next (and so for all that
+// the pointers of `layers` name), and losses has `steps` values for each network.
+template <class T>
+struct WholeTraining {
+  const LanesLayer<T>* layers;  // sinks have an update for each parameter that is trained, and no grad
+  int depth;
+  RowActivationKind row_activation;  // of the last layer, where has_row_activation
+  bool has_row_activation;
+  Index rows;       // of a step
+  Index row_count;  // of x
+  const T* x;
+  Targets<T> targets;
+  const Index* ids;  // the device's: rows of all steps, one after the other, or null: consecutive rows
+  bool same_rows;
+  LossSpec loss;
+  bool logits;
+  Index steps;
+  const Update* updates;  // the device's, of each step, or a single one
+  bool one_update;
+  double* losses;  // the device's
+  Index models = 1, model_stride = 0;
+};
+
 template <class T>
 struct Backend {
   std::size_t scratch_bytes;
@@ -181,15 +244,21 @@ struct Backend {
   void (*row_forward)(RowActivationKind, Index rows, Index columns, const T* x, T* y, const Context&);
   void (*row_backward)(RowActivationKind, Index rows, Index columns, const T* dy, const T* y, T* dx, const Context&);
 
-  // Returns the loss.
-  double (*loss)(const LossArgs<T>&, const Context&);
+  // Inverted dropout, y = x / (1 - p) or 0 (Srivastava et al., 2014), with the coins of this layer; y may be x.
+  void (*dropout)(const DropoutState&, Index layer, double p, Index n, const T* x, T* y, const Context&);
+
+  void (*gather)(const GatherArgs<T>&, const Context&);
+
+  void (*loss)(const LossArgs<T>&, const Context&);
   Index (*loss_partials)(Index rows);
 
   // An optimizer's step on n values of one parameter, from its gradient.
   void (*update)(const Update&, Index n, const UpdateTarget<T>&, const T* grad, const Context&);
-  double (*sum_of_squares)(Index n, const T* x);
-  void (*scale)(Index n, T factor, T* x);
-  void (*add)(Index n, const T* x, T* y);  // y += x
+  // Scales all gradients by max_norm / (norm + 1e-6) where that is below 1; *norm receives their joint norm.
+  void (*clip)(int count, T* const* grads, const Index* sizes, double max_norm, double* norm, const Context&);
+  // Many steps of a network in one launch, on a device: whether it can, and the steps. Null: never.
+  bool (*trains_whole)(const WholeTraining<T>&);
+  void (*train_whole)(const WholeTraining<T>&, const Context&);
 
   // Tiny networks. lanes_plan lays out the buffer for `rows` rows (training: with all that a backward pass and a step
   // need), and returns its size.

@@ -1,0 +1,54 @@
+// Where parameters and workspaces live and kernels run: the host, or a device whose library is opened at run time.
+//
+// All work of a device goes to a stream, in order; a stream is the caller's handle of one, or null for the device's own.
+// Kernels and copies are only enqueued: what went wrong in them is told by `synchronize`. Functions that return a
+// const char* return null, or what went wrong, in words that hold until the thread's next call.
+#pragma once
+
+#include <cstddef>
+
+namespace fastmlp {
+
+template <class T>
+struct Backend;
+
+using Stream = void*;
+
+// How a device multiplies float32 matrices: in float32; with operands rounded to TF32; or to bfloat16. All of them
+// accumulate in float32 and keep float32 parameters. float64 networks and the host know Float32 alone.
+enum class Precision : int { Float32, TF32, BF16 };
+inline constexpr const char* kPrecisionNames[] = {"float32", "tf32", "bf16"};
+
+struct Device {
+  const char* name;  // "cpu" or "cuda"
+  bool host;         // its memory is the host's
+
+  // Memory of zeros, aligned to 256 bytes (64 on the host); null where there is not enough.
+  void* (*allocate)(std::size_t bytes);
+  // After all work that uses it; null is fine.
+  void (*release)(void* memory);
+
+  // Copies in the stream's order. The host's memory may change or go as soon as `upload` returns; `download` returns when the
+  // values are there.
+  const char* (*upload)(void* to, const void* from, std::size_t bytes, Stream stream);
+  const char* (*download)(void* to, const void* from, std::size_t bytes, Stream stream);
+  const char* (*copy)(void* to, const void* from, std::size_t bytes, Stream stream);
+  const char* (*synchronize)(Stream stream);
+
+  // Between these two calls kernels are recorded, not run; the second gives what replays them, or null where that
+  // failed. Nothing may be allocated or uploaded meanwhile.
+  const char* (*begin_recording)(Stream stream);
+  void* (*end_recording)(Stream stream);
+  const char* (*replay)(void* recording, Stream stream);
+  void (*release_recording)(void* recording);
+
+  const Backend<float>* f32;
+  const Backend<double>* f64;
+};
+
+template <class T>
+const Backend<T>& kernels_of(const Device& device);
+
+const Device& host_device();
+
+}  // namespace fastmlp

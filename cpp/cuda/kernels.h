@@ -1,0 +1,45 @@
+// The kernels of the device's table: what core/backend.h says of each holds here. A file a family; table.cu lists them.
+#pragma once
+
+#include "core/backend.h"
+
+namespace fastmlp::cuda {
+
+// affine.cu
+template <class T>
+void affine_forward(const AffineForward<T>&, const Context&);
+template <class T>
+void affine_backward_input(const AffineBackwardInput<T>&, const Context&);
+template <class T>
+void affine_backward_weight(const AffineBackwardWeight<T>&, const Context&);
+
+// pointwise.cu
+template <class T>
+void activation_forward(const Activation&, Index n, const T* x, T* y, const Context&);
+template <class T>
+void activation_backward(const Activation&, Index n, const T* dy, const T* saved, T* dx, const Context&);
+template <class T>
+void dropout(const DropoutState&, Index layer, double p, Index n, const T* x, T* y, const Context&);
+template <class T>
+void gather(const GatherArgs<T>&, const Context&);
+template <class T>
+void update(const Update&, Index n, const UpdateTarget<T>&, const T* grad, const Context&);
+template <class T>
+void clip(int count, T* const* grads, const Index* sizes, double max_norm, double* norm, const Context&);
+
+// rows.cu
+template <class T>
+void row_forward(RowActivationKind, Index rows, Index columns, const T* x, T* y, const Context&);
+template <class T>
+void row_backward(RowActivationKind, Index rows, Index columns, const T* dy, const T* y, T* dx, const Context&);
+template <class T>
+void loss(const LossArgs<T>&, const Context&);
+Index loss_partials(Index rows);
+
+// whole.cu
+template <class T>
+bool trains_whole(const WholeTraining<T>&);
+template <class T>
+void train_whole(const WholeTraining<T>&, const Context&);
+
+}  // namespace fastmlp::cuda
