@@ -1,6 +1,7 @@
-// Element-wise work on contiguous values: activations, optimizer updates, and the few BLAS-1 loops.
+// Element-wise work on contiguous values: activations, dropout, optimizer updates, and clipping.
 #pragma once
 
+#include "core/dropout.h"
 #include "cpu/loops.h"
 #include "cpu/vmath.h"
 #include "ops/activations.h"
@@ -56,6 +57,18 @@ void activation_backward(const Activation& activation, Index n, const T* dy, con
   const auto loop = kActivationBackward<T>[static_cast<int>(activation.kind)];
   parallel_ranges(context, n, kPiece, [&](Index begin, Index end) {
     loop(activation, end - begin, dy + begin, saved + begin, dx + begin);
+  });
+}
+
+template <class T>
+void dropout(const DropoutState& state, Index layer, double p, Index n, const T* x, T* y, const Context& context) {
+  const Philox4x32 random = dropout_random(state, layer);
+  const DropoutMap<T> map(p);
+  parallel_ranges(context, n, kPiece, [&](Index begin, Index end) {
+    for (Index i = begin; i < end; i += 4) {
+      const Philox4x32::Block coins = random.block(static_cast<std::uint64_t>(i / 4));
+      for (Index j = i; j < i + 4 && j < end; ++j) y[j] = map(coins.word[j - i], x[j]);
+    }
   });
 }
 
@@ -130,6 +143,17 @@ double sum_of_squares(Index n, const T* x) {
     total += static_cast<double>(reduce_add(sum));
   }
   return total;
+}
+
+// As torch.nn.utils.clip_grad_norm_.
+template <class T>
+void clip(int count, T* const* grads, const Index* sizes, double max_norm, double* norm, const Context&) {
+  double squares = 0;
+  for (int i = 0; i < count; ++i) squares += sum_of_squares(sizes[i], grads[i]);
+  *norm = __builtin_sqrt(squares);
+  const double factor = max_norm / (*norm + 1e-6);
+  if (factor < 1)
+    for (int i = 0; i < count; ++i) scale(sizes[i], static_cast<T>(factor), grads[i]);
 }
 
 // What happens to a finished gradient that belongs at `place` of its parameter.

@@ -6,6 +6,7 @@
 #include FASTMLP_ISA_HEADER
 
 #include "cpu/affine.h"
+#include "cpu/gather.h"
 #include "cpu/lanes.h"
 #include "cpu/processor.h"
 #include "cpu/strategy.h"
@@ -24,12 +25,14 @@ constexpr Backend<T> kBackend = {
     .activation_backward = activation_backward<T>,
     .row_forward = row_forward<T>,
     .row_backward = row_backward<T>,
+    .dropout = dropout<T>,
+    .gather = gather<T>,
     .loss = loss<T>,
     .loss_partials = loss_partials,
     .update = update<T>,
-    .sum_of_squares = sum_of_squares<T>,
-    .scale = scale<T>,
-    .add = add<T>,
+    .clip = clip<T>,
+    .trains_whole = nullptr,
+    .train_whole = nullptr,
     .prefers_lanes = prefers_lanes<T>,
     .lanes_plan = lanes_plan<T>,
     .lanes_forward = lanes_forward<T>,

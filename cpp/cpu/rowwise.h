@@ -216,7 +216,7 @@ constexpr Index kLossRows = 64;  // rows per partial sum; a multiple of all vect
 inline Index loss_partials(Index rows) { return ceil_div(rows, kLossRows); }
 
 template <class T>
-double loss(const LossArgs<T>& a, const Context& context) {
+void loss(const LossArgs<T>& a, const Context& context) {
   constexpr Index lanes = Vec<T>::lanes;
   const double scale = loss_scale(a.spec, a.rows, a.columns);
   const T gradient_scale = static_cast<T>(scale);
@@ -251,7 +251,7 @@ double loss(const LossArgs<T>& a, const Context& context) {
   });
   double total = 0;
   for (Index piece = 0; piece < pieces; ++piece) total += a.partial[piece];
-  return total * scale;
+  *a.value = total * scale;
 }
 
 }  // namespace fastmlp::FASTMLP_ISA_NS
