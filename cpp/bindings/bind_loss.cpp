@@ -28,9 +28,11 @@ double value_as(const LossSpec& spec, const py::array& array, py::handle target)
   const TargetArg<T> t = target_arg<T>(target, "t", spec.kind, y.rows, y.columns, y.one_row);
   if (spec.kind == LossKind::BCE) check_probabilities(y.data(), y.rows * y.columns);
   std::vector<double> partial(static_cast<std::size_t>(active_backend<T>().loss_partials(y.rows)));
-  const LossArgs<T> args{spec, y.rows, y.columns, y.data(), t.targets, false, nullptr, partial.data()};
+  double value = 0;
+  const LossArgs<T> args{spec, y.rows, y.columns, y.data(), t.targets, false, nullptr, partial.data(), &value};
   const ReleaseGilFor release(y.rows * y.columns);
-  return active_backend<T>().loss(args, {{nullptr, nullptr, 1}, nullptr});
+  active_backend<T>().loss(args, {{nullptr, nullptr, 1}, nullptr});
+  return value;
 }
 
 double value_of(const LossSpec& spec, py::handle input, py::handle target) {

@@ -9,7 +9,7 @@ namespace fastmlp::bindings {
 template <class T>
 void OptimizerOf<T>::step() {
   const ReleaseGilFor release(weights);
-  optimizer.step({thread_pool_executor(), nullptr});
+  optimizer.step();
 }
 
 namespace {

@@ -32,14 +32,15 @@ struct Update;
 // A training step that a device records once and replays, with what changes from step to step. It takes the place of
 // the constants, row numbers and results that the kernels' arguments have; all memory is the device's.
 struct Replay {
-  const Index* first;  // the number of the first step of a replay, among those that were made ready
-  Index offset;        // of this step from the first one
+  const Index*
+      first;     // two numbers: of the replay's first step among those that were made ready, and of their first row
+  Index offset;  // of this step from the replay's first one
   const Update* updates;
-  bool one_update;      // updates[0] for all steps, or one for each
-  const Index* ids;     // rows of all steps, one after the other; null: consecutive rows
-  bool same_rows;       // all steps take the same rows
-  std::uint64_t coins;  // dropout's step is this plus the step's number
-  double* losses;       // of each step
+  bool one_update;   // updates[0] for all steps, or one for each
+  const Index* ids;  // row i of those made ready is row ids[first[1] + i], or, where ids is null, first[1] + i
+  bool same_rows;    // all steps take the same rows
+  const std::uint64_t* coins;  // dropout's step is this plus the step's number
+  double* losses;              // of each step
 };
 
 // What a kernel may use while it runs. Host: threads, and per worker `Backend::scratch_bytes` bytes at scratch + worker *

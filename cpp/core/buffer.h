@@ -1,23 +1,19 @@
-// Aligned memory that is made once and grows only when a larger batch comes. Large buffers ask for huge pages: a matrix
-// product walks down columns, where every row is on a page of its own.
+// Aligned memory of a device that is made once and grows only when a larger batch comes.
 #pragma once
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include <cstddef>
-#include <cstring>
 #include <memory>
 #include <new>
+
+#include "core/device.h"
 
 namespace fastmlp {
 
 template <class T>
 class Buffer {
  public:
-  Buffer() = default;
-  explicit Buffer(std::size_t size) { resize(size); }
+  explicit Buffer(const Device& device = host_device()) : device_(&device) {}
+  explicit Buffer(std::size_t size, const Device& device = host_device()) : device_(&device) { resize(size); }
 
   // Makes room for `size` zeros; earlier contents are gone unless there is room already.
   void reserve(std::size_t size) {
@@ -27,30 +23,36 @@ class Buffer {
   T* data() { return data_.get(); }
   const T* data() const { return data_.get(); }
   std::size_t size() const { return size_; }
+  const Device& device() const { return *device_; }
+
+  // The same values in memory of their own on another device.
+  Buffer on(const Device& device, Stream stream) const {
+    Buffer other(size_, device);
+    const std::size_t bytes = size_ * sizeof(T);
+    // One of the two is the host.
+    if (size_ > 0)
+      check(device.host ? device_->download(other.data(), data(), bytes, stream)
+                        : device.upload(other.data(), data(), bytes, stream));
+    return other;
+  }
 
  private:
-  static constexpr std::size_t kCacheLine = 64, kHugePage = std::size_t{1} << 21;
-  struct Free {
-    std::size_t alignment = kCacheLine;
-    void operator()(T* p) const { ::operator delete[](p, std::align_val_t{alignment}); }
+  struct Release {
+    void (*release)(void*) = nullptr;
+    void operator()(T* memory) const { release(memory); }
   };
-
-  using Data = std::unique_ptr<T[], Free>;
+  using Data = std::unique_ptr<T[], Release>;
 
   void resize(std::size_t size) {
-    std::size_t bytes = size * sizeof(T);
-    const bool huge = bytes >= kHugePage / 2;
-    const std::size_t alignment = huge ? kHugePage : kCacheLine;
-    if (huge) bytes = (bytes + kHugePage - 1) / kHugePage * kHugePage;
     size_ = 0;
-    data_ = Data(static_cast<T*>(::operator new[](bytes, std::align_val_t{alignment})), Free{alignment});
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-    if (huge) madvise(data_.get(), bytes, MADV_HUGEPAGE);  // a wish; it may be refused
-#endif
-    if (size > 0) std::memset(static_cast<void*>(data_.get()), 0, size * sizeof(T));
+    data_.reset();
+    if (size == 0) return;
+    data_ = Data(static_cast<T*>(device_->allocate(size * sizeof(T))), Release{device_->release});
+    if (!data_) throw std::bad_alloc();
     size_ = size;
   }
 
+  const Device* device_;
   Data data_;
   std::size_t size_ = 0;
 };

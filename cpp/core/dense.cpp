@@ -1,24 +1,10 @@
 // The dense strategy: layer by layer.
-#include <cstring>
-
-#include "core/dropout.h"
 #include "core/network.h"
 
 namespace fastmlp {
 
-namespace {
-
-// Every layer of every step has its own stream of coins.
-Philox dropout_random(const DropoutState& state, std::size_t layer) {
-  constexpr std::uint64_t kMostLayers = 1 << 12;
-  return {state.seed, stream(StreamUse::Dropout, state.step * kMostLayers + layer)};
-}
-
-}  // namespace
-
 template <class T>
 void Network<T>::dense_forward(Workspace<T>& w, const T* x, T* y) const {
-  const Backend<T>& kernels = active_backend<T>();
   const Context context = this->context(w);
   const Index rows = w.rows_;
   const T* in = x;
@@ -35,32 +21,31 @@ void Network<T>::dense_forward(Workspace<T>& w, const T* x, T* y) const {
                               nullptr, layer.activation, out,   place.width, nullptr};
         if (layer.bias) args.bias = layer.bias->value.data();
         if (w.training_ && layer.saves_input()) args.z = w.memory_.data() + place.z;
-        kernels.affine_forward(args, context);
+        kernels_->affine_forward(args, context);
         break;
       }
       case LayerKind::Activation:
-        kernels.activation_forward(layer.activation, rows * width, in, out, context);
+        kernels_->activation_forward(layer.activation, rows * width, in, out, context);
         break;
       case LayerKind::RowActivation:
-        kernels.row_forward(layer.row_activation, rows, width, in, out, context);
+        kernels_->row_forward(layer.row_activation, rows, width, in, out, context);
         break;
       case LayerKind::Dropout:
         if (w.drops_)
-          dropout(rows * width, layer.p, dropout_random(w.dropout_, l), in, out);
+          kernels_->dropout(w.dropout_, static_cast<Index>(l), layer.p, rows * width, in, out, context);
         else
-          std::memcpy(out, in, static_cast<std::size_t>(rows * width) * sizeof(T));
+          copy(in, rows * width, out);
         break;
     }
     place.out = in = out;
     width = place.width;
   }
-  if (y && y != in) std::memcpy(y, in, static_cast<std::size_t>(rows * width) * sizeof(T));
+  if (y && y != in) copy(in, rows * width, y);
 }
 
 template <class T>
 void Network<T>::dense_backward(Workspace<T>& w, const T* dy, T* dx, Optimizer<T>* fused) const {
-  if (fused) begin_updates(*fused);
-  const Backend<T>& kernels = active_backend<T>();
+  if (fused && !w.device_steps_.replay) begin_updates(*fused);
   const Context context = this->context(w);
   const Index rows = w.rows_;
   std::size_t lowest = 0;  // the layer where the gradient's way ends
@@ -82,7 +67,7 @@ void Network<T>::dense_backward(Workspace<T>& w, const T* dy, T* dx, Optimizer<T
         if (!before_activation && layer.activation.kind != ActivationKind::Identity) {
           const T* saved = layer.saves_input() ? w.memory_.data() + place.z : place.out;
           T* dz = next_buffer();
-          kernels.activation_backward(layer.activation, rows * place.width, gradient, saved, dz, context);
+          kernels_->activation_backward(layer.activation, rows * place.width, gradient, saved, dz, context);
           gradient = dz;
         }
         before_activation = false;
@@ -100,23 +85,23 @@ void Network<T>::dense_backward(Workspace<T>& w, const T* dy, T* dx, Optimizer<T
               args.saved = previous.saves_input() ? w.memory_.data() + previous_place.z : previous_place.out;
             before_activation = true;
           }
-          kernels.affine_backward_input(args, context);
+          kernels_->affine_backward_input(args, context);
           gradient = args.dx;
         }
         // After the input's gradient, which needs the old weights.
         AffineBackwardWeight<T> args{rows, place.width, width_in, place.in, width_in, dz, place.width, {}, {}};
         args.weight = sink(layer.weight, rows, fused);
         args.bias = sink(layer.bias, 0, fused);
-        kernels.affine_backward_weight(args, context);
+        kernels_->affine_backward_weight(args, context);
         break;
       }
       case LayerKind::Activation: {
         const T* saved = layer.saves_input() ? place.in : place.out;
         T* out = below ? below : next_buffer();
         if (before_activation)
-          std::memcpy(out, gradient, static_cast<std::size_t>(rows * width_in) * sizeof(T));
+          copy(gradient, rows * width_in, out);
         else
-          kernels.activation_backward(layer.activation, rows * width_in, gradient, saved, out, context);
+          kernels_->activation_backward(layer.activation, rows * width_in, gradient, saved, out, context);
         before_activation = false;
         gradient = out;
         break;
@@ -124,9 +109,9 @@ void Network<T>::dense_backward(Workspace<T>& w, const T* dy, T* dx, Optimizer<T
       case LayerKind::RowActivation: {
         T* out = below ? below : next_buffer();
         if (before_activation)
-          std::memcpy(out, gradient, static_cast<std::size_t>(rows * width_in) * sizeof(T));
+          copy(gradient, rows * width_in, out);
         else
-          kernels.row_backward(layer.row_activation, rows, width_in, gradient, place.out, out, context);
+          kernels_->row_backward(layer.row_activation, rows, width_in, gradient, place.out, out, context);
         before_activation = false;
         gradient = out;
         break;
@@ -134,15 +119,15 @@ void Network<T>::dense_backward(Workspace<T>& w, const T* dy, T* dx, Optimizer<T
       case LayerKind::Dropout: {
         T* out = below ? below : next_buffer();
         if (w.drops_)
-          dropout(rows * width_in, layer.p, dropout_random(w.dropout_, l), gradient, out);
+          kernels_->dropout(w.dropout_, static_cast<Index>(l), layer.p, rows * width_in, gradient, out, context);
         else
-          std::memcpy(out, gradient, static_cast<std::size_t>(rows * width_in) * sizeof(T));
+          copy(gradient, rows * width_in, out);
         gradient = out;
         break;
       }
     }
   }
-  if (layers_.empty() && dx) std::memcpy(dx, dy, static_cast<std::size_t>(rows * w.columns_) * sizeof(T));
+  if (layers_.empty() && dx) copy(dy, rows * w.columns_, dx);
 }
 
 template void Network<float>::dense_forward(Workspace<float>&, const float*, float*) const;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <utility>
 
 namespace fastmlp {
 
@@ -46,9 +47,27 @@ struct Device {
   const Backend<double>* f64;
 };
 
+const Device& host_device();
+
+// The device's table, or the host's active one.
 template <class T>
 const Backend<T>& kernels_of(const Device& device);
 
-const Device& host_device();
+// Throws std::runtime_error for what a device's function returned, unless that is null.
+void check(const char* problem);
+
+// The stream of the calling thread's work on a device. Work in another stream than the last one's waits for that.
+class StreamScope {
+ public:
+  explicit StreamScope(Stream stream);
+  ~StreamScope();
+  StreamScope(const StreamScope&) = delete;
+  StreamScope& operator=(const StreamScope&) = delete;
+
+  static Stream current();
+
+ private:
+  Stream before_;
+};
 
 }  // namespace fastmlp

@@ -104,12 +104,13 @@ void Network<T>::steps(Workspace<T>& w, const LossSpec& spec, const Batch<T>& ba
                                       updates.size() == 1,
                                       {packed, {packed + section, packed + 2 * section, packed + 3 * section}},
                                       losses};
-      active_backend<T>().lanes_train(args, training, context(w));
+      kernels_->lanes_train(args, training, context(w));
       for_packed(w.packed_, w.lanes_layers_,
                  [](T* packed, T* own, std::size_t bytes) { std::memcpy(own, packed, bytes); });
       return;
     }
   }
+  if (count > 1 && device_steps(w, spec, batch, count, same_rows, dropout, optimizer, losses)) return;
   Batch<T> rows = batch;
   for (Index i = 0; i < count; ++i, ++dropout.step) {
     losses[i] = step(w, spec, rows, &dropout, &optimizer);

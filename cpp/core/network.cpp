@@ -1,7 +1,6 @@
 #include "core/network.h"
 
 #include <algorithm>
-#include <cstring>
 #include <stdexcept>
 #include <string>
 
@@ -11,7 +10,17 @@
 namespace fastmlp {
 
 template <class T>
-Network<T>::Network(const std::vector<Layer<T>>& layers) {
+Workspace<T>::Workspace(const Device& device)
+    : memory_(device),
+      scratch_(device),
+      partial_(device),
+      batch_x_(device),
+      batch_targets_(device),
+      batch_classes_(device),
+      device_steps_(device) {}
+
+template <class T>
+Network<T>::Network(const std::vector<Layer<T>>& layers, Precision precision) : precision_(precision) {
   bool fusible = false;  // the last layer can take an activation
   for (const Layer<T>& layer : layers) {
     if (layer.kind == LayerKind::Activation && fusible) {
@@ -35,6 +44,12 @@ Network<T>::Network(const std::vector<Layer<T>>& layers) {
         shares_parameters_ = true;
     }
   }
+  if (!parameters_.empty()) device_ = &parameters_[0]->device();
+  kernels_ = &kernels_of<T>(*device_);
+  for (const auto& parameter : parameters_)
+    if (&parameter->device() != device_)
+      throw std::invalid_argument(std::string("layers: expected parameters on one device, got some on ") +
+                                  device_->name + " and some on " + parameter->device().name);
   only_affine_ = !layers_.empty() && std::all_of(layers_.begin(), layers_.end(),
                                                  [](const Layer<T>& layer) { return layer.kind == LayerKind::Affine; });
 }
@@ -60,20 +75,23 @@ std::vector<LanesLayer<T>> lanes_layers(const std::vector<Layer<T>>& layers) {
 template <class T>
 bool Network<T>::prefers_lanes(Index rows, bool training) const {
   if (!only_affine_ || forced_strategy() == Strategy::Dense) return false;
-  const Backend<T>& kernels = active_backend<T>();
+  if (!device_->host) return false;
   const auto layers = lanes_layers(layers_);
   const int depth = static_cast<int>(layers.size());
-  if (forced_strategy() == Strategy::Automatic) return kernels.prefers_lanes(layers.data(), depth, rows, training);
+  if (forced_strategy() == Strategy::Automatic) return kernels_->prefers_lanes(layers.data(), depth, rows, training);
   // Lanes can run any chain of affine layers, but need a vector for each weight of each chunk of rows.
   constexpr Index kMostBytes = Index{1} << 30;
   LanesPlanStorage plan;
-  return kernels.lanes_plan(layers.data(), depth, rows, true, plan) <= kMostBytes / Index{sizeof(T)};
+  return kernels_->lanes_plan(layers.data(), depth, rows, true, plan) <= kMostBytes / Index{sizeof(T)};
 }
 
 // Memory -----------------------------------------------------------------------------------------------------------
 
 template <class T>
 typename Network<T>::Lease Network<T>::acquire(Index rows, Index columns, bool training) {
+  for (const auto& parameter : parameters_)
+    if (&parameter->device() != device_)
+      throw std::runtime_error("the model's parameters have moved to another device");
   std::unique_ptr<Workspace<T>> workspace;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -86,7 +104,7 @@ typename Network<T>::Lease Network<T>::acquire(Index rows, Index columns, bool t
       free_.erase(found);
     }
   }
-  if (!workspace) workspace = std::make_unique<Workspace<T>>();
+  if (!workspace) workspace.reset(new Workspace<T>(*device_));
   prepare(*workspace, rows, columns, training);
   workspace->forget_optimizer();
   return Lease(workspace.release(), Return{this});
@@ -105,11 +123,10 @@ template <class T>
 void Network<T>::prepare(Workspace<T>& w, Index rows, Index columns, bool training) const {
   if (w.rows_ == rows && w.columns_ == columns && w.training_ == training) return;
   w.rows_ = -1;  // should an allocation fail
-  const Backend<T>& kernels = active_backend<T>();
   w.columns_ = columns;
   w.training_ = training;
   w.lanes_ = prefers_lanes(rows, training);
-  w.partial_.resize(static_cast<std::size_t>(kernels.loss_partials(rows)));
+  w.partial_.reserve(1 + static_cast<std::size_t>(kernels_->loss_partials(rows)));
   Index end = 0;
   const auto take = [&end](Index n) {
     const Index at = end;
@@ -119,7 +136,7 @@ void Network<T>::prepare(Workspace<T>& w, Index rows, Index columns, bool traini
   if (w.lanes_) {
     w.lanes_layers_ = lanes_layers(layers_);
     const int depth = static_cast<int>(layers_.size());
-    take(kernels.lanes_plan(w.lanes_layers_.data(), depth, rows, training, w.lanes_plan_));
+    take(kernels_->lanes_plan(w.lanes_layers_.data(), depth, rows, training, w.lanes_plan_));
     w.result_ = take(training ? 0 : rows * out_);
   } else {
     Index width = columns, widest = columns;
@@ -145,59 +162,36 @@ void Network<T>::prepare(Workspace<T>& w, Index rows, Index columns, bool traini
 template <class T>
 Context Network<T>::context(Workspace<T>& w) const {
   const Executor executor = thread_pool_executor();
-  if (!w.lanes_) w.scratch_.reserve(static_cast<std::size_t>(executor.workers) * active_backend<T>().scratch_bytes);
-  return {executor, w.scratch_.data()};
+  if (!w.lanes_)
+    w.scratch_.reserve(static_cast<std::size_t>(device_->host ? executor.workers : 1) * kernels_->scratch_bytes);
+  return {executor, w.scratch_.data(), StreamScope::current(), precision_, w.device_steps_.replay};
 }
 
-namespace {
-
-// body(row) for each of them, shared out where they have values enough for several threads.
-template <class Body>
-void parallel_rows(Index rows, Index columns, const Body& body) {
-  constexpr Index kWorthAThread = 16 * 1024;
-  const Executor executor = thread_pool_executor();
-  const Index tasks = std::min<Index>({executor.workers, rows, rows * columns / kWorthAThread});
-  if (tasks <= 1) {
-    for (Index r = 0; r < rows; ++r) body(r);
-    return;
-  }
-  struct Job {
-    const Body& body;
-    Index rows, tasks;
-  } job{body, rows, tasks};
-  executor.run(
-      executor.pool, executor.workers, static_cast<int>(tasks),
-      [](void* context, int task, int) {
-        const Job& own = *static_cast<const Job*>(context);
-        for (Index r = task * own.rows / own.tasks; r < (task + 1) * own.rows / own.tasks; ++r) own.body(r);
-      },
-      &job);
+template <class T>
+void Network<T>::copy(const T* from, Index n, T* to) const {
+  check(device_->copy(to, from, static_cast<std::size_t>(n) * sizeof(T), StreamScope::current()));
 }
 
-}  // namespace
+template <class T>
+void Network<T>::reserve_rows(Workspace<T>& w, const Batch<T>& batch) const {
+  const Index out = out_ < 0 ? w.columns_ : out_;
+  w.batch_x_.reserve(static_cast<std::size_t>(batch.rows * w.columns_));
+  if (batch.targets.dense) w.batch_targets_.reserve(static_cast<std::size_t>(batch.rows * out));
+  if (batch.targets.classes) w.batch_classes_.reserve(static_cast<std::size_t>(batch.rows));
+}
 
 // A batch given by row numbers, as consecutive rows.
 template <class T>
 Batch<T> Network<T>::gather(Workspace<T>& w, const Batch<T>& batch) const {
-  if (!batch.ids) return batch;
-  Batch<T> result{nullptr, {}, nullptr, batch.rows, batch.unchanged};
-  const auto copy_rows = [&](const T* from, Index columns, Buffer<T>& to) {
-    to.reserve(static_cast<std::size_t>(batch.rows * columns));
-    parallel_rows(batch.rows, columns, [&](Index r) {
-      std::memcpy(to.data() + r * columns, from + batch.ids[r] * columns,
-                  static_cast<std::size_t>(columns) * sizeof(T));
-    });
-    return to.data();
-  };
-  result.x = copy_rows(batch.x, w.columns_, w.batch_x_);
-  if (batch.targets.dense)
-    result.targets.dense = copy_rows(batch.targets.dense, w.places_.back().width, w.batch_targets_);
-  if (batch.targets.classes) {
-    w.batch_classes_.reserve(static_cast<std::size_t>(batch.rows));
-    for (Index r = 0; r < batch.rows; ++r) w.batch_classes_.data()[r] = batch.targets.classes[batch.ids[r]];
-    result.targets.classes = w.batch_classes_.data();
-  }
-  return result;
+  if (!batch.ids && !w.device_steps_.replay) return batch;
+  reserve_rows(w, batch);
+  kernels_->gather({batch.rows, w.columns_, out_ < 0 ? w.columns_ : out_, batch.x, batch.targets, batch.ids,
+                    w.batch_x_.data(), w.batch_targets_.data(), w.batch_classes_.data()},
+                   context(w));
+  Batch<T> rows{w.batch_x_.data(), {}, nullptr, batch.rows, batch.unchanged};
+  if (batch.targets.dense) rows.targets.dense = w.batch_targets_.data();
+  if (batch.targets.classes) rows.targets.classes = w.batch_classes_.data();
+  return rows;
 }
 
 // The pass ---------------------------------------------------------------------------------------------------------
@@ -212,7 +206,7 @@ void Network<T>::forward(Workspace<T>& w, const Batch<T>& batch, const DropoutSt
   args.x = batch.x;
   args.ids = batch.ids;
   args.y = y;
-  active_backend<T>().lanes_forward(args, context(w));
+  kernels_->lanes_forward(args, context(w));
 }
 
 // Sigmoid with BCE, and log-softmax with NLL: their product's gradient is simple, exact and cheap.
@@ -225,29 +219,53 @@ bool Network<T>::logits_for(LossKind kind) const {
   return kind == LossKind::BCE && last.activation.kind == ActivationKind::Sigmoid;
 }
 
+// All but what the loss is of.
 template <class T>
-double Network<T>::loss(Workspace<T>& w, const LossSpec& spec, const Batch<T>& batch, bool gradient) const {
-  const Backend<T>& kernels = active_backend<T>();
-  const bool logits = logits_for(spec.kind);
-  if (gradient) w.logits_ = logits;
-  if (w.lanes_) {
-    LanesArgs<T> args = lanes_args(w);
-    args.loss = spec;
-    args.targets = batch.targets;
-    args.ids = batch.ids;
-    args.logits = logits;
-    return kernels.lanes_loss(args, gradient, context(w));
-  }
+LossArgs<T> Network<T>::loss_args(Workspace<T>& w, const LossSpec& spec) const {
   LossArgs<T> args{};
   args.spec = spec;
   args.rows = w.rows_;
-  args.columns = w.places_.back().width;
+  args.columns = out_ < 0 ? w.columns_ : out_;
+  args.value = w.partial_.data();
+  args.partial = w.partial_.data() + 1;
+  return args;
+}
+
+// What the kernel of the last loss has left.
+template <class T>
+double Network<T>::loss_value(Workspace<T>& w) const {
+  if (device_->host) return *w.partial_.data();
+  double value = 0;
+  check(device_->download(&value, w.partial_.data(), sizeof value, StreamScope::current()));
+  return value;
+}
+
+template <class T>
+void Network<T>::enqueue_loss(Workspace<T>& w, const LossSpec& spec, const Targets<T>& targets, bool gradient) const {
+  const bool logits = logits_for(spec.kind);
+  if (gradient) w.logits_ = logits;
+  LossArgs<T> args = loss_args(w, spec);
   args.y = w.places_.back().out;
-  args.targets = batch.targets;
+  args.targets = targets;
   args.logits = logits;
   args.dy = gradient ? w.memory_.data() + w.result_ : nullptr;
-  args.partial = w.partial_.data();
-  return kernels.loss(args, context(w));
+  kernels_->loss(args, context(w));
+}
+
+template <class T>
+double Network<T>::loss(Workspace<T>& w, const LossSpec& spec, const Batch<T>& batch, bool gradient) const {
+  if (!w.lanes_) {
+    enqueue_loss(w, spec, batch.targets, gradient);
+    return loss_value(w);
+  }
+  const bool logits = logits_for(spec.kind);
+  if (gradient) w.logits_ = logits;
+  LanesArgs<T> args = lanes_args(w);
+  args.loss = spec;
+  args.targets = batch.targets;
+  args.ids = batch.ids;
+  args.logits = logits;
+  return kernels_->lanes_loss(args, gradient, context(w));
 }
 
 // Where a parameter's gradient goes.
@@ -261,7 +279,7 @@ GradientSink<T> Network<T>::sink(const std::shared_ptr<Parameter<T>>& parameter,
     if (slot < 0) return sink;
     sink.target = fused->target(slot);
     sink.update = &fused->update(slot);
-    if (active_backend<T>().weight_update_needs_grad(rows)) sink.grad = parameter->grad_buffer();
+    if (kernels_->weight_update_needs_grad(rows)) sink.grad = parameter->grad_buffer();
     return sink;
   }
   sink.grad = parameter->grad_buffer();
@@ -287,14 +305,14 @@ void Network<T>::backward(Workspace<T>& w, const T* dy, T* dx, Optimizer<T>* fus
   args.dy = dy;
   args.dx = dx;
   if (fused) begin_updates(*fused);
-  active_backend<T>().lanes_backward(args, context(w));
+  kernels_->lanes_backward(args, context(w));
 }
 
 template <class T>
 double Network<T>::step(Workspace<T>& w, const LossSpec& spec, const Batch<T>& batch, const DropoutState* dropout,
                         Optimizer<T>* fused) const {
   if (!w.lanes_) {
-    const Batch<T> rows = gather(w, batch);
+    const Batch<T> rows = gather(w, batch.advanced(w.columns_, out_ < 0 ? w.columns_ : out_));
     forward(w, rows, dropout, nullptr);
     const double value = loss(w, spec, rows, true);
     backward(w, nullptr, nullptr, fused);
@@ -303,7 +321,7 @@ double Network<T>::step(Workspace<T>& w, const LossSpec& spec, const Batch<T>& b
   set_lanes_sinks(w, fused);
   if (fused) begin_updates(*fused);
   w.logits_ = logits_for(spec.kind);
-  return active_backend<T>().lanes_step(lanes_args(w, spec, batch), context(w));
+  return kernels_->lanes_step(lanes_args(w, spec, batch), context(w));
 }
 
 // Inference --------------------------------------------------------------------------------------------------------
@@ -339,16 +357,13 @@ double Network<T>::evaluate(const LossSpec& spec, const T* x, const Targets<T>& 
     const Lease workspace = acquire(n, columns, false);
     T* y = workspace->memory_.data() + workspace->result_;
     forward(*workspace, {x + row * columns, {}, nullptr, n}, nullptr, y);
-    LossArgs<T> args{};
-    args.spec = spec;
+    LossArgs<T> args = loss_args(*workspace, spec);
     args.spec.mean = false;
-    args.rows = n;
-    args.columns = out;
     args.y = y;
     args.targets.dense = targets.dense ? targets.dense + row * out : nullptr;
     args.targets.classes = targets.classes ? targets.classes + row : nullptr;
-    args.partial = workspace->partial_.data();
-    total += active_backend<T>().loss(args, context(*workspace));
+    kernels_->loss(args, context(*workspace));
+    total += loss_value(*workspace);
   }
   if (!spec.mean) return total;
   return total / static_cast<double>(is_class_loss(spec.kind) ? rows : rows * out);

@@ -34,6 +34,7 @@ struct Batch {
   const Index* ids = nullptr;
   Index rows = 0;
   bool unchanged = false;  // the very rows of this workspace's last step
+  Index row = 0;           // the first one; on the host, x and ids begin there
 
   // So many rows on; x has `in` columns, dense targets have `out`.
   void advance(Index by, Index in, Index out) {
@@ -45,15 +46,35 @@ struct Batch {
     if (targets.dense) targets.dense += by * out;
     if (targets.classes) targets.classes += by;
   }
-};
-
-// Dropout's masks are a function of (seed, step, layer, element).
-struct DropoutState {
-  std::uint64_t seed = 0, step = 0;
+  // The same rows, the first one being number 0.
+  Batch advanced(Index in, Index out) const {
+    Batch result = *this;
+    result.row = 0;
+    result.advance(row, in, out);
+    return result;
+  }
 };
 
 template <class T>
 class Network;
+
+// What many steps on a device need beside the workspace: see device_steps.cpp.
+template <class T>
+struct DeviceSteps {
+  explicit DeviceSteps(const Device& device);
+  ~DeviceSteps();
+  DeviceSteps(const DeviceSteps&) = delete;
+  DeviceSteps& operator=(const DeviceSteps&) = delete;
+
+  const Device& device;
+  Buffer<Index> first;
+  Buffer<std::uint64_t> coins;
+  Buffer<Update> updates;
+  Buffer<double> losses;
+  const Replay* replay = nullptr;  // of the step that is being enqueued
+  void* recording = nullptr;
+  std::vector<std::uintptr_t> recorded;  // what it stands for
+};
 
 // The memory of one pass, and what a forward pass leaves for its backward pass. Made by Network::acquire.
 template <class T>
@@ -65,6 +86,7 @@ class Workspace {
 
  private:
   friend class Network<T>;
+  explicit Workspace(const Device& device);
 
   // What the memory is laid out for.
   Index rows_ = 0, columns_ = 0;
@@ -72,7 +94,7 @@ class Workspace {
 
   Buffer<T> memory_;
   Buffer<unsigned char> scratch_;
-  std::vector<double> partial_;
+  Buffer<double> partial_;  // of a loss: its value, then the kernel's partial sums
   LanesPlanStorage lanes_plan_;
   std::vector<LanesLayer<T>> lanes_layers_;
   // The optimizer that the layers' sinks are set for, and the slots of the parameters in it; see set_lanes_sinks.
@@ -92,6 +114,7 @@ class Workspace {
   Index result_ = 0;             // the output's gradient; in evaluation, the output
   Buffer<T> batch_x_, batch_targets_;
   Buffer<Index> batch_classes_;
+  DeviceSteps<T> device_steps_;
 
   // The pass.
   DropoutState dropout_;
@@ -102,9 +125,13 @@ class Workspace {
 template <class T>
 class Network {
  public:
-  // Fuses each activation into the affine layer before it. Throws std::invalid_argument where widths do not fit.
-  explicit Network(const std::vector<Layer<T>>& layers);
+  // Fuses each activation into the affine layer before it. Throws std::invalid_argument where widths or the parameters'
+  // devices do not fit together.
+  explicit Network(const std::vector<Layer<T>>& layers, Precision precision = Precision::Float32);
 
+  // Where its parameters lay when it was made: all pointers of a pass are to this device's memory.
+  const Device& device() const { return *device_; }
+  Precision precision() const { return precision_; }
   Index in_features() const { return in_; }    // -1: any (there is no affine layer)
   Index out_features() const { return out_; }  // -1: as many as come in
   const std::vector<Layer<T>>& layers() const { return layers_; }
@@ -153,12 +180,26 @@ class Network {
   void set_lanes_sinks(Workspace<T>& workspace, Optimizer<T>* fused) const;
   LanesArgs<T> lanes_args(Workspace<T>& workspace, const LossSpec& spec, const Batch<T>& batch) const;
   void begin_updates(Optimizer<T>& optimizer) const;
+  LossArgs<T> loss_args(Workspace<T>& workspace, const LossSpec& spec) const;
+  void enqueue_loss(Workspace<T>& workspace, const LossSpec& spec, const Targets<T>& targets, bool gradient) const;
+  double loss_value(Workspace<T>& workspace) const;
+  void copy(const T* from, Index n, T* to) const;
+  bool describe_whole(const Workspace<T>& workspace, const LossSpec& spec, std::vector<LanesLayer<T>>& layers,
+                      WholeTraining<T>& args) const;
+  void replay_steps(Workspace<T>& workspace, const LossSpec& spec, const Batch<T>& batch, Index count, Replay replay,
+                    const DropoutState& dropout, Optimizer<T>& optimizer) const;
+  bool device_steps(Workspace<T>& workspace, const LossSpec& spec, const Batch<T>& batch, Index count, bool same_rows,
+                    DropoutState dropout, Optimizer<T>& optimizer, double* losses) const;
   bool pack_parameters(Workspace<T>& workspace, const Optimizer<T>& optimizer) const;
+  void reserve_rows(Workspace<T>& workspace, const Batch<T>& batch) const;
   Batch<T> gather(Workspace<T>& workspace, const Batch<T>& batch) const;
   GradientSink<T> sink(const std::shared_ptr<Parameter<T>>& parameter, Index rows, Optimizer<T>* fused) const;
   void dense_forward(Workspace<T>& workspace, const T* x, T* y) const;
   void dense_backward(Workspace<T>& workspace, const T* dy, T* dx, Optimizer<T>* fused) const;
 
+  const Device* device_ = &host_device();
+  const Backend<T>* kernels_;
+  Precision precision_;
   std::vector<Layer<T>> layers_;
   std::vector<std::shared_ptr<Parameter<T>>> parameters_;
   Index in_ = -1, out_ = -1;

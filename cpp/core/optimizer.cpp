@@ -4,6 +4,8 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "core/thread_pool.h"
+
 namespace fastmlp {
 
 void OptimizerOptions::set(const std::string& name, double value) {
@@ -145,9 +147,12 @@ const std::vector<Update>& Optimizer<T>::next_updates(const std::vector<int>& sl
   const Index done = slots_[static_cast<std::size_t>(slots[0])].steps;
   updates_.resize(constant_from(done + 1) ? 1 : static_cast<std::size_t>(count));
   for (Update& update : updates_) update = make_update(kind_, options_, done + 1 + (&update - updates_.data()));
-  for (const int slot : slots) {
-    slots_[static_cast<std::size_t>(slot)].steps += count;
-    slots_[static_cast<std::size_t>(slot)].parameter->version += static_cast<std::uint64_t>(count);
+  for (const int number : slots) {
+    Slot& slot = slots_[static_cast<std::size_t>(number)];
+    slot.steps += count;
+    slot.parameter->version += static_cast<std::uint64_t>(count);
+    slot.update = updates_[0];
+    slot.stamp = -1;
   }
   return updates_;
 }
@@ -156,8 +161,12 @@ template <class T>
 void Optimizer<T>::make_states(Slot& slot) const {
   bool needed[3] = {};
   needed_states(kind_, options_, needed);
-  for (int s = 0; s < 3; ++s)
-    if (needed[s]) slot.state[s].reserve(static_cast<std::size_t>(slot.parameter->size()));
+  const Device& device = slot.parameter->device();
+  for (int s = 0; s < 3; ++s) {
+    Buffer<T>& state = slot.state[s];
+    if (&state.device() != &device) state = state.on(device, StreamScope::current());
+    if (needed[s]) state.reserve(static_cast<std::size_t>(slot.parameter->size()));
+  }
 }
 
 template <class T>
@@ -171,16 +180,18 @@ UpdateTarget<T> Optimizer<T>::target(int index) {
 }
 
 template <class T>
-void Optimizer<T>::step_slot(int index, const Context& context) {
+void Optimizer<T>::step_slot(int index) {
   const Parameter<T>& parameter = *this->parameter(index);
   const UpdateTarget<T> target = this->target(index);
-  active_backend<T>().update(next_update(index), parameter.size(), target, parameter.grad.data(), context);
+  const Context context{thread_pool_executor(), nullptr, StreamScope::current()};
+  kernels_of<T>(parameter.device())
+      .update(next_update(index), parameter.size(), target, parameter.grad.data(), context);
 }
 
 template <class T>
-void Optimizer<T>::step(const Context& context) {
+void Optimizer<T>::step() {
   for (std::size_t i = 0; i < slots_.size(); ++i)
-    if (slots_[i].parameter->has_grad && slots_[i].parameter->requires_grad) step_slot(static_cast<int>(i), context);
+    if (slots_[i].parameter->has_grad && slots_[i].parameter->requires_grad) step_slot(static_cast<int>(i));
 }
 
 template <class T>

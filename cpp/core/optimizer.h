@@ -32,7 +32,7 @@ class Optimizer {
   void set_option(const std::string& name, double value);
 
   // Updates every parameter that has a gradient.
-  void step(const Context& context);
+  void step();
   void zero_grad();
 
   // The parts of a step, for those who apply updates themselves. A slot is a parameter's number here, or -1.
@@ -54,7 +54,7 @@ class Optimizer {
   const std::vector<Update>& next_updates(const std::vector<int>& slots, Index count);
   bool in_step(const std::vector<int>& slots) const;  // have they seen equally many?
   UpdateTarget<T> target(int slot);
-  void step_slot(int slot, const Context& context);
+  void step_slot(int slot);
 
   Index steps() const;  // the most steps that a parameter has seen
 
@@ -67,7 +67,7 @@ class Optimizer {
     Index stamp = -1;  // of the constants in `update`
   };
 
-  void make_states(Slot& slot) const;
+  void make_states(Slot& slot) const;  // on the parameter's device
 
   OptimizerKind kind_;
   OptimizerOptions options_;

@@ -2,24 +2,57 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
+#include <numeric>
 
 #include "core/rng.h"
 #include "core/thread_pool.h"
 
 namespace fastmlp {
 
+namespace {
+
+// Clips gradients on their device, with the memory that this takes there.
+template <class T>
+class Clipper {
+ public:
+  explicit Clipper(const Device& device) : device_(device), norm_(std::size_t{1}, device), scratch_(device) {
+    if (!device.host) scratch_.reserve(kernels_of<T>(device).scratch_bytes);
+  }
+
+  void clip(const std::vector<std::shared_ptr<Parameter<T>>>& parameters, double max_norm) {
+    grads_.clear();
+    sizes_.clear();
+    for (const auto& parameter : parameters) {
+      if (!parameter->has_grad) continue;
+      grads_.push_back(parameter->grad.data());
+      sizes_.push_back(parameter->size());
+    }
+    const Context context{thread_pool_executor(), scratch_.data(), StreamScope::current()};
+    kernels_of<T>(device_).clip(static_cast<int>(grads_.size()), grads_.data(), sizes_.data(), max_norm, norm_.data(),
+                                context);
+  }
+  double norm() const {
+    double norm = 0;
+    check(device_.download(&norm, norm_.data(), sizeof norm, StreamScope::current()));
+    return norm;
+  }
+
+ private:
+  const Device& device_;
+  Buffer<double> norm_;
+  Buffer<unsigned char> scratch_;
+  std::vector<T*> grads_;
+  std::vector<Index> sizes_;
+};
+
+}  // namespace
+
 template <class T>
 double clip_grad_norm(const std::vector<std::shared_ptr<Parameter<T>>>& parameters, double max_norm) {
-  const Backend<T>& kernels = active_backend<T>();
-  double squares = 0;
-  for (const auto& parameter : parameters)
-    if (parameter->has_grad) squares += kernels.sum_of_squares(parameter->size(), parameter->grad.data());
-  const double norm = std::sqrt(squares), factor = max_norm / (norm + 1e-6);
-  if (factor < 1)
-    for (const auto& parameter : parameters)
-      if (parameter->has_grad) kernels.scale(parameter->size(), static_cast<T>(factor), parameter->grad.data());
-  return norm;
+  if (parameters.empty()) return 0;
+  Clipper<T> clipper(parameters[0]->device());
+  clipper.clip(parameters, max_norm);
+  return clipper.norm();
 }
 
 namespace {
@@ -67,19 +100,26 @@ class Fit {
         hooks_(hooks),
         batches_((data.rows + options.batch_size - 1) / options.batch_size),
         fused_(network.can_fuse() && options.max_grad == 0),
-        first_step_(history.steps) {
+        first_step_(history.steps),
+        host_(network.device().host),
+        losses_(host_ ? 256 : 4096),
+        device_ids_(network.device()) {
     if (options.shuffle && batches_ > 1) ids_.resize(static_cast<std::size_t>(data.rows));
+    if (options.max_grad > 0) clipper_ = std::make_unique<Clipper<T>>(network.device());
     const Index tail = data.rows - (batches_ - 1) * options.batch_size;
     full_ = network.acquire(std::min(options.batch_size, data.rows), data.columns, true);
     if (tail != full_->rows()) tail_ = network.acquire(tail, data.columns, true);
   }
 
   void run() {
-    const bool short_epochs = fused_ && batches_ == 1 && !validation_ && !hooks_.epoch;
+    const bool together = fused_ && !validation_ && !hooks_.epoch;
     for (Index e = 0; e < options_.max_epoch;) {
-      if (short_epochs && e + 1 < options_.max_epoch) {
-        e += run_short_epochs(options_.max_epoch - 1 - e);
-        continue;
+      if (together && e + 1 < options_.max_epoch) {
+        const Index most = options_.max_epoch - 1 - e;
+        if (const Index n = batches_ == 1 ? run_short_epochs(most) : run_epochs(most); n > 0) {
+          e += n;
+          continue;
+        }
       }
       const Index epoch = static_cast<Index>(history_.loss.size());
       const double loss = run_epoch(epoch, ++e == options_.max_epoch);
@@ -105,10 +145,49 @@ class Fit {
     return n;
   }
 
+  // Epochs of several whole batches, with the rows of all of them made ready at once: for a device, which had better not
+  // wait for the host after each. Returns how many it has run; 0: not worth it.
+  Index run_epochs(Index most) {
+    constexpr Index kMostRows = Index{1} << 20;
+    if (host_ || data_.rows % options_.batch_size != 0) return 0;
+    const Index steps = std::min(pacer_.patience(), static_cast<Index>(losses_.size()));
+    const Index n = std::min({most, steps / batches_, kMostRows / data_.rows});
+    if (n < 2) return 0;
+    const Index before = static_cast<Index>(history_.loss.size());
+    epoch_ids_.resize(static_cast<std::size_t>(n * data_.rows));
+    for (Index e = 0; e < n; ++e) {
+      Index* const ids = epoch_ids_.data() + e * data_.rows;
+      if (options_.shuffle)
+        shuffle_rows(ids, before + e);
+      else
+        std::iota(ids, ids + data_.rows, Index{0});
+    }
+    upload_ids(epoch_ids_);
+    run_burst({data_.x, data_.targets, device_ids_.data(), options_.batch_size}, n * batches_);
+    for (Index e = 0; e < n; ++e) {
+      double sum = 0;
+      for (Index i = e * batches_; i < (e + 1) * batches_; ++i)
+        sum += losses_[static_cast<std::size_t>(i)] * (loss_.mean ? static_cast<double>(options_.batch_size) : 1.0);
+      history_.loss.push_back(loss_.mean ? sum / static_cast<double>(data_.rows) : sum);
+    }
+    poll(n * batches_, before + n - 1);
+    return n;
+  }
+
+  void shuffle_rows(Index* ids, Index epoch) const {
+    shuffle(ids, data_.rows, Philox(options_.seed, stream(StreamUse::Shuffle, static_cast<std::uint64_t>(epoch))));
+  }
+
+  void upload_ids(const std::vector<Index>& ids) {
+    device_ids_.reserve(ids.size());
+    check(network_.device().upload(device_ids_.data(), ids.data(), ids.size() * sizeof(Index), StreamScope::current()));
+  }
+
   double run_epoch(Index epoch, bool last_epoch) {
-    if (!ids_.empty())
-      shuffle(ids_.data(), data_.rows,
-              Philox(options_.seed, stream(StreamUse::Shuffle, static_cast<std::uint64_t>(epoch))));
+    if (!ids_.empty()) {
+      shuffle_rows(ids_.data(), epoch);
+      if (!host_) upload_ids(ids_);
+    }
     const bool keep_last = last_epoch || hooks_.epoch;
     double sum = 0;
     for (Index row = 0; row < data_.rows;) {
@@ -134,31 +213,41 @@ class Fit {
   Index run_steps(Index row, Index rows, Index most, bool keep_gradient) {
     Batch<T> batch{data_.x, data_.targets, nullptr, rows};
     const Index out = network_.out_features() < 0 ? data_.columns : network_.out_features();
-    if (!ids_.empty()) batch.ids = ids_.data();
-    batch.advance(row, data_.columns, out);
+    if (!ids_.empty()) batch.ids = host_ ? ids_.data() : device_ids_.data();
+    if (host_)
+      batch.advance(row, data_.columns, out);
+    else
+      batch.row = row;
     batch.unchanged = batches_ == 1 && history_.steps > first_step_;
-    const DropoutState dropout{options_.seed, static_cast<std::uint64_t>(history_.steps)};
-    Workspace<T>& workspace = rows == full_->rows() ? *full_ : *tail_;
-    const bool alone = keep_gradient || !fused_;
-    const Index n = alone ? 1 : std::min({most, pacer_.patience(), static_cast<Index>(losses_.size())});
-    if (alone) {
-      losses_[0] = step_with_gradient(workspace, batch, dropout);
-    } else {
-      network_.steps(workspace, loss_, batch, n, batches_ == 1, dropout, optimizer_, losses_.data());
+    if (keep_gradient || !fused_) {
+      losses_[0] = step_with_gradient(batch);
+      report(losses_[0]);
+      return 1;
     }
-    for (Index i = 0; i < n; ++i) report(losses_[static_cast<std::size_t>(i)]);
+    const Index n = std::min({most, pacer_.patience(), static_cast<Index>(losses_.size())});
+    run_burst(batch, n);
     return n;
   }
 
-  double step_with_gradient(Workspace<T>& workspace, const Batch<T>& batch, const DropoutState& dropout) {
+  // Steps on the rows of the batch and those after them, or on the same ones where there is only one batch.
+  void run_burst(const Batch<T>& batch, Index steps) {
+    network_.steps(workspace(batch), loss_, batch, steps, batches_ == 1, dropout(), optimizer_, losses_.data());
+    for (Index i = 0; i < steps; ++i) report(losses_[static_cast<std::size_t>(i)]);
+  }
+
+  double step_with_gradient(const Batch<T>& batch) {
     for (const auto& parameter : network_.parameters()) parameter->has_grad = false;
-    const double value = network_.step(workspace, loss_, batch, &dropout, nullptr);
-    if (options_.max_grad > 0) clip_grad_norm(network_.parameters(), options_.max_grad);
+    const DropoutState dropout = this->dropout();
+    const double value = network_.step(workspace(batch), loss_, batch, &dropout, nullptr);
+    if (clipper_) clipper_->clip(network_.parameters(), options_.max_grad);
     for (const auto& parameter : network_.parameters())
       if (const int slot = optimizer_.slot(parameter.get()); slot >= 0 && parameter->has_grad)
-        optimizer_.step_slot(slot, {thread_pool_executor(), nullptr});
+        optimizer_.step_slot(slot);
     return value;
   }
+
+  Workspace<T>& workspace(const Batch<T>& batch) { return batch.rows == full_->rows() ? *full_ : *tail_; }
+  DropoutState dropout() const { return {options_.seed, static_cast<std::uint64_t>(history_.steps)}; }
 
   void report(double loss) {
     ++history_.steps;
@@ -181,9 +270,12 @@ class Fit {
   const Index batches_;
   const bool fused_;
   const Index first_step_;
+  const bool host_;
   Pacer pacer_;
-  std::vector<double> losses_ = std::vector<double>(256);  // of the steps of one call
-  std::vector<Index> ids_;
+  std::vector<double> losses_;  // of the steps of one call
+  std::vector<Index> ids_, epoch_ids_;
+  Buffer<Index> device_ids_;
+  std::unique_ptr<Clipper<T>> clipper_;
   typename Network<T>::Lease full_, tail_;  // workspaces of whole batches, and of a short last one
 };
 

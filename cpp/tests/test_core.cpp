@@ -141,7 +141,7 @@ void steps_allocate_nothing(const std::vector<Index>& sizes, const char* what) {
     const Batch<float> batch{x.data(), {t.data(), nullptr}, ids.data(), rows};
     const DropoutState dropout{1, 2};
     network.step(*workspace, {LossKind::MSE, 1, true}, batch, &dropout, fused);
-    if (!fused) optimizer.step({thread_pool_executor(), nullptr});
+    if (!fused) optimizer.step();
   };
   step(&optimizer);
   step(nullptr);

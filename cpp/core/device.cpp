@@ -1,0 +1,77 @@
+#include "core/device.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <stdexcept>
+
+#include "core/backend.h"
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace fastmlp {
+
+namespace {
+
+// Large memory asks for huge pages: a matrix product walks down columns, where every row is on a page of its own.
+void* allocate(std::size_t bytes) {
+  constexpr std::size_t kCacheLine = 64, kHugePage = std::size_t{1} << 21;
+  const bool huge = bytes >= kHugePage / 2;
+  const std::size_t alignment = huge ? kHugePage : kCacheLine;
+  const std::size_t whole = (bytes + alignment - 1) / alignment * alignment;
+  void* memory = std::aligned_alloc(alignment, whole);
+  if (!memory) return nullptr;
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  if (huge) madvise(memory, whole, MADV_HUGEPAGE);  // a wish; it may be refused
+#endif
+  std::memset(memory, 0, bytes);
+  return memory;
+}
+
+const char* copy(void* to, const void* from, std::size_t bytes, Stream) {
+  if (bytes > 0) std::memcpy(to, from, bytes);
+  return nullptr;
+}
+
+constexpr Device kHost = {
+    .name = "cpu",
+    .host = true,
+    .allocate = allocate,
+    .release = std::free,
+    .upload = copy,
+    .download = copy,
+    .copy = copy,
+    .synchronize = [](Stream) -> const char* { return nullptr; },
+    .begin_recording = [](Stream) -> const char* { return "the host records nothing"; },
+    .end_recording = [](Stream) -> void* { return nullptr; },
+    .replay = [](void*, Stream) -> const char* { return "the host records nothing"; },
+    .release_recording = [](void*) {},
+    .f32 = nullptr,  // see kernels_of
+    .f64 = nullptr,
+};
+
+thread_local Stream current_stream = nullptr;
+
+}  // namespace
+
+const Device& host_device() { return kHost; }
+
+template <>
+const Backend<float>& kernels_of(const Device& device) {
+  return device.host ? active_backend<float>() : *device.f32;
+}
+template <>
+const Backend<double>& kernels_of(const Device& device) {
+  return device.host ? active_backend<double>() : *device.f64;
+}
+
+void check(const char* problem) {
+  if (problem) throw std::runtime_error(problem);
+}
+
+StreamScope::StreamScope(Stream stream) : before_(std::exchange(current_stream, stream)) {}
+StreamScope::~StreamScope() { current_stream = before_; }
+Stream StreamScope::current() { return current_stream; }
+
+}  // namespace fastmlp
