@@ -91,7 +91,7 @@ struct Step {
       : replayed(context.replay != nullptr), replay(replayed ? *context.replay : Replay{}) {}
 
   // The replayed step's number.
-  FASTMLP_DEVICE Index number() const { return *replay.first + replay.offset; }
+  FASTMLP_DEVICE Index number() const { return replay.first[0] + replay.offset; }
 };
 
 // The constants of the step: the replay's, or the kernel's own argument.
