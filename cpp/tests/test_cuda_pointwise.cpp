@@ -1,6 +1,6 @@
 // The device's kernels on single values and on rows, emulated, against the scalar kernels of the CPU: every formula and
-// option, sizes on both sides of packs, warps and blocks, addresses that are not aligned, the same bits twice, and steps
-// that are replayed.
+// option, sizes on both sides of packs, warps and blocks, addresses that are not aligned, the same bits twice, and
+// steps that are replayed.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
