@@ -71,8 +71,9 @@ class Block {
   Registers registers_;
 };
 
+// One block may have all registers: left to itself, the compiler would rather spill.
 template <class K>
-__global__ void __launch_bounds__(K::kThreads) entry(const __grid_constant__ typename K::Params params) {
+__global__ void __launch_bounds__(K::kThreads, 1) entry(const __grid_constant__ typename K::Params params) {
   Block<K> block;
   K::run(block, params);
 }
