@@ -49,7 +49,16 @@ class Block {
   template <class Phase>
   FASTMLP_DEVICE void each(const Phase& phase) {
     phase(static_cast<int>(threadIdx.x), registers_);
-    __syncthreads();
+    if constexpr (K::kThreads == kWarp)
+      __syncwarp();
+    else
+      __syncthreads();
+  }
+  // The same with a barrier among the threads of each warp alone.
+  template <class Phase>
+  FASTMLP_DEVICE void each_in_warp(const Phase& phase) {
+    phase(static_cast<int>(threadIdx.x), registers_);
+    __syncwarp();
   }
   // The same without the barrier: the next phase touches nothing that another thread does here.
   template <class Phase>
@@ -105,7 +114,12 @@ class Block {
   void each(const Phase& phase) {
     for (int thread = 0; thread < K::kThreads; ++thread) phase(thread, registers_[thread]);
   }
-  // Threads run backwards here, so that a missing barrier has a chance to show.
+  // Warps run backwards here, and below threads, so that a missing barrier has a chance to show.
+  template <class Phase>
+  void each_in_warp(const Phase& phase) {
+    for (int warp = K::kThreads / kWarp; warp-- > 0;)
+      for (int lane = 0; lane < kWarp; ++lane) phase(warp * kWarp + lane, registers_[warp * kWarp + lane]);
+  }
   template <class Phase>
   void each_alone(const Phase& phase) {
     for (int thread = K::kThreads; thread-- > 0;) phase(thread, registers_[thread]);
