@@ -56,7 +56,7 @@ const Backend<T>& kernels_of(const Device& device);
 // Throws std::runtime_error for what a device's function returned, unless that is null.
 void check(const char* problem);
 
-// The stream of the calling thread's work on a device. Work in another stream than the last one's waits for that.
+// The stream of the calling thread's work on a device. A network's pass in another stream than the last one's waits for that.
 class StreamScope {
  public:
   explicit StreamScope(Stream stream);

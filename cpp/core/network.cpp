@@ -95,6 +95,9 @@ typename Network<T>::Lease Network<T>::acquire(Index rows, Index columns, bool t
   std::unique_ptr<Workspace<T>> workspace;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
+    // The last pass may still be under way in its stream, and what it uses is about to be used in another.
+    if (const Stream last = std::exchange(last_stream_, StreamScope::current()); last != last_stream_)
+      check(device_->synchronize(last));
     auto found = std::find_if(free_.begin(), free_.end(), [&](const auto& free) {
       return free->rows_ == rows && free->training_ == training && free->columns_ == columns;
     });

@@ -206,6 +206,7 @@ class Network {
   bool only_affine_ = false, shares_parameters_ = false;
 
   std::mutex mutex_;
+  Stream last_stream_ = nullptr;
   std::vector<std::unique_ptr<Workspace<T>>> free_;
 };
 
