@@ -89,6 +89,7 @@ __global__ void __launch_bounds__(K::kThreads, 1) entry(const __grid_constant__ 
 
 template <class K>
 void launch(Dim grid, std::size_t shared_bytes, const typename K::Params& params, Stream stream) {
+  ++enqueued;
   constexpr std::size_t kWithoutAsking = 48 * 1024;
   if (shared_bytes > kWithoutAsking)
     note(cudaFuncSetAttribute(entry<K>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)));
@@ -143,6 +144,7 @@ class Block {
 
 template <class K>
 void launch(Dim grid, std::size_t shared_bytes, const typename K::Params& params, Stream stream) {
+  ++enqueued;
   enqueue(stream, [=] {
     for (int z = 0; z < grid.z; ++z)
       for (int y = 0; y < grid.y; ++y)
