@@ -43,14 +43,13 @@ if(FASTMLP_CUTLASS_DIR)
   set(FASTMLP_CUTLASS ${FASTMLP_CUTLASS_DIR})
 endif()
 
-# The candidates, in order.
+# The candidates, in order. Only the PATH counts, not where CMake looks by itself, so that nvcc can be hidden.
 if(FASTMLP_CUDA_COMPILER)
   set(candidates ${FASTMLP_CUDA_COMPILER})
 else()
-  find_program(FASTMLP_SYSTEM_NVCC nvcc HINTS $ENV{CUDACXX} $ENV{CUDA_HOME}/bin $ENV{CUDA_PATH}/bin
-               PATHS /usr/local/cuda/bin)
+  find_program(FASTMLP_SYSTEM_NVCC nvcc HINTS $ENV{CUDA_HOME}/bin $ENV{CUDA_PATH}/bin NO_CMAKE_PATH NO_CMAKE_SYSTEM_PATH)
   mark_as_advanced(FASTMLP_SYSTEM_NVCC)
-  set(candidates ${FASTMLP_SYSTEM_NVCC} ${wheels})
+  set(candidates $ENV{CUDACXX} ${FASTMLP_SYSTEM_NVCC} ${wheels})
   list(FILTER candidates EXCLUDE REGEX "NOTFOUND$")
 endif()
 
