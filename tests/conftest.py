@@ -7,6 +7,7 @@ import hypothesis
 import pytest
 
 import fastmlp as fm
+from devices import EMULATED, skip_without_cuda, too_long_for_emulation
 
 # Reproducible, and without a limit on time: machines differ.
 hypothesis.settings.register_profile(
@@ -21,6 +22,22 @@ def torch() -> Any:
     module = pytest.importorskip("torch", reason="torch, the oracle, is not installed")
     module.set_num_threads(1)
     return module
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request: pytest.FixtureRequest) -> str:
+    """Each device. Where there is no CUDA, the tests on it are skipped, all with one line."""
+    if request.param == "cuda":
+        skip_without_cuda()
+        if EMULATED and too_long_for_emulation(request.node.callspec.params):
+            pytest.skip("takes too long on the emulated device")
+    return str(request.param)
+
+
+@pytest.fixture
+def cuda() -> None:
+    """For tests of CUDA alone."""
+    skip_without_cuda()
 
 
 @pytest.fixture(autouse=True)

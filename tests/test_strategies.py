@@ -33,6 +33,7 @@ LEFT_OUT = (
     "sum_reduction",
     "xor_equals_torch",  # torch takes longer than all the rest
     "are_those_of_scikit_learn",
+    "cuda",  # there is nothing to choose there
 )
 
 
