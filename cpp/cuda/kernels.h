@@ -27,6 +27,10 @@ void update(const Update&, Index n, const UpdateTarget<T>&, const T* grad, const
 template <class T>
 void clip(int count, T* const* grads, const Index* sizes, double max_norm, double* norm, const Context&);
 
+// The scratch memory of clip: partial sums, of a block each.
+inline constexpr int kClipPartials = 512;
+inline constexpr std::size_t kClipScratchBytes = kClipPartials * sizeof(double);
+
 // rows.cu
 template <class T>
 void row_forward(RowActivationKind, Index rows, Index columns, const T* x, T* y, const Context&);
