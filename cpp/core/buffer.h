@@ -48,7 +48,10 @@ class Buffer {
     data_.reset();
     if (size == 0) return;
     data_ = Data(static_cast<T*>(device_->allocate(size * sizeof(T))), Release{device_->release});
-    if (!data_) throw std::bad_alloc();
+    if (!data_) {
+      check(device_->synchronize(StreamScope::current()));  // it may be that the device has failed
+      throw std::bad_alloc();
+    }
     size_ = size;
   }
 

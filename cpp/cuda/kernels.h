@@ -1,4 +1,4 @@
-// The kernels of the device's table: what core/backend.h says of each holds here. A file a family; table.cu lists them.
+// The kernels of the device's table: what core/backend.h says of each holds here. A file a family; table.cpp lists them.
 #pragma once
 
 #include "core/backend.h"

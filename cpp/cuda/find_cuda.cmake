@@ -1,0 +1,108 @@
+# Sets FASTMLP_NVCC, FASTMLP_CUDART (the static runtime), FASTMLP_CUDA_CODE (nvcc's flags that say for which devices) and
+# FASTMLP_CUTLASS (the folder of its headers), and says what they are. Empty ones where there is none, or none is wanted.
+#
+# FASTMLP_CUDA_ARCHS: capabilities times ten, for machine code; with "-virtual", PTX, which drivers translate for later
+# devices. "90a" has what Hopper has alone. "native" is the device at hand.
+set(FASTMLP_CUDA AUTO CACHE STRING "Build the CUDA library: AUTO (where nvcc is found), ON or OFF")
+set_property(CACHE FASTMLP_CUDA PROPERTY STRINGS AUTO ON OFF)
+set(FASTMLP_CUDA_ARCHS "90a;80;75;90-virtual" CACHE STRING "Devices to compile for")
+set(FASTMLP_CUDA_COMPILER "" CACHE FILEPATH "nvcc; by default from the PATH or Python's packages")
+set(FASTMLP_CUTLASS_DIR "" CACHE PATH "The folder of CUTLASS's headers; by default from Python's packages")
+option(FASTMLP_CUDA_VERBOSE "Have nvcc tell each kernel's registers" OFF)
+
+set(FASTMLP_NVCC)
+set(FASTMLP_CUDART)
+set(FASTMLP_CUTLASS)
+set(FASTMLP_CUDA_CODE)
+if(NOT FASTMLP_CUDA MATCHES "^(AUTO|ON|OFF)$")
+  message(FATAL_ERROR "FASTMLP_CUDA: expected AUTO, ON or OFF, got ${FASTMLP_CUDA}")
+endif()
+if(FASTMLP_CUDA STREQUAL "OFF")
+  message(STATUS "CUDA: not wanted")
+  return()
+endif()
+
+# Where Python keeps packages: those of an isolated build, too, which has folders of its own.
+set(python ${Python_EXECUTABLE} ${PYTHON_EXECUTABLE} python3)
+list(GET python 0 python)
+execute_process(COMMAND ${python} -c "import sys; print(';'.join(p for p in sys.path if p.endswith('-packages')))"
+                OUTPUT_VARIABLE packages OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+
+set(wheels)
+foreach(folder IN LISTS packages)
+  file(GLOB found ${folder}/nvidia/cu*/bin/nvcc)
+  list(APPEND wheels ${found})
+  if(NOT FASTMLP_CUTLASS AND EXISTS ${folder}/cutlass_library/source/include/cutlass/cutlass.h)
+    set(FASTMLP_CUTLASS ${folder}/cutlass_library/source/include)
+  endif()
+endforeach()
+if(FASTMLP_CUTLASS_DIR)
+  if(NOT EXISTS ${FASTMLP_CUTLASS_DIR}/cutlass/cutlass.h)
+    message(FATAL_ERROR "FASTMLP_CUTLASS_DIR: expected cutlass/cutlass.h in ${FASTMLP_CUTLASS_DIR}")
+  endif()
+  set(FASTMLP_CUTLASS ${FASTMLP_CUTLASS_DIR})
+endif()
+
+# The candidates, in order.
+if(FASTMLP_CUDA_COMPILER)
+  set(candidates ${FASTMLP_CUDA_COMPILER})
+else()
+  find_program(FASTMLP_SYSTEM_NVCC nvcc HINTS $ENV{CUDACXX} $ENV{CUDA_HOME}/bin $ENV{CUDA_PATH}/bin
+               PATHS /usr/local/cuda/bin)
+  mark_as_advanced(FASTMLP_SYSTEM_NVCC)
+  set(candidates ${FASTMLP_SYSTEM_NVCC} ${wheels})
+  list(FILTER candidates EXCLUDE REGEX "NOTFOUND$")
+endif()
+
+foreach(arch IN LISTS FASTMLP_CUDA_ARCHS)
+  if(arch STREQUAL "native")
+    list(APPEND FASTMLP_CUDA_CODE -arch=native)
+  elseif(arch MATCHES "^([0-9]+)-virtual$")
+    list(APPEND FASTMLP_CUDA_CODE -gencode=arch=compute_${CMAKE_MATCH_1},code=compute_${CMAKE_MATCH_1})
+  elseif(arch MATCHES "^[0-9]+[af]?$")
+    list(APPEND FASTMLP_CUDA_CODE -gencode=arch=compute_${arch},code=sm_${arch})
+  else()
+    message(FATAL_ERROR "FASTMLP_CUDA_ARCHS: expected capabilities like 90a, 80 or 90-virtual, got ${arch}")
+  endif()
+endforeach()
+
+# The first that can compile what is wanted, and its runtime.
+set(why "no nvcc was found, neither on the PATH nor among Python's packages (nvidia-cuda-nvcc)")
+set(probe ${CMAKE_CURRENT_BINARY_DIR}/probe.cu)
+file(WRITE ${probe} "#include <cuda_runtime.h>\n#include <functional>\n__global__ void probe() {}\n")
+foreach(nvcc IN LISTS candidates)
+  execute_process(COMMAND ${nvcc} -std=c++20 -ccbin ${CMAKE_CXX_COMPILER} ${FASTMLP_CUDA_CODE} -c ${probe} -o ${probe}.o
+                  RESULT_VARIABLE failed OUTPUT_VARIABLE said ERROR_VARIABLE said)
+  if(failed)
+    set(why "${nvcc} cannot compile for ${FASTMLP_CUDA_ARCHS}: ${said}")
+    continue()
+  endif()
+  execute_process(COMMAND ${nvcc} -c ${probe} --dryrun OUTPUT_VARIABLE said ERROR_VARIABLE said)
+  string(REGEX MATCH "TOP=([^\r\n]*)" top "${said}")
+  file(GLOB FASTMLP_CUDART ${CMAKE_MATCH_1}/targets/${CMAKE_SYSTEM_PROCESSOR}-linux/lib/libcudart_static.a
+       ${CMAKE_MATCH_1}/lib*/libcudart_static.a)
+  if(FASTMLP_CUDART)
+    list(GET FASTMLP_CUDART 0 FASTMLP_CUDART)
+    set(FASTMLP_NVCC ${nvcc})
+    break()
+  endif()
+  set(why "${nvcc} has no libcudart_static.a (nvidia-cuda-runtime) beside it")
+endforeach()
+
+if(FASTMLP_NVCC)
+  message(STATUS "CUDA: ${FASTMLP_NVCC}, for ${FASTMLP_CUDA_ARCHS}")
+elseif(FASTMLP_CUDA STREQUAL "ON")
+  message(FATAL_ERROR "FASTMLP_CUDA=ON, but ${why}")
+else()
+  message(STATUS "CUDA: left out: ${why}")
+  return()
+endif()
+
+if(NOT "90a" IN_LIST FASTMLP_CUDA_ARCHS)
+  set(FASTMLP_CUTLASS)
+  message(STATUS "CUTLASS: left out, as it is for 90a alone")
+elseif(FASTMLP_CUTLASS)
+  message(STATUS "CUTLASS: ${FASTMLP_CUTLASS}")
+else()
+  message(STATUS "CUTLASS: left out, as nvidia-cutlass is not among Python's packages: large products in bf16 are slower")
+endif()
