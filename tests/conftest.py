@@ -7,13 +7,25 @@ import hypothesis
 import pytest
 
 import fastmlp as fm
-from devices import EMULATED, skip_without_cuda, too_long_for_emulation
+from devices import is_left_out
 
 # Reproducible, and without a limit on time: machines differ.
 hypothesis.settings.register_profile(
     "fastmlp", deadline=None, derandomize=True, database=None, max_examples=60
 )
 hypothesis.settings.load_profile("fastmlp")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "cuda: runs on CUDA; left out where there is none")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests of CUDA where there is none; test_cuda.py has one that is skipped then."""
+    left_out = [item for item in items if is_left_out(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not is_left_out(item)]
 
 
 @pytest.fixture(scope="session")
@@ -24,20 +36,10 @@ def torch() -> Any:
     return module
 
 
-@pytest.fixture(params=["cpu", "cuda"])
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 def device(request: pytest.FixtureRequest) -> str:
-    """Each device. Where there is no CUDA, the tests on it are skipped, all with one line."""
-    if request.param == "cuda":
-        skip_without_cuda()
-        if EMULATED and too_long_for_emulation(request.node.callspec.params):
-            pytest.skip("takes too long on the emulated device")
+    """Each device."""
     return str(request.param)
-
-
-@pytest.fixture
-def cuda() -> None:
-    """For tests of CUDA alone."""
-    skip_without_cuda()
 
 
 @pytest.fixture(autouse=True)

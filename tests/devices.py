@@ -5,7 +5,6 @@ are tested everywhere, but not with everything, for large networks would take ho
 """
 
 import itertools
-from typing import Any
 
 import pytest
 
@@ -17,13 +16,16 @@ EMULATED = CUDA and "emulated" in fm.cuda.device_name()
 MOST_WORK = 1_000_000
 
 
-def skip_without_cuda() -> None:
-    if not CUDA:
-        pytest.skip(f"no CUDA: {fm.show_config('dicts')['cuda']}")
+def is_left_out(item: pytest.Item) -> bool:
+    """Whether a test needs what is not there, or too much time for the emulated device."""
+    if item.get_closest_marker("cuda") is None:
+        return False
+    return not CUDA or (EMULATED and _takes_too_long(item))
 
 
-def too_long_for_emulation(parameters: dict[str, Any]) -> bool:
-    """Whether to leave out a test with these parameters: large ones, and what there is twice."""
+def _takes_too_long(item: pytest.Item) -> bool:
+    call = getattr(item, "callspec", None)
+    parameters = call.params if call else {}
     if parameters.get("oracle") == "torch":  # NumPy's results are there, too
         return True
     case = parameters.get("case")

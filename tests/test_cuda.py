@@ -10,12 +10,11 @@ import pytest
 
 import fastmlp as fm
 from cases import relative_error
-from devices import CUDA, skip_without_cuda
+from devices import CUDA
 from subprocesses import output_of
 
 X = np.random.default_rng(0).normal(size=(6, 2)).astype("float32")
 T = np.array([0, 1, 2, 0, 1, 2])
-on_cuda = pytest.mark.usefixtures("cuda")
 
 
 def mlp(**options: Any) -> fm.Sequential:
@@ -42,8 +41,9 @@ def assert_near(got: Any, want: Any, tolerance: float = 1e-5) -> None:
 
 
 def test_there_is_cuda() -> None:
-    """Skipped, with the reason, where all tests of CUDA are."""
-    skip_without_cuda()
+    """Skipped, with the reason, where all tests of CUDA are left out."""
+    if not CUDA:
+        pytest.skip(f"the tests of CUDA are left out: {fm.show_config('dicts')['cuda']}")
     assert fm.cuda.is_available()
     assert fm.cuda.device_count() >= 1
     assert fm.cuda.device_name()
@@ -79,7 +79,7 @@ WITHOUT = """
     assert model.device == "cpu"
     assert model.to("cpu") is model
     (message,) = messages
-    assert fm.show_config("dicts")["cuda"] == message
+    assert message == "no CUDA: " + fm.show_config("dicts")["cuda"]
     fm.show_config()
     print(message)
 """
@@ -160,7 +160,7 @@ def test_a_model_on_the_cpu_takes_no_array_of_a_device(kind: Any) -> None:
 # --- moving models
 
 
-@on_cuda
+@pytest.mark.cuda
 def test_to_moves_in_place_and_back() -> None:
     model, twin = mlp(), mlp()
     want = model.predict(X)
@@ -178,7 +178,7 @@ def test_to_moves_in_place_and_back() -> None:
     np.testing.assert_array_equal(model.to("cuda").to("cpu").predict(X), want)
 
 
-@on_cuda
+@pytest.mark.cuda
 def test_made_on_the_device() -> None:
     """From the same numbers as on the CPU."""
     want = mlp().state_dict()
@@ -197,7 +197,7 @@ def test_made_on_the_device() -> None:
     assert (model.device, model[0].weight.dtype) == ("cuda", np.float64)
 
 
-@on_cuda
+@pytest.mark.cuda
 def test_precision() -> None:
     model = mlp(device="cuda", precision="bf16")
     assert model.precision == model[0].precision == "bf16"
@@ -223,7 +223,7 @@ def test_precision() -> None:
     assert double.device == "cpu"
 
 
-@on_cuda
+@pytest.mark.cuda
 def test_all_of_a_model_is_on_one_device() -> None:
     model = mlp()
     model[2].to("cuda")
@@ -244,7 +244,7 @@ def test_all_of_a_model_is_on_one_device() -> None:
         layer.predict(X)
 
 
-@on_cuda
+@pytest.mark.cuda
 @pytest.mark.parametrize("name", ["SGD", "Adam", "RMSprop"])
 def test_optimizers_go_on_after_a_move(name: str) -> None:
     """Their states follow the parameters, there and back."""
@@ -264,7 +264,7 @@ def test_optimizers_go_on_after_a_move(name: str) -> None:
     assert ours.steps == theirs.steps
 
 
-@on_cuda
+@pytest.mark.cuda
 def test_gradients_move_along() -> None:
     model = mlp()
     fm.CrossEntropyLoss()(model(X), T).backward()
@@ -277,7 +277,7 @@ def test_gradients_move_along() -> None:
         assert_near(parameter.grad, 2 * grad)
 
 
-@on_cuda
+@pytest.mark.cuda
 def test_a_pending_backward_ends_with_a_move() -> None:
     model = mlp()
     for device in ("cuda", "cpu"):
@@ -290,7 +290,7 @@ def test_a_pending_backward_ends_with_a_move() -> None:
         assert model[0].weight.grad is None
 
 
-@on_cuda
+@pytest.mark.cuda
 def test_a_callback_must_not_move_the_model() -> None:
     for first, second in (("cpu", "cuda"), ("cuda", "cpu")):
         model = mlp(device=first)
@@ -303,7 +303,7 @@ def test_a_callback_must_not_move_the_model() -> None:
 # --- parameters there
 
 
-@on_cuda
+@pytest.mark.cuda
 def test_parameters_are_read_as_copies_and_written_through() -> None:
     model = mlp(device="cuda")
     weight = model[0].weight
@@ -342,7 +342,7 @@ def test_parameters_are_read_as_copies_and_written_through() -> None:
     assert "device='cuda'" in repr(weight)
 
 
-@on_cuda
+@pytest.mark.cuda
 def test_gradients_are_read_as_copies_and_written_through() -> None:
     model = mlp(device="cuda")
     weight = model[0].weight
@@ -362,7 +362,7 @@ def test_gradients_are_read_as_copies_and_written_through() -> None:
     assert weight.grad is None
 
 
-@on_cuda
+@pytest.mark.cuda
 def test_initial_values_are_those_of_the_cpu() -> None:
     for fill in (fm.init.zeros_, fm.init.normal_, fm.init.kaiming_uniform_, fm.init.xavier_normal_):
         ends = []
@@ -374,7 +374,7 @@ def test_initial_values_are_those_of_the_cpu() -> None:
         np.testing.assert_array_equal(*ends)
 
 
-@on_cuda
+@pytest.mark.cuda
 def test_state_dicts_are_the_hosts() -> None:
     model, other = mlp(device="cuda"), mlp(seed=2)
     state = model.state_dict()
@@ -389,7 +389,7 @@ def test_state_dicts_are_the_hosts() -> None:
     np.testing.assert_array_equal(model.predict(X), 0)
 
 
-@on_cuda
+@pytest.mark.cuda
 def test_a_copy_stays_on_the_device_and_a_pickle_comes_back_on_the_cpu() -> None:
     model = mlp(device="cuda", precision="tf32")
     fm.CrossEntropyLoss()(model(X), T).backward()
@@ -405,7 +405,7 @@ def test_a_copy_stays_on_the_device_and_a_pickle_comes_back_on_the_cpu() -> None
         np.testing.assert_array_equal(value, model.state_dict()[name])
 
 
-@on_cuda
+@pytest.mark.cuda
 def test_parameters_to_clip_are_on_one_device() -> None:
     parameters = [*mlp(device="cuda").parameters(), *mlp().parameters()]
     for parameter in parameters:

@@ -9,14 +9,14 @@ import pytest
 
 import fastmlp as fm
 from device_arrays import CudaArray, DlpackArray
-from test_cuda import T, X, assert_near, mlp, on_cuda
+from test_cuda import T, X, assert_near, mlp
 
 KINDS = pytest.mark.parametrize("kind", [CudaArray, DlpackArray])
 
 # --- arrays of the host
 
 
-@on_cuda
+@pytest.mark.cuda
 def test_the_output_of_a_call_is_a_tensor_of_the_host() -> None:
     model = mlp(device="cuda")
     want = mlp().predict(X)
@@ -48,7 +48,7 @@ def test_the_output_of_a_call_is_a_tensor_of_the_host() -> None:
         fm.CrossEntropyLoss()(model(X), T + 1)
 
 
-@on_cuda
+@pytest.mark.cuda
 def test_several_passes_at_once() -> None:
     """Each has memory of its own there."""
     model, twin, loss_fn = mlp(device="cuda"), mlp(), fm.CrossEntropyLoss()
@@ -67,7 +67,7 @@ def test_several_passes_at_once() -> None:
         assert_near(a, b)
 
 
-@on_cuda
+@pytest.mark.cuda
 def test_fit_on_arrays_of_the_host() -> None:
     histories = []
     for device in ("cpu", "cuda"):
@@ -90,7 +90,7 @@ def test_fit_on_arrays_of_the_host() -> None:
 # --- arrays of the device
 
 
-@on_cuda
+@pytest.mark.cuda
 @KINDS
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_predict_in_place(kind: Any, dtype: str) -> None:
@@ -115,7 +115,7 @@ def test_predict_in_place(kind: Any, dtype: str) -> None:
             model.predict(own)
 
 
-@on_cuda
+@pytest.mark.cuda
 def test_predict_refuses() -> None:
     model = mlp(device="cuda")
     x, f4 = CudaArray(X), np.dtype("float32")
@@ -162,7 +162,7 @@ def test_predict_refuses() -> None:
         fm.CrossEntropyLoss()(model(X), CudaArray(T))
 
 
-@on_cuda
+@pytest.mark.cuda
 @KINDS
 def test_fit_in_place(kind: Any) -> None:
     """The same bits as from the host's memory, in any mixture."""
@@ -182,7 +182,7 @@ def test_fit_in_place(kind: Any) -> None:
                 np.testing.assert_array_equal(a, b)
 
 
-@on_cuda
+@pytest.mark.cuda
 def test_fit_refuses() -> None:
     model = mlp(device="cuda")
     trainer = fm.Trainer(model, fm.SGD(model.parameters()))
@@ -206,7 +206,7 @@ def test_fit_refuses() -> None:
         np.testing.assert_array_equal(value, before[name])
 
 
-@on_cuda
+@pytest.mark.cuda
 def test_the_streams_of_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     """CuPy's current stream is asked for, and a new array comes from CuPy."""
     asked = []
@@ -247,7 +247,7 @@ def test_the_streams_of_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked[2:] == ["stream"] * 2
 
 
-@on_cuda
+@pytest.mark.cuda
 def test_tensors_of_torch() -> None:
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():

@@ -140,7 +140,7 @@ def test_long_batches_do_not_depend_on_threads(case: Case, dtype: str) -> None:
     assert len(set(ends)) == 1
 
 
-@pytest.mark.usefixtures("cuda")
+@pytest.mark.cuda
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
 @pytest.mark.parametrize("case", CUDA_SHAPES, ids=lambda c: c.id)
 def test_a_device_gives_the_same_bits_again(case: Case, precision: str) -> None:

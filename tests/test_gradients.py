@@ -25,7 +25,6 @@ from cases import (
     relative_error,
     torch_gradients,
 )
-from devices import skip_without_cuda
 from specs import ACTIVATIONS, LOSSES, TOLERANCE, Activation, Loss
 
 
@@ -119,7 +118,7 @@ def test_covering_against_numpy(case: Case, device: str) -> None:
     assert_close(found, numpy_gradients(problem), TOLERANCE[case.dtype])
 
 
-@pytest.mark.usefixtures("cuda")
+@pytest.mark.cuda
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
 @pytest.mark.parametrize("case", PRECISION_CASES, ids=_ids)
 def test_rounded_products(case: Case, precision: str) -> None:
@@ -173,15 +172,15 @@ def _alone(activation: Activation, columns: int, dtype: str, place: str) -> fm.S
 def _evaluate(
     activation: Activation, z: np.ndarray, dy: np.ndarray, place: str = "cpu"
 ) -> dict[str, np.ndarray]:
-    if place != "cpu":
-        skip_without_cuda()
     x = fm.tensor(z, requires_grad=True)
     y = _alone(activation, z.shape[1], str(z.dtype), place)(x)
     y.backward(dy)
     return {"y": np.asarray(y), "x": x.grad}
 
 
-PLACES = pytest.mark.parametrize("place", ["cpu", "cuda", "cuda, fused"])
+ON_CUDA = pytest.param("cuda", marks=pytest.mark.cuda)
+FUSED = pytest.param("cuda, fused", marks=pytest.mark.cuda)
+PLACES = pytest.mark.parametrize("place", ["cpu", ON_CUDA, FUSED])
 ELEMENTWISE = [a for a in ACTIVATIONS.values() if not a.rowwise]
 
 
@@ -227,7 +226,7 @@ def test_activation_of_special_values(
     np.testing.assert_allclose(got["x"][finite], x.grad.numpy()[finite], **tolerance)
 
 
-@pytest.mark.parametrize("place", ["cpu", "cuda"])
+@pytest.mark.parametrize("place", ["cpu", ON_CUDA])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("columns", [1, 2, 3, 7, 8, 9, 17, 100])
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])

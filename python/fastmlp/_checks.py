@@ -93,7 +93,7 @@ def cuda() -> None:
     """RuntimeError that says what is missing, unless there is a CUDA device."""
     problem = _core.cuda_problem()
     if problem is not None:
-        raise RuntimeError(problem)
+        raise RuntimeError(f"no CUDA: {problem}")
 
 
 def device(name: str, value: Any) -> str:

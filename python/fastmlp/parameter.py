@@ -18,7 +18,7 @@ class Parameter(NDArrayOperatorsMixin):
     storage that layers and optimizers hold. Arithmetic gives plain arrays.
 
     On a CUDA device (see `Module.to`), `np.asarray(p)`, `p.data` and `p.grad` are read-only copies
-    in the host's memory instead; assigning writes to the device, and so does `p -= v`. A deep copy
+    in the host's memory instead; assigning writes to the device, and so does `p -= v`. A copy
     stays on the device. A pickle comes back on the CPU, so that it can be read everywhere.
 
     Parameters
@@ -209,6 +209,9 @@ class Parameter(NDArrayOperatorsMixin):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._native.value.copy(), self.requires_grad)
+
+    def __copy__(self) -> "Parameter":
+        return self.__deepcopy__({})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Parameter":
         twin = type(self)(self._native.value, self.requires_grad)
