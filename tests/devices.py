@@ -13,7 +13,7 @@ import fastmlp as fm
 CUDA = fm.cuda.is_available()
 EMULATED = CUDA and "emulated" in fm.cuda.device_name()
 # Multiplications of a forward pass.
-MOST_WORK = 1_000_000
+MOST_WORK = 10_000_000
 
 
 def is_left_out(item: pytest.Item) -> bool:
