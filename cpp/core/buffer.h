@@ -12,7 +12,8 @@ namespace fastmlp {
 template <class T>
 class Buffer {
  public:
-  explicit Buffer(const Device& device = host_device()) : device_(&device) {}
+  Buffer() : Buffer(host_device()) {}
+  explicit Buffer(const Device& device) : device_(&device) {}
   explicit Buffer(std::size_t size, const Device& device = host_device()) : device_(&device) { resize(size); }
 
   // Makes room for `size` zeros; earlier contents are gone unless there is room already.

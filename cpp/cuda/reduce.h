@@ -1,6 +1,8 @@
 // Sums and maxima over threads of a block, in an order that depends on their number alone.
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/block.h"
 
 namespace fastmlp::cuda {

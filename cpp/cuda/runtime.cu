@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "cuda/device.h"
+#include "cuda/large.h"
 #include "cuda/runtime.h"
 
 namespace fastmlp::cuda {
@@ -239,11 +240,13 @@ void release(void* memory) {
   if (forked || !memory) return;
   const FirstDevice scope;
   note(cudaFree(memory), "releasing memory");  // waits for the work that uses it
+  large_tidy();
 }
 
 const char* upload(void* to, const void* from, std::size_t bytes, Stream stream) {
   if (records(stream)) return "CUDA: a copy from the host among recorded kernels";
   const FirstDevice scope;
+  ++enqueued;
   // CUDA has taken over a small piece of pageable memory when it returns.
   constexpr std::size_t kSmall = std::size_t{64} << 10;
   if (bytes > kSmall)
@@ -263,6 +266,7 @@ const char* download(void* to, const void* from, std::size_t bytes, Stream strea
 
 const char* copy(void* to, const void* from, std::size_t bytes, Stream stream) {
   const FirstDevice scope;
+  ++enqueued;
   if (bytes > 0) note(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, native(stream)), "copying");
   return report();
 }
