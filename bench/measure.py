@@ -30,12 +30,18 @@ def reference_loss(workload: Workload, data: Path | None) -> float | None:
     """The loss of the float64 reference after the check's updates; None for a prediction."""
     if workload.suite == "predict":
         return None
+    start, end = reference_losses(workload, data)
+    if start - end < 20 * workload.tolerance * end:
+        raise RuntimeError(f"{workload.name}: the loss moves too little to show a difference")
+    return end
+
+
+def reference_losses(workload: Workload, data: Path | None) -> tuple[float, float]:
+    """Before and after the check's updates."""
     network = Network(problems.make(workload, data), np.float64)
     start = network.loss()
     network.train(workload.check)
-    if start - network.loss() < 20 * workload.tolerance * network.loss():
-        raise RuntimeError(f"{workload.name}: the loss moves too little to show a difference")
-    return network.loss()
+    return start, network.loss()
 
 
 def spread(rounds: list[float]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class Problem(NamedTuple):
     workload: Workload
     x: Floats  # rows x features
     t: npt.NDArray | None  # rows x outputs (float32), or class indices (int64), or None
-    weights: Weights  # weight (in x out) and bias of each layer
+    weights: Weights  # weight (in x out) and bias of each layer, of several models one on the other
 
 
 def make(workload: Workload, data_path: Path | None = None) -> Problem:
@@ -44,9 +44,10 @@ def _initial_weights(workload: Workload, rng: np.random.Generator) -> Weights:
     weights = []
     for fan_in, fan_out in pairwise(workload.sizes):
         bound = fan_in**-0.5
-        block = rng.random((fan_in + 1, fan_out), np.float32) * np.float32(2 * bound)
+        stack = (workload.models,) if workload.models > 1 else ()
+        block = rng.random((*stack, fan_in + 1, fan_out), np.float32) * np.float32(2 * bound)
         block -= np.float32(bound)
-        weights.append((block[:-1].copy(), block[-1].copy()))
+        weights.append((block[..., :-1, :].copy(), block[..., -1, :].copy()))
     return weights
 
 

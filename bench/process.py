@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -43,11 +44,14 @@ class WorkerProcess:
         data: Path | None = None,
         python: Sequence[str] = (sys.executable,),
         env: Mapping[str, str] | None = None,
+        script: Path = WORKER,
+        limit: float | None = None,
     ):
+        self.limit = limit  # seconds that an answer may take
         self.peer, self.threads = peer, threads
         arguments = json.dumps([peer, workload, threads, str(data) if data else None])
         self._process = subprocess.Popen(
-            [*python, str(WORKER), arguments],
+            [*python, str(script), arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -63,6 +67,9 @@ class WorkerProcess:
 
     def receive(self) -> Any:
         """The value of the oldest command not answered yet; CannotDo or PeerError."""
+        if self.limit is not None and not self._answers_in(self.limit):
+            self._process.kill()
+            raise PeerError(f"no answer in {self.limit:.0f} s")
         line = self._process.stdout.readline()
         if not line:
             raise PeerError(f"its process ended with status {self._process.wait()}")
@@ -72,6 +79,10 @@ class WorkerProcess:
         if "error" in answer:
             raise PeerError(answer["error"])
         return answer["value"]
+
+    def _answers_in(self, seconds: float) -> bool:
+        """For one command at a time, so that the answer is not in the buffer already."""
+        return bool(select.select([self._process.stdout], [], [], seconds)[0])
 
     def ask(self, *command: Any) -> Any:
         self.send(*command)

@@ -8,6 +8,7 @@ TITLES = {
     "medium": "medium networks, training: microseconds a step",
     "large": "large networks, training: microseconds a step",
     "predict": "prediction: microseconds a call from Python",
+    "ensemble": "many tiny networks at once, training: microseconds a step of all",
 }
 
 
@@ -54,34 +55,41 @@ def _columns(workloads: list[dict[str, Any]]) -> dict[str, list[str]]:
         ("ratio", "ratio", "{:.2f}x"),
         ("loop / torch", "loop_to_torch", "{:.1f}x"),
         ("of FMA peak", "peak_share", "{:.0%}"),
+        ("TFLOP/s", "tflops", "{:.1f}"),
+        ("of copy bandwidth", "bandwidth_share", "{:.0%}"),
     ):
         if any(key in w for w in workloads):
             columns[header] = [_figure(w, key, form) for w in workloads]
     return columns
 
 
-def suite_table(suite: str, workloads: list[dict[str, Any]]) -> str:
+def suite_rows(workloads: list[dict[str, Any]]) -> list[list[str]]:
     columns = _columns(workloads)
-    rows = [["workload", *columns]]
     cells = zip(*columns.values(), strict=True)
-    rows += [[w["name"], *line] for w, line in zip(workloads, cells, strict=True)]
-    return f"{TITLES[suite]}\n{table(rows)}\n{_notes(workloads)}"
+    lines = [[w["name"], *line] for w, line in zip(workloads, cells, strict=True)]
+    return [["workload", *columns], *lines]
 
 
-def _notes(workloads: Iterable[dict[str, Any]]) -> str:
+def suite_table(suite: str, workloads: list[dict[str, Any]]) -> str:
+    notes = "\n".join(f"  {line}" for line in notes_of(workloads))
+    return f"{TITLES[suite]}\n{table(suite_rows(workloads))}\n{notes}"
+
+
+def notes_of(workloads: Iterable[dict[str, Any]]) -> list[str]:
     """How each peer did its best, and why one has no figure."""
     lines = []
     for w in workloads:
         ways = []
         for name, r in w["peers"].items():
             if "failed" in r:
-                lines.append(f"  {w['name']}: {name} FAILED: {r['failed']}")
+                lines.append(f"{w['name']}: {name} FAILED: {r['failed']}")
             elif "left_out" in r:
-                lines.append(f"  {w['name']}: no {name}: {r['left_out']}")
+                lines.append(f"{w['name']}: no {name}: {r['left_out']}")
             else:
-                ways.append(f"{name} {r['mode']}, {r['threads']} thr")
-        lines.append(f"  {w['name']}: " + "; ".join(ways))
-    return "\n".join(lines)
+                threads = f", {r['threads']} thr" if "threads" in r else ""
+                ways.append(f"{name} {r['mode']}{threads}")
+        lines.append(f"{w['name']}: " + "; ".join(ways))
+    return lines
 
 
 def summary(workloads: list[dict[str, Any]]) -> str:

@@ -1,6 +1,7 @@
 """Time fastmlp beside the libraries that people would use instead.
 
 python bench/run.py [--suite tiny|medium|large|predict|all] [--peers ...] [--json FILE]
+python bench/run.py --device cuda [...], which has options of its own
 """
 
 import argparse
@@ -47,8 +48,16 @@ def check_measuring_arguments(parser: argparse.ArgumentParser, args: argparse.Na
         parser.error("--rounds, --seconds and --threads must be positive")
 
 
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu",
+        help="cpu; cuda has options of its own: --device cuda --help",
+    )  # fmt: skip
+
+
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    _add_device(parser)
     add_measuring_arguments(parser)
     default = [p.name for p in PEERS.values() if not p.ours and not p.asked_only]
     parser.add_argument(
@@ -105,6 +114,13 @@ def _versions(workloads: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    device = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    _add_device(device)
+    chosen, others = device.parse_known_args(argv)
+    if chosen.device == "cuda":
+        from gpu.main import main as main_on_gpu
+
+        return main_on_gpu(others)
     args = _arguments(argv)
     wanted = [p for p in PEERS.values() if p.ours or p.name in args.peers]
     names = [p.name for p in wanted if p.installed()]

@@ -31,6 +31,8 @@ class Training:
     length: int  # updates until the weights are set back to their start
     check: int  # updates after which every peer must have the reference's loss
     tolerance: float = 1e-4  # of that loss, relative
+    precision: str = "float32"  # of products; another one on a GPU only
+    models: int = 1  # so many networks with weights of their own, trained on the same rows
 
     def __post_init__(self):
         if self.rows % self.batch or self.check % self.steps_per_epoch:
@@ -48,7 +50,7 @@ class Training:
     def flops(self) -> int:
         """Of one step: forward, dW, and dx for all layers but the first."""
         products = _products(self.sizes)
-        return 2 * self.batch * (3 * sum(products) - products[0])
+        return 2 * self.models * self.batch * (3 * sum(products) - products[0])
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Prediction:
     length: int | None = None
     steps_per_epoch: int = 1
     tolerance: float = 1e-4  # of the largest output
+    precision: str = "float32"
+    models = 1
 
     @property
     def step_rows(self) -> int:
@@ -73,6 +77,10 @@ class Prediction:
     @property
     def flops(self) -> int:
         return 2 * self.rows * sum(_products(self.sizes))
+
+    @property
+    def weight_bytes(self) -> int:
+        return 4 * (sum(_products(self.sizes)) + sum(self.sizes[1:]))
 
 
 Workload = Training | Prediction

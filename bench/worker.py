@@ -22,8 +22,10 @@ from shapes import WORKLOADS, from_dict
 
 
 class Worker:
+    peers = PEERS
+
     def __init__(self, peer: str, workload: str | None, threads: int, data: str | None):
-        self.peer = PEERS[peer]
+        self.peer = self.peers[peer]
         self.workload = WORKLOADS[workload] if workload else None
         self.threads = threads
         self.data = Path(data) if data else None
@@ -52,8 +54,7 @@ class Worker:
 
         `steps` to be done at once need not be found out: for a library that compiles each number.
         """
-        self.problem = problems.make(self.workload, self.data)
-        self.runner = self.module.build(self.problem, self.threads, self.peer.name)
+        self._build()
         modes = tuple(modes or self.runner.modes)
         chunks = {}
         for mode in modes:
@@ -61,8 +62,16 @@ class Worker:
             chunks[mode] = steps or self._chunk(seconds / 4)
             if steps:
                 self._run(steps)  # compiles
+        return self._choose(chunks, seconds)
+
+    def _build(self) -> None:
+        self.problem = problems.make(self.workload, self.data)
+        self.runner = self.module.build(self.problem, self.threads, self.peer.name)
+
+    def _choose(self, chunks: dict[str, int], seconds: float) -> dict[str, Any]:
+        """Keep the fastest of the modes, of which each does so many steps at once."""
         trials = dict.fromkeys(chunks, float("inf"))
-        for mode in 2 * modes:  # in turns, as the machine's speed may change
+        for mode in 2 * tuple(chunks):  # in turns, as the machine's speed may change
             self._reset(mode)
             self.chunk = chunks[mode]
             trials[mode] = min(trials[mode], self.measure(seconds / 2))
@@ -137,10 +146,10 @@ def _settle() -> None:
             return
 
 
-def main() -> None:
+def main(kind: type[Worker] = Worker) -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
-    worker = Worker(*json.loads(sys.argv[1]))
+    worker = kind(*json.loads(sys.argv[1]))
     for line in sys.stdin:
         name, *arguments = json.loads(line)
         try:

@@ -1,6 +1,7 @@
 """Everything that is timed, one module a library, behind one small interface.
 
-A module has `build(problem, threads, name)`, which returns a `Runner` or raises `CannotDo`.
+A module has `build(problem, threads, name)`, which returns a `Runner` or raises `CannotDo`. One for
+a GPU has `device()`, too: the facts about it, or `CannotDo` where the library finds none.
 """
 
 from dataclasses import dataclass
@@ -59,5 +60,17 @@ PEERS = {
         Peer("sklearn", "sklearn_peer", "sklearn"),
         Peer("numpy", "numpy_peer", "numpy"),
         Peer("onnxruntime", "onnxruntime_peer", "onnxruntime", trains=False),
+    )
+}
+
+# on a GPU
+CUDA_PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer("fastmlp", "fastmlp_cuda", "fastmlp"),
+        Peer("torch", "torch_cuda", "torch"),
+        Peer("torch-compile", "torch_cuda", "torch"),
+        Peer("torch-graph", "torch_cuda", "torch"),
+        Peer("jax", "jax_cuda", "jax"),
     )
 }

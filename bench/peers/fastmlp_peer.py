@@ -16,15 +16,15 @@ LOSSES = {
 OPTIMIZERS = {"sgd": fm.SGD, "adam": fm.Adam}
 
 
-def _network(problem: Problem) -> fm.Sequential:
+def network(problem: Problem, **options) -> fm.Sequential:
     w = problem.workload
     output = None if w.output == "linear" else w.output
-    model = fm.MLP(w.sizes, activation=w.activation, output_activation=output, seed=0)
-    _set_weights(model, problem.weights)
+    model = fm.MLP(w.sizes, activation=w.activation, output_activation=output, seed=0, **options)
+    set_weights(model, problem.weights)
     return model
 
 
-def _set_weights(model: fm.Sequential, weights: Weights) -> None:
+def set_weights(model: fm.Sequential, weights: Weights) -> None:
     params = model.parameters()
     for weight, bias in weights:
         next(params)[...] = weight.T
@@ -36,11 +36,12 @@ class Training:
 
     def __init__(self, problem: Problem):
         self.problem = problem
-        self.model = _network(problem)
+        self.x, self.t = problem.x, problem.t
+        self.model = network(problem)
 
     def reset(self, mode):
         w = self.problem.workload
-        _set_weights(self.model, self.problem.weights)
+        set_weights(self.model, self.problem.weights)
         self.loss_fn = LOSSES[w.loss]()
         self.optimizer = OPTIMIZERS[w.optimizer](self.model.parameters(), lr=w.lr)
         self.trainer = fm.Trainer(self.model, self.optimizer, self.loss_fn)
@@ -48,8 +49,8 @@ class Training:
     def run(self, n):
         p = self.problem
         self.trainer.fit(
-            p.x,
-            p.t,
+            self.x,
+            self.t,
             max_epoch=n // p.workload.steps_per_epoch,
             batch_size=p.workload.batch,
             shuffle=False,
@@ -87,7 +88,7 @@ class Prediction:
     modes = ("out=",)
 
     def __init__(self, problem: Problem):
-        self.model = _network(problem)
+        self.model = network(problem)
         self.x = problem.x
         self.out = np.empty((problem.workload.rows, problem.workload.sizes[-1]), np.float32)
 

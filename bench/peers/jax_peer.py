@@ -14,7 +14,7 @@ from reference import ADAM_BETAS, ADAM_EPS
 ACTIVATIONS = {"sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh, "relu": jax.nn.relu}
 
 
-def _forward(activation, params, x):
+def forward(activation, params, x):
     *hidden, (w, b) = params
     for hidden_w, hidden_b in hidden:
         x = activation(x @ hidden_w + hidden_b)
@@ -52,8 +52,12 @@ def _adam(lr, params, state, grads):
     return params, (updates, first, second)
 
 
+JIT = {"static_argnames": ("self", "n", "unroll"), "donate_argnames": "carry"}
+
+
 class Training:
     modes = ("unroll 1", "unroll 4")
+    forward = staticmethod(forward)
 
     def __init__(self, problem: Problem):
         jax.clear_caches()  # what was compiled for an earlier problem
@@ -75,18 +79,21 @@ class Training:
         self.carry = jax.block_until_ready((params, state))
         self.unroll = int(mode.split()[1])
 
-    @partial(jax.jit, static_argnames=("self", "n", "unroll"), donate_argnames="carry")
-    def _train(self, carry, batches, n, unroll):
+    def steps(self, carry, batches, n, unroll):
         w = self.problem.workload
-        forward = partial(_forward, ACTIVATIONS[w.activation])
+        forward = partial(self.forward, ACTIVATIONS[w.activation])
         update = partial({"sgd": _sgd, "adam": _adam}[w.optimizer], w.lr)
 
         def loss_fn(params, x, t):
             return LOSSES[w.loss](forward(params, x), t)
 
+        gradients = jax.value_and_grad(loss_fn)
+        if w.models > 1:
+            gradients = jax.vmap(gradients, in_axes=(0, None, None))
+
         def step(carry, batch):
             params, state = carry
-            loss, grads = jax.value_and_grad(loss_fn)(params, *batch)
+            loss, grads = gradients(params, *batch)
             return update(params, state, grads), loss
 
         if w.steps_per_epoch == 1:  # the batch stays outside of the loop
@@ -98,8 +105,10 @@ class Training:
 
         return lax.scan(epoch, carry, length=n // w.steps_per_epoch)
 
+    train = jax.jit(steps, **JIT)
+
     def run(self, n):
-        done = self._train(self.carry, self.batches, n, self.unroll)
+        done = self.train(self.carry, self.batches, n, self.unroll)
         self.carry, _losses = jax.block_until_ready(done)
 
     def result(self):
@@ -111,7 +120,7 @@ class Prediction:
 
     def __init__(self, problem: Problem):
         self.params, self.x = jax.tree.map(jnp.array, (problem.weights, problem.x))
-        self.predict = jax.jit(partial(_forward, ACTIVATIONS[problem.workload.activation]))
+        self.predict = jax.jit(partial(forward, ACTIVATIONS[problem.workload.activation]))
 
     def reset(self, mode):
         pass

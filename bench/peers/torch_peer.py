@@ -24,7 +24,7 @@ IMPLEMENTATIONS = {
 }
 
 
-def _network(problem: Problem) -> nn.Sequential:
+def network(problem: Problem) -> nn.Sequential:
     layers: list[nn.Module] = []
     for weight, bias in problem.weights:
         linear = nn.Linear(*weight.shape)
@@ -37,19 +37,22 @@ def _network(problem: Problem) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+def batches(problem: Problem, device: str = "cpu") -> list[tuple[torch.Tensor, torch.Tensor]]:
+    tensors = (torch.from_numpy(a).to(device) for a in (problem.x, problem.t))
+    return list(zip(*(t.split(problem.workload.batch) for t in tensors), strict=True))
+
+
 class Training:
     modes = tuple(IMPLEMENTATIONS)
 
     def __init__(self, problem: Problem):
         self.problem = problem
         self.loss_fn = LOSSES[problem.workload.loss]()
-        batch = problem.workload.batch
-        pairs = (torch.from_numpy(a).split(batch) for a in (problem.x, problem.t))
-        self.batches = list(zip(*pairs, strict=True))
+        self.batches = batches(problem)
 
     def reset(self, mode):
         w = self.problem.workload
-        self.model = _network(self.problem)
+        self.model = network(self.problem)
         options = IMPLEMENTATIONS[mode]
         self.optimizer = OPTIMIZERS[w.optimizer](self.model.parameters(), lr=w.lr, **options)
         self.order = cycle(self.batches)
@@ -67,35 +70,39 @@ class Training:
         return [(w.T, b) for w, b in zip(params[::2], params[1::2], strict=True)]
 
 
-class CompiledTraining(Training):
-    """Loss, gradients and update in one compiled graph: faster than three compiled parts."""
+class Step:
+    """Loss, gradients and update as one function, for a compiler; parameters change in place."""
 
-    modes = ("one graph",)
+    def __init__(self, problem: Problem, device: str = "cpu"):
+        self.workload = problem.workload
+        self.loss_fn = LOSSES[problem.workload.loss]()
+        self.model = network(problem).to(device)
+        self.updates = torch.zeros((), device=device)  # a tensor: a number would be compiled in
+        self.start_from({name: p.detach() for name, p in self.model.named_parameters()})
 
-    def __init__(self, problem: Problem):
-        super().__init__(problem)
-        self.model = _network(problem)
-        self.start = {name: p.detach().clone() for name, p in self.model.named_parameters()}
-        self.state = {name: p.clone() for name, p in self.start.items()}
-        self.moments = {name: (p * 0, p * 0) for name, p in self.state.items()}
-        self.updates = torch.zeros(())  # a tensor: a number would be compiled in
-        self.step = torch.compile(self._step, fullgraph=True, dynamic=False)
+    def start_from(self, start: dict[str, torch.Tensor]) -> None:
+        self.start = {name: p.clone() for name, p in start.items()}
+        self.state = {name: p.clone() for name, p in start.items()}
+        self.moments = {name: (p * 0, p * 0) for name, p in start.items()}
 
-    def reset(self, mode):
-        self.order = cycle(self.batches)
+    @torch.no_grad()
+    def reset(self):
         self.updates.zero_()
         for name, p in self.state.items():
             p.copy_(self.start[name])
             for moment in self.moments[name]:
                 moment.zero_()
 
-    def _loss(self, state, x, t):
+    def loss(self, state, x, t):
         return self.loss_fn(torch.func.functional_call(self.model, state, (x,)), t)
 
-    def _step(self, x, t):
-        grads, loss = torch.func.grad_and_value(self._loss)(self.state, x, t)
-        lr = self.problem.workload.lr
-        if self.problem.workload.optimizer == "sgd":
+    def gradients(self, x, t):
+        return torch.func.grad_and_value(self.loss)(self.state, x, t)
+
+    def update(self, x, t):
+        grads, loss = self.gradients(x, t)
+        lr = self.workload.lr
+        if self.workload.optimizer == "sgd":
             for name, p in self.state.items():
                 p.sub_(grads[name], alpha=lr)
             return loss
@@ -110,21 +117,37 @@ class CompiledTraining(Training):
             p.sub_(size * m / (torch.sqrt(v) / root + ADAM_EPS))
         return loss
 
+    def result(self) -> Weights:
+        params = [p.cpu().numpy() for p in self.state.values()]
+        return [(w.swapaxes(-1, -2), b) for w, b in zip(params[::2], params[1::2], strict=True)]
+
+
+class CompiledTraining:
+    """Loss, gradients and update in one compiled graph: faster than three compiled parts."""
+
+    modes = ("one graph",)
+
+    def __init__(self, problem: Problem):
+        self.batches = batches(problem)
+        self.parts = Step(problem)
+        self.step = torch.compile(self.parts.update, fullgraph=True, dynamic=False)
+        self.result = self.parts.result
+
+    def reset(self, mode):
+        self.order = cycle(self.batches)
+        self.parts.reset()
+
     @torch.no_grad()
     def run(self, n):
         for x, t in islice(self.order, n):
             self.step(x, t)
-
-    def result(self) -> Weights:
-        params = [p.numpy() for p in self.state.values()]
-        return [(w.T, b) for w, b in zip(params[::2], params[1::2], strict=True)]
 
 
 class Prediction:
     modes = ("eager",)
 
     def __init__(self, problem: Problem):
-        self.model = _network(problem).eval()
+        self.model = network(problem).eval()
         self.x = torch.from_numpy(problem.x)
 
     def reset(self, mode):
