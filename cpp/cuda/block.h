@@ -7,6 +7,7 @@
 //   struct Params                 its arguments, passed by value
 //   struct Registers              what a thread keeps from phase to phase (may be empty)
 //   run(Block<K>&, const Params&) the phases; control flow between phases is the same for all threads
+//   kBlocks                       if any: blocks that a multiprocessor must have registers for, at a time
 // and is started by launch<K>(grid, shared bytes, params, stream).
 #pragma once
 
@@ -80,9 +81,14 @@ class Block {
   Registers registers_;
 };
 
-// One block may have all registers: left to itself, the compiler would rather spill.
 template <class K>
-__global__ void __launch_bounds__(K::kThreads, 1) entry(const __grid_constant__ typename K::Params params) {
+inline constexpr int kLeastBlocks = 0;
+template <class K>
+  requires requires { K::kBlocks; }
+inline constexpr int kLeastBlocks<K> = K::kBlocks;
+
+template <class K>
+__global__ void __launch_bounds__(K::kThreads, kLeastBlocks<K>) entry(const __grid_constant__ typename K::Params params) {
   Block<K> block;
   K::run(block, params);
 }

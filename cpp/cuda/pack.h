@@ -1,7 +1,7 @@
 // Loops over contiguous values, 16 bytes at a time where all addresses allow, spread over threads.
 //
-// A body is called as body(offset, width), where width is Width<n> for n values; load and store take or make a pack of as
-// many, so that a body is written once.
+// A body is called as body(offset, width), where width is Width<n> for n values; load makes a pack of as many and store
+// takes it, so that a body is written once.
 #pragma once
 
 #include <cstdint>

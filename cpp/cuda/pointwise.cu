@@ -44,7 +44,7 @@ struct ActivationForward {
 
 template <class T>
 struct ActivationBackward {
-  static constexpr int kThreads = 256;
+  static constexpr int kThreads = 256, kBlocks = 1;  // rather few blocks than spilled registers
   struct Params {
     Activation activation;
     Index n;
@@ -149,7 +149,7 @@ struct Gather {
 
 template <class T>
 struct ParameterUpdate {
-  static constexpr int kThreads = 256;
+  static constexpr int kThreads = 256, kBlocks = 1;  // rather few blocks than spilled registers
   struct Params {
     Update update;
     Step step;
@@ -299,6 +299,7 @@ void gather(const GatherArgs<T>& a, const Context& context) {
   while ((1 << log_width) < K::kThreads && (Index{2} << log_width) <= pieces) ++log_width;
   const int rows_of_block = K::kThreads >> log_width;
   const int blocks = static_cast<int>((a.rows + rows_of_block - 1) / rows_of_block);
+  if (blocks == 0) return;
   launch<K>({blocks}, 0, {a, log_width, packs_x, packs_dense, Step(context)}, context.stream);
 }
 

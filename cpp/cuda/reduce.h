@@ -20,7 +20,7 @@ struct Largest {
   }
 };
 
-// Combines `field` of the registers over each group of `width` neighbouring threads, a power of two and at most kThreads;
+// Combines `field` of the registers over each group of `width` neighbouring threads, a power of two, at most kThreads;
 // all of them receive the result. Beyond a warp it takes shared memory for a value of each warp.
 template <class Op, auto field, class K>
 FASTMLP_DEVICE void combine(Block<K>& block, int width) {

@@ -13,7 +13,7 @@ namespace fastmlp::cuda {
 
 namespace {
 
-constexpr int kRowThreads = 512;
+constexpr int kRowThreads = 512;   // with one block at least, so that the compiler does not spill for a second one
 constexpr int kMostBlocks = 1024;  // and partial sums of a loss
 
 struct Rows {
@@ -38,7 +38,7 @@ Index many_threads() { return Index{multiprocessors()} * 1024; }
 
 int blocks_of(const Rows& shape) {
   const Index blocks = (shape.rows + shape.of_block() - 1) / shape.of_block();
-  return static_cast<int>(blocks < kMostBlocks ? blocks : kMostBlocks);
+  return static_cast<int>(blocks < 1 ? 1 : blocks < kMostBlocks ? blocks : kMostBlocks);
 }
 
 // body(first row) for the rows that a block works on at a time.
@@ -76,7 +76,7 @@ FASTMLP_DEVICE void sum_exponentials(Block<K>& block, const Rows& shape, Index f
 
 template <class T>
 struct RowForward {
-  static constexpr int kThreads = kRowThreads;
+  static constexpr int kThreads = kRowThreads, kBlocks = 1;
   struct Params {
     RowActivationKind kind;
     Rows shape;
@@ -104,7 +104,7 @@ struct RowForward {
 // Softmax: dx = y (dy - sum(dy y)).  Log-softmax: dx = dy - exp(y) sum(dy).
 template <class T>
 struct RowBackward {
-  static constexpr int kThreads = kRowThreads;
+  static constexpr int kThreads = kRowThreads, kBlocks = 1;
   struct Params {
     RowActivationKind kind;
     Rows shape;
@@ -179,7 +179,7 @@ struct AddPartials {
 
 template <class T>
 struct ElementLoss {
-  static constexpr int kThreads = kRowThreads;
+  static constexpr int kThreads = kRowThreads, kBlocks = 1;
   struct Params {
     LossKind kind;
     double delta;
@@ -219,7 +219,7 @@ struct ElementLoss {
 
 template <class T, class Loss>
 struct ClassLoss {
-  static constexpr int kThreads = kRowThreads;
+  static constexpr int kThreads = kRowThreads, kBlocks = 1;
   struct Params {
     Rows shape;
     bool logits;
