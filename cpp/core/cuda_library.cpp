@@ -28,7 +28,7 @@ Opened open() {
   const bool asked = named && *named;
   const std::string path = asked ? named : beside("libfastmlp_cuda.so");
   if (!asked && access(path.c_str(), F_OK) != 0)
-    return {nullptr, "this build of fastmlp has no CUDA part (it is built where CMake has -DFASTMLP_CUDA=ON)"};
+    return {nullptr, "this build of fastmlp has no CUDA part (FASTMLP_CUDA=ON pip install builds one)"};
   void* const handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!handle) {
     const char* why = dlerror();
