@@ -48,9 +48,10 @@ class DeviceWorker(worker.Worker):
         self._reset(self.mode)
         self.runner.run(self.workload.check)
         found = self.runner.result()
-        self._reset(self.mode)
         models = range(0, self.workload.models, self.workload.models // SAMPLED)
-        return max(self._deviation(model, found) for model in models)
+        deviation = max(self._deviation(model, found) for model in models)
+        self._reset(self.mode)
+        return deviation
 
     def _deviation(self, model: int, found: list[Any]) -> float:
         wanted, trained = (

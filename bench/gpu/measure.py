@@ -39,6 +39,7 @@ def _start(peer: str) -> WorkerProcess:
         "JAX_PLATFORMS": "cuda",
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # the peers share the memory
+        "TORCHINDUCTOR_AUTOTUNE_NUM_CHOICES_DISPLAYED": "0",
     }
     worker = WorkerProcess(peer, None, cores(), env=env, script=SCRIPT, limit=ANSWER_SECONDS)
     worker.send("load")
@@ -79,7 +80,7 @@ def _expected(workload: Workload) -> float | None:
 
 def _open(name: str, workload: Workload, setup: Setup) -> WorkerProcess | Program:
     if workload.models > 1 and CUDA_PEERS[name].ours:
-        return Program(setup.ensemble, workload)
+        return Program(setup.ensemble, workload, setup.emulated)
     return _start(name)
 
 
