@@ -36,6 +36,9 @@ class Program:
             return self._run()["us_per_step"]
         return None
 
+    def ended(self) -> bool:
+        return False
+
     def close(self) -> None:
         """Nothing runs between two turns."""
 

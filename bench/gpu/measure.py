@@ -85,14 +85,18 @@ def _open(name: str, workload: Workload, setup: Setup) -> WorkerProcess | Progra
 
 
 def _get_ready(
-    worker: WorkerProcess | Program, workload: Workload, expected: float | None, seconds: float
+    worker: WorkerProcess | Program,
+    workload: Workload,
+    expected: float | None,
+    seconds: float,
+    first_only: bool = False,
 ) -> Result:
     """The facts about a peer that can and does do the work, or why it is not timed."""
     result: Result = {}
     try:
         result |= worker.receive()
         worker.ask("take", asdict(workload))
-        result |= worker.ask("prepare", seconds)
+        result |= worker.ask("prepare", seconds, first_only)
         result["deviation"] = check(worker, workload, expected)
     except CannotDo as reason:
         return {"left_out": str(reason)}
@@ -125,8 +129,14 @@ def measure(workload: Workload, setup: Setup) -> Result:
         for name, worker in started.items():
             ours = CUDA_PEERS[name].ours
             shown = name + EMULATED if ours and setup.emulated else name
-            results[shown] = _get_ready(worker, workload, expected, setup.options.seconds)
-            if "deviation" in results[shown]:
+            task = workload, expected, setup.options.seconds
+            results[shown] = _get_ready(worker, *task)
+            if worker.ended():  # by one of its modes, perhaps: once more, with the first alone
+                others = {"all but the first": results[shown]["failed"]}
+                worker = _open(name, workload, setup)
+                stack.callback(worker.close)
+                results[shown] = _get_ready(worker, *task, True) | {"failed_modes": others}
+            if "failed" not in results[shown] and "left_out" not in results[shown]:
                 ready[shown] = worker
             else:
                 worker.close()
