@@ -50,7 +50,7 @@ class Problem:
         kinds = ("weight", "bias") if self.case.bias else ("weight",)
         return [f"{2 * i}.{kind}" for i in range(len(self.case.widths) - 1) for kind in kinds]
 
-    def fastmlp(self) -> fm.Sequential:
+    def fastmlp(self, device: str = "cpu", precision: str = "float32") -> fm.Sequential:
         case, modules = self.case, []
         for fan_in, fan_out, activation in _layers(case):
             modules.append(fm.Linear(fan_in, fan_out, bias=case.bias, dtype=case.dtype))
@@ -58,7 +58,7 @@ class Problem:
         model = fm.Sequential(*modules)
         for parameter, value in zip(model.parameters(), self.weights, strict=True):
             parameter[...] = value
-        return model
+        return model.to(device, precision=precision)
 
     def torch(self, torch: Any) -> Any:
         """The same network in torch, in float64 whatever the dtype: the exacter oracle."""
@@ -98,8 +98,10 @@ def _layers(case: Case) -> Iterator[tuple[int, int, str]]:
 # --- gradients: a dict from "y", "loss", "x" and the parameters' names to arrays
 
 
-def fastmlp_gradients(problem: Problem) -> dict[str, np.ndarray]:
-    case, model = problem.case, problem.fastmlp()
+def fastmlp_gradients(
+    problem: Problem, device: str = "cpu", precision: str = "float32"
+) -> dict[str, np.ndarray]:
+    case, model = problem.case, problem.fastmlp(device, precision)
     x = fm.tensor(problem.x, requires_grad=True)
     with fm.threads(case.threads):
         y = model(x)

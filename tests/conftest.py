@@ -7,6 +7,7 @@ import hypothesis
 import pytest
 
 import fastmlp as fm
+from devices import is_left_out
 
 # Reproducible, and without a limit on time: machines differ.
 hypothesis.settings.register_profile(
@@ -15,12 +16,30 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("fastmlp")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "cuda: runs on CUDA; left out where there is none")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests of CUDA where there is none; test_cuda.py has one that is skipped then."""
+    left_out = [item for item in items if is_left_out(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not is_left_out(item)]
+
+
 @pytest.fixture(scope="session")
 def torch() -> Any:
     """torch on one thread; tests that ask for it are skipped where it is missing."""
     module = pytest.importorskip("torch", reason="torch, the oracle, is not installed")
     module.set_num_threads(1)
     return module
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def device(request: pytest.FixtureRequest) -> str:
+    """Each device."""
+    return str(request.param)
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,9 @@ import numpy as np
 import fastmlp as fm
 import reference
 
-# The largest relative error of a gradient, max |got - want| / max |want| over a tensor.
-TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
+# The largest relative error of a gradient, max |got - want| / max |want| over a tensor: by dtype,
+# and by the precision of products on CUDA.
+TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "tf32": 2e-2, "bf16": 1e-1}
 
 
 @dataclass(frozen=True)

@@ -25,15 +25,26 @@ SHAPES = [
 # Batches long enough that threads share a network in lanes, or the rows of a product.
 LONG = [Case((2, 10, 3), 5000, "sigmoid", loss="cross_entropy"), Case((70, 40, 5), 3000, "relu")]
 DTYPES = ["float32", "float64"]
+CUDA_SHAPES = [
+    SHAPES[1],
+    Case((2, 10, 3), 48, "sigmoid", loss="cross_entropy"),
+    Case((9, 80, 1), 96),
+]
 
 
 def fit_digest(
-    case: Case, optimizer: Optimizer, max_grad: float | None = None, batch_size: int = 48
+    case: Case,
+    optimizer: Optimizer,
+    max_grad: float | None = None,
+    batch_size: int = 48,
+    device: str = "cpu",
+    precision: str = "float32",
 ) -> str:
     """Train with shuffled mini-batches and dropout, and digest all that can be seen of it."""
     problem = draw(case)
     layers = list(problem.fastmlp())
     model = fm.Sequential(layers[0], fm.Dropout(0.3), *layers[1:])
+    model.to(device, precision=precision)
     trainer = fm.Trainer(
         model, optimizer.fastmlp(model.parameters()), LOSSES[case.loss].module("mean")
     )
@@ -126,6 +137,27 @@ def test_long_batches_do_not_depend_on_threads(case: Case, dtype: str) -> None:
             arrays = [*model.parameters(), history.loss, history.validation_loss, *found.values()]
             ends.append(digest([*arrays, model.predict(problem.x)]))
     assert len(set(history.loss)) == 3
+    assert len(set(ends)) == 1
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
+@pytest.mark.parametrize("case", CUDA_SHAPES, ids=lambda c: c.id)
+def test_a_device_gives_the_same_bits_again(case: Case, precision: str) -> None:
+    """With dropout, and without: tiny networks then train in a kernel of their own."""
+    case = replace(case, dtype="float32")
+    for max_grad in (None, 0.1):
+        digests = [
+            fit_digest(case, BUSY_OPTIMIZERS[2], max_grad, device="cuda", precision=precision)
+            for _ in range(3)
+        ]
+        assert len(set(digests)) == 1
+    ends = []
+    for _ in range(3):
+        model = draw(case).fastmlp("cuda", precision)
+        trainer = fm.Trainer(model, fm.Adam(model.parameters()), LOSSES[case.loss].module("mean"))
+        history = trainer.fit(draw(case).x, draw(case).t, max_epoch=5, batch_size=16, seed=1)
+        ends.append(digest([*model.parameters(), history.loss]))
     assert len(set(ends)) == 1
 
 

@@ -90,6 +90,13 @@ LARGE = [
     Case((13, 3, 3, 1), 20_000, "sigmoid", reduction="sum", threads=2),
 ]
 
+# Below and above the tiles of tensor cores, and with sums of several.
+PRECISION_CASES = [
+    Case((5, 7, 3), 9, loss="cross_entropy", dtype="float32"),
+    Case((64, 64, 64), 64, dtype="float32"),
+    Case((130, 70, 33), 65, "relu", dtype="float32"),
+    Case((257, 100, 10), 31, "gelu", loss="cross_entropy", dtype="float32"),
+]
 COVERING = _covering_cases()
 
 
@@ -105,31 +112,44 @@ def test_covering_against_torch(case: Case, torch: Any) -> None:
 
 
 @pytest.mark.parametrize("case", COVERING, ids=_ids)
-def test_covering_against_numpy(case: Case) -> None:
+def test_covering_against_numpy(case: Case, device: str) -> None:
     problem = draw(case)
-    assert_close(fastmlp_gradients(problem), numpy_gradients(problem), TOLERANCE[case.dtype])
+    found = fastmlp_gradients(problem, device)
+    assert_close(found, numpy_gradients(problem), TOLERANCE[case.dtype])
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+@pytest.mark.parametrize("case", PRECISION_CASES, ids=_ids)
+def test_rounded_products(case: Case, precision: str) -> None:
+    """They are near the exact ones, and are rounded indeed."""
+    problem = draw(case)
+    found, exact = fastmlp_gradients(problem, "cuda", precision), numpy_gradients(problem)
+    assert_close(found, exact, TOLERANCE[precision])
+    if case.widths[0] >= 64:  # smaller ones need not use tensor cores
+        assert relative_error(found["y"], exact["y"]) > 1e-5
 
 
 @pytest.mark.parametrize("case", _head_cases(), ids=_ids)
-def test_every_loss_after_every_activation(case: Case, torch: Any) -> None:
+def test_every_loss_after_every_activation(case: Case, device: str, torch: Any) -> None:
     problem = draw(case)
     want = torch_gradients(torch, problem)
-    assert_close(fastmlp_gradients(problem), want, TOLERANCE[case.dtype])
+    assert_close(fastmlp_gradients(problem, device), want, TOLERANCE[case.dtype])
 
 
 @pytest.mark.parametrize("case", _size_cases(), ids=_ids)
-def test_every_size(case: Case, torch: Any) -> None:
+def test_every_size(case: Case, device: str, torch: Any) -> None:
     problem = draw(case)
     want = torch_gradients(torch, problem)
-    assert_close(fastmlp_gradients(problem), want, TOLERANCE[case.dtype])
+    assert_close(fastmlp_gradients(problem, device), want, TOLERANCE[case.dtype])
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("case", LARGE, ids=_ids)
-def test_large(case: Case, dtype: str, torch: Any) -> None:
+def test_large(case: Case, dtype: str, device: str, torch: Any) -> None:
     problem = draw(replace(case, dtype=dtype))
     want = torch_gradients(torch, problem)
-    assert_close(fastmlp_gradients(problem), want, TOLERANCE[dtype])
+    assert_close(fastmlp_gradients(problem, device), want, TOLERANCE[dtype])
 
 
 def _points(dtype: str) -> np.ndarray:
@@ -139,26 +159,42 @@ def _points(dtype: str) -> np.ndarray:
     return np.concatenate([near, far, small]).astype(dtype)
 
 
-def _evaluate(activation: Activation, z: np.ndarray, dy: np.ndarray) -> dict[str, np.ndarray]:
+def _alone(activation: Activation, columns: int, dtype: str, place: str) -> fm.Sequential:
+    """A network of the activation; on CUDA after a unit matrix, fused into that layer or not."""
+    if place == "cpu":
+        return fm.Sequential(activation.module())
+    unit = fm.Linear(columns, columns, bias=False, dtype=dtype, device="cuda")
+    unit.weight = np.eye(columns)
+    between = [] if place == "cuda, fused" else [fm.Identity()]
+    return fm.Sequential(unit, *between, activation.module())
+
+
+def _evaluate(
+    activation: Activation, z: np.ndarray, dy: np.ndarray, place: str = "cpu"
+) -> dict[str, np.ndarray]:
     x = fm.tensor(z, requires_grad=True)
-    y = fm.Sequential(activation.module())(x)
+    y = _alone(activation, z.shape[1], str(z.dtype), place)(x)
     y.backward(dy)
     return {"y": np.asarray(y), "x": x.grad}
 
 
+ON_CUDA = pytest.param("cuda", marks=pytest.mark.cuda)
+FUSED = pytest.param("cuda, fused", marks=pytest.mark.cuda)
+PLACES = pytest.mark.parametrize("place", ["cpu", ON_CUDA, FUSED])
 ELEMENTWISE = [a for a in ACTIVATIONS.values() if not a.rowwise]
 
 
+@PLACES
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("activation", ELEMENTWISE, ids=lambda a: a.id)
-def test_activation_alone(activation: Activation, dtype: str) -> None:
+def test_activation_alone(activation: Activation, dtype: str, place: str) -> None:
     """Each value and derivative, not only the largest, over a wide range and at the kinks."""
-    z = np.concatenate([_points(dtype), np.array(activation.kinks, dtype)])[None, :]
+    z = np.concatenate([_points(dtype), np.array(activation.kinks, dtype)])[:, None]
     dy = np.random.default_rng(0).uniform(0.5, 2, z.shape).astype(dtype)
     with np.errstate(over="ignore", under="ignore"):
         want, pullback = activation.numpy(z.astype("float64"))
         want_x = pullback(dy.astype("float64"))
-    got = _evaluate(activation, z, dy)
+    got = _evaluate(activation, z, dy, place)
     tolerance = {"rtol": TOLERANCE[dtype], "atol": activation.slack * np.finfo(dtype).eps}
     np.testing.assert_allclose(got["y"], want, **tolerance)
     np.testing.assert_allclose(got["x"], want_x, **tolerance)
@@ -167,37 +203,41 @@ def test_activation_alone(activation: Activation, dtype: str) -> None:
     assert got["y"].max() <= high
 
 
+@PLACES
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("activation", ELEMENTWISE, ids=lambda a: a.id)
-def test_activation_of_special_values(activation: Activation, dtype: str, torch: Any) -> None:
+def test_activation_of_special_values(
+    activation: Activation, dtype: str, place: str, torch: Any
+) -> None:
     """Both zeros, huge values and NaN give what torch gives, each in its own place."""
     largest = float(np.finfo(dtype).max)
     special = [0.0, -0.0, 1.0, np.nan, -1e4, 1e4, -largest / 4, largest / 4, -3.0]
-    z = np.array([special], dtype)
+    z = np.array(special, dtype)[:, None]
     dy = np.ones_like(z)
     x = torch.from_numpy(z.copy()).requires_grad_()
     want = activation.torch(torch.nn)(x)
     want.backward(torch.from_numpy(dy))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        got = _evaluate(activation, z, dy)
+        got = _evaluate(activation, z, dy, place)
     tolerance = {"rtol": TOLERANCE[dtype], "atol": activation.slack * np.finfo(dtype).eps}
     np.testing.assert_allclose(got["y"], want.detach().numpy(), **tolerance)
     finite = ~np.isnan(z)  # torch itself gives 0, 1 or NaN for the derivative at NaN
     np.testing.assert_allclose(got["x"][finite], x.grad.numpy()[finite], **tolerance)
 
 
+@pytest.mark.parametrize("place", ["cpu", ON_CUDA])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("columns", [1, 2, 3, 7, 8, 9, 17, 100])
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
-def test_rowwise_activation_alone(name: str, columns: int, dtype: str) -> None:
+def test_rowwise_activation_alone(name: str, columns: int, dtype: str, place: str) -> None:
     """Rows of very different size, among them one that overflows without the usual shift."""
     rng = np.random.default_rng(columns)
     z = rng.normal(size=(33, columns)) * np.logspace(-3, 3, 33)[:, None]
     z = z.astype(dtype)
     dy = rng.normal(size=z.shape).astype(dtype)
     want, pullback = ACTIVATIONS[name].numpy(z.astype("float64"))
-    got = _evaluate(ACTIVATIONS[name], z, dy)
+    got = _evaluate(ACTIVATIONS[name], z, dy, place)
     assert relative_error(got["y"], want) < TOLERANCE[dtype]
     np.testing.assert_allclose(got["x"], pullback(dy), rtol=0, atol=TOLERANCE[dtype])
 
@@ -229,7 +269,7 @@ def test_loss_alone(loss: Loss, dtype: str) -> None:
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("loss_name", ["bce", "bce_with_logits", "cross_entropy", "nll"])
 def test_confident_outputs_keep_loss_and_gradient_finite(
-    loss_name: str, dtype: str, torch: Any
+    loss_name: str, dtype: str, device: str, torch: Any
 ) -> None:
     """Logits of +-200 saturate sigmoid and softmax; logarithms are clamped or shifted."""
     spec = LOSSES[loss_name]
@@ -237,7 +277,7 @@ def test_confident_outputs_keep_loss_and_gradient_finite(
     t = np.array([0, 0, 1]) if spec.id in ("cross_entropy", "nll") else (z > 0)[::-1].astype(dtype)
     head = ACTIVATIONS[spec.head]
     x = fm.tensor(z, requires_grad=True)
-    loss = spec.module("mean")(fm.Sequential(head.module())(x), t)
+    loss = spec.module("mean")(_alone(head, 3, dtype, device)(x), t)
     loss.backward()
     xt = torch.from_numpy(z.astype("float64")).requires_grad_()
     want = spec.torch(torch.nn, "mean")(
@@ -253,11 +293,11 @@ def test_confident_outputs_keep_loss_and_gradient_finite(
     assert np.abs(x.grad).max() > 0
 
 
-def test_nan_stays_in_its_row() -> None:
+def test_nan_stays_in_its_row(device: str) -> None:
     """Rows share vectors and tiles, but no values."""
     for widths in [(3, 5, 2), (40, 70, 33)]:
         problem = draw(Case(widths, 21, activation="relu"))
-        model, x = problem.fastmlp(), problem.x.copy()
+        model, x = problem.fastmlp(device), problem.x.copy()
         clean = model.predict(x)
         x[4, 1] = np.nan
         y = model.predict(x)

@@ -69,7 +69,12 @@ def _assert_same(got: Run, want: Run, case: Case, plan: Plan, tolerance: float) 
 @CASES
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: o.id)
 def test_every_option(
-    optimizer: Optimizer, case: Case, run: Any, oracle: str, request: pytest.FixtureRequest
+    optimizer: Optimizer,
+    case: Case,
+    run: Any,
+    oracle: str,
+    device: str,
+    request: pytest.FixtureRequest,
 ) -> None:
     """On mini-batches with a short last one.
 
@@ -78,7 +83,7 @@ def test_every_option(
     """
     plan = MINI_BATCHES[case]
     want = _end(request, oracle, case, optimizer.id, plan)
-    _assert_same(run(draw(case), optimizer, plan), want, case, plan, 1e-9)
+    _assert_same(run(draw(case), optimizer, plan, device), want, case, plan, 1e-9)
 
 
 @RUNS
@@ -86,32 +91,34 @@ def test_every_option(
 @pytest.mark.parametrize("full", [True, False], ids=["full-batch", "clipped"])
 @pytest.mark.parametrize("optimizer", BUSY_OPTIMIZERS, ids=lambda o: o.id)
 def test_full_batch_and_clipping(
-    optimizer: Optimizer, full: bool, case: Case, run: Any, torch: Any
+    optimizer: Optimizer, full: bool, case: Case, run: Any, device: str, torch: Any
 ) -> None:
     plan = FULL_BATCH if full else CLIPPED[case]
     want = _torch_end(case, optimizer.id, plan)
-    _assert_same(run(draw(case), optimizer, plan), want, case, plan, 1e-9)
+    _assert_same(run(draw(case), optimizer, plan, device), want, case, plan, 1e-9)
 
 
 @RUNS
 @CASES
 @pytest.mark.parametrize("optimizer", BUSY_OPTIMIZERS, ids=lambda o: o.id)
-def test_sum_reduction(optimizer: Optimizer, case: Case, run: Any, torch: Any) -> None:
+def test_sum_reduction(optimizer: Optimizer, case: Case, run: Any, device: str, torch: Any) -> None:
     """The sum's gradient is larger by the number of rows, and clipped to the same size."""
     summed = replace(case, reduction="sum")
     plan = Plan(40, None, 0.05)
     want = torch_run(torch, draw(summed), optimizer, plan)
-    _assert_same(run(draw(summed), optimizer, plan), want, summed, plan, 1e-9)
+    _assert_same(run(draw(summed), optimizer, plan, device), want, summed, plan, 1e-9)
 
 
 @RUNS
 @CASES
 @pytest.mark.parametrize("optimizer", BUSY_OPTIMIZERS, ids=lambda o: o.id)
-def test_float32_stays_near(optimizer: Optimizer, case: Case, run: Any, torch: Any) -> None:
+def test_float32_stays_near(
+    optimizer: Optimizer, case: Case, run: Any, device: str, torch: Any
+) -> None:
     """float32 rounds at every step; it still follows the float64 run from the same weights."""
     single = replace(case, dtype="float32")
     want = _torch_end(single, optimizer.id, MINI_BATCHES[case])
-    got = run(draw(single), optimizer, MINI_BATCHES[case])
+    got = run(draw(single), optimizer, MINI_BATCHES[case], device)
     assert got[0][0].dtype == np.float32
     _assert_same(got, want, single, MINI_BATCHES[case], 1e-4)
 
@@ -126,7 +133,7 @@ def _change_options(epoch: int, options: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("native", [False, True], ids=["loop", "fit"])
 @pytest.mark.parametrize("optimizer", BUSY_OPTIMIZERS, ids=lambda o: o.id)
 def test_options_may_change_on_the_way(
-    optimizer: Optimizer, native: bool, case: Case, torch: Any
+    optimizer: Optimizer, native: bool, case: Case, device: str, torch: Any
 ) -> None:
     """In fit by a callback."""
     problem, loss = draw(case), LOSSES[case.loss]
@@ -139,7 +146,7 @@ def test_options_may_change_on_the_way(
         theirs.step()
         theirs.param_groups[0].update(_change_options(epoch, theirs.param_groups[0]))
 
-    model = problem.fastmlp()
+    model = problem.fastmlp(device)
     ours = optimizer.fastmlp(model.parameters())
     trainer = fm.Trainer(model, ours, loss.module("mean"))
 

@@ -57,9 +57,9 @@ def _predict(problem: Problem, weights: list[np.ndarray]) -> np.ndarray:
 
 @DTYPES
 @pytest.mark.parametrize(("deep", "final"), [(False, 0.0012345), (True, 0.00015649)])
-def test_xor(deep: bool, final: float, dtype: str) -> None:
+def test_xor(deep: bool, final: float, dtype: str, device: str) -> None:
     problem = _xor(deep, dtype)
-    weights, losses = fit_run(problem, Optimizer("SGD", {"lr": 1.0}), Plan(10_001))
+    weights, losses = fit_run(problem, Optimizer("SGD", {"lr": 1.0}), Plan(10_001), device)
     assert losses[0] > 0.69
     assert losses[-1] == pytest.approx(final, rel=0.1)
     np.testing.assert_array_equal(_predict(problem, weights) > 0.5, problem.t == 1)
@@ -67,9 +67,9 @@ def test_xor(deep: bool, final: float, dtype: str) -> None:
 
 @DTYPES
 @pytest.mark.parametrize("deep", [False, True])
-def test_xor_equals_torch(deep: bool, dtype: str, torch: Any) -> None:
+def test_xor_equals_torch(deep: bool, dtype: str, device: str, torch: Any) -> None:
     want = _torch_losses(_xor, "SGD", 1.0, 10_001, deep)
-    losses = fit_run(_xor(deep, dtype), Optimizer("SGD", {"lr": 1.0}), Plan(10_001))[1]
+    losses = fit_run(_xor(deep, dtype), Optimizer("SGD", {"lr": 1.0}), Plan(10_001), device)[1]
     if dtype == "float64":
         np.testing.assert_allclose(losses, want, rtol=1e-8)
     else:  # at lr 1 the loss has spikes on its way, whose place depends on rounding
@@ -78,9 +78,10 @@ def test_xor_equals_torch(deep: bool, dtype: str, torch: Any) -> None:
 
 
 @DTYPES
-def test_circles(dtype: str, torch: Any) -> None:
+def test_circles(dtype: str, device: str, torch: Any) -> None:
     want = _torch_losses(_circles, "Adam", 0.01, 1000)
-    weights, losses = fit_run(_circles(dtype), Optimizer("Adam", {"lr": 0.01}), Plan(1000))
+    optimizer = Optimizer("Adam", {"lr": 0.01})
+    weights, losses = fit_run(_circles(dtype), optimizer, Plan(1000), device)
     assert losses[0] == pytest.approx(0.6943, rel=0.02)
     assert losses[-1] == pytest.approx(0.1218, rel=0.1)
     np.testing.assert_allclose(losses, want, rtol=1e-9 if dtype == "float64" else 1e-3)
@@ -98,9 +99,9 @@ def test_circles_data_are_those_of_scikit_learn() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_spiral(seed: int) -> None:
+def test_spiral(seed: int, device: str) -> None:
     x, t = datasets.spiral()
-    model = fm.MLP([2, 10, 3], activation="sigmoid", seed=seed)
+    model = fm.MLP([2, 10, 3], activation="sigmoid", device=device, seed=seed)
     rng = np.random.default_rng(seed)
     for name, parameter in model.named_parameters():
         parameter[...] = 0.01 * rng.normal(size=parameter.shape) if "weight" in name else 0
@@ -124,11 +125,11 @@ KEPT = [row for row in range(11) if row not in HELD_OUT]
 
 
 @DTYPES
-def test_temperature_line(dtype: str) -> None:
+def test_temperature_line(dtype: str, device: str) -> None:
     x, t = _temperature(KEPT)
     case = Case((1, 1), 9, loss="mse", dtype=dtype)
     problem = _problem(case, x, t, seed=0)
-    (weight, bias), losses = fit_run(problem, Optimizer("SGD", {"lr": 1e-2}), Plan(3000))
+    (weight, bias), losses = fit_run(problem, Optimizer("SGD", {"lr": 1e-2}), Plan(3000), device)
     assert weight.item() == pytest.approx(5.24, abs=0.01)
     assert bias.item() == pytest.approx(-17.04, abs=0.02)
     slope, offset = np.polyfit(x[:, 0], t[:, 0], 1)  # where it is still going to
@@ -138,7 +139,7 @@ def test_temperature_line(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("hidden", [13, 8])
-def test_temperature_curve(hidden: int, torch: Any) -> None:
+def test_temperature_curve(hidden: int, device: str, torch: Any) -> None:
     """1-13-1 and 1-8-1 with tanh; the held-out rows are measured, and not trained on.
 
     Towards the end steps overshoot, and rounding decides how: torch is followed to epoch 2500.
@@ -148,7 +149,7 @@ def test_temperature_curve(hidden: int, torch: Any) -> None:
     problem = _problem(Case((1, hidden, 1), 9), x, t, seed=0)
     optimizer = Optimizer("SGD", {"lr": 1e-3})
     weights, losses = torch_run(torch, problem, optimizer, Plan(2500))
-    model = problem.fastmlp()
+    model = problem.fastmlp(device)
     trainer = fm.Trainer(model, optimizer.fastmlp(model.parameters()), fm.MSELoss())
     plan = {"batch_size": None, "validation_data": (xv, tv)}
     history = trainer.fit(x, t, max_epoch=2500, **plan)
@@ -165,13 +166,13 @@ def test_temperature_curve(hidden: int, torch: Any) -> None:
 
 @DTYPES
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
-def test_boston(activation: str, dtype: str, torch: Any) -> None:
+def test_boston(activation: str, dtype: str, device: str, torch: Any) -> None:
     pytest.importorskip("mlxtend.data", reason="mlxtend, which ships the Boston data, is missing")
     case = Case((13, 3, 3, 3, 1), 506, activation, loss="mse", dtype=dtype)
     problem = _problem(case, *datasets.boston(), seed=2)
     plan, optimizer = Plan(2000), Optimizer("SGD", {"lr": 1e-4})
     want = torch_run(torch, problem, optimizer, plan)[1]
-    losses = fit_run(problem, optimizer, plan)[1]
+    losses = fit_run(problem, optimizer, plan, device)[1]
     assert losses[0] > 500
     assert losses[-1] < 20
     np.testing.assert_allclose(losses, want, rtol=1e-8 if dtype == "float64" else 1e-3)
@@ -181,12 +182,13 @@ CIFAR2 = os.environ.get("FASTMLP_CIFAR2")
 
 
 @pytest.mark.skipif(not CIFAR2, reason="FASTMLP_CIFAR2 names no CIFAR-10 folder or npz")
-def test_cifar2_learns_in_one_epoch() -> None:
+def test_cifar2_learns_in_one_epoch(device: str) -> None:
     data = cifar.load(CIFAR2 or "")
     x = cifar.normalise(data.x_train)
     assert x.shape == (10_000, 3072)
     fm.manual_seed(1)
-    model = fm.Sequential(fm.Linear(3072, 512), fm.Tanh(), fm.Linear(512, 2), fm.LogSoftmax(dim=1))
+    layers = [fm.Linear(3072, 512), fm.Tanh(), fm.Linear(512, 2), fm.LogSoftmax(dim=1)]
+    model = fm.Sequential(*layers, device=device)
     assert [p.numel() for p in model.parameters()] == [1_572_864, 512, 1024, 2]
     trainer = fm.Trainer(model, fm.SGD(model.parameters(), lr=1e-2), LOSSES["nll"].module("mean"))
     history = trainer.fit(x, data.y_train, max_epoch=1, batch_size=64, seed=0)

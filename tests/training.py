@@ -49,9 +49,9 @@ MINI_BATCHES = {TINY: Plan(50, 8), MEDIUM: Plan(50, 16)}
 CLIPPED = {TINY: Plan(50, 8, 0.05), MEDIUM: Plan(50, 16, 0.05)}
 
 
-def loop_run(problem: Problem, optimizer: Optimizer, plan: Plan) -> Run:
+def loop_run(problem: Problem, optimizer: Optimizer, plan: Plan, device: str = "cpu") -> Run:
     """The loop of every tutorial, through fastmlp."""
-    model = problem.fastmlp()
+    model = problem.fastmlp(device)
     loss_fn = LOSSES[problem.case.loss].module(problem.case.reduction)
     update = optimizer.fastmlp(model.parameters())
     losses = []
@@ -66,9 +66,9 @@ def loop_run(problem: Problem, optimizer: Optimizer, plan: Plan) -> Run:
     return weights_of(model), np.array(losses)
 
 
-def fit_run(problem: Problem, optimizer: Optimizer, plan: Plan) -> Run:
+def fit_run(problem: Problem, optimizer: Optimizer, plan: Plan, device: str = "cpu") -> Run:
     """The native loop."""
-    model = problem.fastmlp()
+    model = problem.fastmlp(device)
     loss_fn = LOSSES[problem.case.loss].module(problem.case.reduction)
     trainer = fm.Trainer(model, optimizer.fastmlp(model.parameters()), loss_fn)
     history = trainer.fit(

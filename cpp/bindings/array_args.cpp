@@ -1,5 +1,7 @@
 #include "bindings/array_args.h"
 
+#include "bindings/device_arrays.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -27,12 +29,21 @@ const char* dtype_name<double>() {
 
 namespace {
 
+// For what NumPy cannot view: TypeError with an advice, if that is why.
+void refuse_device_array(py::handle object, const char* name) {
+  if (is_device_array(object))
+    throw py::type_error(std::string(name) + ": expected an array in the host's memory, got a " +
+                         Py_TYPE(object.ptr())->tp_name +
+                         " on a CUDA device; predict and fit take it, of a model on that device");
+}
+
 py::array as_array(py::handle object, const char* name) {
   if (py::isinstance<py::array>(object)) return py::reinterpret_borrow<py::array>(object);
   try {
     return py::module_::import("numpy").attr("asarray")(object);
   } catch (py::error_already_set& error) {
-    if (!error.matches(PyExc_Exception)) throw;           // KeyboardInterrupt and its like
+    if (!error.matches(PyExc_Exception)) throw;  // KeyboardInterrupt and its like
+    refuse_device_array(object, name);
     const bool ragged = error.matches(PyExc_ValueError);  // rows of different lengths
     py::raise_from(error, ragged ? PyExc_ValueError : PyExc_TypeError,
                    (std::string(name) + ": expected an array of numbers, got a " + Py_TYPE(object.ptr())->tp_name +
@@ -47,26 +58,31 @@ py::array as_array(py::handle object, const char* name) {
 py::array real_array(py::handle object, const char* name) {
   py::array array = as_array(object, name);
   const char kind = array.dtype().kind();
+  if (kind == 'O') refuse_device_array(object, name);
   if (kind != 'f' && kind != 'i' && kind != 'u' && kind != 'b')
     throw py::type_error(std::string(name) + ": expected an array of real numbers, got dtype " + dtype_text(array));
   return array;
 }
 
-template <class T>
-Matrix<T> matrix_arg(py::handle object, const char* name, Index columns, const char* takes) {
-  const py::array array = real_array(object, name);
-  const auto n = array.ndim();
+RowsShape rows_shape(std::span<const py::ssize_t> shape, const char* name, Index columns, const char* takes) {
+  const std::size_t n = shape.size();
   if (n != 1 && n != 2)
     throw py::value_error(std::string(name) + ": expected shape (rows, features) or (features,), got " +
-                          shape_text(array));
-  const Index rows = n == 1 ? 1 : array.shape(0), width = array.shape(n - 1);
+                          shape_text(shape));
+  const Index rows = n == 1 ? 1 : shape[0], width = shape[n - 1];
   if (columns >= 0 && width != columns)
     throw py::value_error(std::string(name) + " has " + std::to_string(width) + " features, but " + takes + " takes " +
                           std::to_string(columns));
   if (rows == 0 || width == 0)
     throw py::value_error(std::string(name) + ": expected at least one row and one feature, got shape " +
-                          shape_text(array));
-  return {contiguous<T>(array), rows, width, n == 1};
+                          shape_text(shape));
+  return {rows, width, n == 1};
+}
+
+template <class T>
+Matrix<T> matrix_arg(py::handle object, const char* name, Index columns, const char* takes) {
+  const py::array array = real_array(object, name);
+  return {rows_shape(shape_of(array), name, columns, takes), contiguous<T>(array)};
 }
 
 template <class T>
@@ -102,22 +118,6 @@ bool is_integer(const py::array& array) {
   return kind == 'i' || kind == 'u' || kind == 'b';
 }
 
-// Class indices: a 1-D integer array, or for a single row an integer.
-CArray<Index> class_indices(const py::array& array, const char* name, Index rows, Index columns, bool one_row) {
-  if (!is_integer(array))
-    throw py::type_error(std::string(name) + ": expected integer class indices, got dtype " + dtype_text(array));
-  const bool fits = (array.ndim() == 1 && array.shape(0) == rows) || (array.ndim() == 0 && one_row);
-  if (!fits)
-    throw py::value_error(std::string(name) + ": expected shape (" + std::to_string(rows) +
-                          ",) with a class index for each row, got " + shape_text(array));
-  const CArray<Index> ids = contiguous<Index>(array);
-  for (Index r = 0; r < rows; ++r)
-    if (ids.data()[r] < 0 || ids.data()[r] >= columns)
-      throw py::value_error(std::string(name) + ": expected class indices from 0 to " + std::to_string(columns - 1) +
-                            ", got " + std::to_string(ids.data()[r]) + " in row " + std::to_string(r));
-  return ids;
-}
-
 // Whether bad(value) holds for any of the values; written so that compilers use SIMD.
 template <class T, class Bad>
 bool any_of(const T* values, Index n, Bad bad) {
@@ -151,31 +151,58 @@ void check_probabilities(const T* y, Index n) {
                             "; BCEWithLogitsLoss takes any number");
 }
 
+namespace {
+
+// One-hot rows may be integers; class indices are 1-D, and of a single row 0-D.
+bool mean_classes(std::span<const py::ssize_t> shape, LossKind loss, Index columns, bool one_row) {
+  if (loss != LossKind::CrossEntropy) return loss == LossKind::NLL;
+  return shape.empty() || (shape.size() == 1 && (!one_row || shape[0] != columns));
+}
+
+}  // namespace
+
+bool are_classes(std::span<const py::ssize_t> shape, const char* name, LossKind loss, Index rows, Index columns,
+                 bool one_row) {
+  const std::size_t n = shape.size();
+  if (mean_classes(shape, loss, columns, one_row)) {
+    if (!(n == 1 && shape[0] == rows) && !(n == 0 && one_row))
+      throw py::value_error(std::string(name) + ": expected shape (" + std::to_string(rows) +
+                            ",) with a class index for each row, got " + shape_text(shape));
+    return true;
+  }
+  const bool fits = (n == 2 && shape[0] == rows && shape[1] == columns) ||
+                    (n == 1 && shape[0] == rows && columns == 1) || (n == 1 && one_row && shape[0] == columns);
+  if (!fits)
+    throw py::value_error(std::string(name) + ": expected shape (" + std::to_string(rows) + ", " +
+                          std::to_string(columns) + ") like the model's output, got " + shape_text(shape));
+  return false;
+}
+
+void check_classes(const Index* classes, Index rows, const char* name, Index columns) {
+  for (Index r = 0; r < rows; ++r)
+    if (classes[r] < 0 || classes[r] >= columns)
+      throw py::value_error(std::string(name) + ": expected class indices from 0 to " + std::to_string(columns - 1) +
+                            ", got " + std::to_string(classes[r]) + " in row " + std::to_string(r));
+}
+
 template <class T>
 TargetArg<T> target_arg(py::handle object, const char* name, LossKind loss, Index rows, Index columns, bool one_row) {
   const py::array array = real_array(object, name);
+  const auto shape = shape_of(array);
+  if (mean_classes(shape, loss, columns, one_row) && !is_integer(array))
+    throw py::type_error(std::string(name) + ": expected integer class indices, got dtype " + dtype_text(array));
   TargetArg<T> arg;
-  // One-hot rows may be integers; class indices are 1-D.
-  const bool indices = loss == LossKind::NLL ||
-                       (loss == LossKind::CrossEntropy && (array.ndim() == 0 || (array.ndim() == 1 && !one_row) ||
-                                                           (array.ndim() == 1 && array.shape(0) != columns)));
-  if (indices) {
-    const CArray<Index> classes = class_indices(array, name, rows, columns, one_row);
+  if (are_classes(shape, name, loss, rows, columns, one_row)) {
+    const CArray<Index> classes = contiguous<Index>(array);
+    check_classes(classes.data(), rows, name, columns);
     arg.targets.classes = classes.data();
     arg.array = classes;
-    return arg;
+  } else {
+    const CArray<T> dense = contiguous<T>(array);
+    check_values(dense.data(), rows * columns, name, loss == LossKind::BCE || loss == LossKind::BCEWithLogits);
+    arg.targets.dense = dense.data();
+    arg.array = dense;
   }
-  const auto n = array.ndim();
-  const bool fits = (n == 2 && array.shape(0) == rows && array.shape(1) == columns) ||
-                    (n == 1 && array.shape(0) == rows && columns == 1) ||
-                    (n == 1 && one_row && array.shape(0) == columns);
-  if (!fits)
-    throw py::value_error(std::string(name) + ": expected shape (" + std::to_string(rows) + ", " +
-                          std::to_string(columns) + ") like the model's output, got " + shape_text(array));
-  const CArray<T> dense = contiguous<T>(array);
-  check_values(dense.data(), rows * columns, name, loss == LossKind::BCE || loss == LossKind::BCEWithLogits);
-  arg.targets.dense = dense.data();
-  arg.array = dense;
   return arg;
 }
 

@@ -39,6 +39,14 @@ CArray<T> contiguous(const py::array& array) {
   return CArray<T>::ensure(array);
 }
 
+// The shape of one or more rows; a 1-D array is one row.
+struct RowsShape {
+  Index rows = 0, columns = 0;
+  bool one_row = false;
+};
+// ValueError unless it is one, with as many columns as `takes` ("the model's first layer") takes; columns < 0: any.
+RowsShape rows_shape(std::span<const py::ssize_t> shape, const char* name, Index columns, const char* takes);
+
 // A new C-contiguous array; `type` is a subclass of ndarray. Its values are those at `data`, which somebody else keeps
 // alive, or, where that is null, memory of its own.
 template <class T>
@@ -73,18 +81,14 @@ inline std::span<const py::ssize_t> shape_of(const py::array& array) {
   return {array.shape(), static_cast<std::size_t>(array.ndim())};
 }
 
-// One or more rows; a 1-D array is one row.
 template <class T>
-struct Matrix {
+struct Matrix : RowsShape {
   CArray<T> array;  // keeps the data alive
-  Index rows = 0, columns = 0;
-  bool one_row = false;  // it came as a 1-D array
 
   const T* data() const { return array.data(); }
   BatchShape shape(Index width) const { return {one_row, rows, width}; }  // of this batch, `width` values a row
 };
 
-// columns < 0: any number. `takes` says who wants `columns` ("the model's first layer").
 template <class T>
 Matrix<T> matrix_arg(py::handle object, const char* name, Index columns, const char* takes);
 
@@ -102,6 +106,13 @@ bool overlap(const void* a, std::size_t a_bytes, const void* b, std::size_t b_by
 // ValueError unless all values are probabilities, which BCE takes the logarithms of.
 template <class T>
 void check_probabilities(const T* y, Index n);
+
+// Whether targets of this shape are class indices, one for each row, and not as many values as the output has.
+// ValueError unless they are either.
+bool are_classes(std::span<const py::ssize_t> shape, const char* name, LossKind loss, Index rows, Index columns,
+                 bool one_row);
+// ValueError unless each is one of 0 to columns - 1.
+void check_classes(const Index* classes, Index rows, const char* name, Index columns);
 
 // Targets of a batch, checked for the loss.
 template <class T>

@@ -73,8 +73,11 @@ PyObject* call(PyObject* self, PyObject* args, PyObject* options) {
 
 PyObject* predict(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names) {
   return guarded([&] {
-    const auto [x, out] = arguments("predict", {"x", "out"}, 1, args, count, names);
-    return compiled(self, x).handle.predict(x, out == Py_None ? nullptr : out, nullptr, nullptr);
+    auto [x, out] = arguments("predict", {"x", "out"}, 1, args, count, names);
+    if (out == Py_None) out = nullptr;
+    const Compiled with = compiled(self, x);
+    if (with.handle.takes_device_array(x)) return with.handle.predict_on_device(x, out);
+    return with.handle.predict(x, out, nullptr, nullptr);
   });
 }
 
@@ -93,15 +96,19 @@ The output for a batch, without dropout and with nothing kept for `backward`.
 Parameters
 ----------
 x : array_like, shape (rows, in_features) or (in_features,)
-    As in a call.
+    As in a call. A model on a CUDA device takes arrays that lie there, too: those of torch,
+    CuPy and whatever else has `__cuda_array_interface__` or `__dlpack__`. They must be
+    C-contiguous and of the model's dtype, and are not copied. The work is in the order of
+    the stream that is current in torch or CuPy, and not waited for; for other libraries it
+    is done when the call returns.
 out : ndarray, optional
     Receives the output: writable, C-contiguous, of the output's shape and the model's
-    dtype, overlapping neither x nor a parameter.
+    dtype, overlapping neither x nor a parameter, and on the device if x is.
 
 Returns
 -------
 ndarray, shape (rows, out_features) or (out_features,)
-    `out`, if given.)";
+    `out`, if given; else, for an x on the device, an array of its library there.)";
 
 PyTypeObject* make_type(const char* name, int size, PyType_Slot* slots) {
   PyType_Spec spec{name, size, 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots};

@@ -31,12 +31,14 @@ Layer<T> make_layer(const py::tuple& spec) {
   return layer;
 }
 
-std::shared_ptr<NetworkHandle> make_network(const std::vector<py::tuple>& specs, const std::string& dtype) {
+std::shared_ptr<NetworkHandle> make_network(const std::vector<py::tuple>& specs, const std::string& dtype,
+                                            const std::string& precision_name) {
+  const auto precision = kind_named<Precision>(kPrecisionNames, precision_name, "precision");
   return with_dtype(dtype, [&](auto zero) -> std::shared_ptr<NetworkHandle> {
     using T = decltype(zero);
     std::vector<Layer<T>> layers;
     for (const py::tuple& spec : specs) layers.push_back(make_layer<T>(spec));
-    return std::make_shared<NetworkOf<T>>(layers);
+    return std::make_shared<NetworkOf<T>>(layers, precision);
   });
 }
 
@@ -48,7 +50,8 @@ template <class T>
 py::object NetworkOf<T>::forward(py::handle object, const DropoutState* dropout) {
   Matrix<T> x = input(object, "x");
   const Index work = this->work(x);
-  auto tape = std::make_unique<TapeOf<T>>(network_, std::move(x), work);
+  join_streams(network_->device());
+  auto tape = std::make_unique<TapeOf<T>>(network_, staging_.get(), std::move(x), work);
   tape->run(dropout);
   T* const y = tape->output();
   const BatchShape shape = tape->output_shape();
@@ -57,30 +60,65 @@ py::object NetworkOf<T>::forward(py::handle object, const DropoutState* dropout)
   return recorded_tensor(std::move(tape), y, shape, tracked ? object : py::handle(), false);
 }
 
+// ValueError where a result's memory overlaps x or the parameters.
+template <class T>
+void NetworkOf<T>::check_apart(const void* out, Index size, const void* x, Index x_size) const {
+  const auto bytes = [](Index n) { return static_cast<std::size_t>(n) * sizeof(T); };
+  if (overlap(out, bytes(size), x, bytes(x_size)))
+    throw py::value_error("out: expected memory of its own, got an array that overlaps x");
+  for (const auto& parameter : network_->parameters())
+    if (overlap(out, bytes(size), parameter->value.data(), bytes(parameter->size())))
+      throw py::value_error("out: expected memory of its own, got an array that overlaps the model's parameters");
+}
+
 // `out`, if it can take the result: the right shape and dtype, and apart from x and the parameters.
 template <class T>
 T* NetworkOf<T>::checked_output(py::handle object, const Matrix<T>& x) const {
   if (!py::isinstance<py::array>(object))
     throw py::type_error(std::string("out: expected a NumPy array, got ") + Py_TYPE(object.ptr())->tp_name);
   const auto array = py::reinterpret_borrow<py::array>(object);
-  T* out = output_arg<T>(array, "out", x.shape(output_columns(x)));
-  const auto bytes = static_cast<std::size_t>(array.nbytes());
-  if (overlap(out, bytes, x.data(), static_cast<std::size_t>(x.array.nbytes())))
-    throw py::value_error("out: expected memory of its own, got an array that overlaps x");
-  for (const auto& parameter : network_->parameters())
-    if (overlap(out, bytes, parameter->value.data(), static_cast<std::size_t>(parameter->size()) * sizeof(T)))
-      throw py::value_error("out: expected memory of its own, got an array that overlaps the model's parameters");
+  T* out = output_arg<T>(array, "out", x.shape(output_columns(x.columns)));
+  check_apart(out, array.size(), x.data(), x.array.size());
   return out;
 }
 
 template <class T>
 py::object NetworkOf<T>::predict(py::handle object, py::handle out, const DropoutState* dropout, PyTypeObject* result) {
   const Matrix<T> x = input(object, "x");
-  py::object array = out ? py::reinterpret_borrow<py::object>(out) : new_array<T>(x.shape(output_columns(x)), result);
+  const Index columns = output_columns(x.columns);
+  py::object array = out ? py::reinterpret_borrow<py::object>(out) : new_array<T>(x.shape(columns), result);
   T* y = out ? checked_output(out, x) : data_of<T>(array);
+  if (!staging_) {
+    const ReleaseGilFor release(work(x));
+    network_->predict(x.data(), x.rows, x.columns, dropout, y);
+    return array;
+  }
+  join_streams(network_->device());
+  const auto staging = staging_->acquire(network_->device());
   const ReleaseGilFor release(work(x));
-  network_->predict(x.data(), x.rows, x.columns, dropout, y);
+  staging->y.reserve(static_cast<std::size_t>(x.rows * columns));
+  network_->predict(upload(staging->x, x.data(), x.rows * x.columns), x.rows, x.columns, dropout, staging->y.data());
+  download(y, staging->y, x.rows * columns);
   return array;
+}
+
+template <class T>
+py::object NetworkOf<T>::predict_on_device(py::handle object, py::handle out) {
+  const DeviceArray x = device_array(object, "x");
+  x.require(dtype_name<T>(), "x");
+  const RowsShape rows = rows_shape(x.shape, "x", network_->in_features(), "the model's first layer");
+  const BatchShape shape(rows.one_row, rows.rows, output_columns(rows.columns));
+  py::object result = out ? py::reinterpret_borrow<py::object>(out) : new_device_array(object, shape);
+  const DeviceArray y = device_output(result, "out", dtype_name<T>(), shape);
+  check_apart(y.data, y.size(), x.data, x.size());
+  CallerStream stream(network_->device(), x, false);
+  {
+    const py::gil_scoped_release release;
+    network_->predict(static_cast<const T*>(x.data), rows.rows, rows.columns, nullptr, static_cast<T*>(y.data));
+  }
+  last_stream_ = stream.owner();
+  stream.finish();
+  return result;
 }
 
 template class NetworkOf<float>;
@@ -88,7 +126,7 @@ template class NetworkOf<double>;
 
 void bind_network(py::module_& m) {
   py::class_<NetworkHandle, std::shared_ptr<NetworkHandle>>(m, "Network", py::is_final())
-      .def(py::init(&make_network), py::arg("layers"), py::arg("dtype"))
+      .def(py::init(&make_network), py::arg("layers"), py::arg("dtype"), py::arg("precision"))
       .def_property_readonly("in_features", [](const NetworkHandle& n) { return width_or_none(n.in_features()); })
       .def_property_readonly("out_features", [](const NetworkHandle& n) { return width_or_none(n.out_features()); })
       .def(

@@ -1,5 +1,6 @@
 // Optimizers. Their two calls of every training step come straight from CPython.
 #include "bindings/cpython.h"
+#include "bindings/device_arrays.h"
 #include "bindings/gil.h"
 #include "bindings/handles.h"
 #include "core/thread_pool.h"
@@ -8,6 +9,7 @@ namespace fastmlp::bindings {
 
 template <class T>
 void OptimizerOf<T>::step() {
+  for (int slot = 0; slot < optimizer.size(); ++slot) join_streams(optimizer.parameter(slot)->device());
   const ReleaseGilFor release(weights);
   optimizer.step();
 }

@@ -1,6 +1,9 @@
-// Parameters, seen from Python in torch's layout: out x in, a transposed view of the storage.
+// Parameters, seen from Python in torch's layout: out x in, a transposed view of the storage, or of a copy of it where
+// that lies on a device.
 #include "bindings/array_args.h"
+#include "bindings/device_arrays.h"
 #include "bindings/handles.h"
+#include "core/cuda_library.h"
 
 namespace fastmlp::bindings {
 
@@ -18,21 +21,37 @@ class ParameterOf final : public ParameterHandle {
     return {native->out};
   }
   std::string dtype() const override { return dtype_name<T>(); }
-  py::array value() const override { return view(native->value.data()); }
+  const Device& device() const override { return native->device(); }
+  void move_to(const Device& device) override {
+    if (&device == &native->device()) return;
+    join_streams(device.host ? native->device() : device);
+    native->move_to(device);
+    ++native->version;  // what was recorded before cannot run backward any more
+    ++moves_;
+  }
+  Index moves() const override { return moves_; }
+  py::array value() const override {
+    if (device().host) return view(native->value.data());
+    return copy([&](T* to) { native->read(to); });
+  }
   py::object grad() const override {
     if (!native->has_grad) return py::none();
-    return view(native->grad.data());
+    if (device().host) return view(native->grad.data());
+    return copy([&](T* to) { native->read_grad(to); });
+  }
+  void write(const py::object& values) override {
+    const std::vector<T> stored = storage_of(values, "values");
+    join_streams(device());
+    native->write(stored.data());
   }
   void set_grad(const py::object& grad) override {
     if (grad.is_none()) {
       native->has_grad = false;
       return;
     }
-    const CArray<T> values = shaped_arg<T>(grad, "grad", shape());
-    T* out = native->grad_buffer();
-    for (Index o = 0; o < native->out; ++o)
-      for (Index i = 0; i < native->in; ++i) out[i * native->out + o] = values.data()[o * native->in + i];
-    native->has_grad = true;
+    const std::vector<T> stored = storage_of(grad, "grad");
+    join_streams(device());
+    native->write_grad(stored.data());
   }
   bool requires_grad() const override { return native->requires_grad; }
   void set_requires_grad(bool on) override { native->requires_grad = on; }
@@ -40,16 +59,37 @@ class ParameterOf final : public ParameterHandle {
   const std::shared_ptr<Parameter<T>> native;
 
  private:
-  // A view that keeps the storage alive.
-  py::array view(T* data) const {
-    const py::capsule owner(new std::shared_ptr<Parameter<T>>(native),
-                            [](void* p) { delete static_cast<std::shared_ptr<Parameter<T>>*>(p); });
+  // The values at `data` in the layout of the storage, which the owner keeps alive.
+  py::array transposed(T* data, const py::object& owner) const {
     constexpr py::ssize_t size = sizeof(T);
     if (!matrix_) return py::array_t<T>({native->out}, {size}, data, owner);
     return py::array_t<T>({native->out, native->in}, {size, native->out * size}, data, owner);
   }
+  py::array view(T* data) const {
+    return transposed(data, py::capsule(new std::shared_ptr<Parameter<T>>(native),
+                                        [](void* p) { delete static_cast<std::shared_ptr<Parameter<T>>*>(p); }));
+  }
+  template <class Read>
+  py::array copy(const Read& read) const {
+    join_streams(device());
+    const py::object stored = new_array<T>(BatchShape(false, native->in, native->out));
+    read(data_of<T>(stored));
+    py::array result = transposed(data_of<T>(stored), stored);
+    py::detail::array_proxy(result.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+    return result;
+  }
+  // The values of an array of this shape, in the layout of the storage.
+  std::vector<T> storage_of(const py::object& array, const char* name) const {
+    const CArray<T> values = shaped_arg<T>(array, name, shape());
+    std::vector<T> stored(static_cast<std::size_t>(native->size()));
+    for (Index o = 0; o < native->out; ++o)
+      for (Index i = 0; i < native->in; ++i)
+        stored[static_cast<std::size_t>(i * native->out + o)] = values.data()[o * native->in + i];
+    return stored;
+  }
 
   bool matrix_;
+  Index moves_ = 0;
 };
 
 std::shared_ptr<ParameterHandle> make_parameter(const std::vector<Index>& shape, const std::string& dtype) {
@@ -64,6 +104,12 @@ std::shared_ptr<ParameterHandle> make_parameter(const std::vector<Index>& shape,
 
 double clip(const std::vector<std::shared_ptr<ParameterHandle>>& handles, double max_norm) {
   if (handles.empty()) return 0;
+  const Device& device = handles[0]->device();
+  for (const auto& handle : handles)
+    if (&handle->device() != &device)
+      throw py::value_error(std::string("parameters: expected all on one device, got some on ") + device.name +
+                            " and some on " + handle->device().name);
+  join_streams(device);
   return with_dtype(handles[0]->dtype(), [&](auto zero) {
     using T = decltype(zero);
     std::vector<std::shared_ptr<Parameter<T>>> parameters;
@@ -74,6 +120,13 @@ double clip(const std::vector<std::shared_ptr<ParameterHandle>>& handles, double
 }
 
 }  // namespace
+
+const Device& device_named(const std::string& name) {
+  if (name == host_device().name) return host_device();
+  const Device& cuda = cuda_device();
+  if (name != cuda.name) throw py::value_error("device: expected cpu or cuda, got '" + name + "'");
+  return cuda;
+}
 
 template <class T>
 std::shared_ptr<Parameter<T>> native(const ParameterHandle& handle, const char* name) {
@@ -91,7 +144,13 @@ void bind_parameter(py::module_& m) {
       .def(py::init(&make_parameter), py::arg("shape"), py::arg("dtype"))
       .def_property_readonly("shape", [](const ParameterHandle& p) { return py::tuple(py::cast(p.shape())); })
       .def_property_readonly("dtype", &ParameterHandle::dtype)
+      .def_property_readonly("device", [](const ParameterHandle& p) { return p.device().name; })
+      .def(
+          "move_to", [](ParameterHandle& p, const std::string& device) { p.move_to(device_named(device)); },
+          py::arg("device"))
+      .def_property_readonly("moves", &ParameterHandle::moves)
       .def_property_readonly("value", &ParameterHandle::value)
+      .def("write", &ParameterHandle::write, py::arg("values"))
       .def_property_readonly("grad", &ParameterHandle::grad)
       .def("set_grad", &ParameterHandle::set_grad, py::arg("grad"))
       .def_property("requires_grad", &ParameterHandle::requires_grad, &ParameterHandle::set_requires_grad);

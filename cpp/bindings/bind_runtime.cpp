@@ -1,5 +1,7 @@
-// The instruction set, the threads, and what was built.
+// The instruction set, the threads, the CUDA device, and what was built.
+#include "bindings/device_arrays.h"
 #include "bindings/handles.h"
+#include "core/cuda_library.h"
 #include "core/strategy.h"
 #include "core/thread_pool.h"
 
@@ -48,10 +50,32 @@ double fma_peak(double seconds, int threads) {
 }
 
 std::map<std::string, std::string> build_info() {
-  return {{"version", FASTMLP_VERSION},
-          {"compiler", FASTMLP_COMPILER},
-          {"build_type", FASTMLP_BUILD_TYPE},
-          {"cuda", "not built"}};
+  return {{"version", FASTMLP_VERSION}, {"compiler", FASTMLP_COMPILER}, {"build_type", FASTMLP_BUILD_TYPE}};
+}
+
+int cuda_device_count() {
+  const CudaLibrary* library = cuda_library();
+  return library ? library->count() : 0;
+}
+
+// Why there is no CUDA device to use, or None.
+py::object cuda_problem() {
+  std::string problem;
+  const CudaLibrary* library = cuda_library(&problem);
+  if (library && library->count() > 0) return py::none();
+  return py::str(problem);
+}
+
+std::string cuda_device_name(int device) {
+  cuda_device();  // or an error that says what is missing
+  return cuda_library()->name(device);
+}
+
+void cuda_synchronize() {
+  const Device& device = cuda_device();
+  join_streams(device);
+  const py::gil_scoped_release release;
+  check(device.synchronize(StreamScope::current()));
 }
 
 }  // namespace
@@ -65,6 +89,7 @@ void bind_runtime(py::module_& m) {
   m.attr("ROW_ACTIVATIONS") = names(kRowActivationNames);
   m.attr("LOSSES") = names(kLossNames);
   m.attr("OPTIMIZERS") = names(kOptimizerNames);
+  m.attr("PRECISIONS") = names(kPrecisionNames);
   m.def("isa", [] { return active_isa().name; });
   m.def("available_isas", available_isas);
   m.def("strategy", [] { return kStrategyNames[static_cast<int>(forced_strategy())]; });
@@ -72,6 +97,10 @@ void bind_runtime(py::module_& m) {
   m.def("fma_peak", fma_peak, py::arg("seconds"), py::arg("threads"));
   m.def("set_num_threads", set_num_threads, py::arg("n"));
   m.def("get_num_threads", num_threads);
+  m.def("cuda_device_count", cuda_device_count);
+  m.def("cuda_problem", cuda_problem);
+  m.def("cuda_device_name", cuda_device_name, py::arg("device"));
+  m.def("cuda_synchronize", cuda_synchronize);
 }
 
 }  // namespace fastmlp::bindings

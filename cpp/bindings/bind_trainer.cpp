@@ -1,4 +1,5 @@
-// The native training loop: arguments are checked and converted once, then it runs without the GIL.
+// The native training loop: arguments are checked and converted once, and copied to the network's device once where they do
+// not lie there; then it runs without the GIL.
 #include "bindings/loss_handle.h"
 #include "bindings/network_of.h"
 
@@ -11,7 +12,50 @@ py::array_t<T> copy_of(const std::vector<T>& values) {
   return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
 }
 
+// One of the arrays of a data set, the host's or the network's device's.
+struct Source {
+  py::object object;
+  const char* name;
+  bool on_device;
+};
+
+// Checked arrays of a data set, and their places in the network's memory.
+template <class T>
+struct FitData {
+  explicit FitData(const Device& device) : x_copy(device), dense_copy(device), classes_copy(device) {}
+
+  // Brings to the device what came from the host.
+  void upload_copies(Index columns) {
+    if (set.x == nullptr) set.x = upload(x_copy, x.data(), set.rows * set.columns);
+    if (t.targets.dense) set.targets.dense = upload(dense_copy, t.targets.dense, set.rows * columns);
+    if (t.targets.classes) set.targets.classes = upload(classes_copy, t.targets.classes, set.rows);
+  }
+
+  DataSet<T> set;
+  Matrix<T> x;                     // of the host,
+  TargetArg<T> t;                  // which keep the data alive,
+  DeviceArray device_x, device_t;  // and so do these
+  Buffer<T> x_copy, dense_copy;
+  Buffer<Index> classes_copy;
+};
+
 }  // namespace
+
+// Class indices are looked at, for a wrong one would lead beyond the device's memory; other values are not.
+template <class T>
+Targets<T> NetworkOf<T>::device_targets(const DeviceArray& array, const char* name, LossKind loss, Index rows,
+                                        Index columns) const {
+  if (!are_classes(array.shape, name, loss, rows, columns, false)) {
+    array.require(dtype_name<T>(), name);
+    return {static_cast<const T*>(array.data), nullptr};
+  }
+  array.require("int64", name);
+  std::vector<Index> classes(static_cast<std::size_t>(rows));
+  check(
+      network_->device().download(classes.data(), array.data, classes.size() * sizeof(Index), StreamScope::current()));
+  check_classes(classes.data(), rows, name, columns);
+  return {nullptr, static_cast<const Index*>(array.data)};
+}
 
 template <class T>
 void NetworkOf<T>::fit(const FitRequest& request) {
@@ -22,33 +66,73 @@ void NetworkOf<T>::fit(const FitRequest& request) {
     throw py::value_error(
         "loss_fn: BCELoss expects outputs from 0 to 1; end the model with Sigmoid, or use BCEWithLogitsLoss");
 
-  struct Data {
-    Matrix<T> x;
-    TargetArg<T> t;
-    DataSet<T> set;
+  const Device& device = network_->device();
+  const auto source = [&](const py::object& object, const char* name) {
+    return Source{object, name, takes_device_array(object)};
   };
-  const auto data = [&](const py::object& x, const py::object& t, const char* x_name, const char* t_name) {
-    Data d{input(x, x_name), {}, {}};
-    if (d.x.one_row)
-      throw py::value_error(std::string(x_name) + ": expected shape (rows, features), got " + shape_text(d.x.array));
-    d.t = target_arg<T>(t, t_name, request.loss.kind, d.x.rows, output_columns(d.x), d.x.one_row);
-    d.set = {d.x.data(), d.t.targets, d.x.rows, d.x.columns};
+  const Source sources[] = {source(request.x, "x"), source(request.t, "t"),
+                            source(request.validation_x, "validation_data x"),
+                            source(request.validation_t, "validation_data t")};
+  std::optional<CallerStream> stream;
+  for (const Source& s : sources)
+    if (s.on_device && !stream) stream.emplace(device, device_array(s.object, s.name), true);
+  join_streams(device);
+  // The stream of the last pass has to live until this one has waited for it.
+  const py::object previous = last_stream_;
+  if (stream) last_stream_ = stream->owner();
+
+  const auto data = [&](const Source& x, const Source& t) {
+    FitData<T> d(device);
+    RowsShape rows;
+    if (x.on_device) {
+      d.device_x = device_array(x.object, x.name);
+      d.device_x.require(dtype_name<T>(), x.name);
+      rows = rows_shape(d.device_x.shape, x.name, network_->in_features(), "the model's first layer");
+      d.set.x = static_cast<const T*>(d.device_x.data);
+    } else {
+      d.x = input(x.object, x.name);
+      rows = d.x;
+      if (!staging_) d.set.x = d.x.data();
+    }
+    if (rows.one_row)
+      throw py::value_error(std::string(x.name) + ": expected shape (rows, features), got (" +
+                            std::to_string(rows.columns) + ",)");
+    d.set.rows = rows.rows;
+    d.set.columns = rows.columns;
+    const Index columns = output_columns(rows.columns);
+    if (t.on_device) {
+      d.device_t = device_array(t.object, t.name);
+      d.set.targets = device_targets(d.device_t, t.name, request.loss.kind, rows.rows, columns);
+    } else {
+      d.t = target_arg<T>(t.object, t.name, request.loss.kind, rows.rows, columns, false);
+      if (!staging_) d.set.targets = d.t.targets;
+    }
     return d;
   };
-  const Data training = data(request.x, request.t, "x", "t");
-  std::optional<Data> validation;
-  if (!request.validation_x.is_none())
-    validation = data(request.validation_x, request.validation_t, "validation_data x", "validation_data t");
-  if (validation && validation->x.columns != training.x.columns)
-    throw py::value_error("validation_data x has " + std::to_string(validation->x.columns) + " features, but x has " +
-                          std::to_string(training.x.columns));
+  FitData<T> training = data(sources[0], sources[1]);
+  std::optional<FitData<T>> validation;
+  if (!request.validation_x.is_none()) validation = data(sources[2], sources[3]);
+  if (validation && validation->set.columns != training.set.columns)
+    throw py::value_error("validation_data x has " + std::to_string(validation->set.columns) + " features, but x has " +
+                          std::to_string(training.set.columns));
 
+  const auto places = [&] {
+    std::vector<const T*> values;
+    for (const auto& parameter : network_->parameters()) values.push_back(parameter->value.data());
+    return values;
+  };
+  const std::vector<const T*> start = places();
   FitHooks hooks;
   if (!request.on_epoch.is_none())
     hooks.epoch = [&](Index epoch, double loss, const double* validation_loss) {
       const py::gil_scoped_acquire acquire;
       const py::object value = validation_loss ? py::object(py::float_(*validation_loss)) : py::none();
-      return request.on_epoch(epoch, loss, value).template cast<bool>();
+      const bool stop = request.on_epoch(epoch, loss, value).template cast<bool>();
+      if (places() != start)
+        throw std::runtime_error(std::string("callbacks: expected the model to stay on ") + device.name +
+                                 ", but one has moved it");
+      join_streams(device);
+      return stop;
     };
   hooks.poll = [&](Index epoch, double recent_loss) {
     const py::gil_scoped_acquire acquire;
@@ -57,10 +141,15 @@ void NetworkOf<T>::fit(const FitRequest& request) {
   };
 
   FitOptions options = request.options;
-  options.batch_size = std::min(options.batch_size, training.x.rows);
+  options.batch_size = std::min(options.batch_size, training.set.rows);
   const py::gil_scoped_release release;
+  if (staging_) {
+    training.upload_copies(output_columns(training.set.columns));
+    if (validation) validation->upload_copies(output_columns(validation->set.columns));
+  }
   fastmlp::fit(*network_, optimizer->optimizer, request.loss, training.set, validation ? &validation->set : nullptr,
                options, request.history, hooks);
+  check(device.synchronize(StreamScope::current()));  // or the last step's error would be that of a later call
 }
 
 template void NetworkOf<float>::fit(const FitRequest&);

@@ -36,12 +36,21 @@ auto with_dtype(const std::string& dtype, F&& f) {
   throw py::value_error("dtype: expected 'float32' or 'float64', got '" + dtype + "'");
 }
 
+// The device "cpu" or "cuda"; std::runtime_error where that is missing.
+const Device& device_named(const std::string& name);
+
 struct ParameterHandle {
   virtual ~ParameterHandle() = default;
   virtual std::vector<py::ssize_t> shape() const = 0;
   virtual std::string dtype() const = 0;
+  virtual const Device& device() const = 0;
+  // Networks made before are of no use afterwards; `moves` tells them apart.
+  virtual void move_to(const Device& device) = 0;
+  virtual Index moves() const = 0;
+  // On the host writable views; of a device's memory read-only copies.
   virtual py::array value() const = 0;
   virtual py::object grad() const = 0;
+  virtual void write(const py::object& values) = 0;
   virtual void set_grad(const py::object& grad) = 0;
   virtual bool requires_grad() const = 0;
   virtual void set_requires_grad(bool on) = 0;
@@ -92,6 +101,9 @@ struct NetworkHandle {
   virtual py::object forward(py::handle x, const DropoutState* dropout) = 0;
   // `out`, or where that is null an array of type `result`.
   virtual py::object predict(py::handle x, py::handle out, const DropoutState* dropout, PyTypeObject* result) = 0;
+  // `out`, or where that is null a new array of x's library.
+  virtual py::object predict_on_device(py::handle x, py::handle out) = 0;
+  virtual bool takes_device_array(py::handle x) const = 0;
   virtual void fit(const FitRequest& request) = 0;
 };
 

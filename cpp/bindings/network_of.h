@@ -1,16 +1,22 @@
 // A native network behind its handle.
 #pragma once
 
+#include <limits>
+
 #include "bindings/array_args.h"
+#include "bindings/device_arrays.h"
 #include "bindings/handles.h"
+#include "bindings/staging.h"
 
 namespace fastmlp::bindings {
 
 template <class T>
 class NetworkOf final : public NetworkHandle {
  public:
-  explicit NetworkOf(const std::vector<Layer<T>>& layers) : network_(std::make_shared<Network<T>>(layers)) {
+  NetworkOf(const std::vector<Layer<T>>& layers, Precision precision)
+      : network_(std::make_shared<Network<T>>(layers, precision)) {
     for (const auto& parameter : network_->parameters()) weights_ += parameter->size();
+    if (!network_->device().host) staging_ = std::make_shared<StagingPool<T>>();
   }
 
   Index in_features() const override { return network_->in_features(); }
@@ -18,20 +24,29 @@ class NetworkOf final : public NetworkHandle {
   bool prefers_lanes(Index rows, bool training) const override { return network_->prefers_lanes(rows, training); }
   py::object forward(py::handle x, const DropoutState* dropout) override;
   py::object predict(py::handle x, py::handle out, const DropoutState* dropout, PyTypeObject* result) override;
+  py::object predict_on_device(py::handle x, py::handle out) override;
+  bool takes_device_array(py::handle x) const override { return staging_ && is_device_array(x); }
   void fit(const FitRequest& request) override;
 
  private:
   Matrix<T> input(py::handle x, const char* name) const {
     return matrix_arg<T>(x, name, network_->in_features(), "the model's first layer");
   }
-  Index output_columns(const Matrix<T>& x) const {
-    return network_->out_features() < 0 ? x.columns : network_->out_features();
+  Index output_columns(Index columns) const {
+    return network_->out_features() < 0 ? columns : network_->out_features();
   }
-  Index work(const Matrix<T>& x) const { return x.rows * (x.columns + weights_); }  // see ReleaseGilFor
+  // See ReleaseGilFor. On a device there is something to wait for.
+  Index work(const Matrix<T>& x) const {
+    return staging_ ? std::numeric_limits<Index>::max() : x.rows * (x.columns + weights_);
+  }
+  void check_apart(const void* out, Index size, const void* x, Index x_size) const;
   T* checked_output(py::handle out, const Matrix<T>& x) const;
+  Targets<T> device_targets(const DeviceArray& array, const char* name, LossKind loss, Index rows, Index columns) const;
 
   std::shared_ptr<Network<T>> network_;
-  Index weights_ = 0;  // how many, with biases
+  std::shared_ptr<StagingPool<T>> staging_;  // null: the host's memory is the network's
+  Index weights_ = 0;                        // how many, with biases
+  py::object last_stream_;                   // keeps it alive until the next pass has waited for it
 };
 
 // Whether the outputs lie from 0 to 1 by construction.

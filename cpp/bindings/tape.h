@@ -10,9 +10,11 @@ namespace fastmlp::bindings {
 template <class T>
 class TapeOf final : public Tape {
  public:
-  TapeOf(std::shared_ptr<Network<T>> network, Matrix<T> x, Index work)
+  // `staging`: of the network's device, or null where that is the host.
+  TapeOf(std::shared_ptr<Network<T>> network, StagingPool<T>* staging, Matrix<T> x, Index work)
       : network_(std::move(network)),
         x_(std::move(x)),
+        staging_(staging ? staging->acquire(network_->device()) : nullptr),
         workspace_(network_->acquire(x_.rows, x_.columns, true)),
         columns_(network_->out_features() < 0 ? x_.columns : network_->out_features()),
         work_(work) {}
@@ -21,8 +23,12 @@ class TapeOf final : public Tape {
   void run(const DropoutState* dropout) {
     y_ = std::make_unique_for_overwrite<T[]>(static_cast<std::size_t>(x_.rows * columns_));
     const ReleaseGilFor release(work_);
-    network_->forward(*workspace_, batch({}), dropout, y_.get());
     version_ = parameter_version();
+    if (!staging_) return network_->forward(*workspace_, batch({}), dropout, y_.get());
+    upload(staging_->x, x_.data(), x_.rows * x_.columns);
+    staging_->y.reserve(static_cast<std::size_t>(x_.rows * columns_));
+    network_->forward(*workspace_, batch({}), dropout, staging_->y.data());
+    download(y_.get(), staging_->y, x_.rows * columns_);
   }
   T* output() { return y_.get(); }
   BatchShape output_shape() const { return x_.shape(columns_); }
@@ -59,8 +65,9 @@ class TapeOf final : public Tape {
    private:
     double form_gradient() {
       tape_.gradient_of_ = this;
+      join_streams(tape_.network_->device());
       const ReleaseGilFor release(tape_.work_);
-      return tape_.network_->loss(*tape_.workspace_, spec_, tape_.batch(target_.targets), true);
+      return tape_.network_->loss(*tape_.workspace_, spec_, tape_.batch(tape_.placed(target_.targets)), true);
     }
 
     TapeOf& tape_;
@@ -68,7 +75,13 @@ class TapeOf final : public Tape {
     const TargetArg<T> target_;
   };
 
-  Batch<T> batch(const Targets<T>& targets) const { return {x_.data(), targets, nullptr, x_.rows}; }
+  Batch<T> batch(const Targets<T>& targets) const {
+    return {staging_ ? staging_->x.data() : x_.data(), targets, nullptr, x_.rows};
+  }
+  // The host's targets in the network's memory.
+  Targets<T> placed(const Targets<T>& targets) const {
+    return staging_ ? staging_->upload_targets(targets, x_.rows, columns_) : targets;
+  }
 
   std::uint64_t parameter_version() const {
     std::uint64_t sum = 0;
@@ -79,7 +92,7 @@ class TapeOf final : public Tape {
   void check_open() const {
     if (workspace_ && version_ != parameter_version())
       throw std::runtime_error(
-          "the parameters were updated after this forward pass; call backward before the optimizer's step");
+          "the parameters were updated or moved after this forward pass; call backward before the optimizer's step");
     if (!workspace_)
       throw std::runtime_error(
           "backward has run already for this forward pass, which freed what it saved; call the model again");
@@ -90,14 +103,30 @@ class TapeOf final : public Tape {
     py::object dx;
     if (input_gradient) dx = new_array<T>(x_.shape(x_.columns));
     T* out = dx ? data_of<T>(dx) : nullptr;
+    if (staging_) return finish_on_device(dy, dx, out);
     const ReleaseGilFor release(work_);
     network_->backward(*workspace_, dy, out, nullptr);
     workspace_.reset();
     return dx;
   }
+  py::object finish_on_device(const T* dy, const py::object& dx, T* out) {
+    join_streams(network_->device());
+    {
+      const Index size = x_.rows * x_.columns;
+      const py::gil_scoped_release release;
+      if (dy) dy = upload(staging_->dy, dy, x_.rows * columns_);
+      if (out) staging_->dx.reserve(static_cast<std::size_t>(size));
+      network_->backward(*workspace_, dy, out ? staging_->dx.data() : nullptr, nullptr);
+      if (out) download(out, staging_->dx, size);
+      workspace_.reset();
+    }
+    staging_.reset();
+    return dx;
+  }
 
   std::shared_ptr<Network<T>> network_;  // outlives the lease
   Matrix<T> x_;
+  typename StagingPool<T>::Lease staging_;  // null on the host
   typename Network<T>::Lease workspace_;
   std::unique_ptr<T[]> y_;                 // the output
   Index columns_;                          // of the output

@@ -12,7 +12,8 @@ namespace fastmlp {
 template <class T>
 class Buffer {
  public:
-  explicit Buffer(const Device& device = host_device()) : device_(&device) {}
+  Buffer() : Buffer(host_device()) {}
+  explicit Buffer(const Device& device) : device_(&device) {}
   explicit Buffer(std::size_t size, const Device& device = host_device()) : device_(&device) { resize(size); }
 
   // Makes room for `size` zeros; earlier contents are gone unless there is room already.
@@ -48,7 +49,10 @@ class Buffer {
     data_.reset();
     if (size == 0) return;
     data_ = Data(static_cast<T*>(device_->allocate(size * sizeof(T))), Release{device_->release});
-    if (!data_) throw std::bad_alloc();
+    if (!data_) {
+      check(device_->synchronize(StreamScope::current()));  // it may be that the device has failed
+      throw std::bad_alloc();
+    }
     size_ = size;
   }
 

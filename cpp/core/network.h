@@ -167,6 +167,9 @@ class Network {
   // The loss over a data set, in evaluation mode.
   double evaluate(const LossSpec& spec, const T* x, const Targets<T>& targets, Index rows, Index columns);
 
+  // Whether this loss's gradient is formed with respect to the input of the last activation.
+  bool logits_for(LossKind kind) const;
+
   // Whether an optimizer may consume gradients during the backward pass: not if a parameter serves twice.
   bool can_fuse() const { return !shares_parameters_; }
 
@@ -175,7 +178,6 @@ class Network {
   void prepare(Workspace<T>& workspace, Index rows, Index columns, bool training) const;
   Context context(Workspace<T>& workspace) const;
   Index inference_rows(Index rows, Index columns) const;
-  bool logits_for(LossKind kind) const;
   LanesArgs<T> lanes_args(Workspace<T>& workspace) const;
   void set_lanes_sinks(Workspace<T>& workspace, Optimizer<T>* fused) const;
   LanesArgs<T> lanes_args(Workspace<T>& workspace, const LossSpec& spec, const Batch<T>& batch) const;

@@ -98,7 +98,7 @@ Optimizer<T>::Optimizer(OptimizerKind kind, OptimizerOptions options, std::vecto
   for (ParameterPtr& parameter : parameters) {
     if (!index_.emplace(parameter.get(), static_cast<int>(slots_.size())).second)
       throw std::invalid_argument("params: a parameter appears more than once");
-    slots_.push_back({std::move(parameter), {}, 0, {}, -1});
+    slots_.emplace_back().parameter = std::move(parameter);
   }
 }
 

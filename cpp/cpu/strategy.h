@@ -16,7 +16,7 @@ constexpr Index most_lanes_weights(Index rows, bool training) {
   if (rows <= 2) return training ? 512 : 256;
   if (rows <= 4) return training ? 1200 : 640;
   if (2 * rows <= Vec<T>::lanes) return training ? 512 : 1800;
-  if (!training) return rows < 2 * Vec<T>::lanes ? 6912 : 16384;
+  if (!training) return rows < 2 * Vec<T>::lanes ? 6912 : Blocking<T>::kManyRegisters ? 40000 : 16384;
   return Blocking<T>::kManyRegisters ? 2400 : 4096;
 }
 

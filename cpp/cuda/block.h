@@ -7,6 +7,7 @@
 //   struct Params                 its arguments, passed by value
 //   struct Registers              what a thread keeps from phase to phase (may be empty)
 //   run(Block<K>&, const Params&) the phases; control flow between phases is the same for all threads
+//   kBlocks                       if any: blocks that a multiprocessor must have registers for, at a time
 // and is started by launch<K>(grid, shared bytes, params, stream).
 #pragma once
 
@@ -49,7 +50,16 @@ class Block {
   template <class Phase>
   FASTMLP_DEVICE void each(const Phase& phase) {
     phase(static_cast<int>(threadIdx.x), registers_);
-    __syncthreads();
+    if constexpr (K::kThreads == kWarp)
+      __syncwarp();
+    else
+      __syncthreads();
+  }
+  // The same with a barrier among the threads of each warp alone.
+  template <class Phase>
+  FASTMLP_DEVICE void each_in_warp(const Phase& phase) {
+    phase(static_cast<int>(threadIdx.x), registers_);
+    __syncwarp();
   }
   // The same without the barrier: the next phase touches nothing that another thread does here.
   template <class Phase>
@@ -72,13 +82,20 @@ class Block {
 };
 
 template <class K>
-__global__ void __launch_bounds__(K::kThreads) entry(const __grid_constant__ typename K::Params params) {
+inline constexpr int kLeastBlocks = 0;
+template <class K>
+  requires requires { K::kBlocks; }
+inline constexpr int kLeastBlocks<K> = K::kBlocks;
+
+template <class K>
+__global__ void __launch_bounds__(K::kThreads, kLeastBlocks<K>) entry(const __grid_constant__ typename K::Params params) {
   Block<K> block;
   K::run(block, params);
 }
 
 template <class K>
 void launch(Dim grid, std::size_t shared_bytes, const typename K::Params& params, Stream stream) {
+  ++enqueued;
   constexpr std::size_t kWithoutAsking = 48 * 1024;
   if (shared_bytes > kWithoutAsking)
     note(cudaFuncSetAttribute(entry<K>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)));
@@ -104,7 +121,12 @@ class Block {
   void each(const Phase& phase) {
     for (int thread = 0; thread < K::kThreads; ++thread) phase(thread, registers_[thread]);
   }
-  // Threads run backwards here, so that a missing barrier has a chance to show.
+  // Warps run backwards here, and below threads, so that a missing barrier has a chance to show.
+  template <class Phase>
+  void each_in_warp(const Phase& phase) {
+    for (int warp = K::kThreads / kWarp; warp-- > 0;)
+      for (int lane = 0; lane < kWarp; ++lane) phase(warp * kWarp + lane, registers_[warp * kWarp + lane]);
+  }
   template <class Phase>
   void each_alone(const Phase& phase) {
     for (int thread = K::kThreads; thread-- > 0;) phase(thread, registers_[thread]);
@@ -128,6 +150,7 @@ class Block {
 
 template <class K>
 void launch(Dim grid, std::size_t shared_bytes, const typename K::Params& params, Stream stream) {
+  ++enqueued;
   enqueue(stream, [=] {
     for (int z = 0; z < grid.z; ++z)
       for (int y = 0; y < grid.y; ++y)

@@ -82,6 +82,36 @@ FASTMLP_DEVICE void update_value(UpdateKind kind, const UpdateTarget<T>& target,
   with_update(kind, [&](auto rule) { update_value(rule, target, i, g, values); });
 }
 
+// body(functor), with the functor of ops/losses.h, for a loss of that family.
+template <class Body>
+FASTMLP_DEVICE void with_element_loss(LossKind kind, const Body& body) {
+  switch (kind) {
+#define FASTMLP_CASE(functor, name) \
+  case LossKind::functor:           \
+    return body(ops::functor{});
+    FASTMLP_ELEMENT_LOSSES(FASTMLP_CASE)
+    default:
+      return;
+  }
+}
+template <class Body>
+FASTMLP_DEVICE void with_class_loss(LossKind kind, const Body& body) {
+  switch (kind) {
+    FASTMLP_CLASS_LOSSES(FASTMLP_CASE)
+#undef FASTMLP_CASE
+    default:
+      return;
+  }
+}
+
+// The gradient of an element's loss, or of what it is with respect to the logit where `logits` asks for it.
+template <class Loss, class V>
+FASTMLP_DEVICE V element_loss_gradient(V y, V t, V delta, bool logits) {
+  if constexpr (requires { Loss::logit_gradient(y, t); })
+    if (logits) return Loss::logit_gradient(y, t);
+  return Loss::gradient(y, t, delta);
+}
+
 // The context's replay, if any, by value among a kernel's arguments.
 struct Step {
   bool replayed;

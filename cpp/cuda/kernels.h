@@ -1,4 +1,4 @@
-// The kernels of the device's table: what core/backend.h says of each holds here. A file a family; table.cu lists them.
+// The kernels of the device's table: what core/backend.h says of each holds here. A file a family; table.cpp lists them.
 #pragma once
 
 #include "core/backend.h"
@@ -12,6 +12,8 @@ template <class T>
 void affine_backward_input(const AffineBackwardInput<T>&, const Context&);
 template <class T>
 void affine_backward_weight(const AffineBackwardWeight<T>&, const Context&);
+// Of the context's scratch, at its begin; zeros at first.
+std::size_t affine_scratch_bytes();
 
 // pointwise.cu
 template <class T>
@@ -26,6 +28,10 @@ template <class T>
 void update(const Update&, Index n, const UpdateTarget<T>&, const T* grad, const Context&);
 template <class T>
 void clip(int count, T* const* grads, const Index* sizes, double max_norm, double* norm, const Context&);
+
+// The scratch memory of clip: partial sums, of a block each.
+inline constexpr int kClipPartials = 512;
+inline constexpr std::size_t kClipScratchBytes = kClipPartials * sizeof(double);
 
 // rows.cu
 template <class T>

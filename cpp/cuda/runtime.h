@@ -2,6 +2,8 @@
 // the host's and whose kernels run at once, or are recorded.
 #pragma once
 
+#include <cstdint>
+
 #include "core/device.h"
 
 #if defined(__CUDACC__)
@@ -43,6 +45,9 @@ class SharedMemory {
 };
 
 #endif
+
+// Kernels and copies that the calling thread has enqueued so far: while it stands still, no matrix changes.
+inline thread_local std::uint64_t enqueued = 0;
 
 // Multiprocessors and shared memory of a block at most, in bytes; of the emulated device those of an H200.
 int multiprocessors();

@@ -8,7 +8,7 @@ history = fm.Trainer(model, optimizer).fit(x, t, max_epoch=300, batch_size=30)
 y = model.predict(x)
 """
 
-from fastmlp import init, ops
+from fastmlp import cuda, init, ops
 from fastmlp._core import __version__
 from fastmlp.activations import (
     ELU,
@@ -78,6 +78,7 @@ __all__ = [
     "Trainer",
     "__version__",
     "clip_grad_norm_",
+    "cuda",
     "get_num_threads",
     "init",
     "manual_seed",

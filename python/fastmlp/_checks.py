@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from fastmlp import _core
+
 DTYPES = ("float32", "float64")
 
 
@@ -85,3 +87,30 @@ def dtype(name: str, value: Any) -> str:
     if found not in DTYPES:
         raise TypeError(f"{name}: expected {' or '.join(DTYPES)}, got {show(value)}")
     return found
+
+
+def cuda() -> None:
+    """RuntimeError that says what is missing, unless there is a CUDA device."""
+    problem = _core.cuda_problem()
+    if problem is not None:
+        raise RuntimeError(f"no CUDA: {problem}")
+
+
+def device(name: str, value: Any) -> str:
+    """The name "cpu" or "cuda" of a device that is there: else RuntimeError."""
+    if choice(name, value, ("cpu", "cuda", "cuda:0")) == "cpu":
+        return "cpu"
+    cuda()
+    return "cuda"
+
+
+def precision(name: str, value: Any, device: str, dtype: str) -> str:
+    """How float32 matrices are multiplied on a device; elsewhere there is nothing to choose."""
+    if choice(name, value, _core.PRECISIONS) != "float32":
+        if device == "cpu":
+            raise ValueError(
+                f'{name}: expected float32 on the CPU, got {value!r}, which needs "cuda"'
+            )
+        if dtype != "float32":
+            raise ValueError(f"{name}: expected float32 with parameters of {dtype}, got {value!r}")
+    return str(value)

@@ -91,13 +91,14 @@ def _fill(
     return tensor
 
 
-def _writable(tensor: Any) -> Array:
-    target = tensor.data if isinstance(tensor, Parameter) else tensor
-    if not isinstance(target, np.ndarray) or target.dtype.kind != "f":
+def _writable(tensor: Any) -> Parameter | Array:
+    if isinstance(tensor, Parameter):
+        return tensor
+    if not isinstance(tensor, np.ndarray) or tensor.dtype.kind != "f":
         raise TypeError(f"tensor: expected a parameter or float array, got {_checks.show(tensor)}")
-    if not target.flags.writeable:
+    if not tensor.flags.writeable:
         raise ValueError("tensor: expected a writable array, got a read-only one")
-    return target
+    return tensor
 
 
 def _fans(tensor: Any) -> tuple[int, int]:

@@ -23,6 +23,10 @@ class Linear(Module):
         Whether there is a bias.
     dtype : {"float32", "float64"}
         Of the parameters.
+    device : {"cpu", "cuda", "cuda:0"}
+        Where the parameters lie and the layer computes.
+    precision : {"float32", "tf32", "bf16"}
+        How a CUDA device multiplies float32 matrices; see `Module.to`.
 
     Attributes
     ----------
@@ -34,16 +38,25 @@ class Linear(Module):
     bias: Parameter | None
 
     def __init__(
-        self, in_features: int, out_features: int, bias: bool = True, dtype: Any = "float32"
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        dtype: Any = "float32",
+        *,
+        device: str = "cpu",
+        precision: str = "float32",
     ) -> None:
         super().__init__()
         self.in_features = _checks.integer("in_features", in_features, at_least=1)
         self.out_features = _checks.integer("out_features", out_features, at_least=1)
         dtype = _checks.dtype("dtype", dtype)
+        _check_place(device, precision, dtype)
         self.weight = Parameter.zeros((self.out_features, self.in_features), dtype)
         has_bias = _checks.flag("bias", bias)
         self.bias = Parameter.zeros((self.out_features,), dtype) if has_bias else None
         self.reset_parameters()
+        self.to(device, precision=precision)
 
     def __setattr__(self, name: str, value: Any) -> None:
         current = self.__dict__.get(name)
@@ -76,6 +89,11 @@ class Linear(Module):
         """As torch's."""
         sizes = f"in_features={self.in_features}, out_features={self.out_features}"
         return f"{sizes}, bias={self.bias is not None}"
+
+
+def _check_place(device: str, precision: str, dtype: str) -> None:
+    """Find what is wrong before anything is made, or drawn from a generator."""
+    _checks.precision("precision", precision, _checks.device("device", device), dtype)
 
 
 class Dropout(Module):
@@ -120,16 +138,25 @@ class Sequential(Module):
         if its name allows, by attribute.
     dtype : {"float32", "float64"}, optional
         Converts the parameters of all modules, in place. Make optimizers afterwards.
+    device, precision : str, optional
+        Move all modules; see `Module.to`.
 
     Raises
     ------
     TypeError
         If an argument is no module, or layers differ in their dtype.
     ValueError
-        If a layer takes another number of features than the one before it gives.
+        If a layer takes another number of features than the one before it gives, or lies on another
+        device.
     """
 
-    def __init__(self, *modules: Any, dtype: Any = None) -> None:
+    def __init__(
+        self,
+        *modules: Any,
+        dtype: Any = None,
+        device: str | None = None,
+        precision: str | None = None,
+    ) -> None:
         super().__init__()
         for name, module in _named(modules):
             self._insert(name, module)
@@ -137,6 +164,8 @@ class Sequential(Module):
             dtype = _checks.dtype("dtype", dtype)
             for parameter in self.parameters():
                 parameter._convert(dtype)
+        if device is not None or precision is not None:
+            self.to(device, precision=precision)
         # Not self.forward, which a subclass may define, and which may need what it sets up later.
         Chain(self).run(lambda x: Sequential.forward(self, x))
 
@@ -191,6 +220,8 @@ def MLP(  # noqa: N802 - reads as a class
     output_activation: str | Activation | type[Activation] | None = None,
     bias: bool = True,
     dtype: Any = "float32",
+    device: str = "cpu",
+    precision: str = "float32",
     seed: int | None = None,
 ) -> Sequential:
     """A multilayer perceptron: Linear layers with an activation after each but the last.
@@ -207,6 +238,10 @@ def MLP(  # noqa: N802 - reads as a class
         Whether the layers have biases.
     dtype : {"float32", "float64"}
         Of the parameters.
+    device : {"cpu", "cuda", "cuda:0"}
+        Where the parameters lie and the network runs.
+    precision : {"float32", "tf32", "bf16"}
+        How a CUDA device multiplies float32 matrices; see `Module.to`.
     seed : int, optional
         For the initial values; without it they come from the global generator.
 
@@ -220,6 +255,7 @@ def MLP(  # noqa: N802 - reads as a class
     if len(widths) < 2:
         raise ValueError(f"sizes: expected at least two (inputs, outputs), got {len(widths)}")
     hidden = as_activation("activation", activation)
+    _check_place(device, precision, _checks.dtype("dtype", dtype))
     layers: list[Module] = []
     with seeds.seeded(seed):
         for width, following in itertools.pairwise(widths):
@@ -227,4 +263,4 @@ def MLP(  # noqa: N802 - reads as a class
     layers.pop()
     if output_activation is not None:
         layers.append(as_activation("output_activation", output_activation))
-    return Sequential(*layers)
+    return Sequential(*layers, device=device, precision=precision)

@@ -32,9 +32,12 @@ class Plan:
     def __init__(self, chain: Chain, previous: "Plan | None") -> None:
         self.layers = tuple(chain.layers) or (("activation", "identity", 0.0, 0.0),)
         self.dropout = chain.dropout
+        self.precision = chain.precision
+        self.places = chain.places
         # Networks are kept by layers and dtype: with dropout, train() and eval() have one each.
+        # Those made before the parameters moved are of no use.
         self.networks: dict[Any, _core.Network] = {}
-        if previous is not None and len(previous.networks) < 4:
+        if previous is not None and len(previous.networks) < 4 and self._is_placed_as(previous):
             self.networks = previous.networks
         self.network = None if chain.dtype is None else self._network(chain.dtype)
         # Plans made before the last change of a module are out of date. Read last, because
@@ -50,8 +53,11 @@ class Plan:
     def _network(self, dtype: str) -> _core.Network:
         key = self.layers, dtype
         if key not in self.networks:
-            self.networks[key] = _core.Network(self.layers, dtype)
+            self.networks[key] = _core.Network(self.layers, dtype, self.precision)
         return self.networks[key]
+
+    def _is_placed_as(self, other: "Plan") -> bool:
+        return (self.precision, self.places) == (other.precision, other.places)
 
 
 class Module(_core.Model):
@@ -174,6 +180,77 @@ class Module(_core.Model):
             child.apply(function)
         function(self)
         return self
+
+    # Devices
+
+    def to(self: M, device: str | None = None, *, precision: str | None = None) -> M:
+        """Move all parameters, here and below, and their gradients, in place.
+
+        On a CUDA device, calls, `predict` and `Trainer.fit` compute there. `model(x)` takes arrays
+        of the host, as always, and its output is one; `predict` and `fit` also take arrays that lie
+        on the device. Optimizers go on as they are, whenever they were made.
+
+        Parameters
+        ----------
+        device : {"cpu", "cuda", "cuda:0"}, optional
+            Where to; without it the parameters stay where they are.
+        precision : {"float32", "tf32", "bf16"}, optional
+            How float32 matrices are multiplied on a CUDA device: in float32, or after rounding to
+            TF32 or bfloat16, which is much faster for large layers. All else stays float32: sums,
+            parameters, activations. Without it, all stays as it is; the CPU always uses float32.
+
+        Returns
+        -------
+        Module
+            This one.
+
+        Raises
+        ------
+        RuntimeError
+            If there is no CUDA device; the message says what is missing. Nothing has changed then.
+        ValueError
+            If a name is unknown, or the precision is for float32 on a CUDA device only.
+        """
+        where = None if device is None else _checks.device("device", device)
+        targets: list[tuple[Parameter, str, str]] = []
+        for parameter in self.parameters():
+            place = where or parameter.device
+            kept = parameter._precision if place != "cpu" else "float32"
+            wanted = kept if precision is None else precision
+            dtype = parameter._native.dtype
+            targets.append((parameter, place, _checks.precision("precision", wanted, place, dtype)))
+        for target, place, chosen in targets:
+            target._move(place, chosen)
+        _core.structure_changed()
+        return self
+
+    @property
+    def device(self) -> str:
+        """Where the parameters lie: "cpu" (also where there are none) or "cuda".
+
+        Raises
+        ------
+        ValueError
+            If they lie on both.
+        """
+        return self._common("device", [p.device for p in self.parameters()], "cpu")
+
+    @property
+    def precision(self) -> str:
+        """How float32 matrices are multiplied: "float32", "tf32" or "bf16"; `to` changes it.
+
+        Raises
+        ------
+        ValueError
+            If the layers differ in it.
+        """
+        return self._common("precision", [p._precision for p in self.parameters()], "float32")
+
+    def _common(self, what: str, values: list[str], default: str) -> str:
+        found = sorted(set(values)) or [default]
+        if len(found) > 1:
+            raise ValueError(f"{what}: expected one for all parameters, got {' and '.join(found)}")
+        return found[0]
 
     # Modes and state
 

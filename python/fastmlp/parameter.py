@@ -17,6 +17,10 @@ class Parameter(NDArrayOperatorsMixin):
     writable views; assigning (`p[...] = v`, `p.data = v`, `layer.weight = v`) copies into the
     storage that layers and optimizers hold. Arithmetic gives plain arrays.
 
+    On a CUDA device (see `Module.to`), `np.asarray(p)`, `p.data` and `p.grad` are read-only copies
+    in the host's memory instead; assigning writes to the device, and so does `p -= v`. A copy
+    stays on the device. A pickle comes back on the CPU, so that it can be read everywhere.
+
     Parameters
     ----------
     data : array_like of float32 or float64
@@ -33,6 +37,7 @@ class Parameter(NDArrayOperatorsMixin):
     """
 
     _native: _core.Parameter
+    _precision = "float32"  # how layers multiply with it, see Module.to
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         values = np.asarray(data)
@@ -58,14 +63,31 @@ class Parameter(NDArrayOperatorsMixin):
     def _convert(self, dtype: str) -> None:
         """Change the dtype. Optimizers made before go on with the old storage."""
         if self._native.dtype != dtype:
+            _checks.precision("precision", self._precision, self.device, dtype)
             old = self._native
             self._allocate(old.shape, dtype)
             self._native.value[...] = old.value
             self._native.requires_grad = old.requires_grad
+            self._native.move_to(old.device)
+
+    def _move(self, device: str, precision: str) -> None:
+        """Move the values, and the gradient, if there is one."""
+        self._native.move_to(device)
+        self._precision = precision
+
+    def _assign(self, index: Any, values: Any) -> None:
+        """Write into the storage, wherever it lies."""
+        stored = self._native.value
+        if stored.flags.writeable:
+            stored[index] = values
+        else:
+            changed = stored.copy()
+            changed[index] = values
+            self._native.write(changed)
 
     @property
     def data(self) -> Array:
-        """The values, as a writable view. Assigning copies."""
+        """The values: a writable view, or a read-only copy from a device. Assigning copies."""
         return self._native.value
 
     @data.setter
@@ -89,6 +111,11 @@ class Parameter(NDArrayOperatorsMixin):
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
         self._native.requires_grad = _checks.flag("requires_grad", value)
+
+    @property
+    def device(self) -> str:
+        """Where the values lie: "cpu" or "cuda"."""
+        return self._native.device
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -115,11 +142,11 @@ class Parameter(NDArrayOperatorsMixin):
         return self.size
 
     def numpy(self) -> Array:
-        """The values, as a writable view."""
+        """The same as `data`."""
         return self._native.value
 
     def detach(self) -> Array:
-        """The values, as a writable view."""
+        """The same as `data`."""
         return self._native.value
 
     def item(self) -> float:
@@ -136,7 +163,7 @@ class Parameter(NDArrayOperatorsMixin):
         ValueError
             If their shape differs. Nothing has changed then.
         """
-        self._native.value[...] = self.checked("values", values)
+        self._assign(..., self.checked("values", values))
         return self
 
     def checked(self, name: str, values: Any) -> Array:
@@ -152,15 +179,20 @@ class Parameter(NDArrayOperatorsMixin):
             if copy is False:
                 raise ValueError(f"copy: a parameter of {value.dtype} is no array of {dtype}")
             return value.astype(dtype)
+        if copy is False and not value.flags.writeable:
+            raise ValueError(f"copy: a parameter on {self.device} is an array only as a copy")
         return value.copy() if copy else value
 
     def __array_ufunc__(
         self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = (), **options: Any
     ) -> Any:
         if out:
-            options["out"] = tuple(_array_of(target) for target in out)
+            options["out"] = tuple(_target_of(target) for target in out)
         call: Callable[..., Any] = getattr(ufunc, method)
         result = call(*(_array_of(value) for value in inputs), **options)
+        for target, array in zip(out, options.get("out", ()), strict=True):
+            if isinstance(target, Parameter) and target.device != "cpu":
+                target._native.write(array)
         return out[0] if len(out) == 1 else result  # p -= v must leave p a parameter
 
     def __len__(self) -> int:
@@ -173,14 +205,24 @@ class Parameter(NDArrayOperatorsMixin):
         return self._native.value[index]
 
     def __setitem__(self, index: Any, values: Any) -> None:
-        self._native.value[index] = _real_array("values", values)
+        self._assign(index, _real_array("values", values))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._native.value.copy(), self.requires_grad)
 
+    def __copy__(self) -> "Parameter":
+        return self.__deepcopy__({})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Parameter":
+        twin = type(self)(self._native.value, self.requires_grad)
+        twin._move(self.device, self._precision)
+        return twin
+
     def __repr__(self) -> str:
+        place = "" if self.device == "cpu" else f", device={self.device!r}"
         frozen = "" if self.requires_grad else ", requires_grad=False"
-        return f"Parameter(shape={self.shape}, dtype={self.dtype}{frozen})\n{self._native.value}"
+        about = f"shape={self.shape}, dtype={self.dtype}{place}{frozen}"
+        return f"Parameter({about})\n{self._native.value}"
 
 
 def _real_array(name: str, values: Any) -> Array:
@@ -192,3 +234,9 @@ def _real_array(name: str, values: Any) -> Array:
 
 def _array_of(value: Any) -> Any:
     return value._native.value if isinstance(value, Parameter) else value
+
+
+def _target_of(value: Any) -> Any:
+    """What a ufunc may write into; from a device, a copy that has to go back."""
+    array = _array_of(value)
+    return array if array is value or array.flags.writeable else array.copy()

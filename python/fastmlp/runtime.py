@@ -36,7 +36,7 @@ def threads(n: int) -> Iterator[None]:
 
 
 def show_config(mode: str = "stdout") -> dict[str, Any] | None:
-    """Print the versions, the instruction set and the threads in use, and how the core was built.
+    """Print the versions, the instruction set, the threads and the CUDA devices, and the build.
 
     Parameters
     ----------
@@ -52,6 +52,7 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
         "available isas": _core.available_isas(),
         "strategy": _core.strategy(),
         "threads": get_num_threads(),
+        "cuda": _core.cuda_problem() or _cuda_devices(),
     }
     if mode == "dicts":
         return config
@@ -59,3 +60,7 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     for name, value in config.items():
         print(f"{name:<{width}}  {', '.join(value) if isinstance(value, list) else value}")
     return None
+
+
+def _cuda_devices() -> list[str]:
+    return [_core.cuda_device_name(device) for device in range(_core.cuda_device_count())]

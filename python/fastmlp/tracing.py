@@ -31,10 +31,12 @@ class Chain:
     def __init__(self, root: "Module") -> None:
         self.layers: list[LayerSpec] = []
         self.dtype: str | None = None  # of the parameters; None where there are none
+        self.precision = "float32"
+        self.places: list[tuple[str, int]] = []  # of the parameters: device, and moves so far
         self.dropout = False
         self._root = root
         self._known = {id(module) for module in root.modules()}
-        self._last: tuple[Module, _core.Parameter] | None = None  # affine layer and its weight
+        self._last: tuple[Module, Parameter] | None = None  # affine layer and its weight
         self._end = Symbolic(self)
 
     def run(self, forward: Any) -> "Chain":
@@ -61,12 +63,15 @@ class Chain:
         self, value: "Symbolic", module: "Module", weight: Parameter, bias: Parameter | None
     ) -> "Symbolic":
         """Add a layer with parameters, after checking that it fits those before it."""
-        self._check_fit(module, weight._native)
-        self._last = module, weight._native
+        self._check_fit(module, weight)
+        self._last = module, weight
         self.dtype = weight._native.dtype
+        self.precision = weight._precision
+        own = [weight._native] if bias is None else [weight._native, bias._native]
+        self.places += [(native.device, native.moves) for native in own]
         return self.add(value, ("affine", weight._native, None if bias is None else bias._native))
 
-    def _check_fit(self, module: "Module", weight: _core.Parameter) -> None:
+    def _check_fit(self, module: "Module", weight: Parameter) -> None:
         if id(module) not in self._known:
             raise TypeError(
                 f"forward: expected only layers that are attributes of the model, got {module!r};"
@@ -85,6 +90,15 @@ class Chain:
                 f"{self._name(module)}: expected {before.dtype}, the dtype of"
                 f" {self._name(previous)}, got {weight.dtype}"
             )
+        for what, here, there in (
+            ("device", weight.device, before.device),
+            ("precision", weight._precision, before._precision),
+        ):
+            if here != there:
+                raise ValueError(
+                    f"{self._name(module)}: expected {what} {there!r}, that of"
+                    f" {self._name(previous)}, got {here!r}; model.to(...) brings all to one"
+                )
 
     def _name(self, module: "Module") -> str:
         name = next((name for name, known in self._root.named_modules() if known is module), "")

@@ -135,9 +135,13 @@ class Trainer:
         Parameters
         ----------
         x : array_like, shape (rows, in_features)
-            Converted once to the model's dtype, if needed.
+            Converted once to the model's dtype, if needed, and copied once to its device.
         t : array_like
-            Targets, as the loss takes them.
+            Targets, as the loss takes them. With a model on a CUDA device, x, t and the
+            validation data may each lie there: arrays of torch, CuPy and whatever else has
+            `__cuda_array_interface__` or `__dlpack__`, C-contiguous, of the model's dtype (classes
+            of int64), which are not copied. The work goes to the stream that is current in torch or
+            CuPy, unless that is a default one, and is done when this returns.
         max_epoch : int
             How many epochs to train.
         batch_size : int or None

@@ -1,0 +1,63 @@
+// A device's memory for one pass on arrays of the host's: what comes from there, and what goes back. Like the workspaces,
+// they are kept for the next pass. All of it needs the GIL, but for the copies themselves.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/network.h"
+
+namespace fastmlp::bindings {
+
+// Copies between the host's memory and a buffer, in the thread's stream; the first one makes room.
+template <class T>
+T* upload(Buffer<T>& to, const T* from, Index size) {
+  to.reserve(static_cast<std::size_t>(size));
+  check(to.device().upload(to.data(), from, static_cast<std::size_t>(size) * sizeof(T), StreamScope::current()));
+  return to.data();
+}
+template <class T>
+void download(T* to, const Buffer<T>& from, Index size) {
+  check(from.device().download(to, from.data(), static_cast<std::size_t>(size) * sizeof(T), StreamScope::current()));
+}
+
+template <class T>
+struct Staging {
+  explicit Staging(const Device& device)
+      : x(device), y(device), dx(device), dy(device), dense(device), classes(device) {}
+
+  Buffer<T> x, y, dx, dy, dense;
+  Buffer<Index> classes;
+
+  Targets<T> upload_targets(const Targets<T>& targets, Index rows, Index columns) {
+    if (targets.classes) return {nullptr, upload(classes, targets.classes, rows)};
+    return {upload(dense, targets.dense, rows * columns), nullptr};
+  }
+};
+
+template <class T>
+class StagingPool : public std::enable_shared_from_this<StagingPool<T>> {
+ public:
+  struct Return {
+    std::shared_ptr<StagingPool> pool;
+    void operator()(Staging<T>* staging) const { pool->take_back(std::unique_ptr<Staging<T>>(staging)); }
+  };
+  using Lease = std::unique_ptr<Staging<T>, Return>;
+
+  Lease acquire(const Device& device) {
+    if (free_.empty()) return Lease(new Staging<T>(device), Return{this->shared_from_this()});
+    std::unique_ptr<Staging<T>> last = std::move(free_.back());
+    free_.pop_back();
+    return Lease(last.release(), Return{this->shared_from_this()});
+  }
+
+ private:
+  void take_back(std::unique_ptr<Staging<T>> staging) {
+    constexpr std::size_t kMostKept = 4;
+    if (free_.size() < kMostKept) free_.push_back(std::move(staging));
+  }
+
+  std::vector<std::unique_ptr<Staging<T>>> free_;
+};
+
+}  // namespace fastmlp::bindings

@@ -1,0 +1,431 @@
+// The device's products of an affine layer, emulated, against plain loops in double: each tile with each number of parts
+// of the sum, in each precision, around all of their edges; few rows; the choices that the table makes; operands and results
+// that are not aligned or have gaps between rows; every activation, sink and update rule, with the replay's constants; the
+// same bits twice; and nothing written beside the results.
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <vector>
+
+#include "cuda/affine_kernels.h"
+#include "cuda/kernels.h"
+
+namespace {
+
+using namespace fastmlp;
+using namespace fastmlp::cuda;
+
+int failures = 0;
+
+constexpr double kMark = 77;
+
+std::size_t at(Index i) { return static_cast<std::size_t>(i); }
+
+// rows x columns values, rows `ld` apart, from `offset` on; nothing behind them, so that a sanitizer sees what goes beyond.
+template <class T>
+struct Matrix {
+  Index rows, columns, ld, offset;
+  std::vector<T> all;
+
+  Matrix(Index rows, Index columns, Index gap, Index offset)
+      : rows(rows),
+        columns(columns),
+        ld(columns + gap),
+        offset(offset),
+        all(at(offset + (rows - 1) * (columns + gap) + columns), static_cast<T>(kMark)) {}
+  // Random numbers in [-1, 1).
+  Matrix& fill(std::uint32_t seed) {
+    for (T& v : all) {
+      seed = seed * 1664525U + 1013904223U;
+      v = static_cast<T>(static_cast<double>(seed >> 8) * 0x1p-23 - 1);
+    }
+    return *this;
+  }
+  T* data() { return all.data() + offset; }
+  T& operator()(Index row, Index column) { return all[at(offset + row * ld + column)]; }
+  T operator()(Index row, Index column) const { return all[at(offset + row * ld + column)]; }
+  // Whether what lies between the values is as it was.
+  bool marks_left() const {
+    for (Index i = 0; i < static_cast<Index>(all.size()); ++i)
+      if (i < offset || (i - offset) % ld >= columns)
+        if (all[at(i)] != static_cast<T>(kMark)) return false;
+    return true;
+  }
+};
+
+template <class T>
+bool same_bits(const Matrix<T>& a, const Matrix<T>& b) {
+  return std::memcmp(a.all.data(), b.all.data(), a.all.size() * sizeof(T)) == 0;
+}
+
+struct Case {
+  Index M, N, K;
+  Precision precision = Precision::Float32;
+  Index gap = 0, offset = 0;       // of x, dz and the results
+  const TilePlan* plan = nullptr;  // in place of the table's choice
+};
+
+template <class T>
+double rounded(T x, Precision precision) {
+  if (precision == Precision::TF32) return static_cast<double>(TF32::value(TF32::word(static_cast<float>(x)), 0));
+  if (precision == Precision::BF16) return static_cast<double>(BF16::value(BF16::word(static_cast<float>(x), 0), 0));
+  return static_cast<double>(x);
+}
+
+const char* const kPrecisions[] = {"float32", "tf32", "bf16"};
+
+template <class T>
+void check(bool fine, const char* what, const Case& c, int kind = 0) {
+  if (fine) return;
+  std::printf("FAILED %s: batch %ld, %ld -> %ld features, %zu bytes a value, %s, gap %ld, offset %ld, kind %d", what,
+              static_cast<long>(c.M), static_cast<long>(c.K), static_cast<long>(c.N), sizeof(T),
+              kPrecisions[static_cast<int>(c.precision)], static_cast<long>(c.gap), static_cast<long>(c.offset), kind);
+  if (c.plan) std::printf(", tile %d, %d parts", static_cast<int>(c.plan->tile), c.plan->parts);
+  std::printf("\n");
+  ++failures;
+}
+
+// Of float32, or of the accumulation in it: operands are of size 1, and rounded before the reference multiplies them.
+template <class T>
+double tolerance(Index terms) {
+  return (sizeof(T) == 4 ? 0x1p-23 : 0x1p-52) * (8 + 2 * static_cast<double>(terms));
+}
+
+std::vector<unsigned char>& scratch() {
+  static std::vector<unsigned char> memory(affine_scratch_bytes());
+  return memory;
+}
+
+template <class T>
+class Affine {
+ public:
+  explicit Affine(const Case& c)
+      : c_(c),
+        x_(c.M, c.K, c.gap, c.offset),
+        w_(c.K, c.N, 0, c.offset),
+        b_(1, c.N, 0, c.offset),
+        dz_(c.M, c.N, c.gap, c.offset) {
+    x_.fill(1);
+    w_.fill(2);
+    b_.fill(3);
+    dz_.fill(4);
+    context_.precision = c.precision;
+    context_.scratch = scratch().data();
+  }
+
+  // ---- against the reference
+  void forward() {
+    Matrix<T> y = result(c_.M, c_.N), z = y;
+    const auto run = [&] { launch_forward({ActivationKind::Tanh, 0, 0}, y, &z); };
+    // Few rows are multiplied in float32.
+    const Precision precision = !c_.plan && c_.M <= kFewRows ? Precision::Float32 : c_.precision;
+    const auto x = numbers(x_, precision), w = numbers(w_, precision);
+    run();
+    bool fine = z.marks_left() && y.marks_left();
+    std::vector<double> sums(at(c_.N));
+    for (Index m = 0; m < c_.M; ++m) {
+      for (Index n = 0; n < c_.N; ++n) sums[at(n)] = static_cast<double>(b_(0, n));
+      for (Index k = 0; k < c_.K; ++k)
+        for (Index n = 0; n < c_.N; ++n) sums[at(n)] += x[at(m * c_.K + k)] * w[at(k * c_.N + n)];
+      for (Index n = 0; n < c_.N; ++n) {
+        fine &= near(z(m, n), sums[at(n)], c_.K);
+        fine &= y(m, n) == std::tanh(z(m, n));
+      }
+    }
+    check<T>(fine, "forward", c_);
+    const Matrix<T> first = y, first_z = z;
+    run();
+    check<T>(same_bits(y, first) && same_bits(z, first_z), "the same forward pass again", c_);
+  }
+
+  void input() {
+    Matrix<T> dx = result(c_.M, c_.K);
+    launch_input({}, nullptr, dx);
+    const auto dz = numbers(dz_, c_.precision), w = numbers(w_, c_.precision);
+    bool fine = dx.marks_left();
+    for (Index m = 0; m < c_.M; ++m)
+      for (Index k = 0; k < c_.K; ++k) {
+        double sum = 0;
+        for (Index n = 0; n < c_.N; ++n) sum += dz[at(m * c_.N + n)] * w[at(k * c_.N + n)];
+        fine &= near(dx(m, k), sum, c_.N);
+      }
+    check<T>(fine, "backward to the input", c_);
+    const Matrix<T> first = dx;
+    launch_input({}, nullptr, dx);
+    check<T>(same_bits(dx, first), "the same backward pass again", c_);
+  }
+
+  void weight() {
+    Matrix<T> dw = matrix(c_.K, c_.N), db = matrix(1, c_.N);
+    const auto run = [&] { launch_weight({dw.data(), false, nullptr, {}}, {db.data(), false, nullptr, {}}); };
+    run();
+    const auto x = numbers(x_, c_.precision), dz = numbers(dz_, c_.precision);
+    std::vector<double> sums(at(c_.K * c_.N)), columns(at(c_.N));
+    for (Index m = 0; m < c_.M; ++m) {
+      for (Index n = 0; n < c_.N; ++n) columns[at(n)] += static_cast<double>(dz_(m, n));
+      for (Index k = 0; k < c_.K; ++k)
+        for (Index n = 0; n < c_.N; ++n) sums[at(k * c_.N + n)] += x[at(m * c_.K + k)] * dz[at(m * c_.N + n)];
+    }
+    bool fine = dw.marks_left(), fine_bias = db.marks_left();
+    for (Index k = 0; k < c_.K; ++k)
+      for (Index n = 0; n < c_.N; ++n) fine &= near(dw(k, n), sums[at(k * c_.N + n)], c_.M);
+    for (Index n = 0; n < c_.N; ++n) fine_bias &= near(db(0, n), columns[at(n)], c_.M);
+    check<T>(fine, "backward to the weight", c_);
+    check<T>(fine_bias, "backward to the bias", c_);
+    const Matrix<T> first = dw, first_bias = db;
+    run();
+    check<T>(same_bits(dw, first) && same_bits(db, first_bias), "the same gradients again", c_);
+  }
+
+  void all() {
+    forward();
+    input();
+    weight();
+  }
+
+  // ---- against what was found to be right above
+  void activations() {
+    Matrix<T> sums = result(c_.M, c_.K);
+    launch_input({}, nullptr, sums);
+    for (int kind = 0; kind <= static_cast<int>(ActivationKind::Softplus); ++kind) {
+      const Activation activation{static_cast<ActivationKind>(kind),
+                                  kind == static_cast<int>(ActivationKind::Hardtanh) ? -0.5 : 0.75, 0.5};
+      const auto constants = activation_params<T>(activation);
+      Matrix<T> y = result(c_.M, c_.N), z = y, y_only = y;
+      launch_forward(activation, y, &z);
+      launch_forward(activation, y_only, nullptr);
+      bool fine = same_bits(y, y_only) && y.marks_left();
+      for (Index m = 0; m < c_.M; ++m)
+        for (Index n = 0; n < c_.N; ++n)
+          fine &= y(m, n) == apply_activation<T>(activation.kind, z(m, n), constants).value;
+      check<T>(fine, "activation", c_, kind);
+
+      Matrix<T> saved = result(c_.M, c_.K), dx = saved;
+      saved.fill(9);
+      launch_input(activation, &saved, dx);
+      fine = dx.marks_left();
+      for (Index m = 0; m < c_.M; ++m)
+        for (Index k = 0; k < c_.K; ++k)
+          fine &= dx(m, k) == activation_gradient<T>(activation.kind, sums(m, k), saved(m, k), constants).value;
+      check<T>(fine, "activation gradient", c_, kind);
+    }
+  }
+
+  void sinks() {
+    Matrix<T> dw = matrix(c_.K, c_.N), db = matrix(1, c_.N);
+    launch_weight({dw.data(), false, nullptr, {}}, {db.data(), false, nullptr, {}});
+
+    Matrix<T> added = dw, added_bias = db;
+    launch_weight({added.data(), true, nullptr, {}}, {added_bias.data(), true, nullptr, {}});
+    bool fine = added.marks_left() && added_bias.marks_left();
+    for (Index i = 0; i < c_.K * c_.N; ++i) fine &= added.data()[i] == dw.data()[i] + dw.data()[i];
+    for (Index i = 0; i < c_.N; ++i) fine &= added_bias.data()[i] == db.data()[i] + db.data()[i];
+    check<T>(fine, "accumulated", c_);
+
+    Matrix<T> alone = matrix(c_.K, c_.N), alone_bias = matrix(1, c_.N);
+    launch_weight({alone.data(), false, nullptr, {}}, {});
+    launch_weight({}, {alone_bias.data(), false, nullptr, {}});
+    launch_weight({}, {});
+    check<T>(same_bits(alone, dw) && same_bits(alone_bias, db), "one of both gradients", c_);
+
+    ops::UpdateConstants constants;
+    constants.lr = 0.125;
+    constants.l2 = 0.0625;
+    constants.keep = 0.875;
+    constants.gradient_share = 0.75;
+    constants.beta1 = 0.75;
+    constants.beta2 = 0.5;
+    constants.root_scale = 1.25;
+    constants.eps = 0.25;
+    for (const UpdateKind kind : {UpdateKind::SGD, UpdateKind::SGDMomentum, UpdateKind::Adam, UpdateKind::RMSprop})
+      for (const bool option : {false, true}) {
+        constants.momentum = 0.5;
+        constants.sign = option ? -1 : 1;
+        constants.nesterov = constants.amsgrad = constants.centered = option;
+        update({kind, constants}, option ? 3 : 2, nullptr, dw, db);
+        // A replay's constants take the place of the update's own.
+        const Index first[] = {2, 0};
+        std::vector<Update> updates(5);
+        Replay replay{};
+        replay.first = first;
+        replay.offset = 1;
+        replay.updates = updates.data();
+        replay.one_update = option;
+        updates[option ? 0 : 3] = {kind, constants};
+        update({kind, {}}, 3, &replay, dw, db, &constants);
+      }
+    for (const unsigned char byte : std::vector<unsigned char>(scratch().begin(), scratch().begin() + kCounterBytes))
+      fine &= byte == 0;
+    check<T>(fine, "counters are zero again", c_);
+  }
+
+ private:
+  Matrix<T> result(Index rows, Index columns) const { return {rows, columns, c_.gap, c_.offset}; }
+  // A parameter's, without gaps.
+  Matrix<T> matrix(Index rows, Index columns) const { return {rows, columns, 0, c_.offset}; }
+
+  static std::vector<double> numbers(const Matrix<T>& matrix, Precision precision) {
+    std::vector<double> result;
+    for (Index row = 0; row < matrix.rows; ++row)
+      for (Index column = 0; column < matrix.columns; ++column)
+        result.push_back(rounded(matrix(row, column), precision));
+    return result;
+  }
+  static bool near(T got, double want, Index terms) {
+    return std::abs(static_cast<double>(got) - want) <= tolerance<T>(terms);
+  }
+
+  void launch_forward(const Activation& activation, Matrix<T>& y, Matrix<T>* z) {
+    const AffineForward<T> a{
+        c_.M, c_.N, c_.K, x_.data(), x_.ld, w_.data(), b_.data(), activation, y.data(), y.ld, z ? z->data() : nullptr};
+    if (c_.plan)
+      multiply(product_of(a), *c_.plan, context_);
+    else
+      affine_forward(a, context_);
+  }
+  void launch_input(const Activation& activation, Matrix<T>* saved, Matrix<T>& dx) {
+    const AffineBackwardInput<T> a{
+        c_.M, c_.N, c_.K, dz_.data(), dz_.ld, w_.data(), activation, saved ? saved->data() : nullptr, dx.data(), dx.ld};
+    if (c_.plan)
+      multiply(product_of(a), *c_.plan, context_);
+    else
+      affine_backward_input(a, context_);
+  }
+  void launch_weight(const GradientSink<T>& weight, const GradientSink<T>& bias) {
+    const AffineBackwardWeight<T> a{c_.M, c_.N, c_.K, x_.data(), x_.ld, dz_.data(), dz_.ld, weight, bias};
+    if (c_.plan)
+      multiply(product_of(a, context_), *c_.plan, context_);
+    else
+      affine_backward_weight(a, context_);
+  }
+
+  // The rule on weight and bias, with the first `states` states, against the same one by one.
+  void update(const Update& rule, int states, const Replay* replay, const Matrix<T>& dw, const Matrix<T>& db,
+              const ops::UpdateConstants* replayed = nullptr) {
+    const ops::UpdateValues<Real<T>> values(replayed ? *replayed : rule.constants);
+    std::vector<Matrix<T>> got, want;
+    UpdateTarget<T> targets[2], wanted[2];
+    for (int parameter = 0; parameter < 2; ++parameter)
+      for (int i = 0; i < 4; ++i) {
+        got.push_back((parameter == 0 ? w_ : b_));
+        if (i > 0) got.back().fill(static_cast<std::uint32_t>(i));
+        for (T& v : got.back().all) v = i > 0 ? std::abs(v) : v;  // squares are positive
+      }
+    want = got;
+    for (int parameter = 0; parameter < 2; ++parameter) {
+      const auto point = [&](UpdateTarget<T>& target, std::vector<Matrix<T>>& memory) {
+        target.value = memory[at(parameter * 4)].data();
+        for (int s = 0; s < states; ++s) target.state[s] = memory[at(parameter * 4 + 1 + s)].data();
+      };
+      point(targets[parameter], got);
+      point(wanted[parameter], want);
+    }
+    context_.replay = replay;
+    launch_weight({nullptr, false, &rule, targets[0]}, {nullptr, false, &rule, targets[1]});
+    context_.replay = nullptr;
+    for (Index i = 0; i < c_.K * c_.N; ++i) update_value<T>(rule.kind, wanted[0], i, dw.all[at(i + c_.offset)], values);
+    for (Index i = 0; i < c_.N; ++i) update_value<T>(rule.kind, wanted[1], i, db.all[at(i + c_.offset)], values);
+    bool fine = true;
+    for (std::size_t i = 0; i < got.size(); ++i) fine &= same_bits(got[i], want[i]);
+    check<T>(fine, replay ? "replayed update" : "update", c_, static_cast<int>(rule.kind));
+  }
+
+  const Case c_;
+  Matrix<T> x_, w_, b_, dz_;
+  Context context_{};
+};
+
+template <class T>
+TilePlan plan_of(TileKind tile, Index rows, Index columns, Index depth, Index parts) {
+  const Index side = tile == TileKind::Large ? 128 : tile == TileKind::Medium ? 64 : 32;
+  const Index across = (columns + side - 1) / side, part = (depth + parts * 8 - 1) / (parts * 8) * 8;
+  return {tile, static_cast<int>(across), static_cast<int>(across * ((rows + side - 1) / side)),
+          static_cast<int>((depth + part - 1) / part), part};
+}
+
+// One tile with results and sums at its edges, in all products.
+template <class T>
+void test_tile(TileKind tile, Index rows, Index columns, Index depth, Index parts, Precision precision, Index gap,
+               Index offset) {
+  const TilePlan plan = plan_of<T>(tile, rows, columns, depth, parts);
+  Affine<T>({rows, columns, depth, precision, gap, offset, &plan}).forward();
+  Affine<T>({rows, depth, columns, precision, gap, offset, &plan}).input();
+  Affine<T>({depth, columns, rows, precision, gap, offset, &plan}).weight();
+}
+
+template <class T>
+void test_tiles(Precision precision) {
+  for (const TileKind tile : {TileKind::Large, TileKind::Medium, TileKind::Small}) {
+    if (tile == TileKind::Large && sizeof(T) == 8) continue;
+    const Index side = tile == TileKind::Large ? 128 : tile == TileKind::Medium ? 64 : 32;
+    const Index piece = 2 * 256 * 16 / static_cast<Index>(sizeof(T)) / side;
+    test_tile<T>(tile, side, side, piece, 1, precision, 0, 0);
+    test_tile<T>(tile, side + 1, side - 1, piece + 1, 1, precision, 0, 0);
+    test_tile<T>(tile, side - 3, side + 4, 2 * piece - 1, 1, precision, 3, 0);
+    test_tile<T>(tile, side + 4, side - 4, 2 * piece + 4, 1, precision, 4, 0);
+    test_tile<T>(tile, 1, side + 2, 3, 1, precision, 0, 1);
+    test_tile<T>(tile, side, 1, 1, 1, precision, 0, 0);
+    test_tile<T>(tile, 5, side + 4, 3 * piece + 5, 3, precision, 0, 0);
+    test_tile<T>(tile, side + 5, 8, 5 * piece, 4, precision, 1, 1);
+  }
+}
+
+void test_rounding() {
+  const auto tf32 = [](float x) { return TF32::value(TF32::word(x), 0); };
+  const auto bf16 = [](float x) { return BF16::value(BF16::word(0, x), 1); };
+  const float infinity = HUGE_VALF;
+  // Ties: away from zero, and to even.
+  bool fine = tf32(1 + 0x1p-11f) == 1 + 0x1p-10f && tf32(-1 - 0x1p-11f) == -1 - 0x1p-10f;
+  fine &= tf32(1 + 0x1p-12f) == 1 && tf32(1 + 0x1p-10f) == 1 + 0x1p-10f && tf32(infinity) == infinity;
+  fine &= bf16(1 + 0x1p-8f) == 1 && bf16(1 + 0x3p-8f) == 1 + 0x1p-6f && bf16(-infinity) == -infinity;
+  fine &= bf16(1 + 0x1p-8f + 0x1p-20f) == 1 + 0x1p-7f && bf16(0x1.fffffep127f) == infinity;
+  fine &= std::isnan(tf32(NAN)) && std::isnan(bf16(NAN));
+  check<float>(fine, "rounding", {});
+}
+
+template <class T>
+void test() {
+  for (const Precision precision : {Precision::Float32, Precision::TF32, Precision::BF16}) {
+    if (sizeof(T) == 8 && precision != Precision::Float32) continue;
+    test_tiles<T>(precision);
+    // The table's choices.
+    Affine<T>({9, 33, 70, precision}).all();
+    Affine<T>({64, 48, 1000, precision}).all();
+    Affine<T>({20, 10, 300, precision, 0, 1}).all();
+    Affine<T>({130, 1, 40, precision}).all();
+    Affine<T>({5, 36, 40, precision}).all();
+    Affine<T>({40, 36, 5, precision}).sinks();
+    const TilePlan split = plan_of<T>(TileKind::Small, 36, 37, 130, 2);
+    Affine<T>({130, 37, 36, precision, 0, 0, &split}).sinks();
+    const TilePlan medium = plan_of<T>(TileKind::Medium, 36, 37, 20, 1);
+    Affine<T>({20, 37, 36, precision, 0, 1, &medium}).sinks();
+    Affine<T>({17, 20, 24, precision}).activations();
+    Affine<T>({17, 19, 23, precision, 1, 1}).activations();
+    const TilePlan sums = plan_of<T>(TileKind::Small, 33, 40, 40, 3);
+    Affine<T>({33, 40, 40, precision, 0, 0, &sums}).activations();
+  }
+  // Long sums and many outputs of few rows: with and without vectors, whole and shared sums.
+  for (const Index M : {1, 2, 4, 5, 8})
+    for (const Index N : {1, 2, 3, 4, 8, 10, 32, 33, 36, 100})
+      for (const Index K : {1, 7, 300, 2100}) Affine<T>({M, N, K}).forward();
+  for (const Index M : {1, 3, 8}) {
+    Affine<T>({M, 1030, 40}).forward();
+    Affine<T>({M, 4096, 65}).forward();
+    Affine<T>({M, 64, 700, Precision::Float32, 2, 0}).forward();
+    Affine<T>({M, 64, 700, Precision::Float32, 1, 1}).forward();
+    Affine<T>({M, 12, 600, Precision::Float32, 1, 0}).activations();
+  }
+  Affine<T>({3, 40, 2000, Precision::BF16}).forward();
+  Affine<T>({2000, 5, 3}).weight();  // long column sums
+  Affine<T>({300, 100, 3}).weight();
+}
+
+}  // namespace
+
+int main() {
+  test_rounding();
+  test<float>();
+  test<double>();
+  if (failures == 0) std::puts("ok");
+  return failures == 0 ? 0 : 1;
+}

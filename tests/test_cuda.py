@@ -1,0 +1,419 @@
+"""CUDA: whether there is one, moving models, parameters there, what is refused."""
+
+import copy
+import pickle
+import re
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+import fastmlp as fm
+from cases import relative_error
+from devices import CUDA
+from subprocesses import output_of
+
+X = np.random.default_rng(0).normal(size=(6, 2)).astype("float32")
+T = np.array([0, 1, 2, 0, 1, 2])
+
+
+def mlp(**options: Any) -> fm.Sequential:
+    return fm.MLP([2, 5, 3], "tanh", **{"seed": 1, **options})
+
+
+def losses_of(model: fm.Module, optimizer: fm.optim.Optimizer, steps: int = 5) -> list[float]:
+    """The five-line loop."""
+    losses, loss_fn = [], fm.CrossEntropyLoss()
+    for _ in range(steps):
+        loss = loss_fn(model(X), T)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def assert_near(got: Any, want: Any, tolerance: float = 1e-5) -> None:
+    assert relative_error(np.asarray(got), np.asarray(want)) < tolerance
+
+
+# --- whether there is one
+
+
+def test_there_is_cuda() -> None:
+    """Skipped, with the reason, where all tests of CUDA are left out."""
+    if not CUDA:
+        pytest.skip(f"the tests of CUDA are left out: {fm.show_config('dicts')['cuda']}")
+    assert fm.cuda.is_available()
+    assert fm.cuda.device_count() >= 1
+    assert fm.cuda.device_name()
+    assert fm.cuda.device_name(0) in fm.show_config("dicts")["cuda"]
+    fm.cuda.synchronize()
+    with pytest.raises(ValueError, match=r"device.*\d+"):
+        fm.cuda.device_name(fm.cuda.device_count())
+
+
+WITHOUT = """
+    import fastmlp as fm
+    assert not fm.cuda.is_available()
+    assert fm.cuda.device_count() == 0
+    model = fm.MLP([2, 3], seed=0)
+    before = fm.MLP([2, 3]).state_dict  # draws from the global generator
+    calls = [
+        lambda: model.to("cuda"),
+        lambda: model.to("cuda:0", precision="bf16"),
+        lambda: fm.MLP([2, 3], device="cuda"),
+        lambda: fm.Linear(2, 3, device="cuda"),
+        lambda: fm.Sequential(model, device="cuda"),
+        fm.cuda.device_name,
+        fm.cuda.synchronize,
+    ]
+    messages = set()
+    for call in calls:
+        try:
+            call()
+        except RuntimeError as error:
+            messages.add(str(error))
+        else:
+            raise AssertionError("no error")
+    assert model.device == "cpu"
+    assert model.to("cpu") is model
+    (message,) = messages
+    assert message == "no CUDA: " + fm.show_config("dicts")["cuda"]
+    fm.show_config()
+    print(message)
+"""
+
+
+def test_without_cuda_an_error_says_what_is_missing() -> None:
+    """Here as it is, or where the library of the kernels is missing."""
+    for library in ["/nowhere/libfastmlp_cuda.so"] if CUDA else ["", "/nowhere/libfastmlp_cuda.so"]:
+        printed = output_of(WITHOUT, FASTMLP_CUDA_LIBRARY=library)
+        assert "CUDA" in printed
+        assert re.search("driver|device|build|built|library", printed)
+
+
+# --- what is refused everywhere
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "patterns"),
+    [
+        ('model.to("gpu")', ValueError, ["device", "'gpu'", "cpu, cuda"]),
+        ('model.to("cuda:1")', ValueError, ["device", "'cuda:1'"]),
+        ("model.to(0)", TypeError, ["device", "0"]),
+        ('model.to("float64")', ValueError, ["device", "float64"]),
+        ('fm.MLP([2, 3], device="GPU")', ValueError, ["device", "GPU"]),
+        ("fm.MLP([2, 3], device=None)", TypeError, ["device", "None"]),
+        ('fm.Linear(2, 3, device="tpu")', ValueError, ["device", "tpu"]),
+        ('fm.Sequential(model, device="tpu")', ValueError, ["device", "tpu"]),
+        ('model.to(precision="fp16")', ValueError, ["precision", "'fp16'", "float32, tf32, bf16"]),
+        ("model.to(precision=16)", TypeError, ["precision", "16"]),
+        ('model.to(precision="bf16")', ValueError, ["precision", "CPU", "bf16"]),
+        ('model.to("cpu", precision="tf32")', ValueError, ["precision", "CPU", "tf32"]),
+        ('fm.MLP([2, 3], precision="bf16")', ValueError, ["precision", "CPU"]),
+        ('fm.Linear(2, 3, precision="tf32")', ValueError, ["precision", "CPU"]),
+        ('fm.Sequential(model, precision="tf32")', ValueError, ["precision", "CPU"]),
+        ('fm.cuda.device_name("0") if CUDA else int([])', TypeError, [""]),
+    ],
+)
+def test_bad_call(call: str, error: type[Exception], patterns: list[str]) -> None:
+    model = mlp()
+    state = fm.seeds.current().next_stream()
+    with pytest.raises(error) as caught:
+        eval(call, {"fm": fm, "model": model, "CUDA": CUDA})
+    for pattern in patterns:
+        assert pattern in str(caught.value)
+    assert (model.device, model.precision) == ("cpu", "float32")
+    assert fm.seeds.current().next_stream()[1] == state[1] + 1, "numbers were drawn"
+
+
+def test_the_cpu_is_a_device() -> None:
+    model = fm.MLP([2, 3], device="cpu", precision="float32")
+    assert model.to("cpu") is model
+    assert model.to() is model
+    assert model.to(precision="float32").device == "cpu"
+    assert (fm.ReLU().device, fm.ReLU().precision) == ("cpu", "float32")
+    assert model[0].weight.device == "cpu"
+
+
+class _ByInterface:
+    """Says that it lies on a device."""
+
+    __cuda_array_interface__: ClassVar[dict[str, Any]] = {}
+
+
+class _ByDlpack:
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, 0
+
+
+@pytest.mark.parametrize("kind", [_ByInterface, _ByDlpack])
+def test_a_model_on_the_cpu_takes_no_array_of_a_device(kind: Any) -> None:
+    model = mlp()
+    trainer = fm.Trainer(model, fm.SGD(model.parameters()))
+    for call in (model, model.predict, lambda x: trainer.fit(x, T)):
+        with pytest.raises(TypeError, match=r"x: .*host.*CUDA device.*predict and fit"):
+            call(kind())
+
+
+# --- moving models
+
+
+@pytest.mark.cuda
+def test_to_moves_in_place_and_back() -> None:
+    model, twin = mlp(), mlp()
+    want = model.predict(X)
+    weight = model[0].weight
+    assert model.to("cuda") is model
+    assert (model.device, model[0].device, weight.device) == ("cuda", "cuda", "cuda")
+    assert model[0].weight is weight
+    np.testing.assert_array_equal(np.asarray(weight), np.asarray(twin[0].weight))
+    assert_near(model.predict(X), want)
+    assert model.to("cuda:0").device == "cuda"
+    assert_near(model.predict(X), want)
+    model.to("cpu")
+    assert model.device == "cpu"
+    np.testing.assert_array_equal(model.predict(X), want)
+    np.testing.assert_array_equal(model.to("cuda").to("cpu").predict(X), want)
+
+
+@pytest.mark.cuda
+def test_made_on_the_device() -> None:
+    """From the same numbers as on the CPU."""
+    want = mlp().state_dict()
+    made = [
+        mlp(device="cuda"),
+        fm.Sequential(*mlp(), device="cuda:0"),
+        fm.Sequential(*mlp(device="cuda")),
+    ]
+    for model in made:
+        assert model.device == "cuda"
+        for name, value in model.state_dict().items():
+            np.testing.assert_array_equal(value, want[name])
+    layer = fm.Linear(2, 3, dtype="float64", device="cuda")
+    assert (layer.device, layer.weight.dtype) == ("cuda", np.float64)
+    model = fm.Sequential(*mlp(device="cuda"), dtype="float64")
+    assert (model.device, model[0].weight.dtype) == ("cuda", np.float64)
+
+
+@pytest.mark.cuda
+def test_precision() -> None:
+    model = mlp(device="cuda", precision="bf16")
+    assert model.precision == model[0].precision == "bf16"
+    assert model.to("cuda").precision == "bf16"
+    assert model.to(precision="tf32").precision == "tf32"
+    rounded = fm.MLP([64, 300, 64], device="cuda", seed=0)
+    x = np.random.default_rng(0).normal(size=(64, 64)).astype("float32")
+    exact = rounded.predict(x)
+    bf16 = rounded.to(precision="bf16").predict(x)
+    assert not np.array_equal(bf16, exact)
+    assert_near(bf16, exact, 0.1)
+    np.testing.assert_array_equal(rounded.to(precision="float32").predict(x), exact)
+    assert model.to("cpu").precision == "float32"
+    assert model.to("cuda").precision == "float32"
+    double = mlp(dtype="float64")
+    for call in (
+        lambda: double.to("cuda", precision="tf32"),
+        lambda: mlp(dtype="float64", device="cuda", precision="bf16"),
+        lambda: fm.Sequential(mlp(device="cuda", precision="bf16"), dtype="float64"),
+    ):
+        with pytest.raises(ValueError, match=r"precision.*float64"):
+            call()
+    assert double.device == "cpu"
+
+
+@pytest.mark.cuda
+def test_all_of_a_model_is_on_one_device() -> None:
+    model = mlp()
+    model[2].to("cuda")
+    for call in (model, model.predict):
+        with pytest.raises(ValueError, match=r"layer 2.*expected device 'cpu'.*layer 0.*'cuda'"):
+            call(X)
+    with pytest.raises(ValueError, match=r"device.*cpu and cuda"):
+        model.device  # noqa: B018
+    with pytest.raises(ValueError, match="expected device"):
+        fm.Sequential(*mlp(device="cuda"), fm.Linear(3, 2))
+    assert_near(model.to("cuda").predict(X), mlp().predict(X))
+    model[0].to(precision="tf32")
+    with pytest.raises(ValueError, match=r"expected precision 'tf32'.*'float32'"):
+        model.predict(X)
+    layer = fm.Linear(2, 3, bias=False, device="cuda")
+    layer.bias = fm.Parameter(np.zeros(3, "float32"))
+    with pytest.raises(ValueError, match=r"one device.*cuda.*cpu"):
+        layer.predict(X)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", ["SGD", "Adam", "RMSprop"])
+def test_optimizers_go_on_after_a_move(name: str) -> None:
+    """Their states follow the parameters, there and back."""
+    options = {"lr": 0.05} | ({"momentum": 0.9} if name != "Adam" else {})
+    still, moved = mlp(dtype="float64"), mlp(dtype="float64")
+    ours = getattr(fm, name)(moved.parameters(), **options)
+    theirs = getattr(fm, name)(still.parameters(), **options)
+    got = losses_of(moved, ours)
+    got += losses_of(moved.to("cuda"), ours)
+    got += losses_of(moved.to("cpu"), ours)
+    np.testing.assert_allclose(got, losses_of(still, theirs, 15), rtol=1e-9)
+    trainers = fm.Trainer(moved, ours), fm.Trainer(still, theirs)
+    for device in ("cuda", "cpu", "cuda"):
+        moved.to(device)
+        ends = [t.fit(X, T, max_epoch=3, batch_size=4, seed=0).loss for t in trainers]
+        np.testing.assert_allclose(*ends, rtol=1e-9)
+    assert ours.steps == theirs.steps
+
+
+@pytest.mark.cuda
+def test_gradients_move_along() -> None:
+    model = mlp()
+    fm.CrossEntropyLoss()(model(X), T).backward()
+    want = [p.grad.copy() for p in model.parameters()]
+    model.to("cuda")
+    for parameter, grad in zip(model.parameters(), want, strict=True):
+        np.testing.assert_array_equal(parameter.grad, grad)
+    fm.CrossEntropyLoss()(model(X), T).backward()  # adds to them
+    for parameter, grad in zip(model.to("cpu").parameters(), want, strict=True):
+        assert_near(parameter.grad, 2 * grad)
+
+
+@pytest.mark.cuda
+def test_a_pending_backward_ends_with_a_move() -> None:
+    model = mlp()
+    for device in ("cuda", "cpu"):
+        y = model(X)
+        loss = fm.CrossEntropyLoss()(y, T)
+        model.to(device)
+        for call in (loss.backward, lambda y=y: y.backward(np.ones((6, 3)))):
+            with pytest.raises(RuntimeError, match="moved"):
+                call()
+        assert model[0].weight.grad is None
+
+
+@pytest.mark.cuda
+def test_a_callback_must_not_move_the_model() -> None:
+    for first, second in (("cpu", "cuda"), ("cuda", "cpu")):
+        model = mlp(device=first)
+        trainer = fm.Trainer(model, fm.SGD(model.parameters()))
+        with pytest.raises(RuntimeError, match=r"callbacks.*moved"):
+            trainer.fit(X, T, callbacks=[lambda info, m=model, d=second: bool(m.to(d)) and False])
+        assert len(trainer.fit(X, T, max_epoch=2).loss) == 3
+
+
+# --- parameters there
+
+
+@pytest.mark.cuda
+def test_parameters_are_read_as_copies_and_written_through() -> None:
+    model = mlp(device="cuda")
+    weight = model[0].weight
+    for array in (np.asarray(weight), weight.data, weight.numpy(), weight.detach()):
+        assert array.shape == (5, 2)
+        with pytest.raises(ValueError, match="read-only"):
+            array[0, 0] = 1
+    assert np.array(weight).flags.writeable
+    with pytest.raises(ValueError, match="copy"):
+        weight.__array__(copy=False)
+    want = np.arange(10, dtype="float32").reshape(5, 2)
+    for assign in (
+        lambda v: weight.__setitem__(..., v),
+        lambda v: setattr(weight, "data", v),
+        lambda v: setattr(model[0], "weight", v),
+        lambda v: weight.copy_(v),
+        lambda v: weight.__setitem__((slice(None), [0, 1]), v),
+        lambda v: model.load_state_dict({**model.state_dict(), "0.weight": v}),
+    ):
+        weight.data = np.zeros((5, 2))
+        assign(want)
+        np.testing.assert_array_equal(weight, want)
+        assert (model[0].weight is weight, weight.device) == (True, "cuda")
+        layer = model[0].predict(np.eye(2))
+        np.testing.assert_allclose(layer - np.asarray(model[0].bias), want.T, rtol=1e-6)
+    weight[1, 1] = 7
+    assert weight[1, 1] == 7
+    assert weight[1, 0] == want[1, 0]
+    weight -= 1
+    assert isinstance(weight, fm.Parameter)
+    assert weight[1, 1] == 6
+    np.multiply(weight, 2, out=(weight,))
+    np.add(weight, weight, out=weight)
+    assert (weight[1, 1], weight.item if weight.size == 1 else None) == (24, None)
+    np.testing.assert_array_equal(weight * 2, 2 * np.asarray(weight))
+    assert "device='cuda'" in repr(weight)
+
+
+@pytest.mark.cuda
+def test_gradients_are_read_as_copies_and_written_through() -> None:
+    model = mlp(device="cuda")
+    weight = model[0].weight
+    fm.CrossEntropyLoss()(model(X), T).backward()
+    assert weight.grad is not None
+    with pytest.raises(ValueError, match="read-only"):
+        weight.grad[0, 0] = 1
+    before = np.array(weight)
+    weight.grad = np.arange(10).reshape(5, 2)
+    np.testing.assert_array_equal(weight.grad, np.arange(10).reshape(5, 2))
+    fm.SGD([weight], lr=0.5).step()
+    np.testing.assert_allclose(weight, before - 0.5 * weight.grad, rtol=1e-6)
+    norm = fm.clip_grad_norm_([weight], 1.0)
+    assert norm == pytest.approx(np.sqrt((np.arange(10) ** 2).sum()), rel=1e-6)
+    assert np.linalg.norm(weight.grad) == pytest.approx(1, rel=1e-5)
+    model.zero_grad()
+    assert weight.grad is None
+
+
+@pytest.mark.cuda
+def test_initial_values_are_those_of_the_cpu() -> None:
+    for fill in (fm.init.zeros_, fm.init.normal_, fm.init.kaiming_uniform_, fm.init.xavier_normal_):
+        ends = []
+        for device in ("cpu", "cuda"):
+            fm.manual_seed(5)
+            weight = mlp(device=device)[0].weight
+            assert fill(weight) is weight
+            ends.append(np.array(weight))
+        np.testing.assert_array_equal(*ends)
+
+
+@pytest.mark.cuda
+def test_state_dicts_are_the_hosts() -> None:
+    model, other = mlp(device="cuda"), mlp(seed=2)
+    state = model.state_dict()
+    assert {type(v) for v in state.values()} == {np.ndarray}
+    assert all(v.flags.c_contiguous and v.flags.writeable for v in state.values())
+    other.load_state_dict(state)
+    assert other.device == "cpu"
+    assert_near(model.predict(X), other.predict(X))
+    for parameter in other.parameters():
+        parameter[...] = 0
+    model.load_state_dict(other.state_dict())
+    np.testing.assert_array_equal(model.predict(X), 0)
+
+
+@pytest.mark.cuda
+def test_a_copy_stays_on_the_device_and_a_pickle_comes_back_on_the_cpu() -> None:
+    model = mlp(device="cuda", precision="tf32")
+    fm.CrossEntropyLoss()(model(X), T).backward()
+    twin = copy.deepcopy(model)
+    assert (twin.device, twin.precision) == ("cuda", "tf32")
+    np.testing.assert_array_equal(twin.predict(X), model.predict(X))
+    twin[0].weight[...] = 0
+    assert not np.array_equal(twin.predict(X), model.predict(X))
+    assert copy.copy(model[0].weight).device == "cuda"
+    read = pickle.loads(pickle.dumps(model))
+    assert (read.device, read.precision) == ("cpu", "float32")
+    for name, value in read.state_dict().items():
+        np.testing.assert_array_equal(value, model.state_dict()[name])
+
+
+@pytest.mark.cuda
+def test_parameters_to_clip_are_on_one_device() -> None:
+    parameters = [*mlp(device="cuda").parameters(), *mlp().parameters()]
+    for parameter in parameters:
+        parameter.grad = np.ones(parameter.shape)
+    with pytest.raises(ValueError, match=r"parameters.*one device.*cuda.*cpu"):
+        fm.clip_grad_norm_(parameters, 1.0)
+    optimizer = fm.SGD(parameters, lr=1.0)  # has none of its own
+    before = [np.array(p) for p in parameters]
+    optimizer.step()
+    for parameter, value in zip(parameters, before, strict=True):
+        np.testing.assert_allclose(parameter, value - 1, rtol=1e-6)
