@@ -17,13 +17,14 @@ void multiply_as_planned(const Product<T, kA, kB, Epilogue>& product, const Cont
 
 }  // namespace
 
-std::size_t affine_scratch_bytes() { return kCounterBytes + kPartBytes; }
+std::size_t affine_scratch_bytes() { return kPartBytes + kCounterBytes; }
 
 template <class T>
 void affine_forward(const AffineForward<T>& a, const Context& context) {
   if constexpr (std::is_same_v<T, float>) {
     if (large_forward(a, context)) return;
   }
+  // Few rows wait for W, not for products: those are of float32 in any precision.
   if (a.M > kFewRows) return multiply_as_planned(product_of(a), context);
   if (takes_vectors(a.weight, a.N)) return multiply_few_rows<Vector<T>::kLanes>(a, context);
   multiply_few_rows<1>(a, context);

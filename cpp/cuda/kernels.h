@@ -12,7 +12,7 @@ template <class T>
 void affine_backward_input(const AffineBackwardInput<T>&, const Context&);
 template <class T>
 void affine_backward_weight(const AffineBackwardWeight<T>&, const Context&);
-// Of the context's scratch, at its begin; zeros at first.
+// Of the context's scratch, at its begin; zeros at first, and the last kCounterBytes (split.h) between all kernels.
 std::size_t affine_scratch_bytes();
 
 // pointwise.cu

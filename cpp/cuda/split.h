@@ -6,15 +6,15 @@
 
 namespace fastmlp::cuda {
 
-// Scratch memory begins with a counter for each shared result. Kernels find zeros there and leave zeros.
+// Scratch memory ends with a counter for each shared result. Kernels find zeros there and leave zeros; the rest is anyone's.
 inline constexpr int kMostShared = 1024;
-inline constexpr std::size_t kCounterBytes = kMostShared * sizeof(unsigned);
 inline constexpr std::size_t kPartBytes = 8 << 20;
+inline constexpr std::size_t kCounterBytes = kMostShared * sizeof(unsigned);
 
-FASTMLP_DEVICE unsigned* counters(unsigned char* scratch) { return reinterpret_cast<unsigned*>(scratch); }
+FASTMLP_DEVICE unsigned* counters(unsigned char* scratch) { return reinterpret_cast<unsigned*>(scratch + kPartBytes); }
 template <class T>
 FASTMLP_DEVICE T* parts(unsigned char* scratch) {
-  return reinterpret_cast<T*>(scratch + kCounterBytes);
+  return reinterpret_cast<T*>(scratch);
 }
 
 FASTMLP_DEVICE void fence() {

@@ -254,7 +254,7 @@ class Affine {
         updates[option ? 0 : 3] = {kind, constants};
         update({kind, {}}, 3, &replay, dw, db, &constants);
       }
-    for (const unsigned char byte : std::vector<unsigned char>(scratch().begin(), scratch().begin() + kCounterBytes))
+    for (const unsigned char byte : std::vector<unsigned char>(scratch().end() - kCounterBytes, scratch().end()))
       fine &= byte == 0;
     check<T>(fine, "counters are zero again", c_);
   }
