@@ -27,16 +27,21 @@ struct OutputArgs {
   int columns, log_lanes;
 };
 
-// A row: y is the output before the row activation, and is overwritten; dz receives the gradient of that; t (dense
-// targets) is null where there are classes. All are the row's first values.
+// A row of matrices in shared memory: y is the output before the row activation, and is overwritten; dz receives the
+// gradient of that; t, dense targets, is negative where there are classes. All are places of the row's first values.
 template <class T>
 struct OutputRow {
+  T* values;
   bool present;
-  T *y, *dz;
-  const T* t;
+  int y_at, dz_at, t_at;
   Index target_class;
 
-  FASTMLP_DEVICE Real<T> target(int c) const { return t ? Real<T>(t[c]) : Real<T>(c == target_class); }
+  FASTMLP_DEVICE T& y(int c) const { return values[y_at + c]; }
+  FASTMLP_DEVICE T& dz(int c) const { return values[dz_at + c]; }
+  FASTMLP_DEVICE bool dense() const { return t_at >= 0; }
+  FASTMLP_DEVICE Real<T> target(int c) const {
+    return dense() ? Real<T>(values[t_at + c]) : Real<T>(c == target_class);
+  }
 };
 
 // find(thread) gives a thread's OutputRow.
@@ -77,10 +82,10 @@ class Output {
 
   FASTMLP_DEVICE void sum_exponentials() {
     for_columns([](const auto&, Registers& own) { own.largest = -T(INFINITY); },
-                [](const auto& row, int c, Registers& own) { own.largest = max(V(row.y[c]), V(own.largest)).value; });
+                [](const auto& row, int c, Registers& own) { own.largest = max(V(row.y(c)), V(own.largest)).value; });
     over_row<Largest, &Registers::largest>();
     for_columns([](const auto&, Registers& own) { own.sum = 0; },
-                [](const auto& row, int c, Registers& own) { own.sum += exp(V(row.y[c]) - V(own.largest)).value; });
+                [](const auto& row, int c, Registers& own) { own.sum += exp(V(row.y(c)) - V(own.largest)).value; });
     over_row<Sum, &Registers::sum>();
   }
 
@@ -88,8 +93,8 @@ class Output {
     sum_exponentials();
     for_columns([](const auto&, Registers&) {},
                 [&](const auto& row, int c, Registers& own) {
-                  const V log_p = (V(row.y[c]) - V(own.largest)) - log(V(own.sum));
-                  row.y[c] = (args_.row_activation == RowActivationKind::LogSoftmax ? log_p : exp(log_p)).value;
+                  const V log_p = (V(row.y(c)) - V(own.largest)) - log(V(own.sum));
+                  row.y(c) = (args_.row_activation == RowActivationKind::LogSoftmax ? log_p : exp(log_p)).value;
                 });
   }
 
@@ -98,14 +103,14 @@ class Output {
     const bool softmax = args_.row_activation == RowActivationKind::Softmax;
     for_columns([](const auto&, Registers& own) { own.sum = 0; },
                 [&](const auto& row, int c, Registers& own) {
-                  const V dy = row.dz[c];
-                  own.sum = (softmax ? fma(dy, V(row.y[c]), V(own.sum)) : V(own.sum) + dy).value;
+                  const V dy = row.dz(c);
+                  own.sum = (softmax ? fma(dy, V(row.y(c)), V(own.sum)) : V(own.sum) + dy).value;
                 });
     over_row<Sum, &Registers::sum>();
     for_columns([](const auto&, Registers&) {},
                 [&](const auto& row, int c, Registers& own) {
-                  const V dy = row.dz[c], y = row.y[c], sum = own.sum;
-                  row.dz[c] = (softmax ? y * (dy - sum) : fnma(exp(y), sum, dy)).value;
+                  const V dy = row.dz(c), y = row.y(c), sum = own.sum;
+                  row.dz(c) = (softmax ? y * (dy - sum) : fnma(exp(y), sum, dy)).value;
                 });
   }
 
@@ -113,7 +118,7 @@ class Output {
   FASTMLP_DEVICE void element_loss(Loss) {
     for_columns([](const auto&, Registers&) {},
                 [&](const auto& row, int c, Registers& own) {
-                  const V y = row.y[c], t = row.t[c];
+                  const V y = row.y(c), t = row.target(c);
                   own.loss += static_cast<double>(Loss::value(y, t, args_.delta).value);
                   set_gradient(row, c, element_loss_gradient<Loss>(y, t, args_.delta, args_.logits));
                 });
@@ -123,17 +128,17 @@ class Output {
   FASTMLP_DEVICE void class_loss(Loss) {
     for_columns([](const auto&, Registers& own) { own.sum_t = own.dot = 0; },
                 [](const auto& row, int c, Registers& own) {
-                  const V y = row.y[c], t = row.target(c);
+                  const V y = row.y(c), t = row.target(c);
                   own.sum_t += t.value;
                   // A class that is not the target adds nothing, whatever its output is.
-                  own.dot += (row.t ? t * y : select(t == V(0), t, y)).value;
+                  own.dot += (row.dense() ? t * y : select(t == V(0), t, y)).value;
                 });
     over_row<Sum, &Registers::sum_t>();
     over_row<Sum, &Registers::dot>();
     if constexpr (Loss::kNeedsLogSumExp) sum_exponentials();
     for_columns([](const auto&, Registers&) {},
                 [&](const auto& row, int c, Registers& own) {
-                  const V y = row.y[c], t = row.target(c), sum_t = own.sum_t, dot = own.dot;
+                  const V y = row.y(c), t = row.target(c), sum_t = own.sum_t, dot = own.dot;
                   if constexpr (Loss::kNeedsLogSumExp) {
                     const V largest = own.largest, sum = own.sum;
                     if (c == 0) own.loss += static_cast<double>(Loss::value(sum_t, dot, largest + log(sum)).value);
@@ -148,7 +153,7 @@ class Output {
 
   FASTMLP_DEVICE void set_gradient(const OutputRow<T>& row, int c, V gradient) {
     gradient = gradient * args_.scale;
-    row.dz[c] = (args_.derivative ? gradient * V(row.dz[c]) : gradient).value;
+    row.dz(c) = (args_.derivative ? gradient * V(row.dz(c)) : gradient).value;
   }
 
   Block<K>& block_;
