@@ -17,12 +17,12 @@ class DeviceWorker(worker.Worker):
     def load(self) -> dict[str, Any]:
         return super().load() | self.module.device()
 
-    def prepare(self, seconds: float) -> dict[str, Any]:
+    def prepare(self, seconds: float, first_only: bool = False) -> dict[str, Any]:
         """Build the work and keep the fastest way to do it of those that work on this machine."""
         self._build()
         chunks: dict[str, int] = {}
         failed = {}
-        for mode in self.runner.modes:
+        for mode in self.runner.modes[: 1 if first_only else None]:
             try:
                 self._reset(mode)
                 chunk = next(iter(chunks.values()), 0) or self._chunk(seconds / 4)
@@ -31,7 +31,8 @@ class DeviceWorker(worker.Worker):
             except CannotDo:
                 raise
             except Exception as error:  # another mode may work; the table tells the reason
-                failed[mode] = f"{type(error).__name__}: {str(error).strip().splitlines()[:1]}"
+                first_line = next(iter(str(error).strip().splitlines()), "")
+                failed[mode] = f"{type(error).__name__}: {first_line}"
         if not chunks:
             raise RuntimeError("; ".join(f"{mode}: {reason}" for mode, reason in failed.items()))
         return self._choose(chunks, seconds) | {"failed_modes": failed}
@@ -48,9 +49,10 @@ class DeviceWorker(worker.Worker):
         self._reset(self.mode)
         self.runner.run(self.workload.check)
         found = self.runner.result()
-        self._reset(self.mode)
         models = range(0, self.workload.models, self.workload.models // SAMPLED)
-        return max(self._deviation(model, found) for model in models)
+        deviation = max(self._deviation(model, found) for model in models)
+        self._reset(self.mode)
+        return deviation
 
     def _deviation(self, model: int, found: list[Any]) -> float:
         wanted, trained = (

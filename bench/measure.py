@@ -54,7 +54,7 @@ def check(worker: WorkerProcess, workload: Workload, expected: float | None) -> 
     """The worker's deviation from the reference, or PeerError where that is too large."""
     deviation = worker.ask("check", expected)
     if not deviation <= workload.tolerance:  # NaN fails as well
-        what = "output" if expected is None else "loss"
+        what = "output" if workload.suite == "predict" else "loss"
         raise PeerError(
             f"not the same work: its {what} is {deviation:.1e} from the float64 reference's, "
             f"more than {workload.tolerance:.0e}"

@@ -68,7 +68,7 @@ class WorkerProcess:
     def receive(self) -> Any:
         """The value of the oldest command not answered yet; CannotDo or PeerError."""
         if self.limit is not None and not self._answers_in(self.limit):
-            self._process.kill()
+            self.close()
             raise PeerError(f"no answer in {self.limit:.0f} s")
         line = self._process.stdout.readline()
         if not line:
@@ -87,6 +87,9 @@ class WorkerProcess:
     def ask(self, *command: Any) -> Any:
         self.send(*command)
         return self.receive()
+
+    def ended(self) -> bool:
+        return self._process.poll() is not None
 
     def close(self) -> None:
         """End the process; a second call does nothing."""

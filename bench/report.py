@@ -88,7 +88,8 @@ def notes_of(workloads: Iterable[dict[str, Any]]) -> list[str]:
             else:
                 threads = f", {r['threads']} thr" if "threads" in r else ""
                 ways.append(f"{name} {r['mode']}{threads}")
-        lines.append(f"{w['name']}: " + "; ".join(ways))
+        if ways:
+            lines.append(f"{w['name']}: " + "; ".join(ways))
     return lines
 
 

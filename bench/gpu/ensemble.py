@@ -16,10 +16,12 @@ SECONDS = 300  # that the program may take
 class Program:
     """Stands in for a worker's process: each turn is a run of the program."""
 
-    def __init__(self, program: Path | None, workload: Training):
-        self.program, self.workload = program, workload
+    def __init__(self, program: Path | None, workload: Training, emulated: bool):
+        self.program, self.workload, self.emulated = program, workload, emulated
 
     def receive(self) -> dict[str, Any]:
+        if self.emulated:
+            raise CannotDo("so many models take too long on the emulated device")
         if self.program is None:
             raise CannotDo("its program, that of bench/gpu/ensemble.cpp, was not named")
         return {}
@@ -33,6 +35,9 @@ class Program:
         if name == "measure":
             return self._run()["us_per_step"]
         return None
+
+    def ended(self) -> bool:
+        return False
 
     def close(self) -> None:
         """Nothing runs between two turns."""

@@ -19,6 +19,20 @@ from peers import CUDA_PEERS
 from run import machine
 
 ROOT = Path(__file__).resolve().parents[2]
+SAME = ("device", "commit", "options", "left_out")  # or --resume would mix what does not belong
+
+
+def _said_by(*command: str) -> str:
+    """What a program prints, if it is there and runs."""
+    if shutil.which(command[0]) is None:
+        return ""
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _commit() -> str:
+    commit = _said_by("git", "rev-parse", "--short=12", "HEAD") or "unknown"
+    return commit + ("-dirty" if _said_by("git", "status", "--porcelain", "-uno") else "")
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -40,6 +54,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--resume", action="store_true", help="keep the workloads that the JSON file has already")
     add("--for", type=float, dest="limit", default=float("inf"), metavar="SECONDS",
         help="begin no workload after that time")  # fmt: skip
+    add("--commit", default=_commit(), metavar="NAME", help="what was built (what git tells)")
     add("--ensemble", type=Path, metavar="PROGRAM", help="that of bench/gpu/ensemble.cpp")
     add("--markdown", action="store_true", help="print the tables as Markdown")
     args = parser.parse_args(argv)
@@ -48,14 +63,6 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     if args.resume and not args.json:
         parser.error("--resume needs --json")
     return args
-
-
-def _said_by(*command: str) -> str:
-    """What a program prints, if it is there and runs."""
-    if shutil.which(command[0]) is None:
-        return ""
-    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _device(facts: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -73,11 +80,6 @@ def _device(facts: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _commit() -> str:
-    commit = _said_by("git", "rev-parse", "--short=12", "HEAD") or "unknown"
-    return commit + ("-dirty" if _said_by("git", "status", "--porcelain", "-uno") else "")
-
-
 def main(argv: Sequence[str]) -> int:
     args = _arguments(argv)
     names = [p.name for p in CUDA_PEERS.values() if p.ours or p.name in args.peers]
@@ -87,22 +89,25 @@ def main(argv: Sequence[str]) -> int:
         print(f"no {name}: {reason}", file=sys.stderr)
     if device["emulated"]:
         print("emulated: no figure of fastmlp is a GPU's", file=sys.stderr)
-    done = []
-    if args.resume and args.json.is_file():
-        done = json.loads(args.json.read_text())["workloads"]
-    stored = {
+    stored: dict[str, Any] = {
         "device": device,
         "machine": machine(),
-        "commit": _commit(),
+        "commit": args.commit,
         "date": datetime.now(timezone.utc).isoformat(" ", "minutes"),
-        "options": {"rounds": args.rounds, "seconds": args.seconds},
+        "options": {"rounds": args.rounds, "seconds": args.seconds, "peers": names},
         "versions": facts,
         "left_out": left_out,
-        "workloads": done,
+        "workloads": [],
     }
+    if args.resume and args.json.is_file():
+        before = json.loads(args.json.read_text())
+        if differ := [key for key in SAME if before[key] != stored[key]]:
+            print(f"--resume: {args.json} has another {' and '.join(differ)}", file=sys.stderr)
+            return 2
+        stored = before
     options = Options(args.rounds, args.seconds)
     setup = Setup(tuple(facts), device["emulated"], options, args.ensemble)
-    known = {w["name"] for w in done}
+    known = {w["name"] for w in stored["workloads"]}
     wanted = select(args.suite, args.workload, args.precision) if facts else []
     wanted = [w for w in wanted if label(w) not in known]
     end = time.monotonic() + args.limit

@@ -45,7 +45,9 @@ def text(stored: Result) -> str:
     for title, rows in _suites(stored):
         notes = "\n".join(f"  {line}" for line in report.notes_of(rows))
         parts.append(f"{title}\n{report.table(report.suite_rows(rows))}\n{notes}")
-    return "\n\n".join([*parts, report.table(aims(stored)), _versions(stored), _summary(stored)])
+    if not stored["device"]["emulated"]:
+        parts.append(report.table(aims(stored)))
+    return "\n\n".join([*parts, _versions(stored), _summary(stored)])
 
 
 def markdown(stored: Result) -> str:
@@ -55,8 +57,9 @@ def markdown(stored: Result) -> str:
         notes = "\n".join(f"- {line}" for line in report.notes_of(rows))
         parts += [f"### {title[0].upper()}{title[1:]}", markdown_table(report.suite_rows(rows))]
         parts.append(f"<details><summary>How each did its best</summary>\n\n{notes}\n\n</details>")
-    parts += ["### The aims", markdown_table(aims(stored)), _versions(stored), _summary(stored)]
-    return "\n\n".join(parts)
+    if not stored["device"]["emulated"]:
+        parts += ["### The aims", markdown_table(aims(stored))]
+    return "\n\n".join([*parts, _versions(stored), _summary(stored)])
 
 
 def _versions(stored: Result) -> str:

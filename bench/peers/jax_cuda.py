@@ -20,8 +20,8 @@ def device() -> dict[str, Any]:
     """The facts about the device, or CannotDo."""
     try:
         return {"device": jax.devices("cuda")[0].device_kind}
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # of several kinds, by what is missing
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise CannotDo(f"JAX {jax.__version__} finds no CUDA device: {reason}") from None
 
 

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "core/network.h"
 #include "core/thread_pool.h"
+#include "core/trainer.h"
 
 namespace fastmlp {
 

@@ -42,8 +42,8 @@ void launch_tiles(const Product<T, kA, kB, Epilogue>& product, const TilePlan& p
   using Kernel = Gemm<T, Format, Shape, kA, kB, Epilogue>;
   const int blocks = product.column_blocks + (product.wanted ? plan.tiles * plan.parts : 0);
   launch<Kernel>({blocks, 1, 1}, Kernel::kSharedBytes,
-                 {product.a, product.b, product.depth, plan.tiles_across, plan.parts, plan.part, context.scratch,
-                  product.epilogue},
+                 {product.a, product.b, static_cast<int>(product.depth), plan.tiles_across, plan.parts,
+                  static_cast<int>(plan.part), context.scratch, product.epilogue},
                  context.stream);
 }
 

@@ -31,7 +31,7 @@ struct ForwardEpilogue {
   using Constants = ops::ActivationParams<Real<T>>;
   FASTMLP_DEVICE Constants prepare() const { return activation_params<T>(activation); }
 
-  FASTMLP_DEVICE void finish(const Constants& constants, Index row, Index column, Index count, Quad<T> sums) const {
+  FASTMLP_DEVICE void finish(const Constants& constants, Index row, Index column, int count, Quad<T> sums) const {
     const Index at = row * ld + column;
     if (bias) {
       const Quad<T> b = load_quad(bias + column, count, wide);
@@ -67,7 +67,7 @@ struct BackwardInputEpilogue {
   using Constants = ops::ActivationParams<Real<T>>;
   FASTMLP_DEVICE Constants prepare() const { return activation_params<T>(activation); }
 
-  FASTMLP_DEVICE void finish(const Constants& constants, Index row, Index column, Index count, Quad<T> sums) const {
+  FASTMLP_DEVICE void finish(const Constants& constants, Index row, Index column, int count, Quad<T> sums) const {
     const Index at = row * ld + column;
     if (saved) {
       const Quad<T> s = load_quad(saved + at, count, wide);
@@ -96,7 +96,7 @@ struct BackwardWeightEpilogue {
   using Constants = typename Sink<T>::Constants;
   FASTMLP_DEVICE Constants prepare() const { return sink.prepare(step); }
 
-  FASTMLP_DEVICE void finish(const Constants& constants, Index row, Index column, Index count,
+  FASTMLP_DEVICE void finish(const Constants& constants, Index row, Index column, int count,
                              const Quad<T>& sums) const {
     sink.take(constants, row * columns + column, count, sums);
   }

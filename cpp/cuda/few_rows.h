@@ -79,7 +79,7 @@ struct FewRows {
         const Index row = i / (p.across * kV), column = first + i % (p.across * kV);
         if (row < p.M && column < p.N) {
           const Index left = p.N - column;
-          p.epilogue.finish(constants, row, column, left < kFinish ? left : kFinish, quad);
+          p.epilogue.finish(constants, row, column, left < kFinish ? static_cast<int>(left) : kFinish, quad);
         }
       }
     });

@@ -34,16 +34,16 @@ template <class T, class Format, class Shape, Along kA, Along kB, class Epilogue
 struct Gemm {
   using Multiply = typename MultiplyOf<T, Format, Shape>::Type;
   static constexpr int kThreads = kTileThreads;
+  static constexpr int kBlocks = sizeof(T) == sizeof(double) ? 1 : Shape::kRows > 32 ? 2 : 3;
   static constexpr int kDepth = Shape::template kDepth<T>;
   static constexpr int kOperandBytes = MultiplyOf<T, Format, Shape>::kOperandBytes;
   static constexpr int kSharedBytes = std::max(4 * kOperandBytes, Stage<T, Shape>::kBytes);
 
   struct Params {
     Operand<T> a, b;
-    Index depth;
-    int tiles_across;
-    int parts;   // of the sum, each in a block of its own
-    Index part;  // the length of one
+    int depth, tiles_across;
+    int parts;  // of the sum, each in a block of its own
+    int part;   // the length of one
     unsigned char* scratch;
     Epilogue epilogue;
   };
@@ -60,15 +60,15 @@ struct Gemm {
       id -= column_sums.blocks;
     }
     const int part = id % p.parts, tile = id / p.parts;
-    const Corner corner{Index{tile / p.tiles_across} * Shape::kRows, Index{tile % p.tiles_across} * Shape::kColumns};
-    const Index begin = part * p.part;
-    multiply(block, p, corner, begin, p.depth < begin + p.part ? p.depth : begin + p.part);
+    const Corner corner{tile / p.tiles_across * Shape::kRows, tile % p.tiles_across * Shape::kColumns};
+    const int begin = part * p.part, length = p.depth - begin;
+    multiply(block, p, corner, begin, begin + (length < p.part ? length : p.part));
     finish(block, p, corner, tile, part);
   }
 
  private:
   struct Corner {
-    Index row, column;
+    int row, column;
   };
 
   static FASTMLP_DEVICE unsigned char* tile_a(unsigned char* shared, int half) {
@@ -78,18 +78,20 @@ struct Gemm {
     return tile_a(shared, half) + kOperandBytes;
   }
 
-  static FASTMLP_DEVICE void load(int thread, Registers& own, const Params& p, const Corner& corner, Index depth,
-                                  Index end) {
-    Piece<T, kA, Shape::kRows, kDepth>(thread).load(p.a, corner.row, depth, end, own.a);
-    Piece<T, kB, Shape::kColumns, kDepth>(thread).load(p.b, corner.column, depth, end, own.b);
+  using PieceA = Piece<T, kA, Shape::kRows, kDepth>;
+  using PieceB = Piece<T, kB, Shape::kColumns, kDepth>;
+  static FASTMLP_DEVICE void load(int thread, Registers& own, const Params& p, const Corner& corner, int depth,
+                                  int end) {
+    const bool whole = depth + kDepth <= end;
+    PieceA(thread).load(p.a, corner.row, depth, end, whole && PieceA::inside(p.a, corner.row), own.a);
+    PieceB(thread).load(p.b, corner.column, depth, end, whole && PieceB::inside(p.b, corner.column), own.b);
   }
   static FASTMLP_DEVICE void store(int thread, Registers& own, unsigned char* shared, int half) {
     Multiply::template store<kA>(tile_a(shared, half), thread, own.a);
     Multiply::template store<kB>(tile_b(shared, half), thread, own.b);
   }
 
-  static FASTMLP_DEVICE void multiply(Block<Gemm>& block, const Params& p, const Corner& corner, Index begin,
-                                      Index end) {
+  static FASTMLP_DEVICE void multiply(Block<Gemm>& block, const Params& p, const Corner& corner, int begin, int end) {
     unsigned char* const shared = block.shared();
     block.each([&](int thread, Registers& own) {
       Multiply::clear(own.product);
@@ -97,10 +99,10 @@ struct Gemm {
       store(thread, own, shared, 0);
     });
     int half = 0;
-    for (Index depth = begin; depth < end; depth += kDepth, half ^= 1) {
-      const Index next = depth + kDepth;
+    for (int depth = begin; depth < end; depth += kDepth, half ^= 1) {
+      const int next = depth + kDepth;
       if (next < end) block.each_alone([&](int thread, Registers& own) { load(thread, own, p, corner, next, end); });
-      const int terms = next < end ? kDepth : static_cast<int>(end - depth);
+      const int terms = next < end ? kDepth : end - depth;
       Multiply::template multiply<Gemm, kA, kB>(block, tile_a(shared, half), tile_b(shared, half), terms);
       block.each([&](int thread, Registers& own) {
         if (next < end) store(thread, own, shared, half ^ 1);
@@ -122,8 +124,8 @@ struct Gemm {
   static FASTMLP_DEVICE void hand_over(const Params& p, const typename Epilogue::Constants& constants,
                                        const Corner& corner, int thread, int round, int q, const Quad<T>& sums) {
     const int staged = thread / kRowQuads + q * kPassRows;
-    const Index row = corner.row + staged / kRoundRows * Shape::kWarpRows + round * kRoundRows + staged % kRoundRows;
-    const Index column = corner.column + thread % kRowQuads * 4;
+    const int row = corner.row + staged / kRoundRows * Shape::kWarpRows + round * kRoundRows + staged % kRoundRows;
+    const int column = corner.column + thread % kRowQuads * 4;
     if (row < p.a.extent && column < p.b.extent) p.epilogue.finish(constants, row, column, p.b.extent - column, sums);
   }
 
@@ -131,7 +133,7 @@ struct Gemm {
     T* const stage = reinterpret_cast<T*>(block.shared());
     T* const tile_parts = parts<T>(p.scratch) + Index{tile} * p.parts * kTileValues;
     const auto constants = p.epilogue.prepare();
-    FASTMLP_UNROLL_BY(1)
+    FASTMLP_UNROLL
     for (int round = 0; round < Sums::kRounds; ++round) {
       block.each([&](int thread, Registers& own) { Multiply::stage(stage, thread, round, own.product); });
       block.each([&](int thread, Registers&) {

@@ -1,7 +1,7 @@
 // Matrix products of large float networks in bfloat16, on Hopper's warp-group tensor core instructions through CUTLASS
-// (warp-specialised kernels fed by TMA); what else a layer does happens in the products' epilogues, see large_epilogue.h.
-// TF32 is not here: those instructions take operands of 4 bytes along the summed index only, which W is not forward, and
-// neither x nor dz is for W's gradient.
+// (warp-specialised kernels fed by TMA); what else a layer does happens in the products' epilogues (large_epilogue.h).
+// TF32 is not here: those instructions take operands of 4 bytes along the summed index only, which W is not forward,
+// and neither x nor dz is for W's gradient.
 //
 // Each function says false, and has done nothing, where it does not suit: another precision, another device than
 // capability 9.0 or a build without CUTLASS, small shapes, widths that are no multiples of 8, or matrices that do not

@@ -2,10 +2,11 @@
 //
 // Only within one step of one recording is anything known about that: there all kernels are this library's, and in the
 // order of their calls. Two rules, each safe for itself:
-//   fresh   nothing at all was enqueued since the copy was made. For y, which the next layer takes as its x, and dx, which
-//           the layer below takes as its dz.
-//   kept    made by the forward product of this step, from what must not change until the backward products have used it:
-//           weights, and the inputs of layers. A weight's update, which writes the copy anew, keeps it for the next step.
+//   fresh   nothing at all was enqueued since the copy was made. For y, which the next layer takes as its x, and dx,
+//           which the layer below takes as its dz.
+//   kept    made by the forward product of this step, from what must not change until the backward products have used
+//           it: weights, and the inputs of layers. A weight's update, which writes the copy anew, keeps it for the next
+//           step.
 #pragma once
 
 #include <cstdint>

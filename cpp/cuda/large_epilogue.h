@@ -1,5 +1,5 @@
-// What the large products do with a tile of their result, as nodes of CUTLASS's epilogue visitor trees. One kernel serves
-// all activations and all update rules: the kind is an argument, chosen once for each fragment.
+// What the large products do with a tile of their result, as nodes of CUTLASS's epilogue visitor trees. One kernel
+// serves all activations and all update rules: the kind is an argument, chosen once for each fragment.
 //
 // A tile goes through the epilogue subtile by subtile; visit() is called with the values that a thread has of one, its
 // fragment. The formulas are those of cpp/ops.

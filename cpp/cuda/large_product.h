@@ -2,8 +2,8 @@
 //
 // Tiles of 128 x 128, so that a batch of 512 rows and a layer of 4096 outputs, 128 tiles, fill an H200's 132
 // multiprocessors; two of them in a cluster share their tiles of B. Two warp groups work on a tile together
-// (Cooperative), or each on its own, one multiplying while the other is in its epilogue (Pingpong), which is the better,
-// the more an epilogue reads and writes.
+// (Cooperative), or each on its own, one multiplying while the other is in its epilogue (Pingpong), which is the
+// better, the more an epilogue reads and writes.
 #pragma once
 
 #if defined(__CUDACC__) && defined(FASTMLP_CUTLASS)

@@ -32,6 +32,8 @@ struct Simt {
   static constexpr int kDown = Shape::kWarpRows / 16, kAcross = Shape::kWarpColumns / 32;
   static constexpr int kStride = Shape::kRows + Vector<T>::kLanes;
   static constexpr int kOperandBytes = kDepth * kStride * static_cast<int>(sizeof(T));
+  // Where 64 sums leave few registers for operands, other warps have to cover the way from shared memory.
+  static constexpr int kUnrolled = kDown * kAcross > 2 ? 2 : kDepth / Shape::kSlices;
 
   struct Registers {
     T sums[kDown * 4][kAcross * 4];
@@ -74,7 +76,7 @@ struct Simt {
       const T* const b = reinterpret_cast<const T*>(b_tile) + place.slice * kStride + place.column + place.lane % 8 * 4;
       constexpr int kStep = Shape::kSlices * kStride;
       if (terms == kDepth) {
-        FASTMLP_UNROLL
+        FASTMLP_UNROLL_BY(kUnrolled)
         for (int k = 0; k < kDepth / Shape::kSlices; ++k) add_term(own, a + k * kStep, b + k * kStep);
       } else {
         FASTMLP_UNROLL_BY(1)

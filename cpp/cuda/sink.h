@@ -31,7 +31,7 @@ struct Sink {
   }
 
   // The gradient of values at, at + 1, ...
-  FASTMLP_DEVICE void take(const Constants& constants, Index at, Index count, Quad<T> gradient) const {
+  FASTMLP_DEVICE void take(const Constants& constants, Index at, int count, Quad<T> gradient) const {
     if (updates) return with_update(update.kind, [&](auto rule) { apply(rule, constants, at, count, gradient); });
     if (accumulate) {
       const Quad<T> old = load_quad(grad + at, count, wide);
@@ -43,7 +43,7 @@ struct Sink {
 
  private:
   template <class Rule>
-  FASTMLP_DEVICE void apply(Rule, const Constants& constants, Index at, Index count, const Quad<T>& gradient) const {
+  FASTMLP_DEVICE void apply(Rule, const Constants& constants, Index at, int count, const Quad<T>& gradient) const {
     Quad<T> value = load_quad(target.value + at, count, wide), states[3] = {};
     FASTMLP_UNROLL
     for (int s = 0; s < Rule::kStates; ++s)

@@ -42,10 +42,11 @@ template <class T>
 struct Operand {
   const T* data;
   Index ld;
-  Index extent;  // in the result
-  bool wide;     // rows begin where a Vector may
+  int extent;  // in the result
+  bool wide;   // rows begin where a Vector may
 
-  Operand(const T* data, Index ld, Index extent) : data(data), ld(ld), extent(extent), wide(takes_vectors(data, ld)) {}
+  Operand(const T* data, Index ld, Index extent)
+      : data(data), ld(ld), extent(static_cast<int>(extent)), wide(takes_vectors(data, ld)) {}
 };
 
 // What a thread loads of kExtent (result) x kDepth (sum) values: two vectors.
@@ -71,19 +72,26 @@ struct Piece {
   }
   static constexpr int kNext = kAlong == Along::Sum ? kDepth / 2 : 1;  // in the sum, of the second vector
 
-  // Zeros beyond the operand and from depth_end on.
-  FASTMLP_DEVICE void load(const Operand<T>& operand, Index outer0, Index depth0, Index depth_end,
+  // Of the tile whose first values are outer0 and depth0. Zeros beyond the operand and from depth_end on; `inside`: all of
+  // the tile is within them, and vectors can be loaded.
+  FASTMLP_DEVICE void load(const Operand<T>& operand, int outer0, int depth0, int depth_end, bool inside,
                            Vector<T> (&vectors)[2]) const {
+    const int row = outer0 + outer, term = depth0 + depth;
+    const T* const at = operand.data + (kAlong == Along::Sum ? row * operand.ld + term : term * operand.ld + row);
+    const Index next = kAlong == Along::Sum ? kNext : operand.ld;
     FASTMLP_UNROLL
     for (int i = 0; i < 2; ++i) {
-      const Index row = outer0 + outer, term = depth0 + depth + i * kNext;
-      if constexpr (kAlong == Along::Sum)
-        vectors[i] = load_vector(operand.data + row * operand.ld + term, row < operand.extent ? depth_end - term : 0,
-                                 operand.wide);
-      else
-        vectors[i] = load_vector(operand.data + term * operand.ld + row, term < depth_end ? operand.extent - row : 0,
-                                 operand.wide);
+      if (inside) {
+        vectors[i] = *reinterpret_cast<const Vector<T>*>(at + i * next);
+      } else {
+        const int terms = depth_end - term - i * kNext, rows = operand.extent - row;
+        const int along = kAlong == Along::Sum ? terms : rows, across = kAlong == Along::Sum ? rows : terms;
+        vectors[i] = load_vector(at + i * next, across > 0 ? along : 0, operand.wide);
+      }
     }
+  }
+  static FASTMLP_DEVICE bool inside(const Operand<T>& operand, int outer0) {
+    return operand.wide && outer0 + kExtent <= operand.extent;
   }
 };
 

@@ -29,7 +29,7 @@ bool takes_vectors(const V* data, Index ld) {
 
 // Up to `count` values (which may be more than there is room for, or negative) and zeros; `wide`: p is aligned.
 template <class V>
-FASTMLP_DEVICE Vector<V> load_vector(const V* p, Index count, bool wide) {
+FASTMLP_DEVICE Vector<V> load_vector(const V* p, int count, bool wide) {
   if (wide && count >= Vector<V>::kLanes) return *reinterpret_cast<const Vector<V>*>(p);
   Vector<V> result;
   FASTMLP_UNROLL
@@ -45,7 +45,7 @@ struct Quad {
 };
 
 template <class T>
-FASTMLP_DEVICE Quad<T> load_quad(const T* p, Index count, bool wide) {
+FASTMLP_DEVICE Quad<T> load_quad(const T* p, int count, bool wide) {
   Quad<T> result;
   if (wide && count >= 4) {
     FASTMLP_UNROLL
@@ -62,7 +62,7 @@ FASTMLP_DEVICE Quad<T> load_quad(const T* p, Index count, bool wide) {
 }
 
 template <class T>
-FASTMLP_DEVICE void store_quad(T* p, const Quad<T>& quad, Index count, bool wide) {
+FASTMLP_DEVICE void store_quad(T* p, const Quad<T>& quad, int count, bool wide) {
   if (wide && count >= 4) {
     FASTMLP_UNROLL
     for (int i = 0; i < Quad<T>::kVectors; ++i) {

@@ -208,7 +208,7 @@ struct Whole {
         if (plan.term_tile == 1)
           gradients<1>(thread, layer, x);
         else
-          gradients<kTile>(thread, layer, x);
+          gradients<kTileRows<T>>(thread, layer, x);
       }
       if (thread == 0) keep_loss(step);
     });
@@ -251,7 +251,7 @@ struct Whole {
     if (plan.row_tile == 1)
       product<1>(thread, first, left, right, to);
     else
-      product<kTile>(thread, first, left, right, to);
+      product<kTileRows<T>>(thread, first, left, right, to);
   }
 
   // The activation and its derivative.
@@ -338,33 +338,6 @@ struct Whole {
     });
   }
 };
-
-// Up to where one block is expected to beat a graph of kernels for each layer, in multiply-adds of a step: a graph takes
-// some 6 us a layer, and a block should make some 40 of them in a nanosecond (20 in float64). Estimates: no device was
-// at hand to measure. Many networks have no rival.
-template <class T>
-bool worth_a_block(const WholeTraining<T>& a) {
-  if (a.models > 1) return true;
-  constexpr Index kOfLayer = sizeof(T) == 4 ? 240'000 : 120'000;
-  Index sum = 0;
-  for (int l = 0; l < a.depth; ++l) sum += (l > 0 ? 3 : 2) * a.rows * a.layers[l].in * a.layers[l].out;
-  return sum <= kOfLayer * a.depth;
-}
-
-// One rule for all that is trained, which keeps the same states of each.
-template <class T>
-bool has_one_rule(const WholeTraining<T>& a) {
-  const GradientSink<T>* first = nullptr;
-  for (int l = 0; l < a.depth; ++l)
-    for (const GradientSink<T>* sink : {&a.layers[l].weight_sink, &a.layers[l].bias_sink}) {
-      if (!sink->update) continue;
-      if (!first) first = sink;
-      if (sink->update->kind != first->update->kind) return false;
-      for (int s = 0; s < 3; ++s)
-        if (!sink->target.state[s] != !first->target.state[s]) return false;
-    }
-  return first;
-}
 
 template <class T, int threads>
 void launch_whole(const WholeTraining<T>& a, const WholePlan<T>& plan, Stream stream) {

@@ -15,9 +15,11 @@ namespace fastmlp::cuda {
 
 inline constexpr int kMostWholeLayers = 16;
 inline constexpr int kMostWholeThreads = 512;
-// Columns of a product, and rows where it has enough of them, that a thread adds up side by side: of each, a value in
-// shared memory serves as many terms.
-inline constexpr int kTile = 4;
+// Columns of a product, and rows where it has enough of them, that a thread adds up side by side: a value in shared memory
+// then serves several terms. Registers for more float64 rows are wanting.
+inline constexpr int kTileColumns = 4;
+template <class T>
+inline constexpr int kTileRows = sizeof(T) == 4 ? 4 : 2;
 
 // Element (r, c) is values[first + r * ld + c].
 struct Place {
@@ -88,7 +90,7 @@ void share_out(const WholeTraining<T>& a, Index widest, WholePlan<T>& plan) {
   const bool many = a.models > multiprocessors();
   const Index values = a.rows * widest;
   plan.threads = values <= (many ? 1024 : 32) ? 32 : values <= (many ? 8192 : 1024) ? 128 : kMostWholeThreads;
-  plan.row_tile = values >= kTile * plan.threads && a.rows >= kTile ? kTile : 1;
+  plan.row_tile = values >= 4 * plan.threads && a.rows >= kTileRows<T> ? kTileRows<T> : 1;
   const Index teams = divide_up<Index>(a.rows, plan.row_tile);
   plan.log_lanes = 0;
   while ((1 << plan.log_lanes) < std::min<Index>(kWarp, widest) && (teams << plan.log_lanes) < plan.threads)
@@ -98,20 +100,20 @@ void share_out(const WholeTraining<T>& a, Index widest, WholePlan<T>& plan) {
   int tiles = 0, singles = 0;
   for (int l = 0; l < plan.depth; ++l) {
     const WholeLayer<T>& layer = plan.layers[l];
-    tiles = std::max(tiles, divide_up(layer.terms, kTile) << log2_ceil(divide_up(layer.out, kTile)));
+    tiles = std::max(tiles, divide_up(layer.terms, kTileRows<T>) << log2_ceil(divide_up(layer.out, kTileColumns)));
     singles = std::max(singles, layer.terms << log2_ceil(layer.out));
   }
   constexpr Index kShort = 64;  // rows that one thread may sum
   const bool single = singles <= plan.threads && a.rows <= kShort;
-  plan.term_tile = single ? 1 : kTile;
+  plan.term_tile = single ? 1 : kTileRows<T>;
   plan.log_parts = 0;
   const int most_parts = plan.threads == kWarp ? 4 : kWarp;  // each takes memory for a gradient
   while (!single && (tiles << (plan.log_parts + 1)) <= plan.threads && (1 << plan.log_parts) < most_parts &&
-         a.rows >= (kTile << (plan.log_parts + 1)))
+         a.rows >= (4 << (plan.log_parts + 1)))
     ++plan.log_parts;
   for (int l = 0; l < plan.depth; ++l) {
     WholeLayer<T>& layer = plan.layers[l];
-    layer.log_lanes = std::min(5, log2_ceil(single ? layer.out : divide_up(layer.out, kTile)));
+    layer.log_lanes = std::min(5, log2_ceil(single ? layer.out : divide_up(layer.out, kTileColumns)));
     while ((1 << layer.log_lanes) > plan.threads >> plan.log_parts) --layer.log_lanes;
   }
 }
@@ -207,6 +209,33 @@ bool plan_whole(const WholeTraining<T>& a, WholePlan<T>& plan) {
   plan.partial = end;
   plan.values = take_bytes(size());
   return static_cast<std::size_t>(plan.bytes) <= most_shared_bytes();
+}
+
+// Up to where one block is expected to beat a graph of kernels for each layer, in multiply-adds of a step: a graph takes
+// some 6 us a layer, and a block should make some 40 of them in a nanosecond (20 in float64). Estimates: no device was
+// at hand to measure. Many networks have no rival.
+template <class T>
+bool worth_a_block(const WholeTraining<T>& a) {
+  if (a.models > 1) return true;
+  constexpr Index kOfLayer = sizeof(T) == 4 ? 240'000 : 120'000;
+  Index sum = 0;
+  for (int l = 0; l < a.depth; ++l) sum += (l > 0 ? 3 : 2) * a.rows * a.layers[l].in * a.layers[l].out;
+  return sum <= kOfLayer * a.depth;
+}
+
+// One rule for all that is trained, which keeps the same states of each.
+template <class T>
+bool has_one_rule(const WholeTraining<T>& a) {
+  const GradientSink<T>* first = nullptr;
+  for (int l = 0; l < a.depth; ++l)
+    for (const GradientSink<T>* sink : {&a.layers[l].weight_sink, &a.layers[l].bias_sink}) {
+      if (!sink->update) continue;
+      if (!first) first = sink;
+      if (sink->update->kind != first->update->kind) return false;
+      for (int s = 0; s < 3; ++s)
+        if (!sink->target.state[s] != !first->target.state[s]) return false;
+    }
+  return first;
 }
 
 }  // namespace fastmlp::cuda

@@ -1,4 +1,4 @@
-// Products of matrices in a block's shared memory. A thread adds up a tile in registers: some rows, and up to kTile columns
+// Products of matrices in a block's shared memory. A thread adds up a tile in registers: some rows, and up to kTileColumns columns
 // that lie its team's size apart.
 #pragma once
 
@@ -48,7 +48,7 @@ FASTMLP_DEVICE void multiply_tile(T* values, const WholeProduct& p, const WholeR
 template <int rows, class T>
 FASTMLP_DEVICE void multiply(T* values, const WholeProduct& p, const WholeRows<rows>& row, int lane, int log_lanes) {
   const int next = 1 << log_lanes;
-  for (int first = 0; first < p.columns; first += kTile * next) {
+  for (int first = 0; first < p.columns; first += kTileColumns * next) {
     switch ((p.columns - first + next - 1) >> log_lanes) {
       case 1:
         multiply_tile<rows, 1>(values, p, row, first + lane, next);
@@ -60,7 +60,7 @@ FASTMLP_DEVICE void multiply(T* values, const WholeProduct& p, const WholeRows<r
         multiply_tile<rows, 3>(values, p, row, first + lane, next);
         break;
       default:
-        multiply_tile<rows, kTile>(values, p, row, first + lane, next);
+        multiply_tile<rows, kTileColumns>(values, p, row, first + lane, next);
     }
   }
 }

@@ -359,7 +359,7 @@ void test_tiles(Precision precision) {
     if (tile == TileKind::Large && sizeof(T) == 8) continue;
     const Index side = tile == TileKind::Large ? 128 : tile == TileKind::Medium ? 64 : 32;
     const Index piece = 2 * 256 * 16 / static_cast<Index>(sizeof(T)) / side;
-    test_tile<T>(tile, side, side, piece, 1, precision, 0, 0);
+    test_tile<T>(tile, side, side + 1, 3 * piece, 1, precision, 0, 0);
     test_tile<T>(tile, side + 1, side - 1, piece + 1, 1, precision, 0, 0);
     test_tile<T>(tile, side - 3, side + 4, 2 * piece - 1, 1, precision, 3, 0);
     test_tile<T>(tile, side + 4, side - 4, 2 * piece + 4, 1, precision, 4, 0);

@@ -82,7 +82,7 @@ void test_copies() {
   expect(cuda::enqueued == 5, "what writes no operand does not count");
 }
 
-// On the device --------------------------------------------------------------------------------------------------------
+// On the device ----------------------------------------------------------------------------------------------------
 
 const Device* device = nullptr;
 
@@ -297,8 +297,8 @@ class Layer {
   Context context{};
 };
 
-// Three layers, trained for four steps by gradients that are not exact: all at once, and as a recording of two steps, in
-// which copies are used again.
+// Three layers, trained for four steps by gradients that are not exact: all at once, and as a recording of two steps,
+// in which copies are used again.
 void test_recording() {
   constexpr Index kRows = 320, kWidth = 1536, kSteps = 2;
   constexpr int kLayers = 3;

@@ -7,15 +7,14 @@
 #include <string>
 #include <vector>
 
-#include "core/rng.h"
-#include "core/trainer.h"
-#include "cuda/by_kind.h"
+#include "core/ensemble.h"
 #include "cuda/kernels.h"
+#include "whole_cases.h"
 
 namespace {
 
 using namespace fastmlp;
-using cuda::Real;
+using namespace fastmlp::testing;
 
 int failures = 0;
 
@@ -23,112 +22,6 @@ void check(bool fine, const std::string& what) {
   if (fine) return;
   std::printf("FAILED  %s\n", what.c_str());
   ++failures;
-}
-
-struct Case {
-  std::vector<Index> sizes = {3, 5, 2};
-  ActivationKind hidden = ActivationKind::Tanh, last = ActivationKind::Identity;
-  bool has_row_activation = false;
-  RowActivationKind row_activation = RowActivationKind::Softmax;
-  LossSpec loss;
-  bool classes = false;  // targets
-  OptimizerKind optimizer = OptimizerKind::SGD;
-  OptimizerOptions options = with_lr(0.05);
-  bool bias = true;
-  Index rows = 6, steps = 12;
-  bool by_ids = false, same_rows = false;
-  std::vector<bool> frozen = {};  // of the parameters
-  Index models = 1;
-
-  static OptimizerOptions with_lr(double lr) {
-    OptimizerOptions options;
-    options.lr = lr;
-    return options;
-  }
-
-  int depth() const { return static_cast<int>(sizes.size()) - 1; }
-  Index in() const { return sizes.front(); }
-  Index out() const { return sizes.back(); }
-  bool is_frozen(std::size_t parameter) const { return parameter < frozen.size() && frozen[parameter]; }
-  ActivationKind activation(int l) const { return l + 1 < depth() ? hidden : last; }
-  Activation activation_of(int l) const {
-    Activation a{activation(l), 0, 0};
-    switch (a.kind) {
-      case ActivationKind::LeakyReLU:
-        a.alpha = 0.1;
-        break;
-      case ActivationKind::Hardtanh:
-        a.alpha = -0.5, a.beta = 0.75;
-        break;
-      case ActivationKind::ELU:
-        a.alpha = 1.25;
-        break;
-      case ActivationKind::Softplus:
-        a.alpha = 2, a.beta = 20;
-        break;
-      default:
-        break;
-    }
-    return a;
-  }
-  bool logits() const {
-    return has_row_activation ? loss.kind == LossKind::NLL && row_activation == RowActivationKind::LogSoftmax
-                              : loss.kind == LossKind::BCE && last == ActivationKind::Sigmoid;
-  }
-  Index parameters() const {
-    Index n = 0;
-    for (int l = 0; l < depth(); ++l) n += (sizes[l] + 1) * sizes[l + 1];
-    return n;
-  }
-};
-
-template <class T>
-struct Data {
-  std::vector<T> x, dense;
-  std::vector<Index> classes, ids;
-  Index count;
-
-  explicit Data(const Case& c) : count(c.rows * (c.same_rows ? 1 : c.steps)) {
-    const Philox random(11, 0);
-    std::uint64_t n = 0;
-    for (Index i = 0; i < count * c.in(); ++i) x.push_back(static_cast<T>(random.normal(n++)));
-    for (Index r = 0; r < count; ++r) {
-      classes.push_back(static_cast<Index>(random.below(n++, static_cast<std::uint64_t>(c.out()))));
-      for (Index i = 0; i < c.out(); ++i)
-        // Some are 0 or 1, so that BCE takes all its ways.
-        dense.push_back(static_cast<T>(i % 3 == 1 ? static_cast<double>(random.below(n++, 2)) : random.uniform(n++)));
-    }
-    for (Index r = 0; r < count; ++r)
-      ids.push_back(static_cast<Index>(random.below(n++, static_cast<std::uint64_t>(count))));
-  }
-
-  Targets<T> targets(const Case& c) const {
-    return c.classes ? Targets<T>{nullptr, classes.data()} : Targets<T>{dense.data(), nullptr};
-  }
-};
-
-double first_value(Index model, Index i) {
-  return 0.6 * (2 * Philox(5, static_cast<std::uint64_t>(model)).uniform(static_cast<std::uint64_t>(i)) - 1);
-}
-
-template <class T>
-struct Result {
-  std::vector<T> parameters, states[3];  // of each model
-  std::vector<double> losses;
-};
-
-std::vector<Update> updates_of(const Case& c) {
-  std::vector<Update> updates;
-  for (Index s = 1; s <= c.steps; ++s) updates.push_back(make_update(c.optimizer, c.options, s));
-  return updates;
-}
-
-void needed_states(const Case& c, bool (&needed)[3]) {
-  const bool adam = c.optimizer == OptimizerKind::Adam || c.optimizer == OptimizerKind::AdamW;
-  const bool rms = c.optimizer == OptimizerKind::RMSprop, momentum = c.options.momentum != 0;
-  needed[0] = adam || rms || momentum;
-  needed[1] = adam || (rms && momentum);
-  needed[2] = adam ? c.options.amsgrad : rms && c.options.centered;
 }
 
 // The kernel -------------------------------------------------------------------------------------------------------------
@@ -189,162 +82,12 @@ Result<T> run(const Case& c, const std::vector<Index>& seeds, bool one_update = 
   args.losses = result.losses.data();
   args.models = models;
   args.model_stride = stride;
-  check(cuda::trains_whole(args), "the network is one for a block");
+  check(cuda::trains_whole(args), "the network is one for a block: " + std::to_string(c.in()) + "-" +
+                                      std::to_string(c.sizes[1]) + ", " + std::to_string(c.rows) + " rows");
   cuda::train_whole(args, {});
   for (Index m = 0; m < models; ++m)
     for (Index i = c.parameters(); i < stride; ++i)
       check(result.parameters[static_cast<std::size_t>(m * stride + i)] == T(-7), "what lies between stays as it is");
-  return result;
-}
-
-// The reference ----------------------------------------------------------------------------------------------------------
-
-// Loops over a network of float64 values, with the formulas of cpp/ops.
-Result<double> reference(const Case& c) {
-  using V = Real<double>;
-  const Data<double> data(c);
-  const std::vector<Update> updates = updates_of(c);
-  Result<double> result;
-  const Index n = c.parameters();
-  for (Index i = 0; i < n; ++i) result.parameters.push_back(first_value(0, i));
-  for (auto& state : result.states) state.assign(static_cast<std::size_t>(n), 0);
-  double* const w = result.parameters.data();
-  const Index count = is_class_loss(c.loss.kind) ? c.rows : c.rows * c.out();
-  const double scale = c.loss.mean ? 1.0 / static_cast<double>(count) : 1;
-  for (Index step = 0; step < c.steps; ++step) {
-    std::vector<double> gradient(static_cast<std::size_t>(n), 0.0);
-    double total = 0;
-    for (Index r = 0; r < c.rows; ++r) {
-      Index row = r + (c.same_rows ? 0 : step * c.rows);
-      if (c.by_ids) row = data.ids[static_cast<std::size_t>(row)];
-      std::vector<std::vector<double>> a = {{data.x.begin() + row * c.in(), data.x.begin() + (row + 1) * c.in()}},
-                                       z = {{}};
-      std::vector<Index> offsets;
-      Index offset = 0;
-      for (int l = 0; l < c.depth(); ++l) {
-        const Index in = c.sizes[l], out = c.sizes[l + 1];
-        const auto params = cuda::activation_params<double>(c.activation_of(l));
-        offsets.push_back(offset);
-        z.emplace_back();
-        a.emplace_back();
-        for (Index j = 0; j < out; ++j) {
-          double sum = c.bias ? w[offset + in * out + j] : 0;
-          for (Index i = 0; i < in; ++i) sum += a[l][i] * w[offset + i * out + j];
-          z.back().push_back(sum);
-          a.back().push_back(cuda::apply_activation(c.activation(l), V(sum), params).value);
-        }
-        offset += (in + 1) * out;
-      }
-      std::vector<double> y = a.back(), dy;
-      const auto exponentials = [](const std::vector<double>& v) {
-        double sum = 0;
-        for (const double value : v) sum += std::exp(value);
-        return sum;
-      };
-      if (c.has_row_activation) {
-        const double sum = exponentials(y);
-        for (double& value : y)
-          value = c.row_activation == RowActivationKind::Softmax ? std::exp(value) / sum : value - std::log(sum);
-      }
-      const auto target = [&](Index j) {
-        return c.classes ? double(data.classes[static_cast<std::size_t>(row)] == j)
-                         : data.dense[static_cast<std::size_t>(row * c.out() + j)];
-      };
-      double sum_t = 0;
-      for (Index j = 0; j < c.out(); ++j) sum_t += target(j);
-      for (Index j = 0; j < c.out(); ++j) {
-        const double t = target(j), yj = y[j];
-        if (c.loss.kind == LossKind::NLL) {
-          total -= t * yj;
-          dy.push_back(-t);
-        } else if (c.loss.kind == LossKind::CrossEntropy) {
-          total += t * (std::log(exponentials(y)) - yj);
-          dy.push_back(std::exp(yj) / exponentials(y) * sum_t - t);
-        } else {
-          cuda::with_element_loss(c.loss.kind, [&](auto loss) {
-            total += loss.value(V(yj), V(t), V(c.loss.delta)).value;
-            dy.push_back(loss.gradient(V(yj), V(t), V(c.loss.delta)).value);
-          });
-        }
-        dy.back() *= scale;
-      }
-      if (c.has_row_activation) {
-        double sum = 0;
-        const bool softmax = c.row_activation == RowActivationKind::Softmax;
-        for (Index j = 0; j < c.out(); ++j) sum += softmax ? dy[j] * y[j] : dy[j];
-        for (Index j = 0; j < c.out(); ++j) dy[j] = softmax ? y[j] * (dy[j] - sum) : dy[j] - std::exp(y[j]) * sum;
-      }
-      for (int l = c.depth(); l-- > 0;) {
-        const Index in = c.sizes[l], out = c.sizes[l + 1];
-        const auto params = cuda::activation_params<double>(c.activation_of(l));
-        std::vector<double> below(static_cast<std::size_t>(in), 0.0);
-        for (Index j = 0; j < out; ++j) {
-          const double saved = saves_input(c.activation(l)) ? z[l + 1][j] : a[l + 1][j];
-          const double dz = cuda::activation_gradient(c.activation(l), V(dy[j]), V(saved), params).value;
-          gradient[offsets[l] + in * out + j] += dz;
-          for (Index i = 0; i < in; ++i) {
-            gradient[offsets[l] + i * out + j] += a[l][i] * dz;
-            below[i] += w[offsets[l] + i * out + j] * dz;
-          }
-        }
-        dy = below;
-      }
-    }
-    result.losses.push_back(total * scale);
-    const Update& update = updates[static_cast<std::size_t>(step)];
-    const ops::UpdateValues<V> values(update.constants);
-    Index i = 0;
-    for (int l = 0; l < c.depth(); ++l)
-      for (const int bias : {0, 1}) {
-        const Index size = (bias ? 1 : c.sizes[l]) * c.sizes[l + 1];
-        const bool kept = c.is_frozen(static_cast<std::size_t>(2 * l + bias)) || (bias && !c.bias);
-        const UpdateTarget<double> to{w, {result.states[0].data(), result.states[1].data(), result.states[2].data()}};
-        for (Index end = i + size; i < end; ++i)
-          if (!kept) cuda::update_value(update.kind, to, i, V(gradient[static_cast<std::size_t>(i)]), values);
-      }
-  }
-  return result;
-}
-
-// The CPU core -----------------------------------------------------------------------------------------------------------
-
-template <class T>
-Result<T> core(const Case& c) {
-  std::vector<Layer<T>> layers;
-  std::vector<std::shared_ptr<Parameter<T>>> parameters;
-  Index offset = 0;
-  for (int l = 0; l < c.depth(); ++l) {
-    Layer<T> layer;
-    const auto make = [&](Index in, Index out, std::size_t number, bool exists) {
-      auto parameter = std::make_shared<Parameter<T>>(in, out);
-      for (Index i = 0; i < in * out; ++i) parameter->value.data()[i] = static_cast<T>(first_value(0, offset + i));
-      parameter->requires_grad = exists && !c.is_frozen(number);
-      offset += in * out;
-      parameters.push_back(parameter);
-      return exists ? parameter : nullptr;
-    };
-    layer.weight = make(c.sizes[l], c.sizes[l + 1], 2 * l, true);
-    layer.bias = make(1, c.sizes[l + 1], 2 * l + 1, c.bias);
-    layer.activation = c.activation_of(l);
-    layers.push_back(layer);
-  }
-  if (c.has_row_activation) {
-    Layer<T> layer;
-    layer.kind = LayerKind::RowActivation;
-    layer.row_activation = c.row_activation;
-    layers.push_back(layer);
-  }
-  Network<T> network(layers);
-  Optimizer<T> optimizer(c.optimizer, c.options, network.parameters());
-  const Data<T> data(c);
-  Result<T> result;
-  result.losses.resize(static_cast<std::size_t>(c.steps));
-  const auto workspace = network.acquire(c.rows, c.in(), true);
-  const Batch<T> batch{data.x.data(), data.targets(c), c.by_ids ? data.ids.data() : nullptr, c.rows};
-  network.steps(*workspace, c.loss, batch, c.steps, c.same_rows, {}, optimizer, result.losses.data());
-  for (const auto& parameter : parameters)
-    result.parameters.insert(result.parameters.end(), parameter->value.data(),
-                             parameter->value.data() + parameter->size());
   return result;
 }
 
@@ -374,10 +117,10 @@ void compare(const Result<A>& a, const Result<B>& b, const Case& c, double toler
 void test(const Case& c, const std::string& what) {
   const Result<double> expected = reference(c), f64 = run<double>(c, {0});
   compare(f64, expected, c, 1e-8, what + ", float64");
-  compare(f64, core<double>(c), c, 1e-8, what + ", float64 against the CPU core");
+  compare(f64, on_cpu<double>(c), c, 1e-8, what + ", float64 against the CPU core");
   const Result<float> f32 = run<float>(c, {0});
   compare(f32, expected, c, 1e-3, what + ", float32");
-  compare(f32, core<float>(c), c, 1e-3, what + ", float32 against the CPU core");
+  compare(f32, on_cpu<float>(c), c, 1e-3, what + ", float32 against the CPU core");
   bool needed[3];
   needed_states(c, needed);
   for (int s = 0; s < 3; ++s)
@@ -467,7 +210,7 @@ void test_shapes() {
   for (const auto& sizes : shapes)
     for (const Index rows : {1, 4, 30, 67, 300})
       for (const bool bias : {true, false}) {
-        if (rows == 300 && (sizes[1] > 20 || sizes.size() > 3)) continue;  // float64 does not fit
+        if (rows == 300 && sizes != std::vector<Index>{13, 10, 1}) continue;  // float64 does not fit
         Case c;
         c.sizes = sizes;
         c.rows = rows;
@@ -479,8 +222,8 @@ void test_shapes() {
         test(c, std::to_string(sizes[0]) + "-" + std::to_string(sizes[1]) + "-.. " + std::to_string(rows) + " rows");
       }
   Case c;
-  c.sizes = {40, 64, 48, 10};
-  c.rows = 48;
+  c.sizes = {40, 48, 32, 10};
+  c.rows = 32;
   c.steps = 3;
   c.loss.kind = LossKind::CrossEntropy;
   c.classes = true;
@@ -567,6 +310,59 @@ void test_ensembles() {
   test_many<double>(c, 150, false);
 }
 
+// core/ensemble.h, on a device that has nothing but these kernels, in the host's memory.
+void test_ensemble_class() {
+  Backend<float> kernels{};
+  kernels.trains_whole = cuda::trains_whole<float>;
+  kernels.train_whole = cuda::train_whole<float>;
+  Device device = host_device();
+  device.host = false;
+  device.f32 = &kernels;
+
+  Case c;
+  c.sizes = {4, 7, 3};
+  c.has_row_activation = true;
+  c.row_activation = RowActivationKind::LogSoftmax;
+  c.loss.kind = LossKind::NLL;
+  c.classes = true;
+  c.optimizer = OptimizerKind::Adam;
+  const std::vector<Index> seeds = {0, 1, 2};
+  const Index models = static_cast<Index>(seeds.size()), n = c.parameters();
+  const Result<float> expected = run<float>(c, seeds);
+  std::vector<float> values;
+  for (const Index seed : seeds)
+    for (Index i = 0; i < n; ++i) values.push_back(static_cast<float>(first_value(seed, i)));
+
+  std::vector<std::shared_ptr<Parameter<float>>> parameters;
+  const Network<float> shape(make_layers(c, parameters));
+  Ensemble<float> ensemble(shape, models, device, c.optimizer, c.options);
+  check(ensemble.size() == n && ensemble.models() == models, "an ensemble's sizes");
+  ensemble.write(values.data());
+  const Data<float> data(c);
+  std::vector<double> losses(static_cast<std::size_t>(models * c.steps));
+  const DataSet<float> set{data.x.data(), data.targets(c), data.count, c.in()};
+  ensemble.train(c.loss, set, nullptr, c.rows, c.steps, losses.data());
+  ensemble.read(values.data());
+  check(same_bits(losses.data(), expected.losses.data(), models * c.steps), "an ensemble's losses");
+  for (Index m = 0; m < models; ++m)
+    check(same_bits(values.data() + m * n, expected.parameters.data() + m * (n + 3), n), "an ensemble's parameters");
+
+  const auto refuses = [](const auto& call) {
+    try {
+      call();
+    } catch (const std::invalid_argument&) {
+      return true;
+    }
+    return false;
+  };
+  check(refuses([&] { ensemble.train(c.loss, set, nullptr, c.rows, c.steps + 1, nullptr); }), "too few rows");
+  check(refuses([&] {
+          Ensemble<float> on_host(shape, 1, host_device(), c.optimizer, c.options);
+          on_host.train(c.loss, set, nullptr, c.rows, c.steps, nullptr);
+        }),
+        "the host trains no ensembles");
+}
+
 void test_one_update() {
   Case c;
   const Result<float> each = run<float>(c, {0}), one = run<float>(c, {0}, true);
@@ -606,6 +402,7 @@ int main() {
   test_batches();
   test_frozen();
   test_ensembles();
+  test_ensemble_class();
   test_one_update();
   test_limits<float>();
   test_limits<double>();
