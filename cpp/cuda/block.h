@@ -88,7 +88,8 @@ template <class K>
 inline constexpr int kLeastBlocks<K> = K::kBlocks;
 
 template <class K>
-__global__ void __launch_bounds__(K::kThreads, kLeastBlocks<K>) entry(const __grid_constant__ typename K::Params params) {
+__global__ void __launch_bounds__(K::kThreads, kLeastBlocks<K>)
+    entry(const __grid_constant__ typename K::Params params) {
   Block<K> block;
   K::run(block, params);
 }
