@@ -110,7 +110,8 @@ void Network<T>::steps(Workspace<T>& w, const LossSpec& spec, const Batch<T>& ba
       return;
     }
   }
-  if (count > 1 && device_steps(w, spec, batch, count, same_rows, dropout, optimizer, losses)) return;
+  // A single one, too: how many come at once depends on the time that they take, and the bits must not.
+  if (device_steps(w, spec, batch, count, same_rows, dropout, optimizer, losses)) return;
   Batch<T> rows = batch;
   for (Index i = 0; i < count; ++i, ++dropout.step) {
     losses[i] = step(w, spec, rows, &dropout, &optimizer);

@@ -135,7 +135,7 @@ bool plan_whole(const WholeTraining<T>& a, WholePlan<T>& plan) {
   plan = {};
   plan.depth = a.depth;
   plan.rows = static_cast<int>(a.rows);
-  plan.loads = !a.same_rows && a.steps > 1;
+  plan.loads = !a.same_rows;  // even for a single step: the layout decides on the order of sums
   plan.lowest = a.depth;
 
   Index widest = 1;
