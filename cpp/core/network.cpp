@@ -90,14 +90,15 @@ bool Network<T>::prefers_lanes(Index rows, bool training) const {
 template <class T>
 typename Network<T>::Lease Network<T>::acquire(Index rows, Index columns, bool training) {
   for (const auto& parameter : parameters_)
-    if (&parameter->device() != device_)
+    if (&parameter->device() != device_) [[unlikely]]
       throw std::runtime_error("the model's parameters have moved to another device");
   std::unique_ptr<Workspace<T>> workspace;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     // The last pass may still be under way in its stream, and what it uses is about to be used in another.
-    if (const Stream last = std::exchange(last_stream_, StreamScope::current()); last != last_stream_)
-      check(device_->synchronize(last));
+    if (!device_->host)
+      if (const Stream last = std::exchange(last_stream_, StreamScope::current()); last != last_stream_)
+        check(device_->synchronize(last));
     auto found = std::find_if(free_.begin(), free_.end(), [&](const auto& free) {
       return free->rows_ == rows && free->training_ == training && free->columns_ == columns;
     });
@@ -167,6 +168,7 @@ Context Network<T>::context(Workspace<T>& w) const {
   const Executor executor = thread_pool_executor();
   if (!w.lanes_)
     w.scratch_.reserve(static_cast<std::size_t>(device_->host ? executor.workers : 1) * kernels_->scratch_bytes);
+  if (device_->host) return {executor, w.scratch_.data()};
   return {executor, w.scratch_.data(), StreamScope::current(), precision_, w.device_steps_.replay};
 }
 

@@ -180,18 +180,18 @@ UpdateTarget<T> Optimizer<T>::target(int index) {
 }
 
 template <class T>
-void Optimizer<T>::step_slot(int index) {
+void Optimizer<T>::step_slot(int index, const Context& context) {
   const Parameter<T>& parameter = *this->parameter(index);
   const UpdateTarget<T> target = this->target(index);
-  const Context context{thread_pool_executor(), nullptr, StreamScope::current()};
   kernels_of<T>(parameter.device())
       .update(next_update(index), parameter.size(), target, parameter.grad.data(), context);
 }
 
 template <class T>
 void Optimizer<T>::step() {
+  const Context context{thread_pool_executor(), nullptr, StreamScope::current()};
   for (std::size_t i = 0; i < slots_.size(); ++i)
-    if (slots_[i].parameter->has_grad && slots_[i].parameter->requires_grad) step_slot(static_cast<int>(i));
+    if (slots_[i].parameter->has_grad && slots_[i].parameter->requires_grad) step_slot(static_cast<int>(i), context);
 }
 
 template <class T>

@@ -54,7 +54,7 @@ class Optimizer {
   const std::vector<Update>& next_updates(const std::vector<int>& slots, Index count);
   bool in_step(const std::vector<int>& slots) const;  // have they seen equally many?
   UpdateTarget<T> target(int slot);
-  void step_slot(int slot);
+  void step_slot(int slot, const Context& context);
 
   Index steps() const;  // the most steps that a parameter has seen
 

@@ -242,7 +242,7 @@ class Fit {
     if (clipper_) clipper_->clip(network_.parameters(), options_.max_grad);
     for (const auto& parameter : network_.parameters())
       if (const int slot = optimizer_.slot(parameter.get()); slot >= 0 && parameter->has_grad)
-        optimizer_.step_slot(slot);
+        optimizer_.step_slot(slot, {thread_pool_executor(), nullptr, StreamScope::current()});
     return value;
   }
 
