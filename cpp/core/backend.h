@@ -44,7 +44,7 @@ struct Replay {
 };
 
 // What a kernel may use while it runs. Host: threads, and per worker `Backend::scratch_bytes` bytes at scratch + worker *
-// that. Device: `scratch_bytes` at scratch.
+// that. Device: `scratch_bytes` at scratch, zeros before the first kernel, which nobody else writes to.
 struct Context {
   Executor executor;
   unsigned char* scratch;

@@ -197,7 +197,8 @@ class Module(_core.Model):
         precision : {"float32", "tf32", "bf16"}, optional
             How float32 matrices are multiplied on a CUDA device: in float32, or after rounding to
             TF32 or bfloat16, which is much faster for large layers. All else stays float32: sums,
-            parameters, activations. Without it, all stays as it is; the CPU always uses float32.
+            parameters, activations; and tiny networks, which train as a whole in one launch.
+            Without it, all stays as it is; the CPU always uses float32.
 
         Returns
         -------
