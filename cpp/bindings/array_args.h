@@ -20,7 +20,8 @@ std::string shape_text(const py::array& array);
 std::string shape_text(std::span<const py::ssize_t> shape);
 std::string dtype_text(const py::array& array);
 
-// Anything that NumPy can view, if it holds real numbers: else TypeError naming the argument.
+// Anything that NumPy can view, if it holds real numbers: else TypeError naming the argument. (What is not a plain array
+// goes through fastmlp/_conversions.py.)
 py::array real_array(py::handle object, const char* name);
 
 template <class T>
@@ -29,14 +30,19 @@ const char* dtype_name();
 template <class T>
 using CArray = py::array_t<T, py::array::c_style | py::array::forcecast>;
 
-// A C-contiguous, aligned array of T with the same values: the array itself, where it is one.
+// A C-contiguous, aligned array of T with the same values: the array itself, where it is one. Else a copy, which may
+// fail: for want of memory, or where a value that overflows is an error.
 template <class T>
 CArray<T> contiguous(const py::array& array) {
   using Numpy = py::detail::npy_api;
   constexpr int kReady = Numpy::NPY_ARRAY_C_CONTIGUOUS_ | Numpy::NPY_ARRAY_ALIGNED_;
   if ((array.flags() & kReady) == kReady && array.dtype().is(py::dtype::of<T>()))
     return py::reinterpret_borrow<CArray<T>>(array);
-  return CArray<T>::ensure(array);
+  constexpr int kCast = Numpy::NPY_ARRAY_FORCECAST_ | Numpy::NPY_ARRAY_ENSUREARRAY_;
+  PyObject* copy = Numpy::get().PyArray_FromAny_(array.ptr(), py::dtype::of<T>().release().ptr(), 0, 0, kReady | kCast,
+                                                 nullptr);
+  if (!copy) throw py::error_already_set();
+  return py::reinterpret_steal<CArray<T>>(copy);
 }
 
 // The shape of one or more rows; a 1-D array is one row.
@@ -44,7 +50,8 @@ struct RowsShape {
   Index rows = 0, columns = 0;
   bool one_row = false;
 };
-// ValueError unless it is one, with as many columns as `takes` ("the model's first layer") takes; columns < 0: any.
+// ValueError unless it is one, with as many columns as `takes` ("the model's first layer") takes; columns < 0: any. There
+// may be no row.
 RowsShape rows_shape(std::span<const py::ssize_t> shape, const char* name, Index columns, const char* takes);
 
 // A new C-contiguous array; `type` is a subclass of ndarray. Its values are those at `data`, which somebody else keeps
@@ -83,7 +90,8 @@ inline std::span<const py::ssize_t> shape_of(const py::array& array) {
 
 template <class T>
 struct Matrix : RowsShape {
-  CArray<T> array;  // keeps the data alive
+  CArray<T> array;     // keeps the data alive
+  bool copied = true;  // nobody else has the array
 
   const T* data() const { return array.data(); }
   BatchShape shape(Index width) const { return {one_row, rows, width}; }  // of this batch, `width` values a row
@@ -106,6 +114,9 @@ bool overlap(const void* a, std::size_t a_bytes, const void* b, std::size_t b_by
 // ValueError unless all values are probabilities, which BCE takes the logarithms of.
 template <class T>
 void check_probabilities(const T* y, Index n);
+// ValueError naming the first row that holds NaN or an infinite number.
+template <class T>
+void check_finite(const T* values, Index rows, Index columns, const char* name);
 
 // Whether targets of this shape are class indices, one for each row, and not as many values as the output has.
 // ValueError unless they are either.
@@ -113,6 +124,9 @@ bool are_classes(std::span<const py::ssize_t> shape, const char* name, LossKind 
                  bool one_row);
 // ValueError unless each is one of 0 to columns - 1.
 void check_classes(const Index* classes, Index rows, const char* name, Index columns);
+
+// ValueError where a loss of classes has a single output to choose from.
+void check_outputs(LossKind loss, Index columns);
 
 // Targets of a batch, checked for the loss.
 template <class T>

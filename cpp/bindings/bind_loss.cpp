@@ -4,10 +4,16 @@
 #include "bindings/loss_handle.h"
 #include "bindings/tensor.h"
 
+#include <limits>
+
 namespace fastmlp::bindings {
 
 LossHandle::LossHandle(const std::string& name, const std::string& reduction, double delta) {
   spec.kind = kind_named<LossKind>(kLossNames, name, "name");
+  set(reduction, delta);
+}
+
+void LossHandle::set(const std::string& reduction, double delta) {
   if (reduction != "mean" && reduction != "sum")
     throw py::value_error("reduction: expected 'mean' or 'sum', got '" + reduction + "'");
   if (!(delta > 0)) throw py::value_error("delta: expected a positive number, got " + std::to_string(delta));
@@ -27,6 +33,7 @@ double value_as(const LossSpec& spec, const py::array& array, py::handle target)
   }
   const TargetArg<T> t = target_arg<T>(target, "t", spec.kind, y.rows, y.columns, y.one_row);
   if (spec.kind == LossKind::BCE) check_probabilities(y.data(), y.rows * y.columns);
+  if (y.rows == 0) return spec.mean ? std::numeric_limits<double>::quiet_NaN() : 0;
   std::vector<double> partial(static_cast<std::size_t>(active_backend<T>().loss_partials(y.rows)));
   double value = 0;
   const LossArgs<T> args{spec, y.rows, y.columns, y.data(), t.targets, false, nullptr, partial.data(), &value};
@@ -72,7 +79,8 @@ PyObject* call(PyObject* self, PyObject* args, PyObject* options) {
 void bind_loss(py::module_& m) {
   py::class_<LossHandle>(m, "Loss", py::custom_type_setup([](PyHeapTypeObject* type) { type->ht_type.tp_call = call; }))
       .def(py::init<const std::string&, const std::string&, double>(), py::arg("name"), py::arg("reduction"),
-           py::arg("delta") = 1.0);
+           py::arg("delta") = 1.0)
+      .def("set_options", &LossHandle::set, py::arg("reduction"), py::arg("delta") = 1.0);
 }
 
 }  // namespace fastmlp::bindings

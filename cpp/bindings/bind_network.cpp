@@ -1,4 +1,5 @@
 // Networks: prediction, and forward passes that leave a tape.
+#include "bindings/gil.h"
 #include "bindings/tape.h"
 
 namespace fastmlp::bindings {
@@ -86,8 +87,10 @@ template <class T>
 py::object NetworkOf<T>::predict(py::handle object, py::handle out, const DropoutState* dropout, PyTypeObject* result) {
   const Matrix<T> x = input(object, "x");
   const Index columns = output_columns(x.columns);
+  if (x.rows == 0 && !out) return new_array<T>(x.shape(columns), result);
   py::object array = out ? py::reinterpret_borrow<py::object>(out) : new_array<T>(x.shape(columns), result);
   T* y = out ? checked_output(out, x) : data_of<T>(array);
+  if (x.rows == 0) return array;
   if (!staging_) {
     const ReleaseGilFor release(work(x));
     network_->predict(x.data(), x.rows, x.columns, dropout, y);
@@ -113,7 +116,7 @@ py::object NetworkOf<T>::predict_on_device(py::handle object, py::handle out) {
   check_apart(y.data, y.size(), x.data, x.size());
   CallerStream stream(network_->device(), x, false);
   {
-    const py::gil_scoped_release release;
+    const WithoutGil release;
     network_->predict(static_cast<const T*>(x.data), rows.rows, rows.columns, nullptr, static_cast<T*>(y.data));
   }
   last_stream_ = stream.owner();

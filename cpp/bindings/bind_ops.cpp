@@ -1,5 +1,6 @@
 // The kernels themselves, one call each. Here a weight is in x out.
 #include "bindings/array_args.h"
+#include "bindings/gil.h"
 #include "bindings/handles.h"
 #include "core/buffer.h"
 #include "core/thread_pool.h"
@@ -62,7 +63,7 @@ py::object affine_forward(const py::object& x, const py::object& weight, const p
     const AffineArgs<T> args(x, weight, bias, activation, alpha, beta);
     py::object y = new_array<T>(args.x.shape(args.out));
     T* out = data_of<T>(y);
-    const py::gil_scoped_release release;
+    const WithoutGil release;
     args.forward(out, nullptr, CallContext<T>().context);
     return y;
   });
@@ -78,7 +79,7 @@ py::tuple affine_backward(const py::object& grad_output, const py::object& x, co
                      dw = new_array<T>(BatchShape(false, args.in, args.out));
     T *dx_data = data_of<T>(dx), *dw_data = data_of<T>(dw), *db_data = data_of<T>(db);
     {
-      const py::gil_scoped_release release;
+      const WithoutGil release;
       const Backend<T>& kernels = active_backend<T>();
       const CallContext<T> call;
       const Index rows = args.x.rows;
@@ -114,7 +115,7 @@ void update(const std::string& kind, const py::array& param, const py::object& g
     const CArray<T> g = shaped_arg<T>(grad, "grad", shape);
     for (std::size_t s = 0; s < state.size(); ++s) target.state[s] = output_arg<T>(state[s], "state", shape);
     const Index size = param.size();
-    const py::gil_scoped_release release;
+    const WithoutGil release;
     active_backend<T>().update(make_update(optimizer, options, step), size, target, g.data(),
                                {thread_pool_executor(), nullptr});
   });

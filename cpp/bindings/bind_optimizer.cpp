@@ -1,4 +1,5 @@
 // Optimizers. Their two calls of every training step come straight from CPython.
+#include "bindings/array_args.h"
 #include "bindings/cpython.h"
 #include "bindings/device_arrays.h"
 #include "bindings/gil.h"
@@ -7,12 +8,72 @@
 
 namespace fastmlp::bindings {
 
+namespace {
+
+constexpr const char* kInUse = "optimizer: another thread is in a step or fit with it";
+
+}  // namespace
+
 template <class T>
 void OptimizerOf<T>::step() {
+  const Owner::Claim stepping(owner, kInUse);
+  check_parameters();
+  optimizer.prepare();  // what can fail comes first
   for (int slot = 0; slot < optimizer.size(); ++slot) join_streams(optimizer.parameter(slot)->device());
   const ReleaseGilFor release(weights);
   optimizer.step();
 }
+
+template <class T>
+py::list OptimizerOf<T>::state() const {
+  const Owner::Claim reading(owner, kInUse);
+  py::list result;
+  for (int slot = 0; slot < optimizer.size(); ++slot) {
+    join_streams(optimizer.parameter(slot)->device());
+    py::list states;
+    for (int s = 0; s < 3; ++s) {
+      const std::vector<T> values = optimizer.state(slot, s);
+      if (values.empty())
+        states.append(py::none());
+      else
+        states.append(py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data()));
+    }
+    result.append(py::make_tuple(optimizer.slot_steps(slot), states));
+  }
+  return result;
+}
+
+// All of it is looked at before anything changes.
+template <class T>
+void OptimizerOf<T>::set_state(const py::list& state) {
+  if (static_cast<int>(state.size()) != optimizer.size())
+    throw py::value_error("state: expected one for each of " + std::to_string(optimizer.size()) + " parameters, got " +
+                          std::to_string(state.size()));
+  struct Slot {
+    Index steps;
+    std::vector<T> states[3];
+  };
+  std::vector<Slot> slots(state.size());
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    const auto entry = state[i].cast<py::tuple>();
+    slots[i].steps = entry[0].cast<Index>();
+    const auto arrays = entry[1].cast<py::list>();
+    const Index size = optimizer.parameter(static_cast<int>(i))->size();
+    for (std::size_t s = 0; s < 3; ++s) {
+      if (arrays[s].is_none()) continue;
+      const CArray<T> values = shaped_arg<T>(arrays[s], "state", BatchShape(true, 1, size));
+      slots[i].states[s].assign(values.data(), values.data() + size);
+    }
+  }
+  const Owner::Claim writing(owner, kInUse);
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    join_streams(optimizer.parameter(static_cast<int>(i))->device());
+    optimizer.set_state(static_cast<int>(i), slots[i].steps, slots[i].states);
+  }
+}
+
+template struct OptimizerOf<float>;
+template struct OptimizerOf<double>;
 
 namespace {
 
@@ -31,23 +92,34 @@ std::shared_ptr<OptimizerHandle> make_optimizer(const std::string& kind,
   });
 }
 
-PyObject* step(PyObject* self, PyObject*) {
+PyObject* step(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names) {
   return guarded([&] {
-    held<OptimizerHandle>(self).step();
-    return py::none();
+    const auto [closure] = arguments("step", {"closure"}, 0, args, count, names);
+    OptimizerHandle& optimizer = held<OptimizerHandle>(self);
+    const bool wanted = closure && closure != Py_None;
+    py::object loss = wanted ? py::handle(closure)() : py::none();
+    optimizer.step();
+    return loss;
   });
 }
 
-PyObject* zero_grad(PyObject* self, PyObject*) {
+PyObject* zero_grad(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names) {
   return guarded([&] {
-    held<OptimizerHandle>(self).zero_grad();
+    const auto [set_to_none] = arguments("zero_grad", {"set_to_none"}, 0, args, count, names);
+    if (set_to_none && set_to_none != Py_True && set_to_none != Py_False)
+      throw py::type_error("set_to_none: expected True or False, got a " +
+                           std::string(Py_TYPE(set_to_none)->tp_name));
+    held<OptimizerHandle>(self).zero_grad(set_to_none != Py_False);
     return py::none();
   });
 }
 
 PyMethodDef every_step[] = {
-    {"step", step, METH_NOARGS, "step($self, /)\n--\n\nChange each parameter that has a gradient."},
-    {"zero_grad", zero_grad, METH_NOARGS, "zero_grad($self, /)\n--\n\nForget the gradients."},
+    fast_method("step", step,
+                "step($self, /, closure=None)\n--\n\nChange each parameter that has a gradient.\n\n"
+                "`closure`, if given, is called first, and its loss returned, as torch does."),
+    fast_method("zero_grad", zero_grad,
+                "zero_grad($self, /, set_to_none=True)\n--\n\nForget the gradients, or set them to zero."),
     {}};
 
 }  // namespace
@@ -57,6 +129,8 @@ void bind_optimizer(py::module_& m) {
       m, "Optimizer", py::custom_type_setup([](PyHeapTypeObject* type) { type->ht_type.tp_methods = every_step; }))
       .def(py::init(&make_optimizer), py::arg("kind"), py::arg("parameters"), py::arg("options"))
       .def("set_option", &OptimizerHandle::set_option, py::arg("name"), py::arg("value"))
+      .def("_state", &OptimizerHandle::state)
+      .def("_set_state", &OptimizerHandle::set_state, py::arg("state"))
       .def_property_readonly("steps", &OptimizerHandle::steps);
 }
 

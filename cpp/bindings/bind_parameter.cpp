@@ -2,6 +2,7 @@
 // that lies on a device.
 #include "bindings/array_args.h"
 #include "bindings/device_arrays.h"
+#include "bindings/gil.h"
 #include "bindings/handles.h"
 #include "core/cuda_library.h"
 
@@ -24,6 +25,7 @@ class ParameterOf final : public ParameterHandle {
   const Device& device() const override { return native->device(); }
   void move_to(const Device& device) override {
     if (&device == &native->device()) return;
+    check_idle("moved");
     join_streams(device.host ? native->device() : device);
     native->move_to(device);
     ++native->version;  // what was recorded before cannot run backward any more
@@ -31,18 +33,26 @@ class ParameterOf final : public ParameterHandle {
   }
   Index moves() const override { return moves_; }
   py::array value() const override {
-    if (device().host) return view(native->value.data());
-    return copy([&](T* to) { native->read(to); });
+    if (!device().host) return copy([&](T* to) { native->read(to); });
+    Watch& watch = native->watch;
+    if (watch.passes > 0 && !watch.viewed) {
+      watch.viewed = true;
+      watch.fingerprint = native->fingerprint();
+    }
+    ++watch.views;
+    return view(native->value.data(), [](Held* held) { --held->parameter->watch.views; });
   }
   py::object grad() const override {
     if (!native->has_grad) return py::none();
-    if (device().host) return view(native->grad.data());
-    return copy([&](T* to) { native->read_grad(to); });
+    if (!device().host) return copy([&](T* to) { native->read_grad(to); });
+    if (!native->lent) native->lent = std::make_shared<Buffer<T>>();
+    return view(native->grad.data(), [](Held*) {});
   }
   void write(const py::object& values) override {
     const std::vector<T> stored = storage_of(values, "values");
     join_streams(device());
     native->write(stored.data());
+    changed();
   }
   void set_grad(const py::object& grad) override {
     if (grad.is_none()) {
@@ -51,23 +61,48 @@ class ParameterOf final : public ParameterHandle {
     }
     const std::vector<T> stored = storage_of(grad, "grad");
     join_streams(device());
+    native->has_grad = false;  // views of the one before keep it
     native->write_grad(stored.data());
   }
   bool requires_grad() const override { return native->requires_grad; }
   void set_requires_grad(bool on) override { native->requires_grad = on; }
 
+  void changed() override {
+    ++native->version;
+    native->watch.viewed = false;
+  }
+  void abandon() override {
+    check_idle("converted");
+    native->abandoned = true;
+    changed();
+  }
+
   const std::shared_ptr<Parameter<T>> native;
 
  private:
+  // What a view of values or of a gradient keeps alive.
+  struct Held {
+    std::shared_ptr<Parameter<T>> parameter;
+    std::shared_ptr<Buffer<T>> lent;
+  };
+
+  void check_idle(const char* what) const {
+    if (native->fits > 0)
+      throw std::runtime_error(std::string("parameters: these are being trained, and cannot be ") + what + " meanwhile");
+  }
   // The values at `data` in the layout of the storage, which the owner keeps alive.
   py::array transposed(T* data, const py::object& owner) const {
     constexpr py::ssize_t size = sizeof(T);
     if (!matrix_) return py::array_t<T>({native->out}, {size}, data, owner);
     return py::array_t<T>({native->out, native->in}, {size, native->out * size}, data, owner);
   }
-  py::array view(T* data) const {
-    return transposed(data, py::capsule(new std::shared_ptr<Parameter<T>>(native),
-                                        [](void* p) { delete static_cast<std::shared_ptr<Parameter<T>>*>(p); }));
+  template <class End>
+  py::array view(T* data, End) const {
+    return transposed(data, py::capsule(new Held{native, native->lent}, [](void* p) {
+                        auto* held = static_cast<Held*>(p);
+                        End()(held);
+                        delete held;
+                      }));
   }
   template <class Read>
   py::array copy(const Read& read) const {
@@ -114,7 +149,7 @@ double clip(const std::vector<std::shared_ptr<ParameterHandle>>& handles, double
     using T = decltype(zero);
     std::vector<std::shared_ptr<Parameter<T>>> parameters;
     for (const auto& handle : handles) parameters.push_back(native<T>(*handle, "parameters"));
-    const py::gil_scoped_release release;
+    const WithoutGil release;
     return clip_grad_norm(parameters, max_norm);
   });
 }
@@ -153,6 +188,8 @@ void bind_parameter(py::module_& m) {
       .def("write", &ParameterHandle::write, py::arg("values"))
       .def_property_readonly("grad", &ParameterHandle::grad)
       .def("set_grad", &ParameterHandle::set_grad, py::arg("grad"))
+      .def("changed", &ParameterHandle::changed)
+      .def("abandon", &ParameterHandle::abandon)
       .def_property("requires_grad", &ParameterHandle::requires_grad, &ParameterHandle::set_requires_grad);
   m.def("clip_grad_norm", clip, py::arg("parameters"), py::arg("max_norm"));
 }

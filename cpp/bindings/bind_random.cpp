@@ -1,7 +1,10 @@
 // Numbers of the counter-based generator.
 #include "bindings/array_args.h"
+#include "bindings/gil.h"
 #include "bindings/handles.h"
 #include "core/rng.h"
+
+#include <cmath>
 
 namespace fastmlp::bindings {
 
@@ -14,7 +17,7 @@ void fill(const py::array& out, const Value& value) {
   const auto run = [&](auto* data) {
     using T = std::remove_pointer_t<decltype(data)>;
     const Index size = out.size();
-    const py::gil_scoped_release release;
+    const WithoutGil release;
     for (Index n = 0; n < size; ++n) data[n] = static_cast<T>(value(static_cast<std::uint64_t>(n)));
   };
   if (py::isinstance<py::array_t<float>>(out))
@@ -30,7 +33,9 @@ void bind_random(py::module_& m) {
       "fill_uniform",
       [](const py::array& out, double low, double high, std::uint64_t seed, std::uint64_t number) {
         const Philox random(seed, stream(StreamUse::Values, number));
-        fill(out, [&](std::uint64_t n) { return low + (high - low) * random.uniform(n); });
+        // The width may be beyond the range, that of half as many is not.
+        const double scale = std::isinf(high - low) ? 0.5 : 1, width = high * scale - low * scale;
+        fill(out, [&](std::uint64_t n) { return (low * scale + width * random.uniform(n)) / scale; });
       },
       py::arg("out"), py::arg("low"), py::arg("high"), py::arg("seed"), py::arg("stream"));
   m.def(

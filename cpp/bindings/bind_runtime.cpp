@@ -1,5 +1,6 @@
 // The instruction set, the threads, the CUDA device, and what was built.
 #include "bindings/device_arrays.h"
+#include "bindings/gil.h"
 #include "bindings/handles.h"
 #include "core/cuda_library.h"
 #include "core/strategy.h"
@@ -35,7 +36,7 @@ double fma_peak(double seconds, int threads) {
     double seconds;
     std::vector<double> flops;
   } job{seconds, std::vector<double>(static_cast<std::size_t>(threads))};
-  const py::gil_scoped_release release;
+  const WithoutGil release;
   const Executor executor = thread_pool_executor();
   executor.run(
       executor.pool, threads, threads,
@@ -74,7 +75,7 @@ std::string cuda_device_name(int device) {
 void cuda_synchronize() {
   const Device& device = cuda_device();
   join_streams(device);
-  const py::gil_scoped_release release;
+  const WithoutGil release;
   check(device.synchronize(StreamScope::current()));
 }
 

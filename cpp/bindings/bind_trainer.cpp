@@ -1,5 +1,6 @@
 // The native training loop: arguments are checked and converted once, and copied to the network's device once where they do
 // not lie there; then it runs without the GIL.
+#include "bindings/gil.h"
 #include "bindings/loss_handle.h"
 #include "bindings/network_of.h"
 
@@ -7,9 +8,15 @@ namespace fastmlp::bindings {
 
 namespace {
 
+// The values so far; a fit in another thread may be adding to them.
 template <class T>
-py::array_t<T> copy_of(const std::vector<T>& values) {
-  return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
+py::array_t<T> copy_of(History& history, const std::vector<T>& values) {
+  std::vector<T> copy;
+  {
+    const Locked locked(history.lock);
+    copy = values;
+  }
+  return py::array_t<T>(static_cast<py::ssize_t>(copy.size()), copy.data());
 }
 
 // One of the arrays of a data set, the host's or the network's device's.
@@ -18,6 +25,8 @@ struct Source {
   const char* name;
   bool on_device;
 };
+
+}  // namespace
 
 // Checked arrays of a data set, and their places in the network's memory.
 template <class T>
@@ -39,8 +48,6 @@ struct FitData {
   Buffer<Index> classes_copy;
 };
 
-}  // namespace
-
 // Class indices are looked at, for a wrong one would lead beyond the device's memory; other values are not.
 template <class T>
 Targets<T> NetworkOf<T>::device_targets(const DeviceArray& array, const char* name, LossKind loss, Index rows,
@@ -57,15 +64,54 @@ Targets<T> NetworkOf<T>::device_targets(const DeviceArray& array, const char* na
   return {nullptr, static_cast<const Index*>(array.data)};
 }
 
+// Data that lie in the memory of the parameters, which training changes, are copied.
+template <class T>
+void NetworkOf<T>::keep_apart(FitData<T>& data, Index columns) const {
+  const auto shared = [&](const T* values, Index size) {
+    return std::ranges::any_of(network_->parameters(), [&](const auto& parameter) {
+      return overlap(values, static_cast<std::size_t>(size) * sizeof(T), parameter->value.data(),
+                     static_cast<std::size_t>(parameter->size()) * sizeof(T));
+    });
+  };
+  const auto copy = [](const T*& values, Index size, Buffer<T>& to) {
+    to.reserve(static_cast<std::size_t>(size));
+    std::copy_n(values, size, to.data());
+    values = to.data();
+  };
+  const Index x_size = data.set.rows * data.set.columns, t_size = data.set.rows * columns;
+  if (shared(data.set.x, x_size)) copy(data.set.x, x_size, data.x_copy);
+  if (const T*& dense = data.set.targets.dense; dense && shared(dense, t_size)) copy(dense, t_size, data.dense_copy);
+}
+
+// Marks the parameters as being trained.
+template <class T>
+class FitMark {
+ public:
+  explicit FitMark(const Network<T>& network) : network_(network) {
+    for (const auto& parameter : network_.parameters()) ++parameter->fits;
+  }
+  ~FitMark() {
+    for (const auto& parameter : network_.parameters()) --parameter->fits;
+  }
+  FitMark(const FitMark&) = delete;
+  FitMark& operator=(const FitMark&) = delete;
+
+ private:
+  const Network<T>& network_;
+};
+
 template <class T>
 void NetworkOf<T>::fit(const FitRequest& request) {
   auto* optimizer = dynamic_cast<OptimizerOf<T>*>(&request.optimizer);
   if (!optimizer)
     throw py::type_error(std::string("optimizer: expected parameters of the model's dtype ") + dtype_name<T>());
+  LossSpec spec = request.loss;  // of the epoch that is under way
   if (request.loss.kind == LossKind::BCE && !gives_probabilities(*network_))
     throw py::value_error(
         "loss_fn: BCELoss expects outputs from 0 to 1; end the model with Sigmoid, or use BCEWithLogitsLoss");
 
+  const Owner::Claim fitting(request.history.owner, "trainer: another thread is in its fit");
+  const Owner::Claim stepping(optimizer->owner, "optimizer: another thread is in a step or fit with it");
   const Device& device = network_->device();
   const auto source = [&](const py::object& object, const char* name) {
     return Source{object, name, takes_device_array(object)};
@@ -96,17 +142,24 @@ void NetworkOf<T>::fit(const FitRequest& request) {
     }
     if (rows.one_row)
       throw py::value_error(std::string(x.name) + ": expected shape (rows, features), got (" +
-                            std::to_string(rows.columns) + ",)");
+                            std::to_string(rows.columns) + ",); for rows of one feature write " + x.name +
+                            "[:, None]");
+    if (rows.rows == 0) throw py::value_error(std::string(x.name) + ": expected at least one row, got none");
     d.set.rows = rows.rows;
     d.set.columns = rows.columns;
     const Index columns = output_columns(rows.columns);
     if (t.on_device) {
       d.device_t = device_array(t.object, t.name);
-      d.set.targets = device_targets(d.device_t, t.name, request.loss.kind, rows.rows, columns);
+      d.set.targets = device_targets(d.device_t, t.name, spec.kind, rows.rows, columns);
     } else {
-      d.t = target_arg<T>(t.object, t.name, request.loss.kind, rows.rows, columns, false);
+      d.t = target_arg<T>(t.object, t.name, spec.kind, rows.rows, columns, false);
       if (!staging_) d.set.targets = d.t.targets;
     }
+    if (!request.options.allow_nonfinite) {
+      if (!x.on_device) check_finite(d.x.data(), rows.rows, rows.columns, x.name);
+      if (!t.on_device && d.t.targets.dense) check_finite(d.t.targets.dense, rows.rows, columns, t.name);
+    }
+    if (!staging_) keep_apart(d, columns);
     return d;
   };
   FitData<T> training = data(sources[0], sources[1]);
@@ -122,32 +175,36 @@ void NetworkOf<T>::fit(const FitRequest& request) {
     return values;
   };
   const std::vector<const T*> start = places();
+  std::optional<WithoutGil> released;
   FitHooks hooks;
   if (!request.on_epoch.is_none())
     hooks.epoch = [&](Index epoch, double loss, const double* validation_loss) {
-      const py::gil_scoped_acquire acquire;
+      const WithoutGil::Pause acquire(*released);
       const py::object value = validation_loss ? py::object(py::float_(*validation_loss)) : py::none();
       const bool stop = request.on_epoch(epoch, loss, value).template cast<bool>();
       if (places() != start)
         throw std::runtime_error(std::string("callbacks: expected the model to stay on ") + device.name +
                                  ", but one has moved it");
       join_streams(device);
+      if (request.loss.kind == spec.kind) spec = request.loss;
       return stop;
     };
   hooks.poll = [&](Index epoch, double recent_loss) {
-    const py::gil_scoped_acquire acquire;
+    const WithoutGil::Pause acquire(*released);
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
     if (!request.on_poll.is_none()) request.on_poll(epoch, recent_loss);
   };
 
   FitOptions options = request.options;
   options.batch_size = std::min(options.batch_size, training.set.rows);
-  const py::gil_scoped_release release;
+  optimizer->check_parameters();
+  const FitMark<T> mark(*network_);
+  released.emplace();
   if (staging_) {
     training.upload_copies(output_columns(training.set.columns));
     if (validation) validation->upload_copies(output_columns(validation->set.columns));
   }
-  fastmlp::fit(*network_, optimizer->optimizer, request.loss, training.set, validation ? &validation->set : nullptr,
+  fastmlp::fit(*network_, optimizer->optimizer, spec, training.set, validation ? &validation->set : nullptr,
                options, request.history, hooks);
   check(device.synchronize(StreamScope::current()));  // or the last step's error would be that of a later call
 }
@@ -158,26 +215,49 @@ template void NetworkOf<double>::fit(const FitRequest&);
 void bind_trainer(py::module_& m) {
   py::class_<History>(m, "History", py::is_final())
       .def(py::init<>())
-      .def_property_readonly("epochs", [](const History& h) { return h.loss.size(); })
-      .def_property_readonly("loss", [](const History& h) { return copy_of(h.loss); })
-      .def_property_readonly("validation_loss", [](const History& h) { return copy_of(h.validation_loss); })
-      .def_property_readonly("report_step", [](const History& h) { return copy_of(h.report_step); })
-      .def_property_readonly("report_loss", [](const History& h) { return copy_of(h.report_loss); });
+      .def(py::pickle(
+          [](History& h) {
+            const Locked locked(h.lock);
+            return py::make_tuple(h.loss, h.validation_loss, h.report_step, h.report_loss, h.steps, h.report_sum,
+                                  h.report_count);
+          },
+          [](const py::tuple& state) {
+            auto h = std::make_unique<History>();
+            h->loss = state[0].cast<std::vector<double>>();
+            h->validation_loss = state[1].cast<std::vector<double>>();
+            h->report_step = state[2].cast<std::vector<Index>>();
+            h->report_loss = state[3].cast<std::vector<double>>();
+            h->steps = state[4].cast<Index>();
+            h->report_sum = state[5].cast<double>();
+            h->report_count = state[6].cast<Index>();
+            return h;
+          }))
+      .def_property_readonly("epochs",
+                             [](History& h) {
+                               const Locked locked(h.lock);
+                               return h.loss.size();
+                             })
+      .def_property_readonly("loss", [](History& h) { return copy_of(h, h.loss); })
+      .def_property_readonly("validation_loss", [](History& h) { return copy_of(h, h.validation_loss); })
+      .def_property_readonly("report_step", [](History& h) { return copy_of(h, h.report_step); })
+      .def_property_readonly("report_loss", [](History& h) { return copy_of(h, h.report_loss); });
   m.def(
       "fit",
       [](NetworkHandle& network, OptimizerHandle& optimizer, const LossHandle& loss, History& history, py::object x,
          py::object t, Index max_epoch, Index batch_size, bool shuffle, std::uint64_t seed,
-         std::optional<double> max_grad, Index eval_interval,
+         std::optional<double> max_grad, Index eval_interval, bool allow_nonfinite, bool stop_at_nonfinite,
          std::optional<std::pair<py::object, py::object>> validation_data, py::object on_epoch, py::object on_poll) {
         FitRequest request{optimizer,  loss.spec,  history,      std::move(x),        std::move(t),
                            py::none(), py::none(), FitOptions{}, std::move(on_epoch), std::move(on_poll)};
         if (validation_data) std::tie(request.validation_x, request.validation_t) = *validation_data;
-        request.options = {max_epoch, batch_size, shuffle, seed, max_grad.value_or(0), eval_interval};
+        request.options = {max_epoch, batch_size, shuffle, seed,          max_grad.value_or(0),
+                           eval_interval, allow_nonfinite, stop_at_nonfinite};
         network.fit(request);
       },
       py::arg("network"), py::arg("optimizer"), py::arg("loss"), py::arg("history"), py::arg("x"), py::arg("t"),
       py::kw_only(), py::arg("max_epoch"), py::arg("batch_size"), py::arg("shuffle"), py::arg("seed"),
-      py::arg("max_grad"), py::arg("eval_interval"), py::arg("validation_data"), py::arg("on_epoch"),
+      py::arg("max_grad"), py::arg("eval_interval"), py::arg("allow_nonfinite"), py::arg("stop_at_nonfinite"),
+      py::arg("validation_data"), py::arg("on_epoch"),
       py::arg("on_poll"));
 }
 

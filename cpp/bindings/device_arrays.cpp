@@ -1,4 +1,5 @@
 #include "bindings/device_arrays.h"
+#include "bindings/gil.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -200,7 +201,7 @@ CallerStream::~CallerStream() {
 void CallerStream::finish() {
   finished_ = true;
   if (!choice_.waits) return;
-  const py::gil_scoped_release release;
+  const WithoutGil release;
   check(device_.synchronize(StreamScope::current()));
 }
 

@@ -1,14 +1,51 @@
 // THE POLICY: native code computes without the GIL, except where the work is so little (a few microseconds) that
 // handing the GIL over would cost more than another thread could do with it.
+//
+// At the interpreter's end, a daemon thread that asks for the GIL is ended by CPython (before 3.14) with a forced
+// unwinding, which no destructor survives. Such a thread sleeps here until the process is gone, as it does in 3.14.
 #pragma once
 
 #include <pybind11/pybind11.h>
+
+#include <cxxabi.h>
+#include <unistd.h>
 
 #include <optional>
 
 #include "core/types.h"
 
 namespace fastmlp::bindings {
+
+class WithoutGil {
+ public:
+  WithoutGil() : state_(PyEval_SaveThread()) {}
+  ~WithoutGil() { take(); }
+  WithoutGil(const WithoutGil&) = delete;
+  WithoutGil& operator=(const WithoutGil&) = delete;
+
+  // The GIL again, for a call back into Python.
+  class Pause {
+   public:
+    explicit Pause(WithoutGil& outer) : outer_(outer) { outer_.take(); }
+    ~Pause() { outer_.state_ = PyEval_SaveThread(); }
+    Pause(const Pause&) = delete;
+    Pause& operator=(const Pause&) = delete;
+
+   private:
+    WithoutGil& outer_;
+  };
+
+ private:
+  void take() noexcept {
+    try {
+      PyEval_RestoreThread(state_);
+    } catch (abi::__forced_unwind&) {
+      for (;;) pause();
+    }
+  }
+
+  PyThreadState* state_;
+};
 
 class ReleaseGilFor {
  public:
@@ -19,7 +56,7 @@ class ReleaseGilFor {
 
  private:
   static constexpr Index kBriefly = 10'000;
-  std::optional<pybind11::gil_scoped_release> released_;
+  std::optional<WithoutGil> released_;
 };
 
 }  // namespace fastmlp::bindings

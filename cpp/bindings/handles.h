@@ -54,6 +54,10 @@ struct ParameterHandle {
   virtual void set_grad(const py::object& grad) = 0;
   virtual bool requires_grad() const = 0;
   virtual void set_requires_grad(bool on) = 0;
+  // After a change of values: passes that were recorded before cannot run backward any more.
+  virtual void changed() = 0;
+  // Another parameter takes its place: who holds this one gets an error. RuntimeError while it is trained.
+  virtual void abandon() = 0;
 };
 
 // The native parameter behind a handle; TypeError naming the argument where its dtype is another.
@@ -64,8 +68,11 @@ struct OptimizerHandle {
   virtual ~OptimizerHandle() = default;
   virtual void set_option(const std::string& name, double value) = 0;
   virtual void step() = 0;
-  virtual void zero_grad() = 0;
+  virtual void zero_grad(bool forget) = 0;  // or set to zero
   virtual Index steps() const = 0;
+  // Of each parameter its steps, and its states as flat arrays in the order of the storage, or None.
+  virtual py::list state() const = 0;
+  virtual void set_state(const py::list& state) = 0;
 };
 template <class T>
 struct OptimizerOf final : OptimizerHandle {
@@ -76,16 +83,26 @@ struct OptimizerOf final : OptimizerHandle {
   }
   void set_option(const std::string& name, double value) override { optimizer.set_option(name, value); }
   void step() override;
-  void zero_grad() override { optimizer.zero_grad(); }
+  void zero_grad(bool forget) override { optimizer.zero_grad(forget); }
   Index steps() const override { return optimizer.steps(); }
+  py::list state() const override;
+  void set_state(const py::list& state) override;
+  // RuntimeError where another parameter has taken one's place.
+  void check_parameters() const {
+    for (int slot = 0; slot < optimizer.size(); ++slot)
+      if (optimizer.parameter(slot)->abandoned)
+        throw std::runtime_error(
+            "optimizer: one of its parameters has been converted to another dtype since it was made; make a new one");
+  }
 
   Optimizer<T> optimizer;
+  mutable Owner owner;  // of a step or a fit
   Index weights = 0;  // how many it updates
 };
 
 struct FitRequest {
   OptimizerHandle& optimizer;
-  const LossSpec& loss;
+  const LossSpec& loss;  // may change in callbacks
   History& history;
   py::object x, t, validation_x, validation_t;  // None: no validation
   FitOptions options;

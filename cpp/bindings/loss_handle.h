@@ -9,6 +9,7 @@ struct LossHandle {
   LossSpec spec;
 
   LossHandle(const std::string& name, const std::string& reduction, double delta);
+  void set(const std::string& reduction, double delta);
 };
 
 }  // namespace fastmlp::bindings

@@ -11,6 +11,9 @@
 namespace fastmlp::bindings {
 
 template <class T>
+struct FitData;
+
+template <class T>
 class NetworkOf final : public NetworkHandle {
  public:
   NetworkOf(const std::vector<Layer<T>>& layers, Precision precision)
@@ -41,6 +44,7 @@ class NetworkOf final : public NetworkHandle {
   }
   void check_apart(const void* out, Index size, const void* x, Index x_size) const;
   T* checked_output(py::handle out, const Matrix<T>& x) const;
+  void keep_apart(FitData<T>& data, Index columns) const;
   Targets<T> device_targets(const DeviceArray& array, const char* name, LossKind loss, Index rows, Index columns) const;
 
   std::shared_ptr<Network<T>> network_;

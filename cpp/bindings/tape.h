@@ -1,8 +1,11 @@
 // A forward pass that can be run backward, once.
 #pragma once
 
+#include <limits>
+
 #include "bindings/gil.h"
 #include "bindings/network_of.h"
+#include "bindings/recorded.h"
 #include "bindings/tensor.h"
 
 namespace fastmlp::bindings {
@@ -13,37 +16,48 @@ class TapeOf final : public Tape {
   // `staging`: of the network's device, or null where that is the host.
   TapeOf(std::shared_ptr<Network<T>> network, StagingPool<T>* staging, Matrix<T> x, Index work)
       : network_(std::move(network)),
+        rows_(x.rows),
+        in_columns_(x.columns),
+        one_row_(x.one_row),
         x_(std::move(x)),
         staging_(staging ? staging->acquire(network_->device()) : nullptr),
-        workspace_(network_->acquire(x_.rows, x_.columns, true)),
-        columns_(network_->out_features() < 0 ? x_.columns : network_->out_features()),
-        work_(work) {}
+        columns_(network_->out_features() < 0 ? in_columns_ : network_->out_features()),
+        work_(work) {
+    if (rows_ > 0) workspace_ = network_->acquire(rows_, in_columns_, true);
+    open_ = true;
+  }
 
   // Runs the network.
   void run(const DropoutState* dropout) {
-    y_ = std::make_unique_for_overwrite<T[]>(static_cast<std::size_t>(x_.rows * columns_));
+    y_ = std::make_unique_for_overwrite<T[]>(static_cast<std::size_t>(rows_ * columns_));
+    // The backward pass sees x as it is now.
+    if (!staging_ && !x_.copied && workspace_ && !workspace_->keeps_input())
+      x_copy_ = std::make_unique_for_overwrite<T[]>(static_cast<std::size_t>(rows_ * in_columns_));
+    parameters_.open(*network_);
+    if (!workspace_) return;
     const ReleaseGilFor release(work_);
-    version_ = parameter_version();
+    if (x_copy_) std::copy_n(x_.data(), rows_ * in_columns_, x_copy_.get());
     if (!staging_) return network_->forward(*workspace_, batch({}), dropout, y_.get());
-    upload(staging_->x, x_.data(), x_.rows * x_.columns);
-    staging_->y.reserve(static_cast<std::size_t>(x_.rows * columns_));
+    upload(staging_->x, x_.data(), rows_ * in_columns_);
+    staging_->y.reserve(static_cast<std::size_t>(rows_ * columns_));
     network_->forward(*workspace_, batch({}), dropout, staging_->y.data());
-    download(y_.get(), staging_->y, x_.rows * columns_);
+    download(y_.get(), staging_->y, rows_ * columns_);
   }
   T* output() { return y_.get(); }
-  BatchShape output_shape() const { return x_.shape(columns_); }
+  BatchShape output_shape() const { return {one_row_, rows_, columns_}; }
 
   std::unique_ptr<LossNode> loss(const LossSpec& spec, py::handle target) override {
     check_open();
-    if (spec.kind == LossKind::BCE && !gives_probabilities(*network_))
-      check_probabilities(y_.get(), x_.rows * columns_);
-    TargetArg<T> targets = target_arg<T>(target, "t", spec.kind, x_.rows, columns_, x_.one_row);
+    if (spec.kind == LossKind::BCE && !gives_probabilities(*network_)) check_probabilities(y_.get(), rows_ * columns_);
+    TargetArg<T> targets = target_arg<T>(target, "t", spec.kind, rows_, columns_, one_row_);
+    check_open();  // the target may be a program
     return std::make_unique<LossOf>(*this, spec, std::move(targets));
   }
 
   py::object backward(py::handle grad_output, bool input_gradient) override {
     check_open();
     const CArray<T> dy = shaped_arg<T>(grad_output, "grad_output", output_shape());
+    check_open();
     return finish(dy.data(), input_gradient);
   }
 
@@ -57,81 +71,118 @@ class TapeOf final : public Tape {
 
     py::object backward(bool input_gradient) override {
       tape_.check_open();
-      // Another loss of the same output may have been formed since.
-      if (tape_.gradient_of_ != this) form_gradient();
-      return tape_.finish(nullptr, input_gradient);
+      // Another loss of the same output has been formed since.
+      if (tape_.gradient_of_ != this && form_gradient() != value && value == value)
+        throw std::runtime_error("the targets were changed after this loss was formed; call backward before");
+      tape_.check_open();
+      py::object dx = tape_.finish(nullptr, input_gradient);
+      target_ = {};
+      return dx;
     }
 
    private:
     double form_gradient() {
       tape_.gradient_of_ = this;
+      if (tape_.rows_ == 0) return spec_.mean ? std::numeric_limits<double>::quiet_NaN() : 0;
       join_streams(tape_.network_->device());
+      const Claim claim(tape_);
       const ReleaseGilFor release(tape_.work_);
       return tape_.network_->loss(*tape_.workspace_, spec_, tape_.batch(tape_.placed(target_.targets)), true);
     }
 
     TapeOf& tape_;
     const LossSpec spec_;
-    const TargetArg<T> target_;
+    TargetArg<T> target_;
+  };
+
+  // While one thread works on the pass, without the GIL, others get an error.
+  class Claim {
+   public:
+    explicit Claim(TapeOf& tape) : tape_(tape) { tape_.claimed_ = true; }
+    ~Claim() { tape_.claimed_ = false; }
+    Claim(const Claim&) = delete;
+    Claim& operator=(const Claim&) = delete;
+
+   private:
+    TapeOf& tape_;
   };
 
   Batch<T> batch(const Targets<T>& targets) const {
-    return {staging_ ? staging_->x.data() : x_.data(), targets, nullptr, x_.rows};
+    return {staging_ ? staging_->x.data() : x_copy_ ? x_copy_.get() : x_.data(), targets, nullptr, rows_};
   }
   // The host's targets in the network's memory.
   Targets<T> placed(const Targets<T>& targets) const {
-    return staging_ ? staging_->upload_targets(targets, x_.rows, columns_) : targets;
-  }
-
-  std::uint64_t parameter_version() const {
-    std::uint64_t sum = 0;
-    for (const auto& parameter : network_->parameters()) sum += parameter->version;
-    return sum;
+    return staging_ ? staging_->upload_targets(targets, rows_, columns_) : targets;
   }
 
   void check_open() const {
-    if (workspace_ && version_ != parameter_version())
-      throw std::runtime_error(
-          "the parameters were updated or moved after this forward pass; call backward before the optimizer's step");
-    if (!workspace_)
+    if (claimed_) throw std::runtime_error("another thread is at work on this forward pass");
+    if (!open_)
       throw std::runtime_error(
           "backward has run already for this forward pass, which freed what it saved; call the model again");
+    parameters_.check();
   }
 
   // dy: the gradient of the output, or null for the one that the last loss left.
   py::object finish(const T* dy, bool input_gradient) {
     py::object dx;
-    if (input_gradient) dx = new_array<T>(x_.shape(x_.columns));
+    if (input_gradient) dx = new_array<T>(BatchShape(one_row_, rows_, in_columns_));
     T* out = dx ? data_of<T>(dx) : nullptr;
-    if (staging_) return finish_on_device(dy, dx, out);
-    const ReleaseGilFor release(work_);
-    network_->backward(*workspace_, dy, out, nullptr);
-    workspace_.reset();
+    for (const auto& parameter : network_->parameters())
+      if (parameter->requires_grad) parameter->grad_buffer();
+    if (!workspace_) {
+      gradients_of_nothing();
+    } else if (staging_) {
+      finish_on_device(dy, out);
+    } else {
+      const Claim claim(*this);
+      const ReleaseGilFor release(work_);
+      const Locked locked(network_->backward_lock());
+      network_->backward(*workspace_, dy, out, nullptr);
+    }
+    free_all();
     return dx;
   }
-  py::object finish_on_device(const T* dy, const py::object& dx, T* out) {
+  void finish_on_device(const T* dy, T* out) {
     join_streams(network_->device());
-    {
-      const Index size = x_.rows * x_.columns;
-      const py::gil_scoped_release release;
-      if (dy) dy = upload(staging_->dy, dy, x_.rows * columns_);
-      if (out) staging_->dx.reserve(static_cast<std::size_t>(size));
-      network_->backward(*workspace_, dy, out ? staging_->dx.data() : nullptr, nullptr);
-      if (out) download(out, staging_->dx, size);
-      workspace_.reset();
+    const Claim claim(*this);
+    const Index size = rows_ * in_columns_;
+    const WithoutGil release;
+    if (dy) dy = upload(staging_->dy, dy, rows_ * columns_);
+    if (out) staging_->dx.reserve(static_cast<std::size_t>(size));
+    network_->backward(*workspace_, dy, out ? staging_->dx.data() : nullptr, nullptr);
+    if (out) download(out, staging_->dx, size);
+  }
+  void gradients_of_nothing() {
+    for (const auto& parameter : network_->parameters()) {
+      if (!parameter->requires_grad || parameter->has_grad) continue;
+      const std::vector<T> zeros(static_cast<std::size_t>(parameter->size()));
+      parameter->write_grad(zeros.data());
     }
+  }
+
+  // All but the output, which is a tensor's.
+  void free_all() {
+    open_ = false;
+    parameters_.close();
+    workspace_.reset();
     staging_.reset();
-    return dx;
+    x_copy_.reset();
+    x_.array = py::reinterpret_steal<CArray<T>>(nullptr);
   }
 
   std::shared_ptr<Network<T>> network_;  // outlives the lease
+  Index rows_, in_columns_;
+  bool one_row_;
   Matrix<T> x_;
+  std::unique_ptr<T[]> x_copy_;
   typename StagingPool<T>::Lease staging_;  // null on the host
-  typename Network<T>::Lease workspace_;
-  std::unique_ptr<T[]> y_;                 // the output
-  Index columns_;                          // of the output
-  Index work_;                             // see ReleaseGilFor
-  std::uint64_t version_ = 0;              // of the parameters, when the forward pass ran
+  typename Network<T>::Lease workspace_;    // null where there are no rows
+  std::unique_ptr<T[]> y_;                  // the output
+  Index columns_;                           // of the output
+  Index work_;                              // see ReleaseGilFor
+  RecordedParameters<T> parameters_;
+  bool open_ = false, claimed_ = false;
   const LossNode* gradient_of_ = nullptr;  // whose gradient the workspace holds
 };
 

@@ -27,7 +27,8 @@ py::object output_gradient(const py::object& output, PyObject* given) {
 }
 
 void add_to_leaf(Leaf& leaf, py::handle tensor, const py::object& gradient) {
-  const py::object own = gradient.attr("reshape")(tensor.attr("shape"));
+  const py::object own = gradient.attr("reshape")(tensor.attr("shape")).attr("astype")(tensor.attr("dtype"),
+                                                                                     py::arg("copy") = false);
   leaf.grad = leaf.grad.is_none() ? own : leaf.grad + own;
 }
 
@@ -37,9 +38,14 @@ void run_backward(py::object tensor, PyObject* grad_output) {
   if (node && node->kind == Node::Kind::Loss) {
     if (grad_output && grad_output != Py_None)
       throw py::type_error("grad_output: expected none for a loss, got an array");
-    const Origin output = origin(origin(tensor).source);
-    gradient = static_cast<LossNode*>(origin(tensor).node)->backward(output.source != nullptr);
-    tensor = py::reinterpret_borrow<py::object>(output.source);
+    const auto output = py::reinterpret_borrow<py::object>(origin(tensor).source);
+    if (!output)
+      throw std::runtime_error(
+          "backward has run already for this forward pass, which freed what it saved; call the model again");
+    gradient = static_cast<LossNode*>(origin(tensor).node)->backward(origin(output).source != nullptr);
+    // A kept loss does not keep the output.
+    const auto source = py::reinterpret_steal<py::object>(std::exchange(origin(tensor).source, nullptr));
+    tensor = py::reinterpret_borrow<py::object>(origin(output).source);
   } else if (origin(tensor).tape()) {
     gradient = output_gradient(tensor, grad_output);
   } else {

@@ -94,7 +94,8 @@ typename Network<T>::Lease Network<T>::acquire(Index rows, Index columns, bool t
       throw std::runtime_error("the model's parameters have moved to another device");
   std::unique_ptr<Workspace<T>> workspace;
   {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const Locked locked(lock_);
+    if (!locked.intact) forget_free();
     // The last pass may still be under way in its stream, and what it uses is about to be used in another.
     if (!device_->host)
       if (const Stream last = std::exchange(last_stream_, StreamScope::current()); last != last_stream_)
@@ -118,8 +119,15 @@ template <class T>
 void Network<T>::release(Workspace<T>* workspace) {
   constexpr std::size_t kMostKept = 4;  // a training and an inference workspace for two threads
   std::unique_ptr<Workspace<T>> owned(workspace);
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const Locked locked(lock_);
+  if (!locked.intact) forget_free();
   if (free_.size() < kMostKept) free_.push_back(std::move(owned));
+}
+
+// A fork has come while another thread was changing the list: its memory is lost.
+template <class T>
+void Network<T>::forget_free() {
+  new (&free_) std::vector<std::unique_ptr<Workspace<T>>>();
 }
 
 // Lays the workspace out, unless it is laid out so already.

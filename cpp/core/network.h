@@ -6,9 +6,9 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <vector>
 
+#include "core/locks.h"
 #include "core/optimizer.h"
 
 namespace fastmlp {
@@ -81,6 +81,8 @@ template <class T>
 class Workspace {
  public:
   Index rows() const { return rows_; }
+  // Whether a forward pass leaves all that the backward pass needs of the batch's x.
+  bool keeps_input() const { return lanes_; }
   // To be called where parameters may have been frozen since the last step.
   void forget_optimizer() { sinks_for_ = nullptr; }
 
@@ -162,6 +164,9 @@ class Network {
   void steps(Workspace<T>& workspace, const LossSpec& spec, const Batch<T>& batch, Index count, bool same_rows,
              DropoutState dropout, Optimizer<T>& optimizer, double* losses) const;
 
+  // Held by whoever runs `backward` while others may.
+  Lock& backward_lock() { return backward_lock_; }
+
   // Inference for any number of rows, in pieces of bounded memory.
   void predict(const T* x, Index rows, Index columns, const DropoutState* dropout, T* y);
   // The loss over a data set, in evaluation mode.
@@ -175,6 +180,7 @@ class Network {
 
  private:
   void release(Workspace<T>* workspace);
+  void forget_free();
   void prepare(Workspace<T>& workspace, Index rows, Index columns, bool training) const;
   Context context(Workspace<T>& workspace) const;
   Index inference_rows(Index rows, Index columns) const;
@@ -207,7 +213,8 @@ class Network {
   Index in_ = -1, out_ = -1;
   bool only_affine_ = false, shares_parameters_ = false;
 
-  std::mutex mutex_;
+  Lock lock_;  // of what follows
+  Lock backward_lock_;
   Stream last_stream_ = nullptr;
   std::vector<std::unique_ptr<Workspace<T>>> free_;
 };

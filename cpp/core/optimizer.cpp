@@ -49,7 +49,7 @@ Update make_update(OptimizerKind kind, const OptimizerOptions& o, Index step) {
     case OptimizerKind::Adam:
     case OptimizerKind::AdamW:
       update.kind = UpdateKind::Adam;
-      c.beta1 = o.beta1;
+      c.beta1 = c.mean_kept = o.beta1;
       c.beta2 = o.beta2;
       c.lr = o.lr / (1 - std::pow(o.beta1, static_cast<double>(step)));
       c.root_scale = 1 / std::sqrt(1 - std::pow(o.beta2, static_cast<double>(step)));
@@ -61,7 +61,7 @@ Update make_update(OptimizerKind kind, const OptimizerOptions& o, Index step) {
       break;
     case OptimizerKind::RMSprop:
       update.kind = UpdateKind::RMSprop;
-      c.beta2 = o.alpha;
+      c.beta2 = c.mean_kept = o.alpha;
       c.momentum = o.momentum;
       c.centered = o.centered;
       break;
@@ -94,7 +94,7 @@ void needed_states(OptimizerKind kind, const OptimizerOptions& o, bool (&needed)
 
 template <class T>
 Optimizer<T>::Optimizer(OptimizerKind kind, OptimizerOptions options, std::vector<ParameterPtr> parameters)
-    : kind_(kind), options_(options) {
+    : kind_(kind), options_(options), wanted_(options) {
   for (ParameterPtr& parameter : parameters) {
     if (!index_.emplace(parameter.get(), static_cast<int>(slots_.size())).second)
       throw std::invalid_argument("params: a parameter appears more than once");
@@ -104,7 +104,16 @@ Optimizer<T>::Optimizer(OptimizerKind kind, OptimizerOptions options, std::vecto
 
 template <class T>
 void Optimizer<T>::set_option(const std::string& name, double value) {
-  options_.set(name, value);
+  const Locked locked(lock_);
+  wanted_.set(name, value);
+  changed_.store(true, std::memory_order_relaxed);
+}
+
+template <class T>
+void Optimizer<T>::change_options() {
+  const Locked locked(lock_);
+  options_ = wanted_;
+  changed_.store(false, std::memory_order_relaxed);
   update_step_ = -1;
   constant_ = false;
 }
@@ -144,6 +153,7 @@ bool Optimizer<T>::in_step(const std::vector<int>& slots) const {
 
 template <class T>
 const std::vector<Update>& Optimizer<T>::next_updates(const std::vector<int>& slots, Index count) {
+  take_options();
   const Index done = slots_[static_cast<std::size_t>(slots[0])].steps;
   updates_.resize(constant_from(done + 1) ? 1 : static_cast<std::size_t>(count));
   for (Update& update : updates_) update = make_update(kind_, options_, done + 1 + (&update - updates_.data()));
@@ -155,6 +165,13 @@ const std::vector<Update>& Optimizer<T>::next_updates(const std::vector<int>& sl
     slot.stamp = -1;
   }
   return updates_;
+}
+
+template <class T>
+void Optimizer<T>::prepare() {
+  take_options();
+  for (Slot& slot : slots_)
+    if (slot.parameter->requires_grad) make_states(slot);
 }
 
 template <class T>
@@ -195,8 +212,41 @@ void Optimizer<T>::step() {
 }
 
 template <class T>
-void Optimizer<T>::zero_grad() {
-  for (Slot& slot : slots_) slot.parameter->has_grad = false;
+void Optimizer<T>::zero_grad(bool forget) {
+  for (Slot& slot : slots_) {
+    Parameter<T>& parameter = *slot.parameter;
+    if (!forget && parameter.has_grad) {
+      const std::vector<T> zeros(static_cast<std::size_t>(parameter.size()));
+      parameter.write_grad(zeros.data());
+    } else {
+      parameter.has_grad = false;
+    }
+  }
+}
+
+template <class T>
+std::vector<T> Optimizer<T>::state(int index, int which) const {
+  const Slot& slot = slots_[static_cast<std::size_t>(index)];
+  const Buffer<T>& state = slot.state[which];
+  std::vector<T> values(state.size());
+  if (!values.empty())
+    check(state.device().download(values.data(), state.data(), values.size() * sizeof(T), StreamScope::current()));
+  return values;
+}
+
+template <class T>
+void Optimizer<T>::set_state(int index, Index steps, const std::vector<T> (&states)[3]) {
+  Slot& slot = slots_[static_cast<std::size_t>(index)];
+  Buffer<T> fresh[3];
+  for (int s = 0; s < 3; ++s) {
+    fresh[s] = Buffer<T>(states[s].size(), slot.parameter->device());
+    if (!states[s].empty())
+      check(fresh[s].device().upload(fresh[s].data(), states[s].data(), states[s].size() * sizeof(T),
+                                     StreamScope::current()));
+  }
+  for (int s = 0; s < 3; ++s) slot.state[s] = std::move(fresh[s]);
+  slot.steps = steps;
+  slot.stamp = -1;
 }
 
 template <class T>

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/backend.h"
+#include "core/locks.h"
 #include "core/parameter.h"
 
 namespace fastmlp {
@@ -31,9 +32,11 @@ class Optimizer {
 
   void set_option(const std::string& name, double value);
 
+  // Makes the states that later steps need.
+  void prepare();
   // Updates every parameter that has a gradient.
   void step();
-  void zero_grad();
+  void zero_grad(bool forget = true);  // or sets the gradients that there are to zero
 
   // The parts of a step, for those who apply updates themselves. A slot is a parameter's number here, or -1.
   int size() const { return static_cast<int>(slots_.size()); }
@@ -43,6 +46,7 @@ class Optimizer {
   const Update& update(int slot) const { return slots_[static_cast<std::size_t>(slot)].update; }
   // Counts one more step of the slot and returns its constants, which hold until the slot's next step.
   const Update& next_update(int slot) {
+    take_options();
     Slot& own = slots_[static_cast<std::size_t>(slot)];
     ++own.steps;
     ++own.parameter->version;
@@ -58,6 +62,12 @@ class Optimizer {
 
   Index steps() const;  // the most steps that a parameter has seen
 
+  // What a slot has gathered: its steps, and its states (empty: not made yet), in the order of the rule's.
+  Index slot_steps(int slot) const { return slots_[static_cast<std::size_t>(slot)].steps; }
+  std::vector<T> state(int slot, int which) const;
+  // Empty states are made when they are needed.
+  void set_state(int slot, Index steps, const std::vector<T> (&states)[3]);
+
  private:
   struct Slot {
     ParameterPtr parameter;
@@ -71,11 +81,20 @@ class Optimizer {
 
   OptimizerKind kind_;
   OptimizerOptions options_;
+  // Options that were set, perhaps by another thread, and hold from the next step on.
+  Lock lock_;
+  OptimizerOptions wanted_;
+  std::atomic<bool> changed_{false};
   std::vector<Slot> slots_;
   std::unordered_map<const Parameter<T>*, int> index_;
   // Brings the constants of the slot's step into its update.
   void refresh(Slot& slot);
   bool constant_from(Index step) const;
+  void take_options() {
+    if (changed_.load(std::memory_order_relaxed)) [[unlikely]]
+      change_options();
+  }
+  void change_options();
 
   Update update_;           // the constants ...
   Index update_step_ = -1;  // ... of this step number; -1: the options have changed

@@ -1,10 +1,21 @@
 // One tensor of weights with its gradient: a matrix stored in x out, or a vector (in == 1), on a device.
 #pragma once
 
+#include <cstring>
+
 #include "core/buffer.h"
 #include "core/types.h"
 
 namespace fastmlp {
+
+// Views of a parameter's values can write without anybody knowing. While passes wait for their backward, and views are
+// about, fingerprints of the values tell whether one has.
+struct Watch {
+  int views = 0;        // alive
+  int passes = 0;       // waiting for their backward
+  bool viewed = false;  // since the first of these passes; `fingerprint` is of the values before that
+  std::uint64_t fingerprint = 0;
+};
 
 template <class T>
 struct Parameter {
@@ -15,14 +26,26 @@ struct Parameter {
   Buffer<T> grad;         // made when first needed
   bool has_grad = false;  // whether `grad` holds a gradient
   bool requires_grad = true;
-  std::uint64_t version = 0;  // counts the updates by optimizers
+  std::uint64_t version = 0;  // counts the changes by optimizers and by assignments
+  bool abandoned = false;     // another one, of another dtype, has taken its place
+  int fits = 0;               // trainings that are under way
+  Watch watch;                // on writes through views
 
   const Device& device() const { return value.device(); }
   Index size() const { return in * out; }
+  // A gradient that somebody still looks at goes on by itself, and a new one takes its place.
   T* grad_buffer() {
+    if (!has_grad && lent && lent.use_count() > 1) {
+      *lent = std::move(grad);
+      grad = Buffer<T>(device());
+      lent.reset();
+    }
     grad.reserve(static_cast<std::size_t>(size()));
     return grad.data();
   }
+
+  // What views of the gradient hold: once it has been replaced, the memory that they look at.
+  std::shared_ptr<Buffer<T>> lent;
 
   // Networks made before are of no use afterwards; an optimizer's states follow at its next step.
   void move_to(const Device& device) {
@@ -30,6 +53,22 @@ struct Parameter {
     Buffer<T> new_grad = has_grad ? grad.on(device, StreamScope::current()) : Buffer<T>(device);
     value = value.on(device, StreamScope::current());
     grad = std::move(new_grad);
+  }
+
+  // Of the values: changes with each of them.
+  std::uint64_t fingerprint() const {
+    constexpr std::size_t kLanes = 8;
+    std::uint64_t lanes[kLanes] = {};
+    const unsigned char* const bytes = reinterpret_cast<const unsigned char*>(value.data());
+    const std::size_t words = this->bytes() / sizeof(std::uint32_t);
+    for (std::size_t i = 0; i < words; ++i) {
+      std::uint32_t word;
+      std::memcpy(&word, bytes + i * sizeof word, sizeof word);
+      lanes[i % kLanes] = (lanes[i % kLanes] ^ word) * 0x9E3779B97F4A7C15u;
+    }
+    std::uint64_t all = 0;
+    for (const std::uint64_t lane : lanes) all = (all ^ lane) * 0xBF58476D1CE4E5B9u + (all >> 32);
+    return all;
   }
 
   // All values, from or to the host's memory.

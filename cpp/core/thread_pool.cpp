@@ -14,6 +14,9 @@
 #include <thread>
 #include <vector>
 
+#include "core/float_mode.h"
+#include "core/processors.h"
+
 namespace fastmlp {
 
 namespace {
@@ -61,7 +64,7 @@ class ThreadPool {
       return;
     }
     workers = std::min(workers, 1 + grow(workers - 1));
-    job_ = {body, context, tasks, workers};
+    job_ = {body, context, tasks, workers, float_mode()};
     processor_.store(sched_getcpu(), std::memory_order_relaxed);
     unfinished_.store(workers - 1, std::memory_order_relaxed);
     const unsigned number = std::max(number_.load(std::memory_order_relaxed) + 1, 1u);
@@ -85,6 +88,7 @@ class ThreadPool {
     Executor::Body body;
     void* context;
     int tasks, workers;
+    std::uint64_t float_mode;  // the caller's
   };
   // The number of the job in which a worker has a share that nobody has taken yet. A worker that comes too late, or is
   // not wanted, finds another number, and must not look at the job: nobody waits for it.
@@ -108,8 +112,8 @@ class ThreadPool {
         const int worker = static_cast<int>(threads_.size()) + 1;
         threads_.emplace_back([this, worker, seen = number_.load()] { loop(worker, seen); });
       }
-    } catch (const std::system_error&) {
-      // The system has no thread to spare: fewer do the same work.
+    } catch (const std::exception&) {
+      // The system has no thread, or no memory, to spare: fewer do the same work.
     }
     return static_cast<int>(threads_.size());
   }
@@ -122,6 +126,7 @@ class ThreadPool {
       const int callers = processor_.load(std::memory_order_relaxed);
       if (callers >= 0 && sched_getcpu() == callers) leave_processor(callers);
       if (!take(worker, seen)) continue;
+      set_float_mode(job_.float_mode);
       work(worker, worker);
       if (unfinished_.fetch_sub(1, std::memory_order_seq_cst) == 1) unfinished_.notify_one();
     }
@@ -151,13 +156,6 @@ ThreadPool& the_pool() {
   return *current;
 }
 
-int processors() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::clamp(CPU_COUNT(&set), 1, kMostThreads);
-  return 1;
-}
-
 int initial_threads() {
   if (const char* text = std::getenv("FASTMLP_NUM_THREADS"); text != nullptr && *text != '\0') {
     char* end = nullptr;
@@ -172,7 +170,7 @@ int initial_threads() {
     const long n = std::strtol(text, nullptr, 10);
     if (n >= 1) return static_cast<int>(std::min<long>(n, kMostThreads));
   }
-  return processors();
+  return std::min(usable_processors(), kMostThreads);
 }
 
 std::atomic<int>& thread_count() {

@@ -10,7 +10,7 @@
 namespace fastmlp {
 
 // The number of threads that kernels may use; at first FASTMLP_NUM_THREADS, else OMP_NUM_THREADS, else the processors
-// that this process may run on. Throws std::invalid_argument unless 1 <= n <= kMostThreads.
+// that this process may use (see processors.h). Throws std::invalid_argument unless 1 <= n <= kMostThreads.
 inline constexpr int kMostThreads = 256;
 int num_threads();
 void set_num_threads(int n);

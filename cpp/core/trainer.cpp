@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <numeric>
 
 #include "core/rng.h"
@@ -105,6 +106,10 @@ class Fit {
         losses_(host_ ? 256 : 4096),
         device_ids_(network.device()) {
     if (options.shuffle && batches_ > 1) ids_.resize(static_cast<std::size_t>(data.rows));
+    // What can fail for want of memory comes before anything changes.
+    optimizer.prepare();
+    for (const auto& parameter : network.parameters())
+      if (parameter->requires_grad) parameter->grad_buffer();
     if (options.max_grad > 0) clipper_ = std::make_unique<Clipper<T>>(network.device());
     const Index tail = data.rows - (batches_ - 1) * options.batch_size;
     full_ = network.acquire(std::min(options.batch_size, data.rows), data.columns, true);
@@ -118,6 +123,7 @@ class Fit {
         const Index most = options_.max_epoch - 1 - e;
         if (const Index n = batches_ == 1 ? run_short_epochs(most) : run_epochs(most); n > 0) {
           e += n;
+          if (must_stop(n)) return;
           continue;
         }
       }
@@ -127,8 +133,12 @@ class Fit {
       if (validation_)
         validation_loss =
             network_.evaluate(loss_, validation_->x, validation_->targets, validation_->rows, validation_->columns);
-      history_.loss.push_back(loss);
-      if (validation_) history_.validation_loss.push_back(validation_loss);
+      {
+        const Locked locked(history_.lock);
+        history_.loss.push_back(loss);
+        if (validation_) history_.validation_loss.push_back(validation_loss);
+      }
+      if (must_stop(1)) return;
       if (!hooks_.epoch) continue;
       if (hooks_.epoch(epoch, loss, validation_ ? &validation_loss : nullptr)) return;
       full_->forget_optimizer();
@@ -137,10 +147,18 @@ class Fit {
   }
 
  private:
+  bool must_stop(Index epochs) const {
+    return options_.stop_at_nonfinite && !std::all_of(history_.loss.end() - epochs, history_.loss.end(),
+                                                      [](double loss) { return std::isfinite(loss); });
+  }
+
   // Epochs of one step, between which nothing else happens. Returns how many it has run.
   Index run_short_epochs(Index most) {
     const Index n = run_steps(0, data_.rows, most, false);
-    for (Index i = 0; i < n; ++i) history_.loss.push_back(losses_[static_cast<std::size_t>(i)]);
+    {
+      const Locked locked(history_.lock);
+      history_.loss.insert(history_.loss.end(), losses_.begin(), losses_.begin() + n);
+    }
     poll(n, static_cast<Index>(history_.loss.size()) - 1);
     return n;
   }
@@ -168,6 +186,7 @@ class Fit {
       double sum = 0;
       for (Index i = e * batches_; i < (e + 1) * batches_; ++i)
         sum += losses_[static_cast<std::size_t>(i)] * (loss_.mean ? static_cast<double>(options_.batch_size) : 1.0);
+      const Locked locked(history_.lock);
       history_.loss.push_back(loss_.mean ? sum / static_cast<double>(data_.rows) : sum);
     }
     poll(n * batches_, before + n - 1);
@@ -221,7 +240,7 @@ class Fit {
     batch.unchanged = batches_ == 1 && history_.steps > first_step_;
     if (keep_gradient || !fused_) {
       losses_[0] = step_with_gradient(batch);
-      report(losses_[0]);
+      report(1);
       return 1;
     }
     const Index n = std::min({most, pacer_.patience(), static_cast<Index>(losses_.size())});
@@ -232,7 +251,7 @@ class Fit {
   // Steps on the rows of the batch and those after them, or on the same ones where there is only one batch.
   void run_burst(const Batch<T>& batch, Index steps) {
     network_.steps(workspace(batch), loss_, batch, steps, batches_ == 1, dropout(), optimizer_, losses_.data());
-    for (Index i = 0; i < steps; ++i) report(losses_[static_cast<std::size_t>(i)]);
+    report(steps);
   }
 
   double step_with_gradient(const Batch<T>& batch) {
@@ -249,14 +268,18 @@ class Fit {
   Workspace<T>& workspace(const Batch<T>& batch) { return batch.rows == full_->rows() ? *full_ : *tail_; }
   DropoutState dropout() const { return {options_.seed, static_cast<std::uint64_t>(history_.steps)}; }
 
-  void report(double loss) {
-    ++history_.steps;
-    history_.report_sum += loss;
-    if (++history_.report_count < options_.eval_interval) return;
-    history_.report_step.push_back(history_.steps);
-    history_.report_loss.push_back(history_.report_sum / static_cast<double>(history_.report_count));
-    history_.report_sum = 0;
-    history_.report_count = 0;
+  // Counts the steps whose losses are in losses_.
+  void report(Index steps) {
+    const Locked locked(history_.lock);
+    for (Index i = 0; i < steps; ++i) {
+      ++history_.steps;
+      history_.report_sum += losses_[static_cast<std::size_t>(i)];
+      if (++history_.report_count < options_.eval_interval) continue;
+      history_.report_step.push_back(history_.steps);
+      history_.report_loss.push_back(history_.report_sum / static_cast<double>(history_.report_count));
+      history_.report_sum = 0;
+      history_.report_count = 0;
+    }
   }
 
   Network<T>& network_;

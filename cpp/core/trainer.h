@@ -4,6 +4,7 @@
 #include <functional>
 #include <vector>
 
+#include "core/locks.h"
 #include "core/network.h"
 
 namespace fastmlp {
@@ -23,10 +24,14 @@ struct FitOptions {
   std::uint64_t seed = 0;
   double max_grad = 0;  // largest global norm of the gradient; 0: no clipping
   Index eval_interval = 20;
+  bool allow_nonfinite = false;    // in the data; whoever prepares them looks
+  bool stop_at_nonfinite = false;  // after an epoch whose loss is NaN or infinite
 };
 
-// What all fits of a trainer have recorded.
+// What all fits of a trainer have recorded. Other threads may read while one fits: its vectors are guarded by `lock`.
 struct History {
+  Lock lock;
+  Owner owner;  // of a fit
   std::vector<double> loss;             // of each epoch, before each of its updates
   std::vector<double> validation_loss;  // after each epoch
   std::vector<Index> report_step;       // after so many steps in all ...

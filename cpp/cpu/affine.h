@@ -2,6 +2,8 @@
 #pragma once
 
 #include "cpu/elementwise.h"
+#include "cpu/long_products.h"
+#include "cpu/sums.h"
 #include "cpu/thin.h"
 
 namespace fastmlp::FASTMLP_ISA_NS {
@@ -113,19 +115,16 @@ void affine_backward_input(const AffineBackwardInput<T>& a, const Context& conte
   gemm(product, context);
 }
 
-// db, a vector of columns at a time, rows in order.
+// db, a vector of columns at a time.
 template <class T>
 void bias_gradient(const AffineBackwardWeight<T>& a, Index begin, Index end) {
   using V = Vec<T>;
   for (Index n = begin; n < end; n += V::lanes) {
     const int count = static_cast<int>(smaller(V::lanes, end - n));
     T sums[V::lanes];
-    V sum(T(0));
-    if (count == V::lanes) {
-      for (Index m = 0; m < a.M; ++m) sum += V::load(a.dz + m * a.lddz + n);
-    } else {
-      for (Index m = 0; m < a.M; ++m) sum += V::load_n(a.dz + m * a.lddz + n, count);
-    }
+    const T* dz = a.dz + n;
+    const V sum = count == V::lanes ? sum_of<T>(a.M, [&](Index m) { return V::load(dz + m * a.lddz); })
+                                    : sum_of<T>(a.M, [&](Index m) { return V::load_n(dz + m * a.lddz, count); });
     sum.store(sums);
     sink_gradient(a.bias, n, count, sums);
   }
@@ -203,6 +202,7 @@ void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& con
   }
   if (!a.weight.wanted()) return;
   using Limits = ThinLimits<T>;
+  if (a.M > LongProduct<T>::kShortest) return long_weight_gradient(a, context);
   if (a.M <= Limits::kWeightRows) {
     const auto block = WeightRows<T, typename MakeInts<Limits::kWeightRows>::type>::table[a.M - 1];
     const Index work = a.K * a.N * larger(a.M, 2);

@@ -128,16 +128,32 @@ void scale(Index n, T factor, T* x) {
   for_vectors<T>(n, [&](Index i, auto part) { store(x + i, load(x + i, part) * f, part); });
 }
 
-// In blocks, each summed in double, so that the error does not grow with n.
+// The largest |x|; NaN where there is one.
 template <class T>
-double sum_of_squares(Index n, const T* x) {
+T largest_of(Index n, const T* x) {
+  Vec<T> largest(T(0)), nan(T(0));
+  for_vectors<T>(n, [&](Index i, auto part) {
+    const Vec<T> v = abs(load(x + i, part));
+    largest = max(v, largest);  // ignores NaN
+    nan += v - v;               // NaN where v is, or is infinite
+  });
+  if (reduce_add(nan) == 0) return reduce_max(largest);
+  for (Index i = 0; i < n; ++i)
+    if (x[i] != x[i]) return x[i];
+  return reduce_max(largest);
+}
+
+// In blocks, each summed in double (see sums.h); of values times `factor`.
+template <class T>
+double sum_of_squares(Index n, const T* x, T factor) {
   constexpr Index block = 4096;
+  const Vec<T> f(factor);
   double total = 0;
   for (Index begin = 0; begin < n; begin += block) {
     Vec<T> sum(T(0));
     const T* p = x + begin;
     for_vectors<T>(smaller(block, n - begin), [&](Index i, auto part) {
-      const Vec<T> v = load(p + i, part);
+      const Vec<T> v = load(p + i, part) * f;
       sum = fma(v, v, sum);
     });
     total += static_cast<double>(reduce_add(sum));
@@ -145,15 +161,38 @@ double sum_of_squares(Index n, const T* x) {
   return total;
 }
 
-// As torch.nn.utils.clip_grad_norm_.
+// The Euclidean norm: a power of two keeps the squares within the range of T where they would leave it.
+template <class T>
+double norm_of(int count, T* const* values, const Index* sizes) {
+  constexpr double kLeast = sizeof(T) == 4 ? 1e-20 : 1e-280, kMost = sizeof(T) == 4 ? 1e30 : 1e290;
+  double squares = 0;
+  for (int i = 0; i < count; ++i) squares += sum_of_squares(sizes[i], values[i], T(1));
+  if (kLeast < squares && squares < kMost) return __builtin_sqrt(squares);
+  T largest(0);
+  for (int i = 0; i < count; ++i) {
+    const T own = largest_of(sizes[i], values[i]);
+    if (own != own) return static_cast<double>(own);
+    largest = own > largest ? own : largest;
+  }
+  if (largest == 0 || largest - largest != 0) return static_cast<double>(largest);
+  const int exponent = -__builtin_ilogb(static_cast<double>(largest));
+  const double factor = __builtin_ldexp(1.0, smaller(exponent, sizeof(T) == 4 ? 120 : 1000));
+  squares = 0;
+  for (int i = 0; i < count; ++i) squares += sum_of_squares(sizes[i], values[i], static_cast<T>(factor));
+  return __builtin_sqrt(squares) / factor;
+}
+
+// As torch.nn.utils.clip_grad_norm_: the factor is applied also where it is NaN.
 template <class T>
 void clip(int count, T* const* grads, const Index* sizes, double max_norm, double* norm, const Context&) {
-  double squares = 0;
-  for (int i = 0; i < count; ++i) squares += sum_of_squares(sizes[i], grads[i]);
-  *norm = __builtin_sqrt(squares);
-  const double factor = max_norm / (*norm + 1e-6);
-  if (factor < 1)
-    for (int i = 0; i < count; ++i) scale(sizes[i], static_cast<T>(factor), grads[i]);
+  *norm = norm_of(count, grads, sizes);
+  double factor = max_norm / (*norm + 1e-6);
+  if (factor >= 1 || max_norm - max_norm != 0) return;  // an infinite limit only measures
+  // In steps where it would be denormal.
+  constexpr double kStep = 0x1p-100;
+  for (; 0 < factor && factor < kStep; factor /= kStep)
+    for (int i = 0; i < count; ++i) scale(sizes[i], static_cast<T>(kStep), grads[i]);
+  for (int i = 0; i < count; ++i) scale(sizes[i], static_cast<T>(factor), grads[i]);
 }
 
 // What happens to a finished gradient that belongs at `place` of its parameter.

@@ -24,7 +24,9 @@ struct Blocking {
   static constexpr Index kPackedA = ceil_div(MC, MR) * kPanel * kWholeK;
   static constexpr Index kPackedB = kWholeK * NR;
   static constexpr Index kTile = MR * NR;
-  static constexpr std::size_t kScratchBytes = (kPackedA + kPackedB + kTile + 64) * sizeof(T);
+  static constexpr Index kLongRows = 128, kLongColumns = 8 * NR;  // of a tile of double sums, see long_products.h
+  static constexpr std::size_t kGemmBytes = (kPackedA + kPackedB + kTile + 64) * sizeof(T);
+  static constexpr std::size_t kScratchBytes = kGemmBytes + kLongRows * kLongColumns * sizeof(double);
 };
 
 constexpr Index k_blocks(Index K) { return K <= Blocking<float>::kWholeK ? 1 : ceil_div(K, Blocking<float>::KC); }

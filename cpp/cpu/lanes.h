@@ -11,6 +11,24 @@
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
+template <class T>
+double* totals_of(const LanesArgs<T>& a, const LanesPlan<T>& plan, Index chunk) {
+  return reinterpret_cast<double*>(a.buffer + plan.totals) + chunk * plan.padded;
+}
+
+// Adds a chunk's gradient sums to its totals, the first ones to zeros.
+template <class T>
+void fold_gradients(const LanesArgs<T>& a, const LanesPlan<T>& plan, Index chunk, bool first) {
+  constexpr Index lanes = Vec<T>::lanes;
+  double* const totals = totals_of(a, plan, chunk);
+  const T* const sums = a.buffer + plan.accumulators + chunk * plan.padded * lanes;
+  for (Index i = 0; i < plan.padded; i += lanes) {
+    T reduced[lanes];
+    Vec<T>::reduce_add_each(sums + i * lanes).store(reduced);
+    for (Index j = 0; j < lanes; ++j) totals[i + j] = (first ? 0 : totals[i + j]) + static_cast<double>(reduced[j]);
+  }
+}
+
 // The phases of one block.
 template <class T, class V, int U>
 struct LanesBlock {
@@ -75,7 +93,8 @@ struct LanesBlock {
       const auto loss = find_class_loss<T, !quad>(a.loss.kind);
       for (Index r = 0; r < n; r += Vec<T>::lanes) {
         const int count = static_cast<int>(smaller(Vec<T>::lanes, n - r));
-        const ClassTargets<T, !quad> targets{{a.targets.dense ? t() + r : nullptr, 1, R, count}, Vec<T>::load(t() + r)};
+        const ClassTargets<T, !quad> targets{
+            {a.targets.dense ? t() + r : nullptr, 1, R, count}, Vec<T>::load(t() + r), nullptr};
         const RowGroup<T, !quad> dz{gradient ? dy() + r : nullptr, 1, R, count};
         sum += loss(plan.out, {output() + r, 1, R, count}, targets, a.logits, gradient_scale, dz);
       }
@@ -98,7 +117,9 @@ struct LanesBlock {
   void backward() const {
     const T* dz = dy();
     T* const ping = a.buffer + plan.ping + chunk * 2 * values(plan.width);
-    const bool first_block = block == chunk * plan.blocks_per_chunk;
+    const Index number = block - chunk * plan.blocks_per_chunk;
+    const bool first_block = number % kFoldBlocks == 0;
+    if (first_block && number > 0) fold_gradients(a, plan, chunk, number == kFoldBlocks);
     T* sums = a.buffer + plan.accumulators + (chunk * plan.padded + plan.parameters) * V::lanes;  // their end
     const T* after = saved() + plan.saved_per_block;  // end of what the current layer saved
     for (int l = a.depth - 1; l >= 0; --l) {
@@ -164,6 +185,18 @@ const T* reduce_gradients(const LanesArgs<T>& a, const LanesPlan<T>& plan) {
         reduce_add_quads(a.buffer + plan.accumulators + i * 4).store(gradients + i);
       return gradients;
     }
+  if (plan.folds()) {
+    // The last chunk, which is the shortest, may not have folded its sums before.
+    const Index tail = plan.blocks - (plan.chunks - 1) * plan.blocks_per_chunk;
+    for (Index chunk = 0; chunk < plan.chunks; ++chunk)
+      fold_gradients(a, plan, chunk, chunk == plan.chunks - 1 && tail <= kFoldBlocks);
+    for (Index i = 0; i < plan.padded; ++i) {
+      double total = 0;
+      for (Index chunk = 0; chunk < plan.chunks; ++chunk) total += totals_of(a, plan, chunk)[i];
+      gradients[i] = static_cast<T>(total);
+    }
+    return gradients;
+  }
   for (Index i = plan.padded - lanes; i >= 0; i -= lanes) {
     const T* sums = a.buffer + plan.accumulators + i * lanes;
     Vec<T> total = Vec<T>::reduce_add_each(sums);
@@ -185,17 +218,22 @@ void sink_gradients(const LanesArgs<T>& a, const T* gradient) {
   }
 }
 
+template <class T>
+FASTMLP_INLINE double* losses_of(const LanesArgs<T>& a, const LanesPlan<T>& plan) {
+  return reinterpret_cast<double*>(a.buffer + plan.loss);
+}
+
 // Adds `value` to its chunk's loss; the first block of a chunk begins it.
 template <class T, class Block>
 FASTMLP_INLINE void add_loss(const Block& block, double value) {
-  T& sum = block.a.buffer[block.plan.loss + block.chunk];
+  double& sum = losses_of(block.a, block.plan)[block.chunk];
   const bool first = block.block == block.chunk * block.plan.blocks_per_chunk;
-  sum = first ? static_cast<T>(value) : static_cast<T>(sum + value);
+  sum = first ? value : sum + value;
 }
 template <class T>
 double total_loss(const LanesArgs<T>& a, const LanesPlan<T>& plan, double scale) {
   double total = 0;
-  for (Index chunk = 0; chunk < plan.chunks; ++chunk) total += static_cast<double>(a.buffer[plan.loss + chunk]);
+  for (Index chunk = 0; chunk < plan.chunks; ++chunk) total += losses_of(a, plan)[chunk];
   return total * scale;
 }
 

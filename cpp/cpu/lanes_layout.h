@@ -17,6 +17,8 @@ namespace fastmlp::FASTMLP_ISA_NS {
 // Of a chunk: the work that pays for a thread, in weights times rows, of a prediction and of a training step, which has
 // a fork and join at every step; and the most chunks that keep gradients.
 constexpr Index kPredictionChunk = 128 * 1024, kTrainingChunk = 512 * 1024, kMostChunks = 16;
+// Blocks whose gradients are summed in T, before they are added to the chunk's sums in double (see sums.h).
+constexpr Index kFoldBlocks = 64;
 // What an activation costs, in weights.
 constexpr Index kActivationWork = 8;
 // While small batches are loaded, those before them are computed: so many values of a few batches wait at most.
@@ -38,7 +40,7 @@ struct LanesPlan {
   Index parameters;       // of all layers, biases included ...
   Index padded;           // ... up to a whole vector
   Index saved_per_block;  // activations (and inputs of activations where needed)
-  Index x, t, dy, saved, ping, accumulators, gradients, loss, size;
+  Index x, t, dy, saved, ping, accumulators, totals, gradients, loss, size;  // totals and loss are doubles
 
   LanesPlan(const LanesLayer<T>* layers, int depth, Index rows_, bool training) : rows(rows_) {
     row_lanes = kHasQuads<T> && rows <= 4 ? 4 : lanes;
@@ -73,8 +75,10 @@ struct LanesPlan {
     dy = take(training ? blocks * values(out) : 0);
     ping = take(training ? chunks * 2 * values(width) : 0);
     accumulators = take(training ? chunks * padded * row_lanes : 0);
+    constexpr Index kDouble = static_cast<Index>(sizeof(double) / sizeof(T));
+    totals = take(training && folds() ? chunks * padded * kDouble : 0);
     gradients = take(training ? padded : 0);
-    loss = take(training ? chunks : 0);
+    loss = take(training ? chunks * kDouble : 0);
     size = end;
   }
 
@@ -82,6 +86,7 @@ struct LanesPlan {
   Index saved_size(const LanesLayer<T>& layer) const {
     return values(layer.out) * (saves_input(layer.activation.kind) ? 2 : 1);
   }
+  bool folds() const { return blocks_per_chunk > kFoldBlocks; }
   Index rows_in(Index block) const { return smaller(R, rows - block * R); }
 };
 

@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "cpu/elementwise.h"
+#include "cpu/sums.h"
 #include "ops/losses.h"
 
 namespace fastmlp::FASTMLP_ISA_NS {
@@ -46,9 +47,7 @@ RowSums<T> log_sum_exp(const Group& y, Index columns) {
   using V = Vec<T>;
   V largest = y.get(0);
   for (Index c = 1; c < columns; ++c) largest = max(largest, y.get(c));
-  V sum(T(0));
-  for (Index c = 0; c < columns; ++c) sum += exp(y.get(c) - largest);
-  return {largest, log(sum)};
+  return {largest, log(sum_of<T>(columns, [&](Index c) { return exp(y.get(c) - largest); }))};
 }
 
 template <class T>
@@ -65,12 +64,11 @@ void softmax_group(RowActivationKind kind, Index columns, const RowGroup<const T
 template <class T>
 void softmax_backward_group(RowActivationKind kind, Index columns, const RowGroup<const T, false>& dy,
                             const RowGroup<const T, false>& y, const RowGroup<T, false>& dx) {
-  Vec<T> sum(T(0));
   if (kind == RowActivationKind::Softmax) {
-    for (Index c = 0; c < columns; ++c) sum = fma(dy.get(c), y.get(c), sum);
+    const Vec<T> sum = sum_of<T>(columns, [&](Index c) { return dy.get(c) * y.get(c); });
     for (Index c = 0; c < columns; ++c) dx.set(c, y.get(c) * (dy.get(c) - sum));
   } else {
-    for (Index c = 0; c < columns; ++c) sum += dy.get(c);
+    const Vec<T> sum = sum_of<T>(columns, [&](Index c) { return dy.get(c); });
     for (Index c = 0; c < columns; ++c) dx.set(c, fnma(exp(y.get(c)), sum, dy.get(c)));
   }
 }
@@ -131,56 +129,86 @@ Vec<T> element_loss(Index n, Index padded, const T* y, const T* t, T delta, bool
   return sum;
 }
 
-// The targets of a group of rows for class losses: probabilities, or class numbers (as values of T).
+// The targets of a group of rows for class losses: probabilities, or class numbers.
+//
+// Numbers are compared as values of T, which is exact up to 2^24 columns in float32. In wider rows `get` and `times` see
+// no class, and the loss visits the class's column by its number.
 template <class T, bool whole>
 struct ClassTargets {
   RowGroup<const T, whole> dense;  // p is null where classes are given
   Vec<T> classes;
+  const Index* numbers = nullptr;  // of the classes, for wide rows alone
 
   FASTMLP_INLINE Vec<T> get(Index c) const {
-    return dense.p ? dense.get(c) : select(classes == Vec<T>(static_cast<T>(c)), Vec<T>(T(1)), Vec<T>(T(0)));
+    if (dense.p) return dense.get(c);
+    return select(is_class(c), Vec<T>(T(1)), Vec<T>(T(0)));
   }
   FASTMLP_INLINE Vec<T> times(Index c, Vec<T> y) const {
-    return dense.p ? dense.get(c) * y : select(classes == Vec<T>(static_cast<T>(c)), y, Vec<T>(T(0)));
+    if (dense.p) return dense.get(c) * y;
+    return select(is_class(c), y, Vec<T>(T(0)));
   }
+
+ private:
+  FASTMLP_INLINE Mask<T> is_class(Index c) const { return classes == Vec<T>(static_cast<T>(c)); }
 };
 
+// Rows that are too wide for class numbers as values of T.
+template <class T>
+constexpr bool is_wide(Index columns) {
+  return sizeof(T) == 4 && columns > Index{1} << 24;
+}
+
+// Lane r is the value in row r's column numbers[r].
+template <class T, bool whole>
+FASTMLP_INLINE Vec<T> values_at(const RowGroup<const T, whole>& y, const Index* numbers) {
+  T values[Vec<T>::lanes] = {};
+  for (int r = 0; r < y.n; ++r) values[r] = y.p[r * y.row + numbers[r] * y.column];
+  return Vec<T>::load(values);
+}
+
 // The loss of each row of a group; dy (p null: not wanted) receives the gradients times `gradient_scale`, 0 for
-// missing rows.
+// missing rows. Cross-entropy sees outputs less the largest of their row, which changes neither and keeps digits.
 template <class T, bool whole, class Loss>
 Vec<T> class_loss(Index columns, const RowGroup<const T, whole>& y, const ClassTargets<T, whole>& t, bool logits,
                   T gradient_scale, const RowGroup<T, whole>& dy) {
   using V = Vec<T>;
-  V sum_t(T(0)), dot(T(0)), lse(T(0)), inverse(T(0));
-  for (Index c = 0; c < columns; ++c) {
-    sum_t += t.get(c);
-    dot += t.times(c, y.get(c));
-  }
+  const V zero(T(0));
+  V largest = zero, lse = zero, inverse = zero;
   if constexpr (Loss::kNeedsLogSumExp) {
-    V largest = y.get(0), sum(T(0));
+    largest = y.get(0);
     for (Index c = 1; c < columns; ++c) largest = max(largest, y.get(c));
-    for (Index c = 0; c < columns; ++c) {
+    const V sum = sum_of<T>(columns, [&](Index c) {
       const V e = exp(y.get(c) - largest);
-      sum += e;
       if (dy.p) dy.set(c, e);  // until the sum is known
-    }
-    lse = largest + log(sum);
+      return e;
+    });
+    lse = log(sum);
     inverse = T(1) / sum;
   }
+  V sum_t(T(1));
+  if (t.dense.p) sum_t = sum_of<T>(columns, [&](Index c) { return t.get(c); });
+  const V dot = t.numbers ? values_at(y, t.numbers) - largest
+                          : sum_of<T>(columns, [&](Index c) { return t.times(c, y.get(c) - largest); });
   const auto present = first_n_mask<T>(y.n);
+  const auto gradient = [&](V value, V e, V target) {
+    V g;
+    if constexpr (Loss::kNeedsLogSumExp)
+      g = Loss::gradient(e * inverse, target, sum_t, zero);
+    else
+      g = logits ? Loss::logit_gradient(value, target, sum_t) : Loss::gradient(zero, target, sum_t, zero);
+    return select(present, g * V(gradient_scale), zero);
+  };
   if (dy.p) {
-    for (Index c = 0; c < columns; ++c) {
-      V g;
-      if constexpr (Loss::kNeedsLogSumExp) {
-        g = Loss::gradient(dy.get(c) * inverse, t.get(c), sum_t, V(T(0)));
-      } else {
-        g = logits ? Loss::logit_gradient(y.get(c), t.get(c), sum_t)
-                   : Loss::gradient(V(T(0)), t.get(c), sum_t, V(T(0)));
-      }
-      dy.set(c, select(present, g * V(gradient_scale), V(T(0))));
+    T of_class[V::lanes] = {};
+    if (t.numbers) {
+      const V value = values_at(y, t.numbers);
+      gradient(value, exp(value - largest), V(T(1))).store(of_class);
     }
+    for (Index c = 0; c < columns; ++c) dy.set(c, gradient(y.get(c), dy.get(c), t.get(c)));
+    if (t.numbers)
+      for (int r = 0; r < y.n; ++r) dy.p[r * dy.row + t.numbers[r] * dy.column] = of_class[r];
   }
-  return select(present, Loss::value(sum_t, dot, lse), V(T(0)));
+  return select(present, Loss::value(sum_t, dot, lse), zero);
 }
 
 template <class T>
@@ -226,16 +254,24 @@ void loss(const LossArgs<T>& a, const Context& context) {
       const Index r0 = piece * kLossRows, r1 = smaller(a.rows, r0 + kLossRows), at = r0 * a.columns;
       T* dy = a.dy ? a.dy + at : nullptr;
       if (!is_class_loss(a.spec.kind)) {
-        a.partial[piece] = static_cast<double>(
-            reduce_add(find_element_loss<T>(a.spec.kind)((r1 - r0) * a.columns, 0, a.y + at, a.targets.dense + at,
-                                                         static_cast<T>(a.spec.delta), a.logits, gradient_scale, dy)));
+        constexpr Index kBlock = kSumBlock * lanes;
+        const auto loss = find_element_loss<T>(a.spec.kind);
+        const Index size = (r1 - r0) * a.columns;
+        double sum = 0;
+        for (Index i = 0; i < size; i += kBlock)
+          sum += static_cast<double>(reduce_add(loss(smaller(kBlock, size - i), 0, a.y + at + i,
+                                                     a.targets.dense + at + i, static_cast<T>(a.spec.delta), a.logits,
+                                                     gradient_scale, dy ? dy + i : nullptr)));
+        a.partial[piece] = sum;
         continue;
       }
-      Vec<T> sum(T(0));
+      Vec<T> sum(T(0));  // of at most kLossRows / lanes terms a lane
       for (Index r = r0; r < r1; r += lanes) {
         const int n = static_cast<int>(smaller(lanes, r1 - r));
-        ClassTargets<T, false> t{{nullptr, a.columns, 1, n}, Vec<T>(T(0))};
-        if (a.targets.classes) {
+        ClassTargets<T, false> t{{nullptr, a.columns, 1, n}, Vec<T>(T(-1))};
+        if (a.targets.classes && is_wide<T>(a.columns)) {
+          t.numbers = a.targets.classes + r;
+        } else if (a.targets.classes) {
           T ids[lanes] = {};
           for (int i = 0; i < n; ++i) ids[i] = static_cast<T>(a.targets.classes[r + i]);
           t.classes = Vec<T>::load(ids);

@@ -214,6 +214,8 @@ struct DotTile {
   }
 };
 
+constexpr Index kDotDepth = 16384;  // terms that the lanes sum up before they are added to what came before
+
 // Rows and columns of the product whose sums run along memory in both factors: A.column == B.row == 1.
 template <class T>
 void dots_part(const Gemm<T>& g, Index m_begin, Index m_end, Index n_begin, Index n_end) {
@@ -229,8 +231,14 @@ void dots_part(const Gemm<T>& g, Index m_begin, Index m_end, Index n_begin, Inde
       const int rows = static_cast<int>(m1 - m0);
       for (int c = 0; c < columns; c += kColumns) {
         const int width = static_cast<int>(smaller(kColumns, columns - c));
-        Table::table[(width - 1) * kRows + rows - 1](g.K, g.A.at(m0, 0), g.A.row, g.B.at(0, n0 + c), g.B.column,
-                                                     tile + c);
+        const auto kernel = Table::table[(width - 1) * kRows + rows - 1];
+        kernel(smaller(g.K, kDotDepth), g.A.at(m0, 0), g.A.row, g.B.at(0, n0 + c), g.B.column, tile + c);
+        for (Index k = kDotDepth; k < g.K; k += kDotDepth) {
+          T more[Thin<T>::kTile];
+          kernel(smaller(g.K - k, kDotDepth), g.A.at(m0, k), g.A.row, g.B.at(k, n0 + c), g.B.column, more);
+          for (int r = 0; r < rows; ++r)
+            for (int i = 0; i < width; ++i) tile[r * NR + c + i] += more[r * NR + i];
+        }
       }
       g.epilogue.apply(g.epilogue.context, tile, m0, rows, n0, columns);
     }

@@ -1,6 +1,7 @@
 // db: the column sums of dz, and what becomes of them. A few blocks beside those of dW.
 #pragma once
 
+#include "cuda/reduce.h"
 #include "cuda/sink.h"
 
 namespace fastmlp::cuda {
@@ -38,12 +39,12 @@ struct ColumnSums {
     const Index first = Index{block.index().x} * columns;
     block.each([&](int thread, auto&) {
       const Index column = first + thread % columns;
-      T sum(0);
+      LongSum<T> sum;
       if (column < all_columns) {
         FASTMLP_UNROLL_BY(8)
-        for (Index row = thread / columns; row < rows; row += K::kThreads / columns) sum += values[row * ld + column];
+        for (Index row = thread / columns; row < rows; row += K::kThreads / columns) sum.add(values[row * ld + column]);
       }
-      sums[thread] = sum;
+      sums[thread] = sum.value();
     });
     tree_sums(block, sums, columns, K::kThreads);
     block.each_alone([&](int thread, auto&) {

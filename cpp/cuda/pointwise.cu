@@ -214,9 +214,7 @@ struct SumSquares {
       for (int i = 0; i < p.gradients.count; ++i) {
         const T* grad = p.gradients.grad[i];
         for_values<T>(block, thread, p.gradients.size[i], aligned(grad), [&](Index at, auto width) {
-          T squares = 0;
-          for (const T g : load(grad + at, width).value) squares += g * g;
-          own.sum += static_cast<double>(squares);
+          for (const T g : load(grad + at, width).value) own.sum += static_cast<double>(g) * static_cast<double>(g);
         });
       }
     });
@@ -251,12 +249,13 @@ struct ScaleToNorm {
     block.each_alone([&](int thread, Registers& own) {
       const double norm = math::sqrt(own.sum), factor = p.max_norm / (norm + 1e-6);
       if (block.index().x == 0 && thread == 0) *p.norm = norm;
-      if (!(factor < 1)) return;
+      // As torch.nn.utils.clip_grad_norm_, also where the factor is NaN; an infinite limit only measures.
+      if (factor >= 1 || p.max_norm - p.max_norm != 0) return;
       for (int i = 0; i < p.gradients.count; ++i) {
         T* grad = p.gradients.grad[i];
         for_values<T>(block, thread, p.gradients.size[i], aligned(grad), [&](Index at, auto width) {
           auto values = load(grad + at, width);
-          for (T& g : values.value) g *= static_cast<T>(factor);
+          for (T& g : values.value) g = static_cast<T>(static_cast<double>(g) * factor);
           store(grad + at, values);
         });
       }

@@ -20,6 +20,23 @@ struct Largest {
   }
 };
 
+// A thread's sum of many terms, by TwoSum (Knuth, 1969), which keeps what each addition rounds off: its error does not
+// grow with their number.
+template <class T>
+class LongSum {
+ public:
+  FASTMLP_FORMULA void add(T term) {
+    const T sum = sum_ + term, part = sum - sum_;
+    lost_ += (sum_ - (sum - part)) + (term - part);
+    sum_ = sum;
+  }
+  // The rounded-off parts are NaN where a term is infinite.
+  FASTMLP_FORMULA T value() const { return lost_ == lost_ ? sum_ + lost_ : sum_; }
+
+ private:
+  T sum_ = 0, lost_ = 0;
+};
+
 // Combines `field` of the registers over each group of `width` neighbouring threads, a power of two, at most kThreads;
 // all of them receive the result. Beyond a warp it takes shared memory for a value of each warp.
 template <class Op, auto field, class K>

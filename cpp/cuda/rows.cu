@@ -67,9 +67,10 @@ FASTMLP_DEVICE void sum_exponentials(Block<K>& block, const Rows& shape, Index f
   });
   combine<Largest, &Registers::largest>(block, shape.width());
   block.each_alone([&](int thread, Registers& own) {
-    Real<T> sum = 0;
-    for_columns(shape, first, thread, [&](Index at, Index) { sum += exp(Real<T>(x[at]) - Real<T>(own.largest)); });
-    own.sum = sum.value;
+    LongSum<T> sum;
+    for_columns(shape, first, thread,
+                [&](Index at, Index) { sum.add(exp(Real<T>(x[at]) - Real<T>(own.largest)).value); });
+    own.sum = sum.value();
   });
   combine<Sum, &Registers::sum>(block, shape.width());
 }
@@ -119,11 +120,9 @@ struct RowBackward {
     const bool softmax = p.kind == RowActivationKind::Softmax;
     for_row_tiles(block, p.shape, [&](Index first) {
       block.each_alone([&](int thread, Registers& own) {
-        Real<T> sum = 0;
-        for_columns(p.shape, first, thread, [&](Index at, Index) {
-          sum = softmax ? fma(Real<T>(p.dy[at]), Real<T>(p.y[at]), sum) : sum + Real<T>(p.dy[at]);
-        });
-        own.sum = sum.value;
+        LongSum<T> sum;
+        for_columns(p.shape, first, thread, [&](Index at, Index) { sum.add(softmax ? p.dy[at] * p.y[at] : p.dy[at]); });
+        own.sum = sum.value();
       });
       combine<Sum, &Registers::sum>(block, p.shape.width());
       block.each_alone([&](int thread, Registers& own) {
@@ -246,25 +245,26 @@ struct ClassLoss {
   static FASTMLP_DEVICE void run(Block<ClassLoss>& block, const Params& p) {
     block.each_alone([&](int, Registers& own) { own.total = 0; });
     for_row_tiles(block, p.shape, [&](Index first) {
+      if constexpr (Loss::kNeedsLogSumExp) sum_exponentials(block, p.shape, first, p.y);
       block.each_alone([&](int thread, Registers& own) {
-        Real<T> sum_t = 0, dot = 0;
+        LongSum<T> sum_t, dot;
+        const Real<T> largest = Loss::kNeedsLogSumExp ? own.largest : T(0);
         for_targets(p, first, thread, [&](Index, Real<T> y, Real<T> t) {
-          sum_t += t;
+          sum_t.add(t.value);
           // A class that is not the target adds nothing, whatever its output is.
-          dot += p.targets.classes ? select(t == Real<T>(0), t, y) : t * y;
+          dot.add((p.targets.classes ? select(t == Real<T>(0), t, y - largest) : t * (y - largest)).value);
         });
-        own.sum_t = sum_t.value;
-        own.dot = dot.value;
+        own.sum_t = sum_t.value();
+        own.dot = dot.value();
       });
       combine<Sum, &Registers::sum_t>(block, p.shape.width());
       combine<Sum, &Registers::dot>(block, p.shape.width());
-      if constexpr (Loss::kNeedsLogSumExp) sum_exponentials(block, p.shape, first, p.y);
       block.each_alone([&](int thread, Registers& own) {
         const Real<T> sum_t = own.sum_t, dot = own.dot, scale = p.place.scale;
         const Real<T> largest = Loss::kNeedsLogSumExp ? own.largest : T(0);
         const Real<T> sum = Loss::kNeedsLogSumExp ? own.sum : T(1), inverse = Real<T>(1) / sum;
         if (first + (thread >> p.shape.log_width) < p.shape.rows && (thread & (p.shape.width() - 1)) == 0)
-          own.total += static_cast<double>(Loss::value(sum_t, dot, largest + log(sum)).value);
+          own.total += static_cast<double>(Loss::value(sum_t, dot, log(sum)).value);
         if (!p.dy) return;
         for_targets(p, first, thread, [&](Index at, Real<T> y, Real<T> t) {
           Real<T> gradient;

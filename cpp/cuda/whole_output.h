@@ -126,22 +126,23 @@ class Output {
 
   template <class Loss>
   FASTMLP_DEVICE void class_loss(Loss) {
+    // Cross-entropy sees outputs less the largest of their row, which changes neither loss nor gradient.
+    if constexpr (Loss::kNeedsLogSumExp) sum_exponentials();
     for_columns([](const auto&, Registers& own) { own.sum_t = own.dot = 0; },
                 [](const auto& row, int c, Registers& own) {
-                  const V y = row.y(c), t = row.target(c);
+                  const V y = Loss::kNeedsLogSumExp ? V(row.y(c)) - V(own.largest) : V(row.y(c)), t = row.target(c);
                   own.sum_t += t.value;
                   // A class that is not the target adds nothing, whatever its output is.
                   own.dot += (row.dense() ? t * y : select(t == V(0), t, y)).value;
                 });
     over_row<Sum, &Registers::sum_t>();
     over_row<Sum, &Registers::dot>();
-    if constexpr (Loss::kNeedsLogSumExp) sum_exponentials();
     for_columns([](const auto&, Registers&) {},
                 [&](const auto& row, int c, Registers& own) {
                   const V y = row.y(c), t = row.target(c), sum_t = own.sum_t, dot = own.dot;
                   if constexpr (Loss::kNeedsLogSumExp) {
                     const V largest = own.largest, sum = own.sum;
-                    if (c == 0) own.loss += static_cast<double>(Loss::value(sum_t, dot, largest + log(sum)).value);
+                    if (c == 0) own.loss += static_cast<double>(Loss::value(sum_t, dot, log(sum)).value);
                     set_gradient(row, c, Loss::gradient(exp(y - largest) / sum, t, sum_t, V(0)));
                   } else {
                     if (c == 0) own.loss += static_cast<double>(Loss::value(sum_t, dot, V(0)).value);

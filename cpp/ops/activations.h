@@ -133,7 +133,9 @@ struct GELUTanh {
     return fma(half, inner(z), half);
   }
   template <class V>
-  static FASTMLP_FORMULA V backward(V dy, V z, const ActivationParams<V>&) {
+  static FASTMLP_FORMULA V backward(V dy, V unbounded, const ActivationParams<V>&) {
+    // The derivative is 0 or 1 from far below 50 on, where the square does not yet overflow.
+    const V z = min(V(50), max(V(-50), unbounded));
     const V t = inner(z);
     const V slope = V(kScale) * fma(V(3 * kCubic), z * z, V(1));
     const V half = V(0.5) * z;

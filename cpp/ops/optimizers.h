@@ -25,6 +25,7 @@ struct UpdateConstants {
   double gradient_share = 1;  // SGD: 1 - dampening, and 1 at the first step
   double beta1 = 0;           // Adam
   double beta2 = 0;           // Adam; RMSprop's alpha
+  double mean_kept = 1;       // of the running mean of gradients: Adam's beta1, RMSprop's alpha
   double root_scale = 1;      // Adam: 1 / sqrt(1 - beta2^step)
   double eps = 0;
   bool nesterov = false;
@@ -36,7 +37,8 @@ struct UpdateConstants {
 template <class V>
 struct UpdateValues {
   V lr, sign, l2, keep, momentum, gradient_share, beta1, rest1, beta2, rest2, root_scale, eps;
-  bool nesterov, amsgrad, centered;
+  bool nesterov, amsgrad, centered, decays;
+  bool moves_far;  // of the running mean of gradients: to more than halfway
 
   explicit FASTMLP_FORMULA UpdateValues(const UpdateConstants& c)
       : lr(c.lr),
@@ -53,11 +55,19 @@ struct UpdateValues {
         eps(c.eps),
         nesterov(c.nesterov),
         amsgrad(c.amsgrad),
-        centered(c.centered) {}
+        centered(c.centered),
+        decays(c.l2 != 0),
+        moves_far(c.mean_kept <= 0.5) {}
 
-  // The gradient that the rule sees: of the right sign, with weight decay.
-  FASTMLP_FORMULA V gradient(V g, V w) const { return fma(l2, w, sign * g); }
+  // The gradient that the rule sees: of the right sign, with weight decay. (0 times an infinite weight would be NaN.)
+  FASTMLP_FORMULA V gradient(V g, V w) const { return decays ? fma(l2, w, sign * g) : sign * g; }
 };
+
+// from + (to - from) * rest, kept = 1 - rest: from the nearer end, so that a small `to` is not lost beside a large `from`.
+template <class V>
+FASTMLP_FORMULA V toward(V from, V to, V kept, V rest, bool far) {
+  return far ? fnma(kept, to - from, to) : fma(rest, to - from, from);
+}
 
 struct SGD {
   static constexpr int kStates = 0;
@@ -85,7 +95,7 @@ struct Adam {
   static FASTMLP_FORMULA V apply(V w, V g, V* s, const UpdateValues<V>& c) {
     w = w * c.keep;
     g = c.gradient(g, w);
-    s[0] = fma(c.rest1, g - s[0], s[0]);
+    s[0] = toward(s[0], g, c.beta1, c.rest1, c.moves_far);
     s[1] = fma(c.beta2, s[1], c.rest2 * g * g);
     V square = s[1];
     if (c.amsgrad) square = s[2] = max(s[2], s[1]);
@@ -102,8 +112,8 @@ struct RMSprop {
     s[0] = fma(c.beta2, s[0], c.rest2 * g * g);
     V square = s[0];
     if (c.centered) {
-      s[2] = fma(c.rest2, g - s[2], s[2]);
-      square = fnma(s[2], s[2], square);
+      s[2] = toward(s[2], g, c.beta2, c.rest2, c.moves_far);
+      square = max(V(0), fnma(s[2], s[2], square));  // rounding can make it negative
     }
     s[1] = fma(c.momentum, s[1], g / (sqrt(square) + c.eps));
     return fnma(c.lr, s[1], w);

@@ -3,10 +3,12 @@
 Arrays are checked by the native core, which has to look at them anyway.
 """
 
+import difflib
 import math
 import operator
+import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -49,9 +51,12 @@ def real(
     below: float = math.inf,
 ) -> float:
     """A finite number (no bool) in the given range."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+    if isinstance(value, bool | np.bool_) or not _is_scalar(value):
         raise TypeError(f"{name}: expected a number, got {show(value)}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf if value > 0 else -math.inf
     inside = at_least <= number <= at_most and above < number < below
     if not (math.isfinite(number) and inside):
         limits = {">=": at_least, ">": above, "<=": at_most, "<": below}
@@ -61,11 +66,47 @@ def real(
     return number
 
 
+def _is_scalar(value: Any) -> bool:
+    """A real number of Python's, or one that an array or tensor without dimensions holds."""
+    if isinstance(value, int | float | np.integer | np.floating):
+        return True
+    dtype = str(getattr(value, "dtype", ""))
+    return getattr(value, "shape", None) == () and ("float" in dtype or "int" in dtype)
+
+
 def flag(name: str, value: Any) -> bool:
     """True or False (NumPy's too), and nothing that merely counts as one of them."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name}: expected True or False, got {show(value)}")
     return bool(value)
+
+
+def similar(name: str, known: Iterable[str]) -> str:
+    """The known name that was probably meant, as the end of a message; else nothing."""
+    known = list(known)
+    synonyms = {"learning_rate": "lr", "epochs": "max_epoch", "num_epochs": "max_epoch"}
+    synonyms |= {"n_epochs": "max_epoch", "max_epochs": "max_epoch", "y": "t", "targets": "t"}
+    meant = [synonyms[name]] if synonyms.get(name) in known else []
+    meant += difflib.get_close_matches(name, known, 1, 0.7)
+    return f"; did you mean {meant[0]}?" if meant else ""
+
+
+def refuse_attribute(owner: object, name: str, known: Iterable[str]) -> NoReturn:
+    """AttributeError for an attribute that nobody would read."""
+    kind = type(owner).__name__
+    raise AttributeError(f"{kind} has no option {name!r}{similar(name, known)}")
+
+
+def origin(value: object) -> str:
+    """What somebody else's object is, where that explains the mistake."""
+    torch = sys.modules.get("torch")
+    if torch is None or isinstance(value, type):
+        return ""
+    for kind, ours in (("nn.Module", "Module"), ("optim.Optimizer", "Optimizer")):
+        place, _, theirs = kind.partition(".")
+        if isinstance(value, getattr(getattr(torch, place), theirs)):
+            return f", which is torch's own: expected fastmlp's {ours}"
+    return ", which is torch's own" if isinstance(value, torch.Tensor) else ""
 
 
 def choice(name: str, value: Any, known: Iterable[str]) -> str:
@@ -81,6 +122,8 @@ def choice(name: str, value: Any, known: Iterable[str]) -> str:
 def dtype(name: str, value: Any) -> str:
     """The name of a supported dtype, from anything that NumPy takes as one."""
     try:
+        if type(value).__module__ == "torch":
+            value = str(value).removeprefix("torch.")
         found = "" if value is None else str(np.dtype(value))  # None would be float64
     except TypeError:
         found = ""

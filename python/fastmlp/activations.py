@@ -10,9 +10,13 @@ from fastmlp.tracing import Symbolic
 
 
 class Activation(Module):
-    """Base of the activations; subclasses name their native function."""
+    """Base of the activations; subclasses name their native function.
+
+    `inplace` is taken for torch's sake: the results are the same.
+    """
 
     native_name: ClassVar[str]
+    option_names: ClassVar[tuple[str, ...]] = ()  # in the order of torch's arguments
     by_name: ClassVar[dict[str, Callable[[], "Activation"]]] = {}
 
     def __init_subclass__(cls, name: str) -> None:
@@ -26,6 +30,10 @@ class Activation(Module):
     def constants(self) -> tuple[float, float]:
         """What the native function calls alpha and beta."""
         return 0.0, 0.0
+
+    def extra_repr(self) -> str:
+        """The options and their values."""
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self.option_names)
 
     def forward(self, x: Any) -> Any:
         """Add this activation to the chain being traced."""
@@ -41,6 +49,10 @@ class Identity(Activation, name="identity"):
 class ReLU(Activation, name="relu"):
     """max(x, 0)."""
 
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        _checks.flag("inplace", inplace)
+
 
 class LeakyReLU(Activation, name="leaky_relu"):
     """x where that is positive, else negative_slope * x.
@@ -51,15 +63,18 @@ class LeakyReLU(Activation, name="leaky_relu"):
         Not negative, because the derivative is taken from the sign of the output.
     """
 
-    def __init__(self, negative_slope: float = 0.01) -> None:
+    option_names = ('negative_slope',)
+    checks: ClassVar[dict[str, Callable[[str, Any], Any]]] = {
+        "negative_slope": partial(_checks.real, at_least=0),
+    }
+
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__()
-        self.negative_slope = _checks.real("negative_slope", negative_slope, at_least=0)
+        _checks.flag("inplace", inplace)
+        self.negative_slope = negative_slope
 
     def constants(self) -> tuple[float, float]:
         return self.negative_slope, 0.0
-
-    def extra_repr(self) -> str:
-        return f"negative_slope={self.negative_slope}"
 
 
 class Sigmoid(Activation, name="sigmoid"):
@@ -79,16 +94,37 @@ class Hardtanh(Activation, name="hardtanh"):
         The first below the second.
     """
 
-    def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
+    option_names = ('min_val', 'max_val')
+    checks: ClassVar[dict[str, Callable[[str, Any], Any]]] = {
+        "min_val": _checks.real,
+        "max_val": _checks.real,
+    }
+
+    def __init__(
+        self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+    ) -> None:
         super().__init__()
-        self.min_val = _checks.real("min_val", min_val)
-        self.max_val = _checks.real("max_val", max_val, above=self.min_val)
+        _checks.flag("inplace", inplace)
+        low, high = _checks.real("min_val", min_val), _checks.real("max_val", max_val)
+        self._check_order(low, high)
+        self.min_val, self.max_val = low, high
+
+    def check_option(self, name: str, value: Any) -> Any:
+        value = super().check_option(name, value)
+        if "max_val" in self.__dict__:
+            low, high = (
+                value if name == option else getattr(self, option) for option in self.option_names
+            )
+            self._check_order(low, high)
+        return value
+
+    @staticmethod
+    def _check_order(low: float, high: float) -> None:
+        if not low < high:
+            raise ValueError(f"max_val: expected a number > min_val, {low:g}, got {high:g}")
 
     def constants(self) -> tuple[float, float]:
         return self.min_val, self.max_val
-
-    def extra_repr(self) -> str:
-        return f"min_val={self.min_val}, max_val={self.max_val}"
 
 
 class GELU(Activation, name="gelu"):
@@ -100,15 +136,17 @@ class GELU(Activation, name="gelu"):
         "tanh" for the paper's approximation by a hyperbolic tangent.
     """
 
+    option_names = ('approximate',)
+    checks: ClassVar[dict[str, Callable[[str, Any], Any]]] = {
+        "approximate": partial(_checks.choice, known=("none", "tanh")),
+    }
+
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
-        self.approximate = _checks.choice("approximate", approximate, ("none", "tanh"))
+        self.approximate = approximate
 
     def native(self) -> tuple[str, float, float]:
         return "gelu" if self.approximate == "none" else "gelu_tanh", 0.0, 0.0
-
-    def extra_repr(self) -> str:
-        return f"approximate={self.approximate!r}"
 
 
 Activation.by_name["gelu_tanh"] = partial(GELU, "tanh")
@@ -116,6 +154,10 @@ Activation.by_name["gelu_tanh"] = partial(GELU, "tanh")
 
 class SiLU(Activation, name="silu"):
     """x * sigmoid(x)."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        _checks.flag("inplace", inplace)
 
 
 class ELU(Activation, name="elu"):
@@ -126,15 +168,18 @@ class ELU(Activation, name="elu"):
     alpha : float
     """
 
-    def __init__(self, alpha: float = 1.0) -> None:
+    option_names = ('alpha',)
+    checks: ClassVar[dict[str, Callable[[str, Any], Any]]] = {
+        "alpha": _checks.real,
+    }
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
-        self.alpha = _checks.real("alpha", alpha)
+        _checks.flag("inplace", inplace)
+        self.alpha = alpha
 
     def constants(self) -> tuple[float, float]:
         return self.alpha, 0.0
-
-    def extra_repr(self) -> str:
-        return f"alpha={self.alpha}"
 
 
 class Softplus(Activation, name="softplus"):
@@ -147,16 +192,26 @@ class Softplus(Activation, name="softplus"):
     threshold : float
     """
 
+    option_names = ('beta', 'threshold')
+    checks: ClassVar[dict[str, Callable[[str, Any], Any]]] = {
+        "beta": partial(_checks.real, above=0),
+        "threshold": _checks.real,
+    }
+
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         super().__init__()
-        self.beta = _checks.real("beta", beta, above=0)
-        self.threshold = _checks.real("threshold", threshold)
+        self.beta = beta
+        self.threshold = threshold
 
     def constants(self) -> tuple[float, float]:
         return self.beta, self.threshold
 
-    def extra_repr(self) -> str:
-        return f"beta={self.beta}, threshold={self.threshold}"
+
+def _check_dim(name: str, dim: Any) -> int:
+    number = _checks.integer(name, dim, at_least=-1)
+    if number not in (1, -1):
+        raise ValueError(f"{name}: expected 1 or -1, the features of a batch, got {number}")
+    return number
 
 
 class Softmax(Activation, name="softmax"):
@@ -168,12 +223,12 @@ class Softmax(Activation, name="softmax"):
         1 or -1: the features of a batch.
     """
 
+    option_names = ("dim",)
+    checks: ClassVar[dict[str, Callable[[str, Any], Any]]] = {"dim": _check_dim}
+
     def __init__(self, dim: int = 1) -> None:
         super().__init__()
-        self.dim = _check_dim(dim)
-
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}"
+        self.dim = dim
 
 
 class LogSoftmax(Softmax, name="log_softmax"):
@@ -184,13 +239,6 @@ class LogSoftmax(Softmax, name="log_softmax"):
     dim : int
         1 or -1: the features of a batch.
     """
-
-
-def _check_dim(dim: int) -> int:
-    number = _checks.integer("dim", dim, at_least=-1)
-    if number not in (1, -1):
-        raise ValueError(f"dim: expected 1 or -1, the features of a batch, got {number}")
-    return number
 
 
 def as_activation(name: str, value: Any) -> Activation:

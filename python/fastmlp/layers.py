@@ -1,12 +1,14 @@
-"""The layers with weights or structure: Linear, Dropout, Sequential, and MLP, which builds one."""
+"""The layers with weights, and dropout; and MLP, which builds a network of them."""
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastmlp import _checks, init, seeds
 from fastmlp.activations import Activation, as_activation
+from fastmlp.containers import Sequential
 from fastmlp.modules import Module
 from fastmlp.parameter import Parameter
 from fastmlp.tracing import Chain, Symbolic
@@ -34,8 +36,16 @@ class Linear(Module):
     bias : Parameter, shape (out_features,), or None
     """
 
-    weight: Parameter
-    bias: Parameter | None
+    if TYPE_CHECKING:  # arrays are copied into the parameters
+
+        @property
+        def weight(self) -> Parameter: ...
+        @weight.setter
+        def weight(self, value: Any) -> None: ...
+        @property
+        def bias(self) -> Parameter: ...
+        @bias.setter
+        def bias(self, value: Any) -> None: ...
 
     def __init__(
         self,
@@ -48,8 +58,8 @@ class Linear(Module):
         precision: str = "float32",
     ) -> None:
         super().__init__()
-        self.in_features = _checks.integer("in_features", in_features, at_least=1)
-        self.out_features = _checks.integer("out_features", out_features, at_least=1)
+        self.in_features = in_features
+        self.out_features = out_features
         dtype = _checks.dtype("dtype", dtype)
         _check_place(device, precision, dtype)
         self.weight = Parameter.zeros((self.out_features, self.in_features), dtype)
@@ -59,10 +69,18 @@ class Linear(Module):
         self.to(device, precision=precision)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        current = self.__dict__.get(name)
-        if name in ("weight", "bias") and (value is None or not isinstance(current, Parameter)):
-            self._check_new(name, value)  # there is no storage to copy into
+        if name in ("weight", "bias"):
+            current = self.__dict__.get(name)
+            if value is None or isinstance(value, Parameter) or not isinstance(current, Parameter):
+                self._check_new(name, value)  # an array is copied into the parameter
         super().__setattr__(name, value)
+
+    def check_option(self, name: str, value: Any) -> Any:
+        if name not in ("in_features", "out_features"):
+            return super().check_option(name, value)
+        if name in self.__dict__:
+            raise AttributeError(f"{name}: cannot be changed; make a new Linear layer")
+        return _checks.integer(name, value, at_least=1)
 
     def _check_new(self, name: str, value: Any) -> None:
         if name == "bias" and value is None:
@@ -72,6 +90,9 @@ class Linear(Module):
         shape = (self.out_features, self.in_features)[: 2 if name == "weight" else 1]
         if value.shape != shape:
             raise ValueError(f"{name}: expected shape {shape}, got {value.shape}")
+        dtypes = {p.dtype for p in self.parameters()}
+        if len(self.__dict__.keys() & {"weight", "bias"}) == 2 and dtypes - {value.dtype}:
+            raise TypeError(f"{name}: expected {dtypes.pop()}, the layer's dtype, got {value.dtype}")
 
     def reset_parameters(self) -> None:
         """Draw new weights and biases."""
@@ -103,16 +124,18 @@ class Dropout(Module):
     ----------
     p : float
         From 0 to 1.
+    inplace : bool
+        Taken for torch's sake: the results are the same.
     """
 
-    def __init__(self, p: float = 0.5) -> None:
-        super().__init__()
-        self.p = p
+    checks: ClassVar[dict[str, Callable[[str, Any], Any]]] = {
+        "p": partial(_checks.real, at_least=0, at_most=1)
+    }
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "p":
-            value = _checks.real("p", value, at_least=0, at_most=1)
-        super().__setattr__(name, value)
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        super().__init__()
+        _checks.flag("inplace", inplace)
+        self.p = p
 
     def forward(self, x: Any) -> Any:
         """Add this layer to the chain being traced, if it has an effect."""
@@ -128,95 +151,10 @@ class Dropout(Module):
         return f"p={self.p}"
 
 
-class Sequential(Module):
-    """Modules that run one after another.
-
-    Parameters
-    ----------
-    *modules : Module, or one list of them, or one dict of name and module
-        Without names of their own they are called "0", "1", ... Each can be reached by index and,
-        if its name allows, by attribute.
-    dtype : {"float32", "float64"}, optional
-        Converts the parameters of all modules, in place. Make optimizers afterwards.
-    device, precision : str, optional
-        Move all modules; see `Module.to`.
-
-    Raises
-    ------
-    TypeError
-        If an argument is no module, or layers differ in their dtype.
-    ValueError
-        If a layer takes another number of features than the one before it gives, or lies on another
-        device.
-    """
-
-    def __init__(
-        self,
-        *modules: Any,
-        dtype: Any = None,
-        device: str | None = None,
-        precision: str | None = None,
-    ) -> None:
-        super().__init__()
-        for name, module in _named(modules):
-            self._insert(name, module)
-        if dtype is not None:
-            dtype = _checks.dtype("dtype", dtype)
-            for parameter in self.parameters():
-                parameter._convert(dtype)
-        if device is not None or precision is not None:
-            self.to(device, precision=precision)
-        # Not self.forward, which a subclass may define, and which may need what it sets up later.
-        Chain(self).run(lambda x: Sequential.forward(self, x))
-
-    def _insert(self, name: str, module: Any) -> None:
-        if not isinstance(module, Module):
-            hint = f"; write {module.__name__}()" if isinstance(module, type) else ""
-            raise TypeError(f"modules: expected modules, got {_checks.show(module)}{hint}")
-        if not isinstance(name, str) or not name or "." in name or hasattr(type(self), name):
-            raise ValueError(f"modules: expected names free for attributes, got {name!r}")
-        setattr(self, name, module)
-
-    if TYPE_CHECKING:  # modules by their names
-
-        def __getattr__(self, name: str) -> Any: ...
-
-    def forward(self, x: Any) -> Any:
-        """Pass x through all modules."""
-        for module in self.children():
-            x = module(x)
-        return x
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self.children())
-
-    def __iter__(self) -> Iterator[Module]:
-        return self.children()
-
-    @overload
-    def __getitem__(self, index: int) -> Any: ...
-    @overload
-    def __getitem__(self, index: slice) -> "Sequential": ...
-    def __getitem__(self, index: int | slice) -> Any:
-        items = list(self.named_children())
-        return Sequential(dict(items[index])) if isinstance(index, slice) else items[index][1]
-
-    def __setitem__(self, index: int, module: Module) -> None:
-        self._insert(list(self.named_children())[index][0], module)
-
-
-def _named(modules: tuple[Any, ...]) -> list[tuple[str, Any]]:
-    if len(modules) == 1 and isinstance(modules[0], Mapping):
-        return list(modules[0].items())
-    if len(modules) == 1 and isinstance(modules[0], list | tuple):
-        modules = tuple(modules[0])
-    return [(str(index), module) for index, module in enumerate(modules)]
-
-
 def MLP(  # noqa: N802 - reads as a class
     sizes: Sequence[int],
     activation: str | Activation | type[Activation] = "relu",
-    *,
+    *more: Any,
     output_activation: str | Activation | type[Activation] | None = None,
     bias: bool = True,
     dtype: Any = "float32",
@@ -243,14 +181,18 @@ def MLP(  # noqa: N802 - reads as a class
     precision : {"float32", "tf32", "bf16"}
         How a CUDA device multiplies float32 matrices; see `Module.to`.
     seed : int, optional
-        For the initial values; without it they come from the global generator.
+        For the initial values, and for a `Trainer.fit` without a seed of its own; without it they
+        come from the global generator.
 
     Returns
     -------
     Sequential
     """
+    if more or isinstance(activation, int):
+        raise TypeError("sizes: expected one list, got several numbers; write MLP([2, 10, 3])")
     if isinstance(sizes, str) or not hasattr(sizes, "__iter__"):
-        raise TypeError(f"sizes: expected a sequence of integers, got {_checks.show(sizes)}")
+        hint = "; write MLP([2, 10, 3])" if isinstance(sizes, int) else ""
+        raise TypeError(f"sizes: expected a sequence of integers, got {_checks.show(sizes)}{hint}")
     widths = [_checks.integer(f"sizes[{i}]", n, at_least=1) for i, n in enumerate(sizes)]
     if len(widths) < 2:
         raise ValueError(f"sizes: expected at least two (inputs, outputs), got {len(widths)}")
@@ -263,4 +205,6 @@ def MLP(  # noqa: N802 - reads as a class
     layers.pop()
     if output_activation is not None:
         layers.append(as_activation("output_activation", output_activation))
-    return Sequential(*layers, device=device, precision=precision)
+    model = Sequential(*layers, device=device, precision=precision)
+    model.__dict__["_seed"] = seed
+    return model

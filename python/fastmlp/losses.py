@@ -25,9 +25,28 @@ class Loss(_core.Loss):
         Over all elements, or, for losses of classes, over the rows.
     """
 
+    reduction: str
+    _options: tuple[str, ...] = ("reduction",)
+
     def __init__(self, name: str, reduction: str, delta: float = 1.0) -> None:
-        self.reduction = _checks.choice("reduction", reduction, ("mean", "sum"))
+        reduction = _checks.choice("reduction", reduction, ("mean", "sum"))
         super().__init__(name, reduction, delta)
+        self.reduction = reduction
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "reduction":
+            value = _checks.choice(name, value, ("mean", "sum"))
+        elif name == "delta":
+            value = _checks.real(name, value, above=0)
+        elif name not in self.__dict__ and type(self).__module__ == __name__:
+            _checks.refuse_attribute(self, name, self._options)
+        super().__setattr__(name, value)
+        if name in self._options:
+            self.set_options(self.reduction, self.__dict__.get("delta", 1.0))
+
+    def to(self, *where: Any, **options: Any) -> "Loss":
+        """Nothing to move; here for torch's sake. Returns this loss."""
+        return self
 
     def _of_leaf(self, input: Tensor, target: Any) -> Tensor:
         """The loss of a tracked input: what is recorded has to start from a network's output."""
@@ -64,9 +83,13 @@ class HuberLoss(Loss):
         Positive.
     """
 
+    delta: float
+    _options = ("reduction", "delta")
+
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
-        self.delta = _checks.real("delta", delta, above=0)
-        super().__init__("huber", reduction, self.delta)
+        delta = _checks.real("delta", delta, above=0)
+        super().__init__("huber", reduction, delta)
+        self.delta = delta
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.reduction, self.delta)

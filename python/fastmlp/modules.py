@@ -5,25 +5,19 @@ calls go straight there. Any assignment to an attribute of any module makes the 
 again, and a network is built anew only where the chain of layers has really changed.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from fastmlp import _checks, _core, seeds
-from fastmlp._types import Array
 from fastmlp.parameter import Parameter
+from fastmlp.stateful import IncompatibleKeys, Stateful
 from fastmlp.tracing import Chain
 
+__all__ = ["IncompatibleKeys", "Module", "Plan"]
+
 M = TypeVar("M", bound="Module")
-
-
-class IncompatibleKeys(NamedTuple):
-    """The keys in which a state dict and a model differed."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
 
 
 class Plan:
@@ -60,7 +54,7 @@ class Plan:
         return (self.precision, self.places) == (other.precision, other.places)
 
 
-class Module(_core.Model):
+class Module(Stateful):
     """Base of all layers and models.
 
     A model of one's own assigns its layers to attributes and passes its argument through them in
@@ -87,6 +81,7 @@ class Module(_core.Model):
     """
 
     training: bool = True
+    checks: ClassVar[dict[str, Callable[[str, Any], Any]]] = {}  # of options, by name
     _plan: Plan | None = None
 
     def __init__(self) -> None:
@@ -113,14 +108,68 @@ class Module(_core.Model):
     def __setattr__(self, name: str, value: Any) -> None:
         current = self.__dict__.get(name)
         if isinstance(current, Parameter) and value is not None:
-            if value is not current:
+            if not isinstance(value, Parameter):
                 current[...] = current.checked(name, value)
-            return
+                return
+            if value is current:
+                return
+        elif isinstance(value, Module):
+            if any(module is self for module in value.modules()):
+                raise ValueError(f"{name}: expected a module that does not contain this one")
+        elif name in self._buffers():
+            value = self._checked_buffer(name, value)
+        else:
+            value = self.check_option(name, value)
         super().__setattr__(name, value)
         _core.structure_changed()
 
+    def check_option(self, name: str, value: Any) -> Any:
+        """The value of an attribute that is about to be set, or an error that names it."""
+        if name == "training":
+            return _checks.flag(name, value)
+        if (check := self.checks.get(name)) is not None:
+            return check(name, value)
+        known = hasattr(type(self), name) or name in self.__dict__ or name.startswith("_")
+        if not (known or isinstance(value, Parameter)):
+            self._refuse_misspelt(name)
+        return value
+
+    def _refuse_misspelt(self, name: str) -> None:
+        """AttributeError for a name that is nearly that of an option; models have names of their own."""
+        options = ("training", *self.checks)
+        if name not in getattr(type(self), "__annotations__", {}) and _checks.similar(name, options):
+            _checks.refuse_attribute(self, name, options)
+
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """The same as assigning to the attribute of that name."""
+        if param is not None and not isinstance(param, Parameter):
+            raise TypeError(f"param: expected a Parameter, got {_checks.show(param)}")
+        setattr(self, name, param)
+
+    def add_module(self, name: str, module: "Module") -> None:
+        """The same as assigning to the attribute of that name."""
+        if not isinstance(module, Module):
+            raise TypeError(f"module: expected a Module, got {_checks.show(module)}")
+        setattr(self, name, module)
+
+    register_module = add_module
+
+    def get_submodule(self, target: str) -> "Module":
+        """The module of that dotted name; "" is this one.
+
+        Raises
+        ------
+        AttributeError
+            If there is none.
+        """
+        for name, module in self._walk(""):
+            if name == target:
+                return module
+        raise AttributeError(f"target: expected the name of a sub-module, got {target!r}")
+
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
+        self._buffers().pop(name, None)
         _core.structure_changed()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -150,29 +199,10 @@ class Module(_core.Model):
         for _, module in self.named_modules():
             yield module
 
-    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """All parameters, each once, with names such as ``0.weight``."""
-        seen: set[int] = set()
-        for name, parameter in self._all_parameters():
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                yield name, parameter
-
-    def parameters(self) -> Iterator[Parameter]:
-        """All parameters, each once."""
-        for _, parameter in self.named_parameters():
-            yield parameter
-
     def _walk(self, name: str) -> Iterator[tuple[str, "Module"]]:
         yield name, self
         for child_name, child in self.named_children():
             yield from child._walk(f"{name}.{child_name}" if name else child_name)
-
-    def _all_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        for prefix, module in self._walk(""):
-            for name, value in list(module.__dict__.items()):
-                if isinstance(value, Parameter):
-                    yield f"{prefix}.{name}" if prefix else name, value
 
     def apply(self: M, function: Callable[["Module"], object]) -> M:
         """Call a function with every module, sub-modules first; returns this module."""
@@ -183,35 +213,7 @@ class Module(_core.Model):
 
     # Devices
 
-    def to(self: M, device: str | None = None, *, precision: str | None = None) -> M:
-        """Move all parameters, here and below, and their gradients, in place.
-
-        On a CUDA device, calls, `predict` and `Trainer.fit` compute there. `model(x)` takes arrays
-        of the host, as always, and its output is one; `predict` and `fit` also take arrays that lie
-        on the device. Optimizers go on as they are, whenever they were made.
-
-        Parameters
-        ----------
-        device : {"cpu", "cuda", "cuda:0"}, optional
-            Where to; without it the parameters stay where they are.
-        precision : {"float32", "tf32", "bf16"}, optional
-            How float32 matrices are multiplied on a CUDA device: in float32, or after rounding to
-            TF32 or bfloat16, which is much faster for large layers. All else stays float32: sums,
-            parameters, activations; and tiny networks, which train as a whole in one launch.
-            Without it, all stays as it is; the CPU always uses float32.
-
-        Returns
-        -------
-        Module
-            This one.
-
-        Raises
-        ------
-        RuntimeError
-            If there is no CUDA device; the message says what is missing. Nothing has changed then.
-        ValueError
-            If a name is unknown, or the precision is for float32 on a CUDA device only.
-        """
+    def _move(self, device: str | None, precision: str | None) -> None:
         where = None if device is None else _checks.device("device", device)
         targets: list[tuple[Parameter, str, str]] = []
         for parameter in self.parameters():
@@ -223,7 +225,6 @@ class Module(_core.Model):
         for target, place, chosen in targets:
             target._move(place, chosen)
         _core.structure_changed()
-        return self
 
     @property
     def device(self) -> str:
@@ -253,7 +254,7 @@ class Module(_core.Model):
             raise ValueError(f"{what}: expected one for all parameters, got {' and '.join(found)}")
         return found[0]
 
-    # Modes and state
+    # Modes
 
     def train(self: M, mode: bool = True) -> M:
         """Switch dropout on, here and below; returns this module."""
@@ -273,55 +274,12 @@ class Module(_core.Model):
             parameter.requires_grad = requires_grad
         return self
 
-    def zero_grad(self) -> None:
-        """Forget the gradients of all parameters."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters, or set those that there are to zero."""
+        forget = _checks.flag("set_to_none", set_to_none)
         for parameter in self.parameters():
-            parameter.grad = None
-
-    def state_dict(self) -> "OrderedDict[str, Array]":
-        """Copies of all parameters, by name."""
-        return OrderedDict((name, value.data.copy("C")) for name, value in self._all_parameters())
-
-    def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True
-    ) -> IncompatibleKeys:
-        """Copy values into the parameters, after checking all of them.
-
-        Parameters
-        ----------
-        state_dict : mapping of str to array_like
-            As `state_dict` returns it, or as torch does.
-        strict : bool
-            Whether the keys must be exactly those of this module.
-
-        Returns
-        -------
-        IncompatibleKeys
-            `missing_keys` and `unexpected_keys`.
-
-        Raises
-        ------
-        TypeError
-            If a value is not made of real numbers.
-        ValueError
-            If a shape differs, or, with `strict`, a key. Nothing has changed then.
-        """
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(f"state_dict: expected a mapping, got {_checks.show(state_dict)}")
-        own = dict(self._all_parameters())
-        missing = [name for name in own if name not in state_dict]
-        unexpected = [name for name in state_dict if name not in own]
-        if _checks.flag("strict", strict) and (missing or unexpected):
-            got = [f"no {name!r}" for name in missing] + [f"also {name!r}" for name in unexpected]
-            raise ValueError(f"state_dict: expected the keys {list(own)}, got {', '.join(got)}")
-        values = {
-            name: parameter.checked(name, state_dict[name])
-            for name, parameter in own.items()
-            if name in state_dict
-        }
-        for name, value in values.items():
-            own[name].copy_(value)
-        return IncompatibleKeys(missing, unexpected)
+            if forget or parameter.grad is not None:
+                parameter.grad = None if forget else np.zeros(parameter.shape, parameter.dtype)
 
     # Printing
 

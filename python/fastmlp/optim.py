@@ -1,10 +1,14 @@
 """The optimizers, with torch's names, mathematics and checks."""
 
+import copyreg
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar, overload
 
+import numpy as np
+
 from fastmlp import _checks, _core
+from fastmlp._types import Array
 from fastmlp.parameter import Parameter
 
 T = TypeVar("T")
@@ -58,6 +62,35 @@ def _native_options(name: str, value: Any) -> dict[str, float]:
     return {name: float(value)}
 
 
+# The names of the native states of each kind in torch's state dicts; whether torch counts steps.
+_STATES = {
+    "sgd": (("momentum_buffer",), False),
+    "adam": (("exp_avg", "exp_avg_sq", "max_exp_avg_sq"), True),
+    "adamw": (("exp_avg", "exp_avg_sq", "max_exp_avg_sq"), True),
+    "rmsprop": (("square_avg", "momentum_buffer", "grad_avg"), True),
+}
+# What torch's groups hold beside our options.
+_TORCH_ONLY = {"foreach": None, "capturable": False, "differentiable": False, "fused": None}
+
+
+class _Group(dict[str, Any]):
+    """An optimizer's options by name; what is assigned takes effect at the next step."""
+
+    def __init__(self, optimizer: "Optimizer") -> None:
+        super().__init__(params=list(optimizer.parameters), **optimizer.options)
+        self._optimizer = optimizer
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name not in self._optimizer.options:
+            known = self._optimizer.options
+            raise KeyError(f"unknown option {name!r}{_checks.similar(name, known)}")
+        self._optimizer.set_option(name, value)
+
+    def update(self, *values: Any, **options: Any) -> None:
+        for name, value in dict(*values, **options).items():
+            self[name] = value
+
+
 class Optimizer(_core.Optimizer):
     """Base of the optimizers.
 
@@ -65,6 +98,12 @@ class Optimizer(_core.Optimizer):
     ----------
     params : iterable of Parameter
         Such as `model.parameters()`.
+
+    Attributes
+    ----------
+    param_groups : list of one dict
+        The options by torch's names, and the parameters. Assigning to an option takes effect at the
+        next step.
 
     Raises
     ------
@@ -74,14 +113,32 @@ class Optimizer(_core.Optimizer):
         If `params` is empty or names a parameter twice, or an option is out of range.
     """
 
+    parameters: tuple[Parameter, ...]
+    options: dict[str, Any]
+    param_groups: list[_Group]
+    _native_kind: str
+
     def __init__(self, kind: str, params: Iterable[Parameter], options: dict[str, Any]) -> None:
         self.parameters = _check_parameters(params)
         self.options = {name: self._check_option(name, value) for name, value in options.items()}
         self._check_together(self.options)
+        self._native_kind = kind
+        self._make()
+
+    def _make(self) -> None:
         native: dict[str, float] = {}
         for name, value in self.options.items():
             native |= _native_options(name, value)
-        super().__init__(kind, [p._native for p in self.parameters], native)
+        super().__init__(self._native_kind, [p._native for p in self.parameters], native)
+        self.param_groups = [_Group(self)]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Subclasses of one's own have attributes of their own.
+        if type(self).__module__ == __name__ and not hasattr(type(self), name):
+            known = ("parameters", "options", "param_groups", "_native_kind")
+            if name not in known:
+                _checks.refuse_attribute(self, name, self.options)
+        super().__setattr__(name, value)
 
     def set_option(self, name: str, value: Any) -> None:
         """Change an option; the same as assigning to the attribute of that name."""
@@ -91,6 +148,7 @@ class Optimizer(_core.Optimizer):
         for native_name, number in _native_options(name, value).items():
             super().set_option(native_name, number)
         self.options = options
+        dict.__setitem__(self.param_groups[0], name, value)
 
     def _check_option(self, name: str, value: Any) -> Any:
         option: Option[Any] = getattr(type(self), name)
@@ -99,9 +157,101 @@ class Optimizer(_core.Optimizer):
     def _check_together(self, options: dict[str, Any]) -> None:
         """Check what depends on several options."""
 
+    # State
+
+    def state_dict(self) -> dict[str, Any]:
+        """The options, and what was gathered over the steps, in torch's layout.
+
+        Returns
+        -------
+        dict
+            `state`: by the parameter's number its `step` and arrays of its shape, such as
+            `exp_avg`. `param_groups`: a list of one dict of options, with the numbers as `params`.
+            Arrays are copies; `fastmlp.nn.utils.to_torch` makes tensors of them.
+        """
+        names, counts = _STATES[self._native_kind]
+        state: dict[int, dict[str, Any]] = {}
+        for number, (steps, arrays) in enumerate(self._state()):
+            if steps == 0:
+                continue
+            entry: dict[str, Any] = {"step": float(steps)} if counts else {}
+            for name, array in zip(names, arrays, strict=False):
+                if array is not None:
+                    entry[name] = _to_shape(array, self.parameters[number].shape)
+            if entry:
+                state[number] = entry
+        group = {**self.options, **_TORCH_ONLY, "params": list(range(len(self.parameters)))}
+        if self._native_kind in ("adam", "adamw"):
+            group["decoupled_weight_decay"] = self._native_kind == "adamw"
+        return {"state": state, "param_groups": [group]}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from a state dict of this optimizer's kind, torch's or ours.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is of another layout, or for other parameters. Nothing has changed then.
+        """
+        if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
+            raise TypeError(
+                "state_dict: expected a mapping with state and param_groups, got"
+                f" {_checks.show(state_dict)}"
+            )
+        groups = list(state_dict["param_groups"])
+        if len(groups) != 1 or len(groups[0]["params"]) != len(self.parameters):
+            sizes = [len(group["params"]) for group in groups]
+            raise ValueError(
+                f"state_dict: expected one group of {len(self.parameters)} parameters, got groups"
+                f" of {sizes}"
+            )
+        options = {
+            name: self._check_option(name, groups[0].get(name, value))
+            for name, value in self.options.items()
+        }
+        self._check_together(options)
+        state = dict(state_dict["state"])
+        native = [
+            self._native_state(state.get(key, {}), parameter)
+            for key, parameter in zip(groups[0]["params"], self.parameters, strict=True)
+        ]
+        self._set_state(native)
+        for name, value in options.items():
+            self.set_option(name, value)
+
+    def _native_state(
+        self, entry: Mapping[str, Any], parameter: Parameter
+    ) -> tuple[int, list[Array | None]]:
+        names, counts = _STATES[self._native_kind]
+        arrays: list[Array | None] = [None] * 3
+        for place, name in enumerate(names):
+            if (value := entry.get(name)) is None:
+                continue
+            array = parameter.checked(name, value).astype(parameter.dtype)
+            arrays[place] = np.ascontiguousarray(array.T).reshape(-1)
+        gathered = any(array is not None for array in arrays)
+        return int(entry.get("step", 0)) if counts else int(gathered), arrays
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = {name: v for name, v in self.__dict__.items() if name != "param_groups"}
+        return {"attributes": own, "native": self._state()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state["attributes"])
+        self._make()
+        self._set_state(state["native"])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copyreg.__newobj__, (type(self),), self.__getstate__()  # type: ignore[attr-defined]
+
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value}" for name, value in self.options.items())
         return f"{type(self).__name__}({options})"
+
+
+def _to_shape(flat: Array, shape: tuple[int, ...]) -> Array:
+    """A native state, stored in x out, in the parameter's shape."""
+    return flat.reshape(shape[::-1]).T.copy()
 
 
 class SGD(Optimizer):
@@ -285,7 +435,13 @@ class RMSprop(Optimizer):
         super().__init__("rmsprop", params, options)
 
 
-def clip_grad_norm_(parameters: Iterable[Parameter] | Parameter, max_norm: float) -> float:
+def clip_grad_norm_(
+    parameters: Iterable[Parameter] | Parameter,
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
+) -> float:
     """Scale the gradients so that their common norm is at most `max_norm`.
 
     Parameters
@@ -295,35 +451,122 @@ def clip_grad_norm_(parameters: Iterable[Parameter] | Parameter, max_norm: float
     max_norm : float
         Not negative; infinite to measure only. The factor is max_norm / (norm + 1e-6), where that
         is below 1, as in torch.
+    norm_type : float
+        The exponent of the norm, positive; infinite for the largest magnitude.
+    error_if_nonfinite : bool
+        Whether a norm that is NaN or infinite is an error. Otherwise, as in torch, gradients become
+        NaN with it, or zero but for the infinite ones.
+    foreach : bool, optional
+        Taken for torch's sake.
 
     Returns
     -------
     float
         The norm before scaling.
+
+    Raises
+    ------
+    RuntimeError
+        With `error_if_nonfinite`. The gradients are as before then.
+    ValueError
+        If there is no parameter, as with a generator that something else has used up.
     """
     endless = isinstance(max_norm, float) and max_norm == math.inf
     limit = max_norm if endless else _checks.real("max_norm", max_norm, at_least=0)
+    if norm_type != math.inf:
+        norm_type = _checks.real("norm_type", norm_type, above=0)
+    _checks.flag("error_if_nonfinite", error_if_nonfinite)
+    found = _gradients_of(parameters)
+    native = [p._native for p in found]
+    if norm_type != 2:
+        norm = _norm([p.grad for p in found if p.grad is not None], norm_type)
+    elif error_if_nonfinite:
+        norm = _core.clip_grad_norm(native, math.inf)
+    else:
+        return _core.clip_grad_norm(native, limit)
+    if error_if_nonfinite and not math.isfinite(norm):
+        raise RuntimeError(
+            f"parameters: expected gradients of a finite norm, got {norm}; with"
+            " error_if_nonfinite=False they are scaled all the same"
+        )
+    if norm_type == 2:
+        return _core.clip_grad_norm(native, limit)
+    factor = limit / (norm + 1e-6)
+    if not (factor >= 1 or endless):
+        for parameter in found:
+            if (grad := parameter.grad) is not None:
+                parameter.grad = (grad.astype(np.float64) * factor).astype(grad.dtype)
+    return norm
+
+
+def clip_grad_value_(
+    parameters: Iterable[Parameter] | Parameter, clip_value: float, foreach: bool | None = None
+) -> None:
+    """Clamp each gradient to [-clip_value, clip_value], in place, as torch does.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter, or one
+    clip_value : float
+        Not negative.
+    foreach : bool, optional
+        Taken for torch's sake.
+    """
+    limit = _checks.real("clip_value", clip_value, at_least=0)
+    for parameter in _gradients_of(parameters):
+        if (grad := parameter.grad) is not None:
+            parameter.grad = np.clip(grad, -limit, limit)
+
+
+def _norm(grads: list[Array], order: float) -> float:
+    """The common norm, in float64 of magnitudes relative to the largest."""
+    largest = max((float(np.max(np.abs(grad))) for grad in grads), default=0.0)
+    if order == math.inf or largest == 0 or not math.isfinite(largest):
+        nan = any(np.isnan(grad).any() for grad in grads)
+        return math.nan if nan else largest
+    total = sum(float(np.sum((np.abs(g.astype(np.float64)) / largest) ** order)) for g in grads)
+    return float(largest * total ** (1 / order))
+
+
+def _gradients_of(parameters: Iterable[Parameter] | Parameter) -> tuple[Parameter, ...]:
     if isinstance(parameters, Parameter):
         parameters = [parameters]
-    return _core.clip_grad_norm([p._native for p in _check_each("parameters", parameters)], limit)
+    found = _check_each("parameters", parameters)
+    if not found:
+        raise ValueError(f"parameters: expected at least one, got none{_used_up(parameters)}")
+    return found
+
+
+def _used_up(params: Any) -> str:
+    return "; the generator has been used up before" if isinstance(params, Iterator) else ""
 
 
 def _check_each(name: str, params: Any) -> tuple[Parameter, ...]:
     is_model = hasattr(params, "parameters")
     if is_model or isinstance(params, Parameter) or not hasattr(params, "__iter__"):
         hint = "; write model.parameters()" if is_model else ""
-        raise TypeError(f"{name}: expected parameters, got {_checks.show(params)}{hint}")
+        if callable(params) and not is_model:
+            hint = "; write model.parameters(), with brackets"
+        got = _checks.origin(params)
+        raise TypeError(f"{name}: expected parameters, got {_checks.show(params)}{got}{hint}")
     found = tuple(params)
     for item in found:
+        if isinstance(item, dict):
+            raise TypeError(f"{name}: expected parameters in one group, got groups as dicts")
         if not isinstance(item, Parameter):
-            raise TypeError(f"{name}: expected parameters, got {_checks.show(item)}")
+            got = _checks.origin(item)
+            raise TypeError(f"{name}: expected parameters, got {_checks.show(item)}{got}")
     return found
 
 
 def _check_parameters(params: Any) -> tuple[Parameter, ...]:
     found = _check_each("params", params)
     if not found:
-        raise ValueError("params: expected at least one parameter, got none")
+        raise ValueError(
+            "params: expected at least one parameter, got none: a model without parameters, or a"
+            " generator that has been used up; layers in a plain list are not found, keep them in"
+            " attributes, a Sequential or a ModuleList"
+        )
     if len({id(parameter) for parameter in found}) < len(found):
         raise ValueError("params: expected each parameter once, got one of them twice")
     if len(dtypes := sorted({str(parameter.dtype) for parameter in found})) > 1:

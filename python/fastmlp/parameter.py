@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from fastmlp import _checks, _core
+from fastmlp import _checks, _conversions, _core
 from fastmlp._types import Array
 
 
 class Parameter(NDArrayOperatorsMixin):
     """A tensor of weights and its gradient, held by the native core.
+
+    Two names for one parameter are equal and hash alike, so that parameters go into sets.
 
     A weight has torch's shape, (out_features, in_features). `np.asarray(p)` and `p.data` are
     writable views; assigning (`p[...] = v`, `p.data = v`, `layer.weight = v`) copies into the
@@ -61,14 +63,18 @@ class Parameter(NDArrayOperatorsMixin):
         self._native = _core.Parameter(shape, dtype)
 
     def _convert(self, dtype: str) -> None:
-        """Change the dtype. Optimizers made before go on with the old storage."""
+        """Change the dtype. Recorded passes and optimizers made before are of no use afterwards."""
         if self._native.dtype != dtype:
             _checks.precision("precision", self._precision, self.device, dtype)
             old = self._native
-            self._allocate(old.shape, dtype)
-            self._native.value[...] = old.value
-            self._native.requires_grad = old.requires_grad
-            self._native.move_to(old.device)
+            new = _core.Parameter(old.shape, dtype)
+            new.value[...] = old.value
+            new.requires_grad = old.requires_grad
+            if (grad := old.grad) is not None:
+                new.set_grad(grad)
+            new.move_to(old.device)
+            old.abandon()
+            self._native = new
 
     def _move(self, device: str, precision: str) -> None:
         """Move the values, and the gradient, if there is one."""
@@ -80,6 +86,7 @@ class Parameter(NDArrayOperatorsMixin):
         stored = self._native.value
         if stored.flags.writeable:
             stored[index] = values
+            self._native.changed()
         else:
             changed = stored.copy()
             changed[index] = values
@@ -191,9 +198,21 @@ class Parameter(NDArrayOperatorsMixin):
         call: Callable[..., Any] = getattr(ufunc, method)
         result = call(*(_array_of(value) for value in inputs), **options)
         for target, array in zip(out, options.get("out", ()), strict=True):
-            if isinstance(target, Parameter) and target.device != "cpu":
-                target._native.write(array)
+            if isinstance(target, Parameter):
+                if target.device == "cpu":
+                    target._native.changed()
+                else:
+                    target._native.write(array)
         return out[0] if len(out) == 1 else result  # p -= v must leave p a parameter
+
+    def __eq__(self, other: Any) -> Any:
+        """Of two parameters whether they are one; of other values element by element."""
+        return self is other if isinstance(other, Parameter) else np.equal(self, other)
+
+    def __ne__(self, other: Any) -> Any:
+        return self is not other if isinstance(other, Parameter) else np.not_equal(self, other)
+
+    __hash__ = object.__hash__
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -226,10 +245,9 @@ class Parameter(NDArrayOperatorsMixin):
 
 
 def _real_array(name: str, values: Any) -> Array:
-    array = np.asarray(values)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name}: expected real numbers, got an array of {array.dtype}")
-    return array
+    if isinstance(values, Parameter):
+        return values._native.value
+    return _conversions.as_array(values, name)
 
 
 def _array_of(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """The progress of a training, as one line that changes in place, or as a few plain lines."""
 
+import contextlib
 import sys
 import time
 from typing import Any, TextIO
@@ -11,9 +12,17 @@ def progress_stream(progress: Any) -> TextIO | None:
     """Where to show progress: nowhere for False, and for "auto" unless stderr is a terminal."""
     if progress is not True and progress is not False and progress != "auto":
         raise ValueError(f'progress: expected "auto", True or False, got {_checks.show(progress)}')
-    stream = sys.stderr  # None where a program has no console
-    wanted = progress is True or (progress == "auto" and stream is not None and stream.isatty())
-    return stream if wanted else None
+    stream = sys.stderr  # None where a program has no console, or anything that has a write()
+    wanted = progress is True or (progress == "auto" and _is_live(stream))
+    return stream if wanted and stream is not None else None
+
+
+def _is_live(stream: Any) -> bool:
+    """Whether a line there can change in place: in terminals and notebooks."""
+    try:
+        return type(stream).__module__.startswith("ipykernel.") or bool(stream.isatty())
+    except Exception:  # a logger's stream, a closed one, none
+        return False
 
 
 class Progress:
@@ -32,7 +41,7 @@ class Progress:
     def __init__(self, stream: TextIO, first: int, last: int) -> None:
         self.stream = stream
         self.first, self.last = first, last
-        self.in_place = stream.isatty()
+        self.in_place = _is_live(stream)
         self.start = self.shown_at = time.monotonic()
         self.next_plain = self._plain_after(first)
         self.width = 0
@@ -42,8 +51,7 @@ class Progress:
 
     def __exit__(self, *error: object) -> None:
         if self.in_place and self.width:
-            self.stream.write("\n")
-            self.stream.flush()
+            self._write("\n")
 
     def poll(self, epoch: int, loss: float) -> None:
         """Show that `epoch` is running, unless something was shown a moment ago."""
@@ -72,8 +80,13 @@ class Progress:
     def _show(self, epoch: int, loss: float, time_text: str) -> None:
         text = f"epoch {epoch}/{self.last}  loss {loss:.6g}  {time_text}".rstrip()
         if self.in_place:
-            self.stream.write("\r" + text.ljust(self.width))
+            self._write("\r" + text.ljust(self.width))
             self.width = len(text)
         else:
-            self.stream.write(text + "\n")
-        self.stream.flush()
+            self._write(text + "\n")
+
+    def _write(self, text: str) -> None:
+        """Progress is no reason to end a training: a stream that fails is left alone."""
+        with contextlib.suppress(Exception):
+            self.stream.write(text)
+            self.stream.flush()

@@ -39,8 +39,24 @@ class _Override(local):
     generator: Generator | None = None
 
 
-_global = Generator(int.from_bytes(os.urandom(8), "little"))
+def _fresh() -> Generator:
+    return Generator(int.from_bytes(os.urandom(8), "little"))
+
+
+_global = _fresh()
+_is_seeded = False
 _override = _Override()
+
+
+def _after_fork() -> None:
+    """A forked process draws its own numbers, unless `manual_seed` has said which."""
+    global _global
+    if not _is_seeded:
+        _global = _fresh()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def check_seed(seed: int) -> int:
@@ -51,13 +67,17 @@ def check_seed(seed: int) -> int:
 def manual_seed(seed: int) -> None:
     """Seed the generator behind layer initialisation, dropout and `fit` without a seed.
 
+    A process that is forked afterwards goes on from the same state; without a seed, it draws
+    numbers of its own.
+
     Parameters
     ----------
     seed : int
         From 0 to 2^64 - 1.
     """
-    global _global
+    global _global, _is_seeded
     _global = Generator(check_seed(seed))
+    _is_seeded = True
 
 
 def current() -> Generator:

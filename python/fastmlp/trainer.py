@@ -1,74 +1,24 @@
 """Training in native code: epochs, mini-batches, validation, callbacks."""
 
+import inspect
+import os
 import sys
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fastmlp import _checks, _core, seeds
+from fastmlp import _checks, _conversions, _core, seeds
+from fastmlp.history import EpochInfo, History
 from fastmlp.losses import CrossEntropyLoss, Loss
 from fastmlp.modules import Module
 from fastmlp.optim import Optimizer
 from fastmlp.progress import Progress, progress_stream
 
-
-class History:
-    """What a trainer measured, over all its fits up to the moment when this was taken.
-
-    Attributes
-    ----------
-    loss : ndarray of float64, shape (epochs,)
-        The mean training loss of each epoch, measured before each step's update.
-    validation_loss : ndarray of float64, shape (epochs,)
-        The loss of the validation data after each epoch; empty if there are none.
-    report_step : ndarray of int64
-        The number of steps done at each report, one every `eval_interval` steps.
-    report_loss : ndarray of float64
-        The mean training loss since the report before.
-    """
-
-    def __init__(self, native: _core.History) -> None:
-        self.loss = native.loss
-        self.validation_loss = native.validation_loss
-        self.report_step = native.report_step
-        self.report_loss = native.report_loss
-
-    def __repr__(self) -> str:
-        if not len(self.loss):
-            return "History(0 epochs)"
-        return f"History({len(self.loss)} epochs, loss {self.loss[0]:.6g} to {self.loss[-1]:.6g})"
-
-
-class EpochInfo:
-    """What a callback learns after each epoch.
-
-    Attributes
-    ----------
-    epoch : int
-        Counted from 0, over all fits of the trainer.
-    loss : float
-        The mean training loss of the epoch.
-    validation_loss : float or None
-        The loss of the validation data, if there are any.
-    trainer : Trainer
-    """
-
-    __slots__ = ("epoch", "loss", "trainer", "validation_loss")
-
-    def __init__(
-        self, epoch: int, loss: float, validation_loss: float | None, trainer: "Trainer"
-    ) -> None:
-        self.epoch = epoch
-        self.loss = loss
-        self.validation_loss = validation_loss
-        self.trainer = trainer
-
-    def __repr__(self) -> str:
-        validation = self.validation_loss
-        return f"EpochInfo(epoch={self.epoch}, loss={self.loss}, validation_loss={validation})"
-
+__all__ = ["Callback", "EpochInfo", "History", "Trainer"]
 
 Callback = Callable[[EpochInfo], Any]
 
@@ -83,6 +33,10 @@ class Trainer:
         Holds parameters of the model; those that it does not hold stay as they are.
     loss_fn : Loss, optional
         CrossEntropyLoss() if there is none.
+    on_nonfinite : {"warn", "raise", "ignore"}
+        What to do about a loss that becomes NaN or infinite: a RuntimeWarning at the end of `fit`
+        that names the epoch; or to stop there with a FloatingPointError, the model as that epoch
+        has left it; or nothing.
 
     Raises
     ------
@@ -92,22 +46,51 @@ class Trainer:
         If the optimizer holds no parameter of the model.
     """
 
-    def __init__(self, model: Module, optimizer: Optimizer, loss_fn: Loss | None = None) -> None:
+    def __init__(
+        self,
+        model: Module,
+        optimizer: Optimizer,
+        loss_fn: Loss | None = None,
+        on_nonfinite: str = "warn",
+    ) -> None:
         loss_fn = CrossEntropyLoss() if loss_fn is None else loss_fn
         for name, value, kind in (
             ("model", model, Module),
             ("optimizer", optimizer, Optimizer),
             ("loss_fn", loss_fn, Loss),
         ):
-            if not isinstance(value, kind):
-                raise TypeError(f"{name}: expected a {kind.__name__}, got {_checks.show(value)}")
+            _check_kind(name, value, kind)
         self.model = model
         self.optimizer = optimizer
         self.loss_fn = loss_fn
+        self.on_nonfinite = on_nonfinite
         self._history = _core.History()
         self._seed: int | None = None  # drawn by the first fit without one
         self._checked: tuple[int, Module, Optimizer] | None = None
         self._check_parameters()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        kinds: dict[str, type] = {"model": Module, "optimizer": Optimizer, "loss_fn": Loss}
+        if name in kinds:
+            _check_kind(name, value, kinds[name])
+        elif name == "on_nonfinite":
+            value = _checks.choice(name, value, ("warn", "raise", "ignore"))
+        elif type(self) is Trainer and name not in ("_history", "_seed", "_checked"):
+            _checks.refuse_attribute(self, name, (*kinds, "on_nonfinite"))
+        super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_checked": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    def __repr__(self) -> str:
+        model = repr(self.model).replace("\n", "\n  ")
+        parts = [f"model={model}", f"optimizer={self.optimizer!r}", f"loss_fn={self.loss_fn!r}"]
+        count = self._history.epochs
+        parts.append(f"epochs={count}")
+        return "Trainer(\n  " + ",\n  ".join(parts) + "\n)"
 
     @property
     def history(self) -> History:
@@ -125,8 +108,10 @@ class Trainer:
         validation_data: tuple[Any, Any] | None = None,
         shuffle: bool = True,
         seed: int | None = None,
-        callbacks: Iterable[Callback] = (),
+        callbacks: Iterable[Callback] | Callback = (),
         progress: bool | str = "auto",
+        allow_nonfinite: bool = False,
+        **unknown: Any,
     ) -> History:
         """Train for a number of epochs; a second fit goes on from the first.
 
@@ -156,11 +141,17 @@ class Trainer:
             Whether to draw the rows in a new order each epoch.
         seed : int, optional
             For that order and for dropout; each epoch depends on (seed, epoch) alone. Without it,
-            the trainer draws one from the global generator and keeps it.
-        callbacks : iterable of callable
-            Each is called with an `EpochInfo` after each epoch; True ends the training.
+            the trainer derives one from the seed of the model, if `MLP` was given one, or draws one
+            from the global generator, and keeps it.
+        callbacks : iterable of callable, or one
+            Each is called with an `EpochInfo` after each epoch; True ends the training. What a
+            callback changes of the model, the optimizer and the loss holds from the next epoch on;
+            changes of x, t and the validation data are not seen: with callbacks they are copied
+            first.
         progress : {"auto", True, False}
-            Show progress on stderr; "auto" does so in a terminal.
+            Show progress on stderr; "auto" does so in a terminal and in a notebook.
+        allow_nonfinite : bool
+            Whether x and t may hold NaN and infinite values. Arrays on a device are not looked at.
 
         Returns
         -------
@@ -171,9 +162,17 @@ class Trainer:
         ------
         TypeError, ValueError
             If an argument is wrong. Nothing has changed then.
+        RuntimeError
+            If another thread is in a fit of this trainer, or works with its optimizer.
+        FloatingPointError
+            With `on_nonfinite="raise"`.
         KeyboardInterrupt
             After Ctrl-C. The steps up to then are done, and `history` has the whole epochs.
         """
+        if unknown:
+            name = next(iter(unknown))
+            known = [*inspect.signature(self.fit).parameters][:-1]
+            raise TypeError(f"fit() has no argument {name!r}{_checks.similar(name, known)}")
         max_epoch = _checks.integer("max_epoch", max_epoch, at_least=1)
         if batch_size is None:
             batch_size = sys.maxsize  # the core takes no more rows than there are
@@ -183,49 +182,83 @@ class Trainer:
         eval_interval = _checks.integer("eval_interval", eval_interval, at_least=1)
         validation_data = _check_pair(validation_data)
         shuffle = _checks.flag("shuffle", shuffle)
-        on_epoch = self._epoch_hook(callbacks)
+        allow_nonfinite = _checks.flag("allow_nonfinite", allow_nonfinite)
+        functions = _check_callbacks(callbacks)
         seed = self._choose_seed(seed)
         stream = progress_stream(progress)
         self._check_parameters()
+        if functions:
+            x, t = _unchanging("x", x), _unchanging("t", t)
+            if validation_data is not None:
+                validation_data = (
+                    _unchanging("validation_data x", validation_data[0]),
+                    _unchanging("validation_data t", validation_data[1]),
+                )
 
         first = self._history.epochs
         with ExitStack() as stack:
             line = stream and stack.enter_context(Progress(stream, first, first + max_epoch))
-            if not self.model.training:
-                self.model.train()
-                stack.callback(self.model.eval)
-            network = self.model._compiled().network
-            if network is None:
-                raise ValueError("model: expected its forward() to use its parameters, got none")
-            _core.fit(
-                network,
-                self.optimizer,
-                self.loss_fn,
-                self._history,
-                x,
-                t,
-                max_epoch=max_epoch,
-                batch_size=batch_size,
-                shuffle=shuffle,
-                seed=seed,
-                max_grad=max_grad,
-                eval_interval=eval_interval,
-                validation_data=validation_data,
-                on_epoch=on_epoch,
-                on_poll=line.poll if line else None,
-            )
+            resting = [module for module in self.model.modules() if not module.training]
+            stack.callback(_rest, resting)  # before the change: Ctrl-C may come in between
+            for module in resting:
+                module.training = True
+            while (left := first + max_epoch - self._history.epochs) > 0:
+                before = self._history.epochs
+                hook = _EpochHook(self, functions) if functions else None
+                _core.fit(
+                    self._network(),
+                    self.optimizer,
+                    self.loss_fn,
+                    self._history,
+                    x,
+                    t,
+                    max_epoch=left,
+                    batch_size=batch_size,
+                    shuffle=shuffle,
+                    seed=seed,
+                    max_grad=max_grad,
+                    eval_interval=eval_interval,
+                    allow_nonfinite=allow_nonfinite,
+                    stop_at_nonfinite=self.on_nonfinite == "raise",
+                    validation_data=validation_data,
+                    on_epoch=hook,
+                    on_poll=line.poll if line else None,
+                )
+                if hook is None or not hook.changed or self._history.epochs == before:
+                    break
+                self._check_parameters()
             history = self.history
             if line:
                 line.finish(len(history.loss), history.loss[-1])
+        self._judge(history.loss, first)
         return history
+
+    def _network(self) -> _core.Network:
+        network = self.model._compiled().network
+        if network is None:
+            raise ValueError("model: expected its forward() to use its parameters, got none")
+        return network
+
+    def _judge(self, loss: Any, first: int) -> None:
+        """Tell of a loss that is no number any more."""
+        if self.on_nonfinite == "ignore" or np.isfinite(loss[first:]).all():
+            return
+        epoch = first + int(np.argmin(np.isfinite(loss[first:])))
+        text = (
+            f"the loss became {loss[epoch]} in epoch {epoch}; a smaller learning rate may help"
+            f" (the optimizer's is {getattr(self.optimizer, 'lr', None)}), or max_grad"
+        )
+        if self.on_nonfinite == "raise":
+            raise FloatingPointError(text)
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the loss of each epoch with matplotlib.
 
         Parameters
         ----------
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; else a new figure.
+        ax : matplotlib.axes.Axes, or a file's path, optional
+            Where to draw; else a new figure, which goes to the file, if one is named.
 
         Returns
         -------
@@ -238,7 +271,11 @@ class Trainer:
         """
         from fastmlp.plotting import plot_history
 
-        return plot_history(self.history, ax)
+        if not isinstance(ax, str | os.PathLike):
+            return plot_history(self.history, ax)
+        axes = plot_history(self.history)
+        axes.figure.savefig(Path(ax))
+        return axes
 
     def _check_parameters(self) -> None:
         checked = _core.structure(), self.model, self.optimizer
@@ -253,25 +290,72 @@ class Trainer:
         if seed is not None:
             return seeds.check_seed(seed)
         if self._seed is None:
-            self._seed = seeds.current().next_seed()
+            model_seed = self.model.__dict__.get("_seed")  # MLP's
+            generator = seeds.current() if model_seed is None else seeds.Generator(model_seed)
+            self._seed = generator.next_seed()
         return self._seed
 
-    def _epoch_hook(self, callbacks: Any) -> Callable[[int, float, float | None], bool] | None:
-        if not hasattr(callbacks, "__iter__"):
-            raise TypeError(f"callbacks: expected functions, got {_checks.show(callbacks)}")
-        functions: list[Callback] = list(callbacks)
-        for function in functions:
-            if not callable(function):
-                raise TypeError(f"callbacks: expected functions, got {_checks.show(function)}")
-        if not functions:
-            return None
 
-        def on_epoch(epoch: int, loss: float, validation_loss: float | None) -> bool:
-            info = EpochInfo(epoch, loss, validation_loss, self)
-            answers = [function(info) for function in functions]
-            return any(isinstance(answer, bool | np.bool_) and answer for answer in answers)
+class _EpochHook:
+    """Calls the callbacks, and ends the native training where something has been exchanged.
 
-        return on_epoch
+    The loop goes on then with what there is now, from the next epoch on.
+    """
+
+    def __init__(self, trainer: Trainer, functions: list[Callback]) -> None:
+        self.trainer = trainer
+        self.functions = functions
+        self.parts = self._parts()
+        self.changed = False
+
+    def _parts(self) -> tuple[Any, ...]:
+        trainer = self.trainer
+        return _core.structure(), trainer.model, trainer.optimizer, trainer.loss_fn
+
+    def __call__(self, epoch: int, loss: float, validation_loss: float | None) -> bool:
+        info = EpochInfo(epoch, loss, validation_loss, self.trainer)
+        answers = [function(info) for function in self.functions]
+        if any(isinstance(answer, bool | np.bool_) and answer for answer in answers):
+            return True
+        self.changed = self._parts() != self.parts
+        return self.changed
+
+
+def _check_callbacks(callbacks: Any) -> list[Callback]:
+    if callable(callbacks):
+        return [callbacks]
+    if not hasattr(callbacks, "__iter__"):
+        raise TypeError(f"callbacks: expected functions, got {_checks.show(callbacks)}")
+    functions: list[Callback] = list(callbacks)
+    for function in functions:
+        if not callable(function):
+            raise TypeError(f"callbacks: expected functions, got {_checks.show(function)}")
+    if not functions and isinstance(callbacks, Iterator):
+        raise ValueError("callbacks: expected functions, got an iterator that has been used up")
+    return functions
+
+
+def _check_kind(name: str, value: Any, kind: type) -> None:
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        got = f"{_checks.show(value)}{_checks.origin(value)}"
+        raise TypeError(f"{name}: expected {article} {kind.__name__}, got {got}")
+
+
+def _unchanging(name: str, data: Any) -> Any:
+    """A copy of what lies in the host's memory, which callbacks cannot change."""
+    if not isinstance(data, np.ndarray) and (
+        hasattr(data, "__cuda_array_interface__") or getattr(data, "is_cuda", False)
+    ):
+        return data
+    array = _conversions.as_array(data, name)
+    return array.copy() if array is data or array.base is not None else array
+
+
+def _rest(modules: list[Module]) -> None:
+    """Back to evaluation, what was there before; what a callback has put there stays."""
+    for module in modules:
+        module.training = False
 
 
 def _check_pair(data: Any) -> tuple[Any, Any] | None:

@@ -1,0 +1,126 @@
+"""From what people hand over to plain arrays of real numbers, or an error that says what to write.
+
+The native core takes plain NumPy arrays as they are and sends all else here; the libraries that it
+may come from are never imported.
+"""
+
+import numbers
+import sys
+from typing import Any
+
+import numpy as np
+
+from fastmlp import _checks
+from fastmlp._types import Array
+
+_KINDS = {"U": "text", "S": "text", "M": "dates", "m": "durations", "c": "complex numbers"}
+
+
+def as_array(value: Any, name: str) -> Array:
+    """The numbers of anything that holds some: arrays, frames, tensors, nested lists.
+
+    Raises
+    ------
+    TypeError
+        If it holds anything else, naming the argument and, of a frame, the column.
+    ValueError
+        If the parts of a nested list differ in length.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name}: expected an array without a mask, got a masked one; fill it first")
+    if value is None or isinstance(value, str | bytes | dict | set | frozenset):
+        raise TypeError(f"{name}: expected an array of numbers, got {_checks.show(value)}")
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):
+        raise TypeError(f"{name}: expected a dense array, got a sparse one; write .toarray()")
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
+        return _of_torch(torch, value, name)
+    if hasattr(value, "columns") and hasattr(value, "dtypes") and hasattr(value, "to_numpy"):
+        return _of_frame(value, name)
+    if hasattr(value, "to_numpy") and hasattr(value, "dtype"):
+        return _of_column(value, name)
+    try:
+        array = np.asarray(value)
+    except Exception as error:
+        if isinstance(error, ValueError):
+            raise ValueError(
+                f"{name}: expected an array of numbers, got a {type(value).__name__} whose parts"
+                f" differ in length"
+            ) from error
+        raise TypeError(
+            f"{name}: expected an array of numbers, got a {type(value).__name__}"
+        ) from error
+    return _numbers(array, name)
+
+
+def _numbers(array: Array, name: str, what: str = "") -> Array:
+    """An array of a real dtype; `what` names the part that this is of the argument."""
+    kind = array.dtype.kind
+    if kind in "fiub":
+        return np.asarray(array)
+    if kind == "O" and array.size and all(_is_number(item) for item in array.flat):
+        return array.astype(np.float64)
+    if kind == "O":
+        odd = next((item for item in array.flat if not _is_number(item)), None)
+        got = "no objects" if not array.size else f"one that holds {_checks.show(odd)}"
+        if isinstance(odd, list | tuple):
+            got = "rows of different lengths"
+        raise TypeError(f"{name}: expected an array of real numbers,{what} got {got}")
+    raise TypeError(
+        f"{name}: expected an array of real numbers,{what} got dtype {array.dtype}"
+        + (f" ({_KINDS[kind]})" if kind in _KINDS else "")
+    )
+
+
+def _is_number(item: Any) -> bool:
+    from decimal import Decimal
+
+    return isinstance(item, numbers.Real | Decimal | np.bool_)
+
+
+def _of_torch(torch: Any, tensor: Any, name: str) -> Array:
+    if tensor.layout != torch.strided:
+        raise TypeError(f"{name}: expected a dense tensor, got a sparse one; write .to_dense()")
+    if tensor.requires_grad:
+        raise TypeError(
+            f"{name}: expected a tensor that needs no gradient, for torch's graph ends here, got one"
+            " that requires grad; write .detach()"
+        )
+    if tensor.device.type != "cpu":
+        raise TypeError(
+            f"{name}: expected a tensor in the host's memory, got one on {tensor.device}; write .cpu()"
+        )
+    if tensor.is_quantized:
+        raise TypeError(f"{name}: expected plain numbers, got a quantized tensor; write .dequantize()")
+    if tensor.dtype == torch.bfloat16:
+        return np.asarray(tensor.float().numpy())  # exact: NumPy has no such type
+    return _numbers(tensor.resolve_conj().resolve_neg().numpy(), name)
+
+
+def _of_frame(frame: Any, name: str) -> Array:
+    columns = [
+        _of_column(frame[column], name, f" in column {column!r}") for column in frame.columns
+    ]
+    if not columns:
+        return np.empty((len(frame), 0))
+    dtype = np.result_type(*columns)
+    return np.stack([column.astype(dtype, copy=False) for column in columns], axis=1)
+
+
+def _of_column(column: Any, name: str, what: str = "") -> Array:
+    kind = str(column.dtype)
+    if kind == "category":
+        raise TypeError(f"{name}: expected numbers{what}, got categories; encode them first")
+    array = column.to_numpy()
+    if array.dtype.kind == "O":
+        missing = np.asarray(column.isna()) if hasattr(column, "isna") else np.zeros(len(array), bool)
+        if all(_is_number(item) for item in array[~missing].flat):  # nullable numbers
+            return np.where(missing, np.nan, np.where(missing, 0, array)).astype(np.float64)
+        odd = next(item for item in array[~missing].flat if not _is_number(item))
+        raise TypeError(f"{name}: expected numbers{what}, got {_checks.show(odd)}; encode it first")
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"{name}: expected numbers{what}, got {_KINDS.get(array.dtype.kind, array.dtype)};"
+            " encode them first"
+        )
+    return np.asarray(array)
