@@ -203,8 +203,8 @@ def _near(z: np.ndarray, kink: float, margin: float) -> bool:
 
 
 def _is_constant(case: Case) -> bool:
-    """Whether some gradient is 0 by nature: a single class always has probability 1."""
-    one_class = case.loss.startswith("cross_entropy") or ACTIVATIONS[case.head].rowwise
+    """Whether some gradient is 0 by nature: the only one of a softmax is always 1."""
+    one_class = ACTIVATIONS[case.head].rowwise
     one_hidden = ACTIVATIONS[case.activation].rowwise and 1 in case.widths[1:-1]
     return (case.widths[-1] == 1 and one_class) or one_hidden
 

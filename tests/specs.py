@@ -46,6 +46,11 @@ class Loss:
     heads: tuple[str, ...] | None = None  # None: any
     kink: float | None = None  # of y - t
 
+    @property
+    def fewest_outputs(self) -> int:
+        """Losses of classes need two to choose from."""
+        return 2 if self.id.startswith(("nll", "cross_entropy")) else 1
+
 
 @dataclass(frozen=True)
 class Optimizer:

@@ -102,7 +102,7 @@ def test_without_cuda_an_error_says_what_is_missing() -> None:
         ('model.to("gpu")', ValueError, ["device", "'gpu'", "cpu, cuda"]),
         ('model.to("cuda:1")', ValueError, ["device", "'cuda:1'"]),
         ("model.to(0)", TypeError, ["device", "0"]),
-        ('model.to("float64")', ValueError, ["device", "float64"]),
+        ('model.to("float16")', TypeError, ["dtype", "float16"]),
         ('fm.MLP([2, 3], device="GPU")', ValueError, ["device", "GPU"]),
         ("fm.MLP([2, 3], device=None)", TypeError, ["device", "None"]),
         ('fm.Linear(2, 3, device="tpu")', ValueError, ["device", "tpu"]),

@@ -51,6 +51,10 @@ double value_of(const LossSpec& spec, py::handle input, py::handle target) {
 py::object call_loss(PyObject* self, PyObject* input, PyObject* target) {
   const LossSpec& spec = held<LossHandle>(self).spec;
   if (!is_tensor(input) || !origin(input).node || !recording()) {
+    if (recording() && is_tensor(target) && origin(target).node)
+      throw py::type_error(
+          "target: expected values to compare with, got the recorded output of a model; the order is"
+          " loss_fn(output, target)");
     py::object result = new_array<double>({}, tensor_type);
     *data_of<double>(result) = value_of(spec, input, target);
     return result;
@@ -80,7 +84,7 @@ void bind_loss(py::module_& m) {
   py::class_<LossHandle>(m, "Loss", py::custom_type_setup([](PyHeapTypeObject* type) { type->ht_type.tp_call = call; }))
       .def(py::init<const std::string&, const std::string&, double>(), py::arg("name"), py::arg("reduction"),
            py::arg("delta") = 1.0)
-      .def("set_options", &LossHandle::set, py::arg("reduction"), py::arg("delta") = 1.0);
+      .def("set_options", method(&LossHandle::set), py::arg("reduction"), py::arg("delta") = 1.0);
 }
 
 }  // namespace fastmlp::bindings

@@ -38,11 +38,11 @@ Compiled compiled(PyObject* self, py::handle x) {
     if (network.is_none()) {  // without parameters, the data decides on the dtype
       const py::object own = plan.attr("network_for")(x);
       model.dropout = plan.attr("dropout").cast<bool>();
-      return {own, own.cast<NetworkHandle&>(), false};
+      return {own, held_by<NetworkHandle>(own, "network"), false};
     }
     const py::object previous =
         py::reinterpret_steal<py::object>(std::exchange(model.network, network.inc_ref().ptr()));
-    model.handle = &network.cast<NetworkHandle&>();
+    model.handle = &held_by<NetworkHandle>(network, "network");
     model.dropout = plan.attr("dropout").cast<bool>();
     model.structure = plan.attr("structure").cast<std::int64_t>();
   }

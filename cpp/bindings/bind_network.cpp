@@ -1,5 +1,5 @@
 // Networks: prediction, and forward passes that leave a tape.
-#include "bindings/gil.h"
+#include "bindings/cpython.h"
 #include "bindings/tape.h"
 
 namespace fastmlp::bindings {
@@ -11,8 +11,8 @@ Layer<T> make_layer(const py::tuple& spec) {
   Layer<T> layer;
   const auto kind = spec[0].cast<std::string>();
   if (kind == "affine") {
-    layer.weight = native<T>(spec[1].cast<const ParameterHandle&>(), "layers");
-    if (!spec[2].is_none()) layer.bias = native<T>(spec[2].cast<const ParameterHandle&>(), "layers");
+    layer.weight = native<T>(held_by<ParameterHandle>(spec[1], "layers"), "layers");
+    if (!spec[2].is_none()) layer.bias = native<T>(held_by<ParameterHandle>(spec[2], "layers"), "layers");
   } else if (kind == "activation") {
     const auto name = spec[1].cast<std::string>();
     if (name == "softmax" || name == "log_softmax") {
@@ -130,12 +130,14 @@ template class NetworkOf<double>;
 void bind_network(py::module_& m) {
   py::class_<NetworkHandle, std::shared_ptr<NetworkHandle>>(m, "Network", py::is_final())
       .def(py::init(&make_network), py::arg("layers"), py::arg("dtype"), py::arg("precision"))
-      .def_property_readonly("in_features", [](const NetworkHandle& n) { return width_or_none(n.in_features()); })
-      .def_property_readonly("out_features", [](const NetworkHandle& n) { return width_or_none(n.out_features()); })
+      .def_property_readonly(
+          "in_features", [](py::handle n) { return width_or_none(held_by<NetworkHandle>(n, "self").in_features()); })
+      .def_property_readonly(
+          "out_features", [](py::handle n) { return width_or_none(held_by<NetworkHandle>(n, "self").out_features()); })
       .def(
           "strategy",
-          [](const NetworkHandle& n, Index rows, bool training) {
-            return n.prefers_lanes(rows, training) ? "lanes" : "dense";
+          [](py::handle n, Index rows, bool training) {
+            return held_by<NetworkHandle>(n, "self").prefers_lanes(rows, training) ? "lanes" : "dense";
           },
           py::arg("rows"), py::arg("training") = true);
 }

@@ -77,17 +77,17 @@ template struct OptimizerOf<double>;
 
 namespace {
 
-std::shared_ptr<OptimizerHandle> make_optimizer(const std::string& kind,
-                                                const std::vector<std::shared_ptr<ParameterHandle>>& handles,
+std::shared_ptr<OptimizerHandle> make_optimizer(const std::string& kind, const py::sequence& objects,
                                                 const std::map<std::string, double>& values) {
+  const ParameterHandles handles = parameter_handles(objects, "parameters");
   if (handles.empty()) throw py::value_error("parameters: expected at least one parameter, got none");
   OptimizerOptions options;
   for (const auto& [name, value] : values) options.set(name, value);
   const auto optimizer = kind_named<OptimizerKind>(kOptimizerNames, kind, "kind");
-  return with_dtype(handles[0]->dtype(), [&](auto zero) -> std::shared_ptr<OptimizerHandle> {
+  return with_dtype(handles[0].get().dtype(), [&](auto zero) -> std::shared_ptr<OptimizerHandle> {
     using T = decltype(zero);
     std::vector<std::shared_ptr<Parameter<T>>> parameters;
-    for (const auto& handle : handles) parameters.push_back(native<T>(*handle, "parameters"));
+    for (const ParameterHandle& handle : handles) parameters.push_back(native<T>(handle, "parameters"));
     return std::make_shared<OptimizerOf<T>>(optimizer, options, std::move(parameters));
   });
 }
@@ -107,8 +107,7 @@ PyObject* zero_grad(PyObject* self, PyObject* const* args, Py_ssize_t count, PyO
   return guarded([&] {
     const auto [set_to_none] = arguments("zero_grad", {"set_to_none"}, 0, args, count, names);
     if (set_to_none && set_to_none != Py_True && set_to_none != Py_False)
-      throw py::type_error("set_to_none: expected True or False, got a " +
-                           std::string(Py_TYPE(set_to_none)->tp_name));
+      throw py::type_error("set_to_none: expected True or False, got a " + std::string(Py_TYPE(set_to_none)->tp_name));
     held<OptimizerHandle>(self).zero_grad(set_to_none != Py_False);
     return py::none();
   });
@@ -128,10 +127,10 @@ void bind_optimizer(py::module_& m) {
   py::class_<OptimizerHandle, std::shared_ptr<OptimizerHandle>>(
       m, "Optimizer", py::custom_type_setup([](PyHeapTypeObject* type) { type->ht_type.tp_methods = every_step; }))
       .def(py::init(&make_optimizer), py::arg("kind"), py::arg("parameters"), py::arg("options"))
-      .def("set_option", &OptimizerHandle::set_option, py::arg("name"), py::arg("value"))
-      .def("_state", &OptimizerHandle::state)
-      .def("_set_state", &OptimizerHandle::set_state, py::arg("state"))
-      .def_property_readonly("steps", &OptimizerHandle::steps);
+      .def("set_option", method(&OptimizerHandle::set_option), py::arg("name"), py::arg("value"))
+      .def("_state", method(&OptimizerHandle::state))
+      .def("_set_state", method(&OptimizerHandle::set_state), py::arg("state"))
+      .def_property_readonly("steps", method(&OptimizerHandle::steps));
 }
 
 }  // namespace fastmlp::bindings

@@ -1,6 +1,7 @@
 // Parameters, seen from Python in torch's layout: out x in, a transposed view of the storage, or of a copy of it where
 // that lies on a device.
 #include "bindings/array_args.h"
+#include "bindings/cpython.h"
 #include "bindings/device_arrays.h"
 #include "bindings/gil.h"
 #include "bindings/handles.h"
@@ -88,7 +89,8 @@ class ParameterOf final : public ParameterHandle {
 
   void check_idle(const char* what) const {
     if (native->fits > 0)
-      throw std::runtime_error(std::string("parameters: these are being trained, and cannot be ") + what + " meanwhile");
+      throw std::runtime_error(std::string("parameters: these are being trained, and cannot be ") + what +
+                               " meanwhile");
   }
   // The values at `data` in the layout of the storage, which the owner keeps alive.
   py::array transposed(T* data, const py::object& owner) const {
@@ -137,18 +139,29 @@ std::shared_ptr<ParameterHandle> make_parameter(const std::vector<Index>& shape,
   });
 }
 
-double clip(const std::vector<std::shared_ptr<ParameterHandle>>& handles, double max_norm) {
+}  // namespace
+
+ParameterHandles parameter_handles(const py::sequence& objects, const char* name) {
+  ParameterHandles handles;
+  for (const py::handle object : objects) handles.emplace_back(held_by<ParameterHandle>(object, name));
+  return handles;
+}
+
+namespace {
+
+double clip(const py::sequence& objects, double max_norm) {
+  const ParameterHandles handles = parameter_handles(objects, "parameters");
   if (handles.empty()) return 0;
-  const Device& device = handles[0]->device();
-  for (const auto& handle : handles)
-    if (&handle->device() != &device)
+  const Device& device = handles[0].get().device();
+  for (const ParameterHandle& handle : handles)
+    if (&handle.device() != &device)
       throw py::value_error(std::string("parameters: expected all on one device, got some on ") + device.name +
-                            " and some on " + handle->device().name);
+                            " and some on " + handle.device().name);
   join_streams(device);
-  return with_dtype(handles[0]->dtype(), [&](auto zero) {
+  return with_dtype(handles[0].get().dtype(), [&](auto zero) {
     using T = decltype(zero);
     std::vector<std::shared_ptr<Parameter<T>>> parameters;
-    for (const auto& handle : handles) parameters.push_back(native<T>(*handle, "parameters"));
+    for (const ParameterHandle& handle : handles) parameters.push_back(native<T>(handle, "parameters"));
     const WithoutGil release;
     return clip_grad_norm(parameters, max_norm);
   });
@@ -175,22 +188,25 @@ template std::shared_ptr<Parameter<float>> native<float>(const ParameterHandle&,
 template std::shared_ptr<Parameter<double>> native<double>(const ParameterHandle&, const char*);
 
 void bind_parameter(py::module_& m) {
+  const auto handle_of = [](py::handle p) -> ParameterHandle& { return held_by<ParameterHandle>(p, "self"); };
   py::class_<ParameterHandle, std::shared_ptr<ParameterHandle>>(m, "Parameter", py::is_final())
       .def(py::init(&make_parameter), py::arg("shape"), py::arg("dtype"))
-      .def_property_readonly("shape", [](const ParameterHandle& p) { return py::tuple(py::cast(p.shape())); })
-      .def_property_readonly("dtype", &ParameterHandle::dtype)
-      .def_property_readonly("device", [](const ParameterHandle& p) { return p.device().name; })
+      .def_property_readonly("shape", [handle_of](py::handle p) { return py::tuple(py::cast(handle_of(p).shape())); })
+      .def_property_readonly("dtype", method(&ParameterHandle::dtype))
+      .def_property_readonly("device", [handle_of](py::handle p) { return handle_of(p).device().name; })
       .def(
-          "move_to", [](ParameterHandle& p, const std::string& device) { p.move_to(device_named(device)); },
+          "move_to",
+          [handle_of](py::handle p, const std::string& device) { handle_of(p).move_to(device_named(device)); },
           py::arg("device"))
-      .def_property_readonly("moves", &ParameterHandle::moves)
-      .def_property_readonly("value", &ParameterHandle::value)
-      .def("write", &ParameterHandle::write, py::arg("values"))
-      .def_property_readonly("grad", &ParameterHandle::grad)
-      .def("set_grad", &ParameterHandle::set_grad, py::arg("grad"))
-      .def("changed", &ParameterHandle::changed)
-      .def("abandon", &ParameterHandle::abandon)
-      .def_property("requires_grad", &ParameterHandle::requires_grad, &ParameterHandle::set_requires_grad);
+      .def_property_readonly("moves", method(&ParameterHandle::moves))
+      .def_property_readonly("value", method(&ParameterHandle::value))
+      .def("write", method(&ParameterHandle::write), py::arg("values"))
+      .def_property_readonly("grad", method(&ParameterHandle::grad))
+      .def("set_grad", method(&ParameterHandle::set_grad), py::arg("grad"))
+      .def("changed", method(&ParameterHandle::changed))
+      .def("abandon", method(&ParameterHandle::abandon))
+      .def_property("requires_grad", method(&ParameterHandle::requires_grad),
+                    method(&ParameterHandle::set_requires_grad));
   m.def("clip_grad_norm", clip, py::arg("parameters"), py::arg("max_norm"));
 }
 

@@ -1,5 +1,6 @@
 // The native training loop: arguments are checked and converted once, and copied to the network's device once where they do
 // not lie there; then it runs without the GIL.
+#include "bindings/cpython.h"
 #include "bindings/gil.h"
 #include "bindings/loss_handle.h"
 #include "bindings/network_of.h"
@@ -10,11 +11,12 @@ namespace {
 
 // The values so far; a fit in another thread may be adding to them.
 template <class T>
-py::array_t<T> copy_of(History& history, const std::vector<T>& values) {
+py::array_t<T> copy_of(py::handle self, std::vector<T> History::* values) {
+  History& history = held_by<History>(self, "self");
   std::vector<T> copy;
   {
     const Locked locked(history.lock);
-    copy = values;
+    copy = history.*values;
   }
   return py::array_t<T>(static_cast<py::ssize_t>(copy.size()), copy.data());
 }
@@ -142,8 +144,7 @@ void NetworkOf<T>::fit(const FitRequest& request) {
     }
     if (rows.one_row)
       throw py::value_error(std::string(x.name) + ": expected shape (rows, features), got (" +
-                            std::to_string(rows.columns) + ",); for rows of one feature write " + x.name +
-                            "[:, None]");
+                            std::to_string(rows.columns) + ",); for rows of one feature write " + x.name + "[:, None]");
     if (rows.rows == 0) throw py::value_error(std::string(x.name) + ": expected at least one row, got none");
     d.set.rows = rows.rows;
     d.set.columns = rows.columns;
@@ -204,8 +205,8 @@ void NetworkOf<T>::fit(const FitRequest& request) {
     training.upload_copies(output_columns(training.set.columns));
     if (validation) validation->upload_copies(output_columns(validation->set.columns));
   }
-  fastmlp::fit(*network_, optimizer->optimizer, spec, training.set, validation ? &validation->set : nullptr,
-               options, request.history, hooks);
+  fastmlp::fit(*network_, optimizer->optimizer, spec, training.set, validation ? &validation->set : nullptr, options,
+               request.history, hooks);
   check(device.synchronize(StreamScope::current()));  // or the last step's error would be that of a later call
 }
 
@@ -216,7 +217,8 @@ void bind_trainer(py::module_& m) {
   py::class_<History>(m, "History", py::is_final())
       .def(py::init<>())
       .def(py::pickle(
-          [](History& h) {
+          [](py::handle self) {
+            History& h = held_by<History>(self, "self");
             const Locked locked(h.lock);
             return py::make_tuple(h.loss, h.validation_loss, h.report_step, h.report_loss, h.steps, h.report_sum,
                                   h.report_count);
@@ -233,32 +235,41 @@ void bind_trainer(py::module_& m) {
             return h;
           }))
       .def_property_readonly("epochs",
-                             [](History& h) {
+                             [](py::handle self) {
+                               History& h = held_by<History>(self, "self");
                                const Locked locked(h.lock);
                                return h.loss.size();
                              })
-      .def_property_readonly("loss", [](History& h) { return copy_of(h, h.loss); })
-      .def_property_readonly("validation_loss", [](History& h) { return copy_of(h, h.validation_loss); })
-      .def_property_readonly("report_step", [](History& h) { return copy_of(h, h.report_step); })
-      .def_property_readonly("report_loss", [](History& h) { return copy_of(h, h.report_loss); });
+      .def_property_readonly("loss", [](py::handle self) { return copy_of(self, &History::loss); })
+      .def_property_readonly("validation_loss",
+                             [](py::handle self) { return copy_of(self, &History::validation_loss); })
+      .def_property_readonly("report_step", [](py::handle self) { return copy_of(self, &History::report_step); })
+      .def_property_readonly("report_loss", [](py::handle self) { return copy_of(self, &History::report_loss); });
   m.def(
       "fit",
-      [](NetworkHandle& network, OptimizerHandle& optimizer, const LossHandle& loss, History& history, py::object x,
-         py::object t, Index max_epoch, Index batch_size, bool shuffle, std::uint64_t seed,
-         std::optional<double> max_grad, Index eval_interval, bool allow_nonfinite, bool stop_at_nonfinite,
+      [](py::handle network, py::handle optimizer, py::handle loss, py::handle history, py::object x, py::object t,
+         Index max_epoch, Index batch_size, bool shuffle, std::uint64_t seed, std::optional<double> max_grad,
+         Index eval_interval, bool allow_nonfinite, bool stop_at_nonfinite,
          std::optional<std::pair<py::object, py::object>> validation_data, py::object on_epoch, py::object on_poll) {
-        FitRequest request{optimizer,  loss.spec,  history,      std::move(x),        std::move(t),
-                           py::none(), py::none(), FitOptions{}, std::move(on_epoch), std::move(on_poll)};
+        FitRequest request{held_by<OptimizerHandle>(optimizer, "optimizer"),
+                           held_by<LossHandle>(loss, "loss").spec,
+                           held_by<History>(history, "history"),
+                           std::move(x),
+                           std::move(t),
+                           py::none(),
+                           py::none(),
+                           FitOptions{},
+                           std::move(on_epoch),
+                           std::move(on_poll)};
         if (validation_data) std::tie(request.validation_x, request.validation_t) = *validation_data;
-        request.options = {max_epoch, batch_size, shuffle, seed,          max_grad.value_or(0),
+        request.options = {max_epoch,     batch_size,      shuffle,          seed, max_grad.value_or(0),
                            eval_interval, allow_nonfinite, stop_at_nonfinite};
-        network.fit(request);
+        held_by<NetworkHandle>(network, "network").fit(request);
       },
       py::arg("network"), py::arg("optimizer"), py::arg("loss"), py::arg("history"), py::arg("x"), py::arg("t"),
       py::kw_only(), py::arg("max_epoch"), py::arg("batch_size"), py::arg("shuffle"), py::arg("seed"),
       py::arg("max_grad"), py::arg("eval_interval"), py::arg("allow_nonfinite"), py::arg("stop_at_nonfinite"),
-      py::arg("validation_data"), py::arg("on_epoch"),
-      py::arg("on_poll"));
+      py::arg("validation_data"), py::arg("on_epoch"), py::arg("on_poll"));
 }
 
 }  // namespace fastmlp::bindings

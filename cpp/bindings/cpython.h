@@ -35,9 +35,32 @@ PyObject* guarded(F&& f) noexcept {
 // The C++ object of an instance of a pybind11 class, or of a class derived from one in Python.
 template <class T>
 T& held(PyObject* self) {
-  void* value = reinterpret_cast<py::detail::instance*>(self)->get_value_and_holder().value_ptr();
-  if (!value) throw py::type_error(std::string(Py_TYPE(self)->tp_name) + ": its __init__ has not been called");
-  return *static_cast<T*>(value);
+  // (pybind11 itself would take memory that nobody has filled for the object.)
+  const auto holder = reinterpret_cast<py::detail::instance*>(self)->get_value_and_holder();
+  if (!holder.holder_constructed())
+    throw py::type_error(std::string(Py_TYPE(self)->tp_name) + ": its __init__ has not been called");
+  return *static_cast<T*>(holder.value_ptr());
+}
+
+// The same of any object; TypeError naming the argument where it is something else.
+template <class T>
+T& held_by(py::handle object, const char* name) {
+  if (!py::isinstance<T>(object)) throw py::type_error(std::string(name) + ": got a " + Py_TYPE(object.ptr())->tp_name);
+  return held<T>(object.ptr());
+}
+
+// A method for pybind11 of objects whose __init__ has been called.
+template <class Class, class Result, class... Args>
+auto method(Result (Class::*function)(Args...)) {
+  return [function](py::handle self, Args... args) -> Result {
+    return (held_by<Class>(self, "self").*function)(static_cast<Args>(args)...);
+  };
+}
+template <class Class, class Result, class... Args>
+auto method(Result (Class::*function)(Args...) const) {
+  return [function](py::handle self, Args... args) -> Result {
+    return (held_by<Class>(self, "self").*function)(static_cast<Args>(args)...);
+  };
 }
 
 using FastMethod = PyObject* (*)(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names);

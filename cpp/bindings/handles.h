@@ -5,6 +5,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -64,6 +65,10 @@ struct ParameterHandle {
 template <class T>
 std::shared_ptr<Parameter<T>> native(const ParameterHandle& handle, const char* name);
 
+// The parameters of a sequence of handles.
+using ParameterHandles = std::vector<std::reference_wrapper<ParameterHandle>>;
+ParameterHandles parameter_handles(const py::sequence& objects, const char* name);
+
 struct OptimizerHandle {
   virtual ~OptimizerHandle() = default;
   virtual void set_option(const std::string& name, double value) = 0;
@@ -97,7 +102,7 @@ struct OptimizerOf final : OptimizerHandle {
 
   Optimizer<T> optimizer;
   mutable Owner owner;  // of a step or a fit
-  Index weights = 0;  // how many it updates
+  Index weights = 0;    // how many it updates
 };
 
 struct FitRequest {

@@ -117,11 +117,22 @@ typename Network<T>::Lease Network<T>::acquire(Index rows, Index columns, bool t
 
 template <class T>
 void Network<T>::release(Workspace<T>* workspace) {
-  constexpr std::size_t kMostKept = 4;  // a training and an inference workspace for two threads
+  constexpr std::size_t kMostKept = 4;                        // a training and an inference workspace for two threads
+  constexpr std::size_t kMostBytes = std::size_t{256} << 20;  // of all that are kept: larger ones are made anew
   std::unique_ptr<Workspace<T>> owned(workspace);
   const Locked locked(lock_);
   if (!locked.intact) forget_free();
+  if (bytes_of(*owned) > kMostBytes) return;
+  std::size_t kept = bytes_of(*owned);
+  for (const auto& free : free_) kept += bytes_of(*free);
+  for (; kept > kMostBytes; free_.erase(free_.begin())) kept -= bytes_of(*free_.front());
   if (free_.size() < kMostKept) free_.push_back(std::move(owned));
+}
+
+template <class T>
+std::size_t Network<T>::bytes_of(const Workspace<T>& w) {
+  const std::size_t values = w.memory_.size() + w.packed_.size() + w.batch_x_.size() + w.batch_targets_.size();
+  return values * sizeof(T) + w.scratch_.size() + w.batch_classes_.size() * sizeof(Index);
 }
 
 // A fork has come while another thread was changing the list: its memory is lost.

@@ -180,6 +180,7 @@ class Network {
 
  private:
   void release(Workspace<T>* workspace);
+  static std::size_t bytes_of(const Workspace<T>& workspace);
   void forget_free();
   void prepare(Workspace<T>& workspace, Index rows, Index columns, bool training) const;
   Context context(Workspace<T>& workspace) const;

@@ -8,7 +8,9 @@ history = fm.Trainer(model, optimizer).fit(x, t, max_epoch=300, batch_size=30)
 y = model.predict(x)
 """
 
-from fastmlp import cuda, init, ops
+from typing import TYPE_CHECKING, Any
+
+from fastmlp import cuda, init, nn, ops, optim
 from fastmlp._core import __version__
 from fastmlp.activations import (
     ELU,
@@ -24,7 +26,10 @@ from fastmlp.activations import (
     Softplus,
     Tanh,
 )
-from fastmlp.layers import MLP, Dropout, Linear, Sequential
+from fastmlp.clipping import clip_grad_norm_, clip_grad_value_
+from fastmlp.containers import ModuleDict, ModuleList, Sequential
+from fastmlp.history import EpochInfo, History
+from fastmlp.layers import MLP, Dropout, Linear
 from fastmlp.losses import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -35,12 +40,15 @@ from fastmlp.losses import (
     NLLLoss,
 )
 from fastmlp.modules import Module
-from fastmlp.optim import SGD, Adam, AdamW, RMSprop, clip_grad_norm_
+from fastmlp.optim import SGD, Adam, AdamW, RMSprop
 from fastmlp.parameter import Parameter
 from fastmlp.runtime import get_num_threads, set_num_threads, show_config, threads
 from fastmlp.seeds import manual_seed
 from fastmlp.tensor import Tensor, no_grad, tensor
-from fastmlp.trainer import EpochInfo, History, Trainer
+from fastmlp.trainer import Trainer
+
+if TYPE_CHECKING:
+    from fastmlp import plotting
 
 __all__ = [
     "ELU",
@@ -64,6 +72,8 @@ __all__ = [
     "LogSoftmax",
     "MSELoss",
     "Module",
+    "ModuleDict",
+    "ModuleList",
     "NLLLoss",
     "Parameter",
     "RMSprop",
@@ -78,14 +88,30 @@ __all__ = [
     "Trainer",
     "__version__",
     "clip_grad_norm_",
+    "clip_grad_value_",
     "cuda",
     "get_num_threads",
     "init",
     "manual_seed",
+    "nn",
     "no_grad",
     "ops",
+    "optim",
+    "plotting",
     "set_num_threads",
     "show_config",
     "tensor",
     "threads",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "plotting":  # imports nothing heavy either, but few need it
+        import fastmlp.plotting
+
+        return fastmlp.plotting
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [name for name in globals() if name.startswith("__")] + __all__

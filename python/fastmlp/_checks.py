@@ -120,16 +120,27 @@ def choice(name: str, value: Any, known: Iterable[str]) -> str:
 
 
 def dtype(name: str, value: Any) -> str:
-    """The name of a supported dtype, from anything that NumPy takes as one."""
-    try:
-        if type(value).__module__ == "torch":
-            value = str(value).removeprefix("torch.")
-        found = "" if value is None else str(np.dtype(value))  # None would be float64
-    except TypeError:
-        found = ""
+    """The name of a supported dtype, from anything that NumPy or torch takes as one."""
+    found = _dtype_name(value)
     if found not in DTYPES:
         raise TypeError(f"{name}: expected {' or '.join(DTYPES)}, got {show(value)}")
     return found
+
+
+def is_dtype(value: Any) -> bool:
+    """Whether the value names a dtype, supported or not."""
+    return _dtype_name(value) != ""
+
+
+def _dtype_name(value: Any) -> str:
+    if value is None:  # NumPy's default
+        return ""
+    if type(value).__module__ == "torch" and type(value).__name__ == "dtype":
+        return str(value).removeprefix("torch.")
+    try:
+        return str(np.dtype(value))
+    except TypeError:
+        return ""
 
 
 def cuda() -> None:

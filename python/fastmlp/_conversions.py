@@ -26,7 +26,8 @@ def as_array(value: Any, name: str) -> Array:
     ValueError
         If the parts of a nested list differ in length.
     """
-    if isinstance(value, np.ma.MaskedArray):
+    masked = sys.modules.get("numpy.ma")  # NumPy imports it when it is first used
+    if masked is not None and isinstance(value, masked.MaskedArray):
         raise TypeError(f"{name}: expected an array without a mask, got a masked one; fill it first")
     if value is None or isinstance(value, str | bytes | dict | set | frozenset):
         raise TypeError(f"{name}: expected an array of numbers, got {_checks.show(value)}")

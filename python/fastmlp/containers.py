@@ -46,7 +46,7 @@ class Sequential(Module):
         if dtype is not None:
             self.to(dtype=dtype)
         if device is not None or precision is not None:
-            self.to(device, precision=precision)
+            self.to(device=device, precision=precision)
         # Not self.forward, which a subclass may define, and which may need what it sets up later.
         Chain(self).run(lambda x: Sequential.forward(self, x))
 

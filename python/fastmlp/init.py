@@ -15,6 +15,18 @@ from fastmlp import _checks, _core, seeds
 from fastmlp._types import Array
 from fastmlp.parameter import Parameter
 
+__all__ = [
+    "constant_",
+    "kaiming_normal_",
+    "kaiming_uniform_",
+    "normal_",
+    "ones_",
+    "uniform_",
+    "xavier_normal_",
+    "xavier_uniform_",
+    "zeros_",
+]
+
 T = TypeVar("T", Parameter, Array)
 
 _GAINS = {
@@ -38,10 +50,20 @@ def normal_(tensor: T, mean: float = 0.0, std: float = 1.0) -> T:
     return _fill(tensor, _core.fill_normal, mean, _checks.real("std", std, at_least=0))
 
 
+def constant_(tensor: T, val: float) -> T:
+    """The same number everywhere."""
+    _writable(tensor)[...] = _checks.real("val", val)
+    return tensor
+
+
 def zeros_(tensor: T) -> T:
     """Zeros."""
-    _writable(tensor)[...] = 0
-    return tensor
+    return constant_(tensor, 0.0)
+
+
+def ones_(tensor: T) -> T:
+    """Ones."""
+    return constant_(tensor, 1.0)
 
 
 def xavier_uniform_(tensor: T, gain: float = 1.0) -> T:

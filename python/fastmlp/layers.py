@@ -66,7 +66,7 @@ class Linear(Module):
         has_bias = _checks.flag("bias", bias)
         self.bias = Parameter.zeros((self.out_features,), dtype) if has_bias else None
         self.reset_parameters()
-        self.to(device, precision=precision)
+        self.to(device=device, precision=precision)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("weight", "bias"):
@@ -188,8 +188,10 @@ def MLP(  # noqa: N802 - reads as a class
     -------
     Sequential
     """
-    if more or isinstance(activation, int):
+    if isinstance(sizes, int) and (more or isinstance(activation, int)):
         raise TypeError("sizes: expected one list, got several numbers; write MLP([2, 10, 3])")
+    if more:
+        raise TypeError(f"MLP() takes 2 positional arguments, got {2 + len(more)}")
     if isinstance(sizes, str) or not hasattr(sizes, "__iter__"):
         hint = "; write MLP([2, 10, 3])" if isinstance(sizes, int) else ""
         raise TypeError(f"sizes: expected a sequence of integers, got {_checks.show(sizes)}{hint}")

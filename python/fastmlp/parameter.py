@@ -258,3 +258,22 @@ def _target_of(value: Any) -> Any:
     """What a ufunc may write into; from a device, a copy that has to go back."""
     array = _array_of(value)
     return array if array is value or array.flags.writeable else array.copy()
+
+
+def check_each(name: str, params: Any) -> tuple[Parameter, ...]:
+    """The parameters of an iterable; TypeError naming the argument for anything else."""
+    is_model = hasattr(params, "parameters")
+    if is_model or isinstance(params, Parameter) or not hasattr(params, "__iter__"):
+        hint = "; write model.parameters()" if is_model else ""
+        if callable(params) and not is_model:
+            hint = "; write model.parameters(), with brackets"
+        got = _checks.origin(params)
+        raise TypeError(f"{name}: expected parameters, got {_checks.show(params)}{got}{hint}")
+    found = tuple(params)
+    for item in found:
+        if isinstance(item, dict):
+            raise TypeError(f"{name}: expected parameters in one group, got groups as dicts")
+        if not isinstance(item, Parameter):
+            got = _checks.origin(item)
+            raise TypeError(f"{name}: expected parameters, got {_checks.show(item)}{got}")
+    return found

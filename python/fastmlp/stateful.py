@@ -243,16 +243,15 @@ class Stateful(_core.Model):
         for value in where:
             if value is None:
                 continue
-            if isinstance(value, str) and value.split(":")[0] in ("cpu", "cuda"):
-                device = value
-            elif type(value).__name__ == "device":
-                device = value
-            else:
+            if hasattr(value, "dtype") or _checks.is_dtype(value):
                 dtype = getattr(value, "dtype", value)
+            else:
+                device = value
         if dtype is not None:
             self._convert(_checks.dtype("dtype", dtype))
         if device is not None or precision is not None:
-            self._move(None if device is None else str(device), precision)
+            torch_device = type(device).__name__ == "device"
+            self._move(str(device) if torch_device else device, precision)
         return self
 
     def _convert(self, dtype: str) -> None:

@@ -6,7 +6,7 @@ hands on a new symbolic value. Whatever else is done with such a value cannot be
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from fastmlp import _core
+from fastmlp import _checks, _core
 from fastmlp.parameter import Parameter
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _ADVICE = (
     "forward: expected its argument to go through modules, one after another (fm.ReLU(), not"
     " np.maximum), got {}, which cannot be compiled"
+)
+_SINGLE = (
+    "a value that is used twice; a network has one chain of layers so far, without sums and branches"
 )
 
 
@@ -42,8 +45,13 @@ class Chain:
     def run(self, forward: Any) -> "Chain":
         """Trace `forward`."""
         result = forward(self._end)
+        if isinstance(result, tuple | list | dict):
+            raise TypeError(
+                f"forward: expected {type(self._root).__name__} to return one output, got a"
+                f" {type(result).__name__} of {len(result)}; make one model for each output"
+            )
         if result is not self._end:
-            got = "an earlier value" if isinstance(result, Symbolic) else repr(result)
+            got = "an earlier value" if isinstance(result, Symbolic) else _checks.show(result)
             raise TypeError(
                 f"forward: expected {type(self._root).__name__} to return what its last module"
                 f" returned, got {got}"
@@ -54,7 +62,7 @@ class Chain:
     def add(self, value: "Symbolic", layer: "LayerSpec") -> "Symbolic":
         """Add a layer that takes the value; returns the layer's output."""
         if value is not self._end:
-            raise TypeError(_ADVICE.format("a value used twice"))
+            raise TypeError(_ADVICE.format(_SINGLE))
         self.layers.append(layer)
         self._end = Symbolic(self)
         return self._end
@@ -63,6 +71,8 @@ class Chain:
         self, value: "Symbolic", module: "Module", weight: Parameter, bias: Parameter | None
     ) -> "Symbolic":
         """Add a layer with parameters, after checking that it fits those before it."""
+        if value is not self._end:
+            raise TypeError(_ADVICE.format(_SINGLE))
         self._check_fit(module, weight)
         self._last = module, weight
         self.dtype = weight._native.dtype
@@ -75,7 +85,7 @@ class Chain:
         if id(module) not in self._known:
             raise TypeError(
                 f"forward: expected only layers that are attributes of the model, got {module!r};"
-                " keep layers in attributes or in a Sequential, not in lists or dicts"
+                " keep layers in attributes, in a Sequential, a ModuleList or a ModuleDict"
             )
         if self._last is None:
             return
@@ -105,6 +115,11 @@ class Chain:
         return f"layer {name}: {module!r}" if name else repr(module)
 
 
+_FUNCTIONS = frozenset(
+    "relu leaky_relu sigmoid tanh hardtanh gelu silu elu softplus softmax log_softmax dropout".split()
+)
+
+
 class Symbolic(_core.Symbolic):
     """Stands for the data while `forward` is traced."""
 
@@ -112,6 +127,15 @@ class Symbolic(_core.Symbolic):
 
     def __init__(self, chain: Chain) -> None:
         self.chain = chain
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> NoReturn:
+        name = getattr(func, "__name__", "?")
+        ours = f"fastmlp.nn.functional.{name}"
+        hint = f"; write {ours}" if name in _FUNCTIONS else ""
+        raise TypeError(_ADVICE.format(f"torch's function {name}") + hint)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # protocols that others probe for

@@ -1,0 +1,127 @@
+"""Activations and losses as functions, under torch's names.
+
+Activations take what a layer takes: a batch, a model's recorded output, whose gradient they pass
+on, and in a model's `forward` the value that is traced. Losses take what the classes of losses do.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+from fastmlp import _checks, activations, losses
+from fastmlp.layers import Dropout
+from fastmlp.modules import Module
+from fastmlp.tensor import Tensor
+
+
+@lru_cache(maxsize=256)
+def _made(kind: type, *arguments: Any) -> Any:
+    """One object for each kind and its options: making modules would end all traces."""
+    return kind(*arguments)
+
+
+def _activation(kind: type[Module], x: Any, *options: Any) -> Any:
+    return _made(kind, *options)(x)
+
+
+def relu(input: Any, inplace: bool = False) -> Any:
+    """max(input, 0)."""
+    return _activation(activations.ReLU, input)
+
+
+def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Any:
+    """See `fastmlp.LeakyReLU`."""
+    return _activation(activations.LeakyReLU, input, negative_slope)
+
+
+def sigmoid(input: Any) -> Any:
+    """1 / (1 + exp(-input))."""
+    return _activation(activations.Sigmoid, input)
+
+
+def tanh(input: Any) -> Any:
+    """The hyperbolic tangent."""
+    return _activation(activations.Tanh, input)
+
+
+def hardtanh(
+    input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> Any:
+    """See `fastmlp.Hardtanh`."""
+    return _activation(activations.Hardtanh, input, min_val, max_val)
+
+
+def gelu(input: Any, approximate: str = "none") -> Any:
+    """See `fastmlp.GELU`."""
+    return _activation(activations.GELU, input, approximate)
+
+
+def silu(input: Any, inplace: bool = False) -> Any:
+    """input * sigmoid(input)."""
+    return _activation(activations.SiLU, input)
+
+
+def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
+    """See `fastmlp.ELU`."""
+    return _activation(activations.ELU, input, alpha)
+
+
+def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
+    """See `fastmlp.Softplus`."""
+    return _activation(activations.Softplus, input, beta, threshold)
+
+
+def softmax(input: Any, dim: int = 1) -> Any:
+    """See `fastmlp.Softmax`."""
+    return _activation(activations.Softmax, input, dim)
+
+
+def log_softmax(input: Any, dim: int = 1) -> Any:
+    """See `fastmlp.LogSoftmax`."""
+    return _activation(activations.LogSoftmax, input, dim)
+
+
+def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    """See `fastmlp.Dropout`; without `training`, input itself."""
+    if not _checks.flag("training", training):
+        return input
+    return _activation(Dropout, input, p)
+
+
+def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """See `fastmlp.MSELoss`."""
+    return _loss(losses.MSELoss, input, target, reduction)
+
+
+def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """See `fastmlp.L1Loss`."""
+    return _loss(losses.L1Loss, input, target, reduction)
+
+
+def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
+    """See `fastmlp.HuberLoss`."""
+    return _loss(losses.HuberLoss, input, target, reduction, delta)
+
+
+def binary_cross_entropy(input: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """See `fastmlp.BCELoss`."""
+    return _loss(losses.BCELoss, input, target, reduction)
+
+
+def binary_cross_entropy_with_logits(input: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """See `fastmlp.BCEWithLogitsLoss`."""
+    return _loss(losses.BCEWithLogitsLoss, input, target, reduction)
+
+
+def nll_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """See `fastmlp.NLLLoss`."""
+    return _loss(losses.NLLLoss, input, target, reduction)
+
+
+def cross_entropy(input: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """See `fastmlp.CrossEntropyLoss`."""
+    return _loss(losses.CrossEntropyLoss, input, target, reduction)
+
+
+def _loss(kind: type, input: Any, target: Any, *options: Any) -> Tensor:
+    result: Tensor = _made(kind, *options)(input, target)
+    return result
