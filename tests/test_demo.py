@@ -11,6 +11,7 @@ import pytest
 
 import fastmlp as fm
 from fastmlp import cli, demo, plotting
+from fastmlp.demo import datasets
 from fastmlp.demo.session import marks
 
 PICTURES = {
@@ -70,8 +71,6 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _arguments(name: str, images: Path) -> list[str]:
-    if name == "boston":
-        pytest.importorskip("mlxtend", reason="mlxtend (the extra demo) is not installed")
     return ["demo", name, *(["--data", str(images)] if name == "cifar2" else [])]
 
 
@@ -157,17 +156,16 @@ def test_pictures_are_left_out_without_matplotlib(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert cli.main(["demo", "xor", "--epochs", "2"]) == 0
-    assert 'pip install "fastmlp[plot]"' in capsys.readouterr().err
+    assert "pip install matplotlib" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
-def test_boston_without_mlxtend_names_the_extra(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "mlxtend", None)
-    monkeypatch.setitem(sys.modules, "mlxtend.data", None)
-    assert cli.main(["demo", "boston", "--no-plot"]) == 1
-    assert 'pip install "fastmlp[demo]"' in capsys.readouterr().err
+def test_boston_needs_nothing_more() -> None:
+    x, t = datasets.boston()
+    assert x.shape == (506, 13)
+    assert t.shape == (506, 1)
+    np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-12)
+    assert (t[0, 0], t[-1, 0], round(float(t.mean()), 4)) == (24.0, 11.9, 22.5328)
 
 
 @pytest.mark.parametrize(
