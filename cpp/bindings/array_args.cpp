@@ -64,10 +64,10 @@ RowsShape rows_shape(std::span<const py::ssize_t> shape, const char* name, Index
   const Index rows = n == 1 ? 1 : shape[0], width = shape[n - 1];
   if (columns >= 0 && width != columns) {
     const bool turned = n == 1 && columns == 1;
-    throw py::value_error(std::string(name) + " has " + counted(width, "feature") + ", but " + takes + " takes " +
-                          std::to_string(columns) +
-                          (turned ? "; for " + std::to_string(width) + " rows of one feature write " + name + "[:, None]"
-                                  : ""));
+    throw py::value_error(
+        std::string(name) + " has " + counted(width, "feature") + ", but " + takes + " takes " +
+        std::to_string(columns) +
+        (turned ? "; for " + std::to_string(width) + " rows of one feature write " + name + "[:, None]" : ""));
   }
   if (width == 0)
     throw py::value_error(std::string(name) + ": expected at least one feature, got shape " + shape_text(shape));
@@ -127,17 +127,22 @@ bool any_of(const T* values, Index n, Bad bad) {
   return found != 0;
 }
 
+// Where a matrix has its value number i.
+std::string place_of(Index i, Index columns) {
+  return " in row " + std::to_string(i / columns) + (columns > 1 ? ", column " + std::to_string(i % columns) : "");
+}
+
 template <class T>
-void check_values(const T* t, Index n, const char* name, bool unit_interval) {
+void check_values(const T* t, Index n, Index columns, const char* name, bool unit_interval, bool allow_nan) {
   const bool bad = unit_interval ? any_of(t, n, [](T v) { return !((v >= 0) & (v <= 1)); })
                                  : any_of(t, n, [](T v) { return v != v; });
   if (!bad) return;
   for (Index i = 0; i < n; ++i) {
-    if (std::isnan(t[i]))
-      throw py::value_error(std::string(name) + ": expected numbers, got NaN at flat index " + std::to_string(i));
+    if (std::isnan(t[i]) && !allow_nan)
+      throw py::value_error(std::string(name) + ": expected numbers, got NaN" + place_of(i, columns));
     if (unit_interval && (t[i] < 0 || t[i] > 1))
       throw py::value_error(std::string(name) + ": expected values from 0 to 1, got " + std::to_string(t[i]) +
-                            " at flat index " + std::to_string(i));
+                            place_of(i, columns));
   }
 }
 
@@ -153,9 +158,10 @@ void check_finite(const T* values, Index rows, Index columns, const char* name) 
     for (Index i = begin; i < end; ++i)
       if (!std::isfinite(values[i]))
         throw py::value_error(std::string(name) + ": expected finite numbers, got " +
-                              (std::isnan(values[i]) ? "NaN" : values[i] > 0 ? "infinity" : "-infinity") + " in row " +
-                              std::to_string(i / columns) + (columns > 1 ? ", column " + std::to_string(i % columns) : "") +
-                              " (allow_nonfinite=True lets it pass)");
+                              (std::isnan(values[i]) ? "NaN"
+                               : values[i] > 0       ? "infinity"
+                                                     : "-infinity") +
+                              place_of(i, columns) + " (allow_nonfinite=True lets it pass)");
   }
 }
 
@@ -171,13 +177,13 @@ namespace {
 
 // Each row of targets that are no class indices holds the probabilities of the classes.
 template <class T>
-void check_distributions(const T* t, Index rows, Index columns, const char* name) {
+void check_distributions(const T* t, Index rows, Index columns, const char* name, bool allow_nan) {
   constexpr double kRounding = 1e-3;  // of float16's sums, and of those who print three digits
   for (Index r = 0; r < rows; ++r) {
     double sum = 0;
     for (Index c = 0; c < columns; ++c) {
       const T value = t[r * columns + c];
-      if (!(value >= 0 && value <= 1))
+      if (!(value >= 0 && value <= 1) && !(allow_nan && std::isnan(value)))
         throw py::value_error(std::string(name) + ": expected class probabilities from 0 to 1, or class indices, got " +
                               std::to_string(value) + " in row " + std::to_string(r));
       sum += static_cast<double>(value);
@@ -234,7 +240,8 @@ void check_outputs(LossKind loss, Index columns) {
 }
 
 template <class T>
-TargetArg<T> target_arg(py::handle object, const char* name, LossKind loss, Index rows, Index columns, bool one_row) {
+TargetArg<T> target_arg(py::handle object, const char* name, LossKind loss, Index rows, Index columns, bool one_row,
+                        bool allow_nan) {
   check_outputs(loss, columns);
   const py::array array = real_array(object, name);
   const auto shape = shape_of(array);
@@ -249,8 +256,9 @@ TargetArg<T> target_arg(py::handle object, const char* name, LossKind loss, Inde
     arg.array = classes;
   } else {
     const CArray<T> dense = contiguous<T>(array);
-    check_values(dense.data(), rows * columns, name, loss == LossKind::BCE || loss == LossKind::BCEWithLogits);
-    if (loss == LossKind::CrossEntropy) check_distributions(dense.data(), rows, columns, name);
+    const bool unit_interval = loss == LossKind::BCE || loss == LossKind::BCEWithLogits;
+    check_values(dense.data(), rows * columns, columns, name, unit_interval, allow_nan);
+    if (loss == LossKind::CrossEntropy) check_distributions(dense.data(), rows, columns, name, allow_nan);
     arg.targets.dense = dense.data();
     arg.array = dense;
   }
@@ -263,7 +271,7 @@ TargetArg<T> target_arg(py::handle object, const char* name, LossKind loss, Inde
   template T* output_arg<T>(const py::array&, const char*, std::span<const py::ssize_t>);  \
   template void check_probabilities<T>(const T*, Index);                                   \
   template void check_finite<T>(const T*, Index, Index, const char*);                      \
-  template TargetArg<T> target_arg<T>(py::handle, const char*, LossKind, Index, Index, bool);
+  template TargetArg<T> target_arg<T>(py::handle, const char*, LossKind, Index, Index, bool, bool);
 FASTMLP_INSTANTIATE(float)
 FASTMLP_INSTANTIATE(double)
 #undef FASTMLP_INSTANTIATE

@@ -39,8 +39,8 @@ CArray<T> contiguous(const py::array& array) {
   if ((array.flags() & kReady) == kReady && array.dtype().is(py::dtype::of<T>()))
     return py::reinterpret_borrow<CArray<T>>(array);
   constexpr int kCast = Numpy::NPY_ARRAY_FORCECAST_ | Numpy::NPY_ARRAY_ENSUREARRAY_;
-  PyObject* copy = Numpy::get().PyArray_FromAny_(array.ptr(), py::dtype::of<T>().release().ptr(), 0, 0, kReady | kCast,
-                                                 nullptr);
+  PyObject* copy =
+      Numpy::get().PyArray_FromAny_(array.ptr(), py::dtype::of<T>().release().ptr(), 0, 0, kReady | kCast, nullptr);
   if (!copy) throw py::error_already_set();
   return py::reinterpret_steal<CArray<T>>(copy);
 }
@@ -135,6 +135,7 @@ struct TargetArg {
   Targets<T> targets;
 };
 template <class T>
-TargetArg<T> target_arg(py::handle object, const char* name, LossKind loss, Index rows, Index columns, bool one_row);
+TargetArg<T> target_arg(py::handle object, const char* name, LossKind loss, Index rows, Index columns, bool one_row,
+                        bool allow_nan = false);
 
 }  // namespace fastmlp::bindings

@@ -97,6 +97,9 @@ PyObject* step(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject
     const auto [closure] = arguments("step", {"closure"}, 0, args, count, names);
     OptimizerHandle& optimizer = held<OptimizerHandle>(self);
     const bool wanted = closure && closure != Py_None;
+    if (wanted && !PyCallable_Check(closure))
+      throw py::type_error("closure: expected a function, got a value of type " +
+                           std::string(Py_TYPE(closure)->tp_name));
     py::object loss = wanted ? py::handle(closure)() : py::none();
     optimizer.step();
     return loss;
@@ -107,7 +110,8 @@ PyObject* zero_grad(PyObject* self, PyObject* const* args, Py_ssize_t count, PyO
   return guarded([&] {
     const auto [set_to_none] = arguments("zero_grad", {"set_to_none"}, 0, args, count, names);
     if (set_to_none && set_to_none != Py_True && set_to_none != Py_False)
-      throw py::type_error("set_to_none: expected True or False, got a " + std::string(Py_TYPE(set_to_none)->tp_name));
+      throw py::type_error("set_to_none: expected True or False, got a value of type " +
+                           std::string(Py_TYPE(set_to_none)->tp_name));
     held<OptimizerHandle>(self).zero_grad(set_to_none != Py_False);
     return py::none();
   });

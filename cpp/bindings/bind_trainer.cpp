@@ -1,5 +1,7 @@
 // The native training loop: arguments are checked and converted once, and copied to the network's device once where they do
 // not lie there; then it runs without the GIL.
+#include <cmath>
+
 #include "bindings/cpython.h"
 #include "bindings/gil.h"
 #include "bindings/loss_handle.h"
@@ -19,6 +21,66 @@ py::array_t<T> copy_of(py::handle self, std::vector<T> History::* values) {
     copy = history.*values;
   }
   return py::array_t<T>(static_cast<py::ssize_t>(copy.size()), copy.data());
+}
+
+// What a history has recorded, by name.
+py::dict history_state(py::handle self) {
+  History& h = held_by<History>(self, "self");
+  std::vector<double> loss, validation_loss, report_loss;
+  std::vector<Index> report_step;
+  Index steps = 0, report_count = 0;
+  double report_sum = 0;
+  {
+    const Locked locked(h.lock);
+    std::tie(loss, validation_loss, report_step, report_loss, steps, report_sum, report_count) =
+        std::tie(h.loss, h.validation_loss, h.report_step, h.report_loss, h.steps, h.report_sum, h.report_count);
+  }
+  const auto array = [](const auto& values) {
+    return py::array(static_cast<py::ssize_t>(values.size()), values.data());
+  };
+  py::dict state;
+  state["loss"] = array(loss);
+  state["validation_loss"] = array(validation_loss);
+  state["report_step"] = array(report_step);
+  state["report_loss"] = array(report_loss);
+  state["steps"] = steps;
+  state["report_sum"] = report_sum;
+  state["report_count"] = report_count;
+  return state;
+}
+
+// All of it is converted before anything changes.
+void restore(History& history, const py::dict& state) {
+  const auto value = [&]<class V>(const char* name, V zero) {
+    if (!state.contains(name)) throw py::value_error(std::string("history: expected '") + name + "', got none");
+    if constexpr (std::is_same_v<V, std::vector<double>> || std::is_same_v<V, std::vector<Index>>) {
+      const auto array = contiguous<typename V::value_type>(real_array(state[name], name));
+      return V(array.data(), array.data() + array.size());
+    } else {
+      return (void)zero, state[name].template cast<V>();
+    }
+  };
+  auto loss = value("loss", std::vector<double>{}), validation_loss = value("validation_loss", std::vector<double>{});
+  auto report_step = value("report_step", std::vector<Index>{});
+  auto report_loss = value("report_loss", std::vector<double>{});
+  const auto steps = value("steps", Index{}), report_count = value("report_count", Index{});
+  const auto report_sum = value("report_sum", 0.0);
+  if (validation_loss.size() > loss.size() || report_step.size() != report_loss.size() || steps < 0 || report_count < 0)
+    throw py::value_error("history: expected curves and counters that belong together");
+  const Locked locked(history.lock);
+  history.loss = std::move(loss);
+  history.validation_loss = std::move(validation_loss);
+  history.report_step = std::move(report_step);
+  history.report_loss = std::move(report_loss);
+  history.steps = steps;
+  history.report_sum = report_sum;
+  history.report_count = report_count;
+}
+
+void set_history_state(py::handle self, const py::dict& state) {
+  History& history = held_by<History>(self, "self");
+  const Owner::Claim writing(history.owner, "trainer: another thread is in its fit");
+  restore(history, state);
 }
 
 // One of the arrays of a data set, the host's or the network's device's.
@@ -64,6 +126,16 @@ Targets<T> NetworkOf<T>::device_targets(const DeviceArray& array, const char* na
       network_->device().download(classes.data(), array.data, classes.size() * sizeof(Index), StreamScope::current()));
   check_classes(classes.data(), rows, name, columns);
   return {nullptr, static_cast<const Index*>(array.data)};
+}
+
+// The same as check_finite where the values lie on a device: they are fetched only where their norm says that one is not
+// finite, or that it may not be.
+template <class T>
+void check_finite_there(const Device& device, const T* values, Index rows, Index columns, const char* name) {
+  if (std::isfinite(norm(device, values, rows * columns))) return;
+  std::vector<T> copy(static_cast<std::size_t>(rows * columns));
+  check(device.download(copy.data(), values, copy.size() * sizeof(T), StreamScope::current()));
+  check_finite(copy.data(), rows, columns, name);
 }
 
 // Data that lie in the memory of the parameters, which training changes, are copied.
@@ -153,12 +225,18 @@ void NetworkOf<T>::fit(const FitRequest& request) {
       d.device_t = device_array(t.object, t.name);
       d.set.targets = device_targets(d.device_t, t.name, spec.kind, rows.rows, columns);
     } else {
-      d.t = target_arg<T>(t.object, t.name, spec.kind, rows.rows, columns, false);
+      d.t = target_arg<T>(t.object, t.name, spec.kind, rows.rows, columns, false, request.options.allow_nonfinite);
       if (!staging_) d.set.targets = d.t.targets;
     }
     if (!request.options.allow_nonfinite) {
-      if (!x.on_device) check_finite(d.x.data(), rows.rows, rows.columns, x.name);
-      if (!t.on_device && d.t.targets.dense) check_finite(d.t.targets.dense, rows.rows, columns, t.name);
+      if (x.on_device)
+        check_finite_there(device, d.set.x, rows.rows, rows.columns, x.name);
+      else
+        check_finite(d.x.data(), rows.rows, rows.columns, x.name);
+      if (t.on_device && d.set.targets.dense)
+        check_finite_there(device, d.set.targets.dense, rows.rows, columns, t.name);
+      else if (d.t.targets.dense)
+        check_finite(d.t.targets.dense, rows.rows, columns, t.name);
     }
     if (!staging_) keep_apart(d, columns);
     return d;
@@ -216,24 +294,14 @@ template void NetworkOf<double>::fit(const FitRequest&);
 void bind_trainer(py::module_& m) {
   py::class_<History>(m, "History", py::is_final())
       .def(py::init<>())
-      .def(py::pickle(
-          [](py::handle self) {
-            History& h = held_by<History>(self, "self");
-            const Locked locked(h.lock);
-            return py::make_tuple(h.loss, h.validation_loss, h.report_step, h.report_loss, h.steps, h.report_sum,
-                                  h.report_count);
-          },
-          [](const py::tuple& state) {
-            auto h = std::make_unique<History>();
-            h->loss = state[0].cast<std::vector<double>>();
-            h->validation_loss = state[1].cast<std::vector<double>>();
-            h->report_step = state[2].cast<std::vector<Index>>();
-            h->report_loss = state[3].cast<std::vector<double>>();
-            h->steps = state[4].cast<Index>();
-            h->report_sum = state[5].cast<double>();
-            h->report_count = state[6].cast<Index>();
-            return h;
-          }))
+      .def("state", history_state)
+      .def("set_state", set_history_state, py::arg("state"))
+      .def(py::pickle([](py::handle self) { return history_state(self); },
+                      [](const py::dict& state) {
+                        auto history = std::make_unique<History>();
+                        restore(*history, state);
+                        return history;
+                      }))
       .def_property_readonly("epochs",
                              [](py::handle self) {
                                History& h = held_by<History>(self, "self");

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "core/rng.h"
@@ -28,9 +29,12 @@ class Clipper {
       grads_.push_back(parameter->grad.data());
       sizes_.push_back(parameter->size());
     }
-    const Context context{thread_pool_executor(), scratch_.data(), StreamScope::current()};
-    kernels_of<T>(device_).clip(static_cast<int>(grads_.size()), grads_.data(), sizes_.data(), max_norm, norm_.data(),
-                                context);
+    run(max_norm);
+  }
+  void measure(const T* values, Index size) {
+    grads_.assign(1, const_cast<T*>(values));  // an infinite limit only measures
+    sizes_.assign(1, size);
+    run(std::numeric_limits<double>::infinity());
   }
   double norm() const {
     double norm = 0;
@@ -39,6 +43,12 @@ class Clipper {
   }
 
  private:
+  void run(double max_norm) {
+    const Context context{thread_pool_executor(), scratch_.data(), StreamScope::current()};
+    kernels_of<T>(device_).clip(static_cast<int>(grads_.size()), grads_.data(), sizes_.data(), max_norm, norm_.data(),
+                                context);
+  }
+
   const Device& device_;
   Buffer<double> norm_;
   Buffer<unsigned char> scratch_;
@@ -53,6 +63,13 @@ double clip_grad_norm(const std::vector<std::shared_ptr<Parameter<T>>>& paramete
   if (parameters.empty()) return 0;
   Clipper<T> clipper(parameters[0]->device());
   clipper.clip(parameters, max_norm);
+  return clipper.norm();
+}
+
+template <class T>
+double norm(const Device& device, const T* values, Index size) {
+  Clipper<T> clipper(device);
+  clipper.measure(values, size);
   return clipper.norm();
 }
 
@@ -313,6 +330,7 @@ void fit(Network<T>& network, Optimizer<T>& optimizer, const LossSpec& loss, con
 
 #define FASTMLP_INSTANTIATE(T)                                                                            \
   template double clip_grad_norm<T>(const std::vector<std::shared_ptr<Parameter<T>>>&, double);           \
+  template double norm<T>(const Device&, const T*, Index);                                                \
   template void fit<T>(Network<T>&, Optimizer<T>&, const LossSpec&, const DataSet<T>&, const DataSet<T>*, \
                        const FitOptions&, History&, const FitHooks&);
 FASTMLP_INSTANTIATE(float)

@@ -31,7 +31,7 @@ struct FitOptions {
 // What all fits of a trainer have recorded. Other threads may read while one fits: its vectors are guarded by `lock`.
 struct History {
   Lock lock;
-  Owner owner;  // of a fit
+  Owner owner;                          // of a fit
   std::vector<double> loss;             // of each epoch, before each of its updates
   std::vector<double> validation_loss;  // after each epoch
   std::vector<Index> report_step;       // after so many steps in all ...
@@ -53,6 +53,10 @@ inline constexpr double kPollSeconds = 0.05;
 // Scales all gradients by max_norm / (norm + 1e-6) where that is below 1, as torch does; returns their joint norm.
 template <class T>
 double clip_grad_norm(const std::vector<std::shared_ptr<Parameter<T>>>& parameters, double max_norm);
+
+// The norm of values on a device; NaN or infinite if one of them is.
+template <class T>
+double norm(const Device& device, const T* values, Index size);
 
 // Trains the network. The last step leaves its gradient with the parameters (as does, for its hook, that of each
 // epoch); the others need not form one.

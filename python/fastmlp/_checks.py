@@ -5,6 +5,7 @@ Arrays are checked by the native core, which has to look at them anyway.
 
 import difflib
 import math
+import numbers
 import operator
 import sys
 from collections.abc import Iterable
@@ -68,7 +69,7 @@ def real(
 
 def _is_scalar(value: Any) -> bool:
     """A real number of Python's, or one that an array or tensor without dimensions holds."""
-    if isinstance(value, int | float | np.integer | np.floating):
+    if isinstance(value, numbers.Real):  # NumPy's scalars, too
         return True
     dtype = str(getattr(value, "dtype", ""))
     return getattr(value, "shape", None) == () and ("float" in dtype or "int" in dtype)
@@ -81,12 +82,35 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+# What other libraries call our arguments and options.
+SYNONYMS = {
+    other: ours
+    for ours, others in {
+        "lr": "learning_rate eta step_size learningrate",
+        "betas": "beta beta1 beta2",
+        "weight_decay": "l2 decay",
+        "eps": "epsilon",
+        "max_epoch": "epochs epoch num_epochs n_epochs nb_epoch max_epochs max_iter n_iter num_epoch",
+        "batch_size": "batch bs minibatch batchsize",
+        "validation_data": "validation val valid val_data valid_data eval_set",
+        "max_grad": "max_norm clip clip_norm grad_clip clip_grad gradient_clip_val max_grad_norm",
+        "x": "X input inputs data features",
+        "t": "y Y target targets label labels",
+        "seed": "random_state random_seed",
+        "progress": "verbose disp",
+        "callbacks": "callback hooks",
+        "loss_fn": "loss criterion loss_func loss_function lossfn objective",
+        "optimizer": "opt optim optimiser",
+        "model": "net network module",
+    }.items()
+    for other in others.split()
+}
+
+
 def similar(name: str, known: Iterable[str]) -> str:
     """The known name that was probably meant, as the end of a message; else nothing."""
     known = list(known)
-    synonyms = {"learning_rate": "lr", "epochs": "max_epoch", "num_epochs": "max_epoch"}
-    synonyms |= {"n_epochs": "max_epoch", "max_epochs": "max_epoch", "y": "t", "targets": "t"}
-    meant = [synonyms[name]] if synonyms.get(name) in known else []
+    meant = [SYNONYMS[name]] if SYNONYMS.get(name) in known else []
     meant += difflib.get_close_matches(name, known, 1, 0.7)
     return f"; did you mean {meant[0]}?" if meant else ""
 
@@ -102,11 +126,12 @@ def origin(value: object) -> str:
     torch = sys.modules.get("torch")
     if torch is None or isinstance(value, type):
         return ""
-    for kind, ours in (("nn.Module", "Module"), ("optim.Optimizer", "Optimizer")):
-        place, _, theirs = kind.partition(".")
-        if isinstance(value, getattr(getattr(torch, place), theirs)):
-            return f", which is torch's own: expected fastmlp's {ours}"
-    return ", which is torch's own" if isinstance(value, torch.Tensor) else ""
+    if not isinstance(value, torch.Tensor | torch.nn.Module | torch.optim.Optimizer):
+        return ""
+    ours = sys.modules["fastmlp"]
+    name = type(value).__name__
+    known = name in ours.__all__ and type(value).__module__.startswith("torch.")
+    return ", which is torch's own" + (f"; use fastmlp.{name}" if known else "")
 
 
 def choice(name: str, value: Any, known: Iterable[str]) -> str:

@@ -169,6 +169,10 @@ class History:
     def report_step(self) -> npt.NDArray[np.int64]: ...
     @property
     def report_loss(self) -> npt.NDArray[np.float64]: ...
+    def state(self) -> dict[str, Any]:
+        """Curves and counters, by name."""
+
+    def set_state(self, state: dict[str, Any]) -> None: ...
 
 def fit(
     network: Network,

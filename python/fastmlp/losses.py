@@ -1,5 +1,6 @@
 """The losses."""
 
+import copyreg
 from typing import Any
 
 from fastmlp import _checks, _core
@@ -31,6 +32,7 @@ class Loss(_core.Loss):
     def __init__(self, name: str, reduction: str, delta: float = 1.0) -> None:
         reduction = _checks.choice("reduction", reduction, ("mean", "sum"))
         super().__init__(name, reduction, delta)
+        self.__dict__["_name"] = name
         self.reduction = reduction
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -53,7 +55,11 @@ class Loss(_core.Loss):
         return self(_identity(input), target)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.reduction,)
+        return copyreg.__newobj__, (type(self),), dict(self.__dict__)  # type: ignore[attr-defined]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        _core.Loss.__init__(self, state["_name"], state["reduction"], state.get("delta", 1.0))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(reduction={self.reduction!r})"
@@ -90,9 +96,6 @@ class HuberLoss(Loss):
         delta = _checks.real("delta", delta, above=0)
         super().__init__("huber", reduction, delta)
         self.delta = delta
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.reduction, self.delta)
 
     def __repr__(self) -> str:
         return f"HuberLoss(reduction={self.reduction!r}, delta={self.delta})"

@@ -11,7 +11,7 @@ import numpy as np
 from fastmlp import _checks, _core
 from fastmlp._types import Array
 from fastmlp.activations import Activation, as_activation
-from fastmlp.optim import check_betas, check_nesterov
+from fastmlp.options import check_betas, check_nesterov
 
 T = TypeVar("T", bound=Array)
 

@@ -1,58 +1,26 @@
 """The optimizers, with torch's names, mathematics and checks."""
 
 import copyreg
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Generic, TypeVar, overload
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastmlp import _checks, _core
 from fastmlp._types import Array
+from fastmlp.options import (
+    TORCH_ONLY,
+    Option,
+    ParameterGroup,
+    check_betas,
+    check_nesterov,
+    check_torch_only,
+    not_negative,
+    number,
+    share,
+)
 from fastmlp.parameter import Parameter, check_each
-
-T = TypeVar("T")
-
-
-class Option(Generic[T]):
-    """An option of an optimizer: reads what was set, and writes through to the native object."""
-
-    def __init__(self, check: Callable[[str, Any], T]) -> None:
-        self.check = check
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    @overload
-    def __get__(self, optimizer: None, owner: type) -> "Option[T]": ...
-    @overload
-    def __get__(self, optimizer: "Optimizer", owner: type) -> T: ...
-    def __get__(self, optimizer: "Optimizer | None", owner: type) -> Any:
-        return self if optimizer is None else optimizer.options[self.name]
-
-    def __set__(self, optimizer: "Optimizer", value: T) -> None:
-        optimizer.set_option(self.name, value)
-
-
-def _not_negative(name: str, value: Any) -> float:
-    return _checks.real(name, value, at_least=0)
-
-
-def _number(name: str, value: Any) -> float:
-    return _checks.real(name, value)
-
-
-def _share(name: str, value: Any) -> float:
-    return _checks.real(name, value, at_least=0, at_most=1)
-
-
-def check_betas(name: str, value: Any) -> tuple[float, float]:
-    """Two shares, each at least 0 and below 1."""
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        raise TypeError(f"{name}: expected two numbers, got {_checks.show(value)}")
-    first, second = (
-        _checks.real(f"{name}[{i}]", beta, at_least=0, below=1) for i, beta in enumerate(value)
-    )
-    return first, second
 
 
 def _native_options(name: str, value: Any) -> dict[str, float]:
@@ -69,25 +37,13 @@ _STATES = {
     "rmsprop": (("square_avg", "momentum_buffer", "grad_avg"), True),
 }
 # What torch's groups hold beside our options.
-_TORCH_ONLY = {"foreach": None, "capturable": False, "differentiable": False, "fused": None}
+_FOREIGN = (*TORCH_ONLY, "params", "param_names", "initial_lr", "decoupled_weight_decay")
 
+class _Checked(NamedTuple):
+    """A state dict as far as it has been looked at, ready for the native optimizer."""
 
-class _Group(dict[str, Any]):
-    """An optimizer's options by name; what is assigned takes effect at the next step."""
-
-    def __init__(self, optimizer: "Optimizer") -> None:
-        super().__init__(params=list(optimizer.parameters), **optimizer.options)
-        self._optimizer = optimizer
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        if name not in self._optimizer.options:
-            known = self._optimizer.options
-            raise KeyError(f"unknown option {name!r}{_checks.similar(name, known)}")
-        self._optimizer.set_option(name, value)
-
-    def update(self, *values: Any, **options: Any) -> None:
-        for name, value in dict(*values, **options).items():
-            self[name] = value
+    options: dict[str, Any]
+    states: list[tuple[int, list[Array | None]]]
 
 
 class Optimizer(_core.Optimizer):
@@ -100,6 +56,9 @@ class Optimizer(_core.Optimizer):
 
     Attributes
     ----------
+    parameters : tuple of Parameter
+    options : mapping
+        The options by name, to be read.
     param_groups : list of one dict
         The options by torch's names, and the parameters. Assigning to an option takes effect at the
         next step.
@@ -112,45 +71,73 @@ class Optimizer(_core.Optimizer):
         If `params` is empty or names a parameter twice, or an option is out of range.
     """
 
-    parameters: tuple[Parameter, ...]
-    options: dict[str, Any]
-    param_groups: list[_Group]
+    _parameters: tuple[Parameter, ...]
+    _options: dict[str, Any]
+    _group: ParameterGroup
     _native_kind: str
 
-    def __init__(self, kind: str, params: Iterable[Parameter], options: dict[str, Any]) -> None:
-        self.parameters = _check_parameters(params)
-        self.options = {name: self._check_option(name, value) for name, value in options.items()}
-        self._check_together(self.options)
+    def __init__(
+        self,
+        kind: str,
+        params: Iterable[Parameter],
+        options: dict[str, Any],
+        torch_only: dict[str, Any] | None = None,
+    ) -> None:
+        check_torch_only(type(self).__name__, torch_only or {}, list(options))
+        self._parameters = _check_parameters(params)
+        self._options = {name: self._check_option(name, value) for name, value in options.items()}
+        self._check_together(self._options)
         self._native_kind = kind
         self._make()
 
     def _make(self) -> None:
         native: dict[str, float] = {}
-        for name, value in self.options.items():
+        for name, value in self._options.items():
             native |= _native_options(name, value)
-        super().__init__(self._native_kind, [p._native for p in self.parameters], native)
-        self.param_groups = [_Group(self)]
+        super().__init__(self._native_kind, [p._native for p in self._parameters], native)
+        self._group = ParameterGroup(self)
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The parameters that it changes."""
+        return self._parameters
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The options by name, to be read; set them as attributes."""
+        return MappingProxyType(self._options)
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """One dict of the options and the parameters, through which options can be set, too."""
+        return [self._group]
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Subclasses of one's own have attributes of their own.
-        if type(self).__module__ == __name__ and not hasattr(type(self), name):
-            known = ("parameters", "options", "param_groups", "_native_kind")
-            if name not in known:
-                _checks.refuse_attribute(self, name, self.options)
+        if not hasattr(type(self), name) and name not in Optimizer.__annotations__:
+            own = type(self).__module__ == __name__
+            if own or name in _checks.SYNONYMS:
+                _checks.refuse_attribute(self, name, self._options)
         super().__setattr__(name, value)
 
     def set_option(self, name: str, value: Any) -> None:
         """Change an option; the same as assigning to the attribute of that name."""
-        value = self._check_option(name, value)
-        options = {**self.options, name: value}
+        self._set_options({name: self._check_option(name, value)})
+
+    def _set_options(self, changes: dict[str, Any]) -> None:
+        options = {**self._options, **changes}
         self._check_together(options)
-        for native_name, number in _native_options(name, value).items():
-            super().set_option(native_name, number)
-        self.options = options
-        dict.__setitem__(self.param_groups[0], name, value)
+        for name, value in changes.items():
+            for native_name, native in _native_options(name, value).items():
+                super().set_option(native_name, native)
+            dict.__setitem__(self._group, name, value)
+        self._options = options
 
     def _check_option(self, name: str, value: Any) -> Any:
-        option: Option[Any] = getattr(type(self), name)
+        option = getattr(type(self), name, None)
+        if not isinstance(option, Option):
+            known = self._options
+            raise ValueError(f"{type(self).__name__} has no option {name!r}{_checks.similar(name, known)}")
         return option.check(name, value)
 
     def _check_together(self, options: dict[str, Any]) -> None:
@@ -176,10 +163,10 @@ class Optimizer(_core.Optimizer):
             entry: dict[str, Any] = {"step": float(steps)} if counts else {}
             for name, array in zip(names, arrays, strict=False):
                 if array is not None:
-                    entry[name] = _to_shape(array, self.parameters[number].shape)
+                    entry[name] = _to_shape(array, self._parameters[number].shape)
             if entry:
                 state[number] = entry
-        group = {**self.options, **_TORCH_ONLY, "params": list(range(len(self.parameters)))}
+        group = {**self._options, **TORCH_ONLY, "params": list(range(len(self._parameters)))}
         if self._native_kind in ("adam", "adamw"):
             group["decoupled_weight_decay"] = self._native_kind == "adamw"
         return {"state": state, "param_groups": [group]}
@@ -192,47 +179,79 @@ class Optimizer(_core.Optimizer):
         TypeError, ValueError
             If it is of another layout, or for other parameters. Nothing has changed then.
         """
+        self._load(self._checked(state_dict))
+
+    def _load(self, checked: _Checked) -> None:
+        self._set_state(checked.states)
+        self._set_options(checked.options)
+
+    def _checked(self, state_dict: Any) -> _Checked:
         if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
             raise TypeError(
                 "state_dict: expected a mapping with state and param_groups, got"
                 f" {_checks.show(state_dict)}"
             )
-        groups = list(state_dict["param_groups"])
-        if len(groups) != 1 or len(groups[0]["params"]) != len(self.parameters):
+        state, groups = state_dict["state"], state_dict["param_groups"]
+        if not isinstance(state, Mapping) or not isinstance(groups, list | tuple):
+            raise TypeError("state_dict: expected a mapping as state and a list as param_groups")
+        if not all(isinstance(g, Mapping) and isinstance(g.get("params"), list | tuple) for g in groups):
+            raise TypeError("state_dict: expected dicts with params in param_groups")
+        numbers = [number for group in groups for number in group["params"]]
+        if len(groups) != 1 or len(numbers) != len(self._parameters):
             sizes = [len(group["params"]) for group in groups]
             raise ValueError(
-                f"state_dict: expected one group of {len(self.parameters)} parameters, got groups"
+                f"state_dict: expected one group of {len(self._parameters)} parameters, got groups"
                 f" of {sizes}"
             )
+        if odd := [number for number in state if number not in numbers]:
+            raise ValueError(f"state_dict: expected the state of {numbers}, got also {odd[0]!r}")
+        options = self._checked_options(groups[0])
+        entries = [state.get(number, {}) for number in numbers]
+        pairs = zip(numbers, entries, self._parameters, strict=True)
+        return _Checked(options, [self._native_state(*pair) for pair in pairs])
+
+    def _checked_options(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        for name in group:
+            if name not in self._options and name not in _FOREIGN:
+                kind = type(self).__name__
+                raise ValueError(f"state_dict: expected that of {kind}, got one with {name!r}")
         options = {
-            name: self._check_option(name, groups[0].get(name, value))
-            for name, value in self.options.items()
+            name: self._check_option(name, group[name]) for name in self._options if name in group
         }
-        self._check_together(options)
-        state = dict(state_dict["state"])
-        native = [
-            self._native_state(state.get(key, {}), parameter)
-            for key, parameter in zip(groups[0]["params"], self.parameters, strict=True)
-        ]
-        self._set_state(native)
-        for name, value in options.items():
-            self.set_option(name, value)
+        self._check_together({**self._options, **options})
+        decoupled = group.get("decoupled_weight_decay", self._native_kind == "adamw")
+        if decoupled != (self._native_kind == "adamw") and options.get("weight_decay"):
+            other = "AdamW" if decoupled else "Adam"
+            raise ValueError(f"state_dict: expected that of {type(self).__name__}, got {other}'s")
+        return options
 
     def _native_state(
-        self, entry: Mapping[str, Any], parameter: Parameter
+        self, number: Any, entry: Any, parameter: Parameter
     ) -> tuple[int, list[Array | None]]:
         names, counts = _STATES[self._native_kind]
+        what = f"state_dict: state {number}"
+        if not isinstance(entry, Mapping):
+            raise TypeError(f"{what}: expected a mapping, got {_checks.show(entry)}")
         arrays: list[Array | None] = [None] * 3
-        for place, name in enumerate(names):
-            if (value := entry.get(name)) is None:
-                continue
-            array = parameter.checked(name, value).astype(parameter.dtype)
-            arrays[place] = np.ascontiguousarray(array.T).reshape(-1)
-        gathered = any(array is not None for array in arrays)
-        return int(entry.get("step", 0)) if counts else int(gathered), arrays
+        for name, value in entry.items():
+            if name in names and value is not None:
+                array = parameter.checked(f"{what}: {name}", value).astype(parameter.dtype)
+                arrays[names.index(name)] = np.ascontiguousarray(array.T).reshape(-1)
+            elif value is not None and not (counts and name == "step"):
+                kind = type(self).__name__
+                raise ValueError(f"{what}: expected that of {kind}, got one with {name!r}")
+        if not counts:
+            return int(arrays[0] is not None), arrays
+        steps = _checks.real(f"{what}: step", entry.get("step", 0), at_least=0, below=2**53)
+        if steps != int(steps):
+            raise ValueError(f"{what}: step: expected a whole number, got {steps}")
+        gathered = names[:2] if self._native_kind in ("adam", "adamw") else names[:1]
+        if steps and (missing := [name for name in gathered if entry.get(name) is None]):
+            raise ValueError(f"{what}: expected {missing[0]!r} after {steps:.0f} steps, got none")
+        return int(steps), arrays
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {name: v for name, v in self.__dict__.items() if name != "param_groups"}
+        own = {name: value for name, value in self.__dict__.items() if name != "_group"}
         return {"attributes": own, "native": self._state()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -244,7 +263,7 @@ class Optimizer(_core.Optimizer):
         return copyreg.__newobj__, (type(self),), self.__getstate__()  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
-        options = ", ".join(f"{name}={value}" for name, value in self.options.items())
+        options = ", ".join(f"{name}={value}" for name, value in self._options.items())
         return f"{type(self).__name__}({options})"
 
 
@@ -269,12 +288,15 @@ class SGD(Optimizer):
         The step is along gradient + momentum * buffer. Needs momentum and no dampening.
     maximize : bool
         Climb instead of descending.
+    **torch_only
+        `foreach`, `fused`, `capturable` and `differentiable`, for torch's sake: the first two change
+        nothing, the others have to be false.
     """
 
-    lr = Option(_not_negative)
-    momentum = Option(_not_negative)
-    dampening = Option(_number)
-    weight_decay = Option(_not_negative)
+    lr = Option(not_negative)
+    momentum = Option(not_negative)
+    dampening = Option(number)
+    weight_decay = Option(not_negative)
     nesterov = Option(_checks.flag)
     maximize = Option(_checks.flag)
 
@@ -287,6 +309,7 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
         nesterov: bool = False,
         maximize: bool = False,
+        **torch_only: Any,
     ) -> None:
         options = {
             "lr": lr,
@@ -296,19 +319,10 @@ class SGD(Optimizer):
             "nesterov": nesterov,
             "maximize": maximize,
         }
-        super().__init__("sgd", params, options)
+        super().__init__("sgd", params, options, torch_only)
 
     def _check_together(self, options: dict[str, Any]) -> None:
         check_nesterov(options["nesterov"], options["momentum"], options["dampening"])
-
-
-def check_nesterov(nesterov: bool, momentum: float, dampening: float) -> None:
-    """Nesterov's step is defined for a momentum and without dampening."""
-    if nesterov and (momentum == 0 or dampening != 0):
-        raise ValueError(
-            "nesterov: expected momentum > 0 and dampening 0 with it,"
-            f" got momentum {momentum} and dampening {dampening}"
-        )
 
 
 class Adam(Optimizer):
@@ -329,13 +343,16 @@ class Adam(Optimizer):
         Divide by the root of the largest mean square so far (Reddi et al., 2018).
     maximize : bool
         Climb instead of descending.
+    **torch_only
+        `foreach`, `fused`, `capturable` and `differentiable`, for torch's sake: the first two change
+        nothing, the others have to be false.
     """
 
     _kind = "adam"
-    lr = Option(_not_negative)
+    lr = Option(not_negative)
     betas = Option(check_betas)
-    eps = Option(_not_negative)
-    weight_decay = Option(_not_negative)
+    eps = Option(not_negative)
+    weight_decay = Option(not_negative)
     amsgrad = Option(_checks.flag)
     maximize = Option(_checks.flag)
 
@@ -348,6 +365,7 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
         amsgrad: bool = False,
         maximize: bool = False,
+        **torch_only: Any,
     ) -> None:
         options = {
             "lr": lr,
@@ -357,7 +375,7 @@ class Adam(Optimizer):
             "amsgrad": amsgrad,
             "maximize": maximize,
         }
-        super().__init__(self._kind, params, options)
+        super().__init__(self._kind, params, options, torch_only)
 
 
 class AdamW(Adam):
@@ -377,8 +395,9 @@ class AdamW(Adam):
         weight_decay: float = 1e-2,
         amsgrad: bool = False,
         maximize: bool = False,
+        **torch_only: Any,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize, **torch_only)
 
 
 class RMSprop(Optimizer):
@@ -401,13 +420,16 @@ class RMSprop(Optimizer):
         Divide by the root of the variance instead of the mean square (Graves, arXiv 1308.0850).
     maximize : bool
         Climb instead of descending.
+    **torch_only
+        `foreach`, `fused`, `capturable` and `differentiable`, for torch's sake: the first two change
+        nothing, the others have to be false.
     """
 
-    lr = Option(_not_negative)
-    alpha = Option(_share)
-    eps = Option(_not_negative)
-    weight_decay = Option(_not_negative)
-    momentum = Option(_not_negative)
+    lr = Option(not_negative)
+    alpha = Option(share)
+    eps = Option(not_negative)
+    weight_decay = Option(not_negative)
+    momentum = Option(not_negative)
     centered = Option(_checks.flag)
     maximize = Option(_checks.flag)
 
@@ -421,6 +443,7 @@ class RMSprop(Optimizer):
         momentum: float = 0.0,
         centered: bool = False,
         maximize: bool = False,
+        **torch_only: Any,
     ) -> None:
         options = {
             "lr": lr,
@@ -431,7 +454,7 @@ class RMSprop(Optimizer):
             "centered": centered,
             "maximize": maximize,
         }
-        super().__init__("rmsprop", params, options)
+        super().__init__("rmsprop", params, options, torch_only)
 
 
 def _check_parameters(params: Any) -> tuple[Parameter, ...]:

@@ -263,6 +263,10 @@ def _target_of(value: Any) -> Any:
 def check_each(name: str, params: Any) -> tuple[Parameter, ...]:
     """The parameters of an iterable; TypeError naming the argument for anything else."""
     is_model = hasattr(params, "parameters")
+    if isinstance(params, dict):
+        raise TypeError(
+            f"{name}: expected parameters, got a dict; write its values(), or model.parameters()"
+        )
     if is_model or isinstance(params, Parameter) or not hasattr(params, "__iter__"):
         hint = "; write model.parameters()" if is_model else ""
         if callable(params) and not is_model:
@@ -272,8 +276,13 @@ def check_each(name: str, params: Any) -> tuple[Parameter, ...]:
     found = tuple(params)
     for item in found:
         if isinstance(item, dict):
-            raise TypeError(f"{name}: expected parameters in one group, got groups as dicts")
+            raise TypeError(
+                f"{name}: expected parameters, got a dict; groups of parameters with options of their"
+                " own are not supported yet"
+            )
         if not isinstance(item, Parameter):
             got = _checks.origin(item)
-            raise TypeError(f"{name}: expected parameters, got {_checks.show(item)}{got}")
+            named = isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], Parameter)
+            hint = "; write parameters() instead of named_parameters()" if named else ""
+            raise TypeError(f"{name}: expected parameters, got {_checks.show(item)}{got}{hint}")
     return found

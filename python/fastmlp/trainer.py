@@ -4,8 +4,8 @@ import inspect
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +52,13 @@ class Trainer:
         optimizer: Optimizer,
         loss_fn: Loss | None = None,
         on_nonfinite: str = "warn",
+        **unknown: Any,
     ) -> None:
+        _refuse_unknown("Trainer", unknown, type(self).__init__)
         loss_fn = CrossEntropyLoss() if loss_fn is None else loss_fn
-        for name, value, kind in (
-            ("model", model, Module),
-            ("optimizer", optimizer, Optimizer),
-            ("loss_fn", loss_fn, Loss),
-        ):
-            _check_kind(name, value, kind)
+        given = {"model": model, "optimizer": optimizer, "loss_fn": loss_fn}
+        for name, value in given.items():
+            _check_kind(name, value, _KINDS[name])
         self.model = model
         self.optimizer = optimizer
         self.loss_fn = loss_fn
@@ -70,13 +69,14 @@ class Trainer:
         self._check_parameters()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        kinds: dict[str, type] = {"model": Module, "optimizer": Optimizer, "loss_fn": Loss}
-        if name in kinds:
-            _check_kind(name, value, kinds[name])
+        if name in _KINDS:
+            _check_kind(name, value, _KINDS[name])
         elif name == "on_nonfinite":
             value = _checks.choice(name, value, ("warn", "raise", "ignore"))
-        elif type(self) is Trainer and name not in ("_history", "_seed", "_checked"):
-            _checks.refuse_attribute(self, name, (*kinds, "on_nonfinite"))
+        elif not hasattr(Trainer, name) and name not in ("_history", "_seed", "_checked"):
+            # Subclasses have attributes of their own.
+            if type(self) is Trainer or name in _checks.SYNONYMS:
+                _checks.refuse_attribute(self, name, (*_KINDS, "on_nonfinite"))
         super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -169,10 +169,7 @@ class Trainer:
         KeyboardInterrupt
             After Ctrl-C. The steps up to then are done, and `history` has the whole epochs.
         """
-        if unknown:
-            name = next(iter(unknown))
-            known = [*inspect.signature(self.fit).parameters][:-1]
-            raise TypeError(f"fit() has no argument {name!r}{_checks.similar(name, known)}")
+        _refuse_unknown("fit", unknown, Trainer.fit)
         max_epoch = _checks.integer("max_epoch", max_epoch, at_least=1)
         if batch_size is None:
             batch_size = sys.maxsize  # the core takes no more rows than there are
@@ -204,9 +201,10 @@ class Trainer:
                 module.training = True
             while (left := first + max_epoch - self._history.epochs) > 0:
                 before = self._history.epochs
-                hook = _EpochHook(self, functions) if functions else None
+                network = self._network()
+                hook = _EpochHook(self, network, functions) if functions else None
                 _core.fit(
-                    self._network(),
+                    network,
                     self.optimizer,
                     self.loss_fn,
                     self._history,
@@ -230,7 +228,7 @@ class Trainer:
             history = self.history
             if line:
                 line.finish(len(history.loss), history.loss[-1])
-        self._judge(history.loss, first)
+        self._judge(history, first)
         return history
 
     def _network(self) -> _core.Network:
@@ -239,18 +237,65 @@ class Trainer:
             raise ValueError("model: expected its forward() to use its parameters, got none")
         return network
 
-    def _judge(self, loss: Any, first: int) -> None:
+    def _judge(self, history: History, first: int) -> None:
         """Tell of a loss that is no number any more."""
-        if self.on_nonfinite == "ignore" or np.isfinite(loss[first:]).all():
+        told = [("loss", history.loss[first:])]
+        if len(history.validation_loss):  # measured in the last epochs
+            told.append(("validation loss", history.validation_loss[-len(told[0][1]) :]))
+        for what, values in told:
+            if self.on_nonfinite == "ignore" or np.isfinite(values).all():
+                continue
+            at = int(np.argmin(np.isfinite(values)))
+            text = (
+                f"the {what} became {values[at]} in epoch {first + at}; a smaller learning rate may"
+                f" help (the optimizer's is {getattr(self.optimizer, 'lr', None)}), or max_grad"
+            )
+            if self.on_nonfinite == "raise":
+                raise FloatingPointError(text)
+            # The training is done, whether or not there is a stream to write to.
+            with suppress(ValueError, OSError, AttributeError):
+                warnings.warn(text, RuntimeWarning, stacklevel=3)
             return
-        epoch = first + int(np.argmin(np.isfinite(loss[first:])))
-        text = (
-            f"the loss became {loss[epoch]} in epoch {epoch}; a smaller learning rate may help"
-            f" (the optimizer's is {getattr(self.optimizer, 'lr', None)}), or max_grad"
-        )
-        if self.on_nonfinite == "raise":
-            raise FloatingPointError(text)
-        warnings.warn(text, RuntimeWarning, stacklevel=3)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything from which a training goes on: of the model, the optimizer, and this trainer.
+
+        Returns
+        -------
+        dict
+            `model` and `optimizer`: their state dicts. `history`: the curves and counters, by name.
+            `seed`: of fits without one; None before the first. Arrays are copies.
+        """
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": self._history.state(),
+            "seed": self._seed,
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from where another trainer of such a model and optimizer was.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If something is missing or does not fit. Nothing has changed then.
+        """
+        names = ("model", "optimizer", "history", "seed")
+        if not isinstance(state_dict, Mapping) or set(state_dict) != set(names):
+            raise TypeError(
+                f"state_dict: expected a mapping with {', '.join(names)}, got"
+                f" {_checks.show(state_dict)}"
+            )
+        history = _core.History()
+        history.set_state(state_dict["history"])
+        seed = state_dict["seed"]
+        seed = None if seed is None else seeds.check_seed(seed)
+        optimizer = self.optimizer._checked(state_dict["optimizer"])
+        self.model.load_state_dict(state_dict["model"])
+        self.optimizer._load(optimizer)
+        self._history.set_state(history.state())
+        self._seed = seed
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the loss of each epoch with matplotlib.
@@ -302,22 +347,28 @@ class _EpochHook:
     The loop goes on then with what there is now, from the next epoch on.
     """
 
-    def __init__(self, trainer: Trainer, functions: list[Callback]) -> None:
+    def __init__(self, trainer: Trainer, network: _core.Network, functions: list[Callback]) -> None:
         self.trainer = trainer
         self.functions = functions
-        self.parts = self._parts()
+        self.parts = network, trainer.model, trainer.optimizer, trainer.loss_fn
+        self.structure = _core.structure()
         self.changed = False
 
-    def _parts(self) -> tuple[Any, ...]:
+    def _is_changed(self) -> bool:
         trainer = self.trainer
-        return _core.structure(), trainer.model, trainer.optimizer, trainer.loss_fn
+        network = self.parts[0]
+        if _core.structure() != self.structure:  # of any module
+            network = trainer._network()
+            self.structure = _core.structure()
+        now = network, trainer.model, trainer.optimizer, trainer.loss_fn
+        return any(a is not b for a, b in zip(now, self.parts, strict=True))
 
     def __call__(self, epoch: int, loss: float, validation_loss: float | None) -> bool:
         info = EpochInfo(epoch, loss, validation_loss, self.trainer)
         answers = [function(info) for function in self.functions]
         if any(isinstance(answer, bool | np.bool_) and answer for answer in answers):
             return True
-        self.changed = self._parts() != self.parts
+        self.changed = self._is_changed()
         return self.changed
 
 
@@ -335,11 +386,32 @@ def _check_callbacks(callbacks: Any) -> list[Callback]:
     return functions
 
 
+_KINDS: dict[str, type] = {"model": Module, "optimizer": Optimizer, "loss_fn": Loss}
+_OF_OPTIMIZER = ("lr", "learning_rate", "momentum", "weight_decay")
+_OF_TRAINER = ("loss_fn", "loss", "criterion", "optimizer", "model", "on_nonfinite")
+
+
 def _check_kind(name: str, value: Any, kind: type) -> None:
-    if not isinstance(value, kind):
-        article = "an" if kind.__name__[0] in "AEIOU" else "a"
-        got = f"{_checks.show(value)}{_checks.origin(value)}"
-        raise TypeError(f"{name}: expected {article} {kind.__name__}, got {got}")
+    if isinstance(value, kind):
+        return
+    hint = _checks.origin(value)
+    if isinstance(value, type):
+        hint = f"; write {value.__name__}({'...' if kind is Optimizer else ''})"
+    elif isinstance(value, tuple(_KINDS.values())):
+        hint = f"; the order is {', '.join(_KINDS)}"
+    article = "an" if kind.__name__[0] in "AEIOU" else "a"
+    raise TypeError(f"{name}: expected {article} {kind.__name__}, got {_checks.show(value)}{hint}")
+
+
+def _refuse_unknown(call: str, unknown: dict[str, Any], function: Callable[..., Any]) -> None:
+    """TypeError for an argument that does not exist, with what was probably meant."""
+    for name in unknown:
+        hint = _checks.similar(name, [*inspect.signature(function).parameters][1:-1])
+        if not hint and name in _OF_OPTIMIZER:
+            hint = "; it is an option of the optimizer"
+        if not hint and name in _OF_TRAINER:
+            hint = "; it is an argument of Trainer"
+        raise TypeError(f"{call}() has no argument {name!r}{hint}")
 
 
 def _unchanging(name: str, data: Any) -> Any:
