@@ -1,4 +1,4 @@
-"""Optimizers and trainers: states in torch's layout, copies and pickles that go on to the same bits."""
+"""What goes on from a copy, a pickle or a state dict gives the same bits."""
 
 import copy
 import pickle
@@ -9,174 +9,194 @@ import numpy as np
 import pytest
 
 import fastmlp as fm
+from training import weights_of
 
-COPIES: dict[str, Callable[[Any], Any]] = {
-    "deepcopy": copy.deepcopy,
-    "pickle": lambda value: pickle.loads(pickle.dumps(value)),
+X = np.random.default_rng(0).normal(size=(24, 3)).astype("f4")
+T = X[:, :2] ** 2
+
+OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
+    "SGD": lambda p: fm.SGD(p, lr=0.01),
+    "momentum": lambda p: fm.SGD(p, lr=0.01, momentum=0.9, nesterov=True),
+    "dampening": lambda p: fm.SGD(p, lr=0.01, momentum=0.9, dampening=0.5, weight_decay=0.1),
+    "Adam": lambda p: fm.Adam(p, lr=0.01),
+    "amsgrad": lambda p: fm.Adam(p, lr=0.01, amsgrad=True, maximize=True),
+    "AdamW": lambda p: fm.AdamW(p, lr=0.01, betas=(0.8, 0.9)),
+    "RMSprop": lambda p: fm.RMSprop(p, lr=0.01),
+    "centered": lambda p: fm.RMSprop(p, lr=0.01, momentum=0.5, centered=True),
 }
-EACH_COPY = pytest.mark.parametrize("copier", COPIES.values(), ids=COPIES)
-OPTIMIZERS: list[tuple[str, dict[str, Any]]] = [
-    ("SGD", {"lr": 0.05}),
-    ("SGD", {"lr": 0.05, "momentum": 0.9, "dampening": 0.3}),
-    ("Adam", {"lr": 0.01, "amsgrad": True}),
-    ("AdamW", {"lr": 0.01}),
-    ("RMSprop", {"lr": 0.01, "momentum": 0.5, "centered": True}),
-]
-EACH_OPTIMIZER = pytest.mark.parametrize(("name", "options"), OPTIMIZERS)
+COPIERS: dict[str, Callable[[Any], Any]] = {
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda o: pickle.loads(pickle.dumps(o)),
+    "old pickle": lambda o: pickle.loads(pickle.dumps(o, protocol=0)),
+}
+ALL = pytest.mark.parametrize("name", OPTIMIZERS)
+COPIED = pytest.mark.parametrize("copier", COPIERS.values(), ids=COPIERS)
 
 
-def _data() -> tuple[np.ndarray, np.ndarray]:
-    x = np.random.default_rng(0).normal(size=(32, 3)).astype("f4")
-    return x, x[:, :1] - x[:, 1:2] ** 2
+class Net(fm.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = fm.Linear(3, 5)
+        self.drop = fm.Dropout(0.2)
+        self.b = fm.Linear(5, 2)
+
+    def forward(self, x: Any) -> Any:
+        return self.b(self.drop(self.a(x)))
 
 
-def _step(model: Any, optimizer: Any) -> None:
-    x, t = _data()
-    optimizer.zero_grad()
-    fm.MSELoss()(model(x), t).backward()
-    optimizer.step()
+class OwnLoss(fm.HuberLoss):
+    def __init__(self) -> None:
+        super().__init__("sum", 0.3)
+        self.about = "of my own"
 
 
-def _values(model: Any) -> list[np.ndarray]:
-    return [np.array(p) for p in model.parameters()]
+class OwnTrainer(fm.Trainer):
+    about = "of my own"
 
 
-def _assert_same(first: Any, second: Any) -> None:
-    for a, b in zip(_values(first), _values(second), strict=True):
-        np.testing.assert_array_equal(a, b)
+class OwnSGD(fm.SGD):
+    def __init__(self, model: fm.Module) -> None:
+        super().__init__(model.parameters(), lr=0.02, momentum=0.5)
+        self.about = "of my own"
 
 
-@EACH_COPY
-@EACH_OPTIMIZER
-def test_trainers(copier: Callable[[Any], Any], name: str, options: dict[str, Any]) -> None:
-    x, t = _data()
-    model = fm.Sequential(fm.Linear(3, 8), fm.Dropout(0.2), fm.Tanh(), fm.Linear(8, 1))
-    trainer = fm.Trainer(model, getattr(fm, name)(model.parameters(), **options), fm.HuberLoss())
-    plan: dict[str, Any] = {"max_epoch": 3, "batch_size": 5, "eval_interval": 4}
-    trainer.fit(x, t, **plan)
+def new_trainer(name: str = "Adam", device: str = "cpu") -> fm.Trainer:
+    fm.manual_seed(2)
+    model = Net().to(device)
+    return fm.Trainer(model, OPTIMIZERS[name](model.parameters()), fm.MSELoss())
+
+
+def fit(trainer: fm.Trainer, **options: Any) -> fm.History:
+    return trainer.fit(X, T, max_epoch=3, batch_size=10, progress=False, **options)
+
+
+def assert_alike(a: fm.Trainer, b: fm.Trainer) -> None:
+    for one, other in zip(weights_of(a.model), weights_of(b.model), strict=True):
+        np.testing.assert_array_equal(one, other)
+    for curve in ("loss", "report_step", "report_loss", "validation_loss"):
+        np.testing.assert_array_equal(getattr(a.history, curve), getattr(b.history, curve))
+    assert repr(a.optimizer) == repr(b.optimizer)
+
+
+@COPIED
+@ALL
+def test_a_trainer_goes_on(name: str, copier: Callable[[Any], Any]) -> None:
+    """Without a seed of fit's own, too: the trainer's is copied with it, and so is dropout's."""
+    trainer = new_trainer(name)
+    fit(trainer, eval_interval=4)
     twin = copier(trainer)
-    assert repr(twin) == repr(trainer)
-    for one in (trainer, twin):
-        one.fit(x, t, **plan)
-    _assert_same(trainer.model, twin.model)
-    for what in ("loss", "report_step", "report_loss"):
-        np.testing.assert_array_equal(
-            getattr(trainer.history, what), getattr(twin.history, what), what
-        )
+    assert_alike(trainer, twin)
+    before = weights_of(twin.model)
+    fit(trainer, eval_interval=4)
+    for kept, now in zip(before, weights_of(twin.model), strict=True):
+        np.testing.assert_array_equal(kept, now)
+    fit(twin, eval_interval=4)
+    assert_alike(trainer, twin)
+    assert len(twin.history.loss) == 6
 
 
-@EACH_COPY
-@EACH_OPTIMIZER
-def test_optimizers(copier: Callable[[Any], Any], name: str, options: dict[str, Any]) -> None:
-    """A model and its optimizer, copied together, belong together."""
-    model = fm.MLP([3, 4, 1], "tanh", seed=0)
-    optimizer = getattr(fm, name)(model.parameters(), **options)
+@pytest.mark.cuda
+@ALL
+def test_a_trainer_goes_on_on_a_device(name: str) -> None:
+    trainer = new_trainer(name, "cuda")
+    fit(trainer)
+    twin, moved = copy.deepcopy(trainer), pickle.loads(pickle.dumps(trainer))
+    assert (twin.model.device, moved.model.device) == ("cuda", "cpu")
+    other = new_trainer(name, "cuda")
+    other.load_state_dict(trainer.state_dict())
+    fit(trainer)
+    fit(moved.model.to("cuda") and moved)
+    fit(twin)
+    fit(other)
+    for copied in (twin, moved, other):
+        assert_alike(trainer, copied)
+
+
+@COPIED
+@ALL
+def test_model_and_optimizer_together(name: str, copier: Callable[[Any], Any]) -> None:
+    model = Net().eval()
+    optimizer = OPTIMIZERS[name](model.parameters())
+    pairs = [(model, optimizer)]
+
+    def step(model: fm.Module, optimizer: Any) -> None:
+        loss = fm.MSELoss()(model(X), T)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    step(model, optimizer)
+    pairs.append(copier((model, optimizer)))
+    for own, other in zip(pairs[1][0].parameters(), pairs[1][1].parameters, strict=True):
+        assert own is other
     for _ in range(3):
-        _step(model, optimizer)
-    twins = copier((model, optimizer))
-    assert list(twins[1].parameters) == list(twins[0].parameters())
-    twins[1].lr = optimizer.lr = 0.02
-    for _ in range(3):
-        _step(model, optimizer)
-        _step(*twins)
-    _assert_same(model, twins[0])
-    own = copier(optimizer)  # alone: with parameters of its own, as torch does it
-    assert not set(own.parameters) & set(optimizer.parameters)
-    assert own.steps == optimizer.steps
+        for pair in pairs:
+            step(*pair)
+    for a, b in zip(weights_of(pairs[0][0]), weights_of(pairs[1][0]), strict=True):
+        np.testing.assert_array_equal(a, b)
+    alone = copy.deepcopy(optimizer)
+    assert alone.parameters[0] is not optimizer.parameters[0], "as torch's"
+    assert copy.copy(optimizer).parameters[0] is optimizer.parameters[0]
 
 
-@EACH_OPTIMIZER
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_states(name: str, options: dict[str, Any], dtype: str) -> None:
-    model = fm.MLP([3, 4, 1], "tanh", seed=0, dtype=dtype)
-    optimizer = getattr(fm, name)(model.parameters(), **options)
-    for _ in range(3):
-        _step(model, optimizer)
-    state, twin = optimizer.state_dict(), copy.deepcopy(model)
-    other = getattr(fm, name)(twin.parameters(), lr=1.0)
-    other.load_state_dict(state)
-    assert repr(other) == repr(optimizer)
-    for _ in range(3):
-        _step(model, optimizer)
-        _step(twin, other)
-    _assert_same(model, twin)
+@COPIED
+def test_classes_of_ones_own(copier: Callable[[Any], Any]) -> None:
+    model = Net()
+    trainer = OwnTrainer(model, OwnSGD(model), OwnLoss())
+    fit(trainer)
+    twin = copier(trainer)
+    assert [type(part) for part in (twin, twin.optimizer, twin.loss_fn)] == [
+        OwnTrainer,
+        OwnSGD,
+        OwnLoss,
+    ]
+    assert twin.optimizer.about == twin.loss_fn.about == twin.about
+    assert (twin.loss_fn.reduction, twin.loss_fn.delta) == ("sum", 0.3)
+    fit(trainer)
+    fit(twin)
+    assert_alike(trainer, twin)
+    history = copier(trainer.history)
+    np.testing.assert_array_equal(history.loss, trainer.history.loss)
 
 
-@EACH_OPTIMIZER
-def test_states_go_to_torch_and_back(name: str, options: dict[str, Any], torch: Any) -> None:
-    model = fm.MLP([3, 4, 1], "tanh", seed=0, dtype="float64")
-    nn = torch.nn
-    theirs = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
-    theirs.load_state_dict(fm.nn.utils.to_torch(model.state_dict()))
-    ours = getattr(fm, name)(model.parameters(), **options)
-    other = getattr(torch.optim, name)(theirs.parameters(), **options)
-    x, t = (torch.from_numpy(a.astype("f8")) for a in _data())
-
-    def step_theirs() -> None:
-        other.zero_grad()
-        nn.functional.mse_loss(theirs(x), t).backward()
-        other.step()
-
-    for _ in range(3):
-        _step(model, ours)
-        step_theirs()
-    found, want = ours.state_dict(), other.state_dict()
-    assert found["state"].keys() == want["state"].keys()
-    for number, entry in want["state"].items():
-        kept = {key: value for key, value in entry.items() if value is not None}
-        assert found["state"][number].keys() == kept.keys()
-        for key, value in kept.items():
-            np.testing.assert_allclose(found["state"][number][key], value, rtol=1e-12, atol=1e-15)
-    assert set(ours.options) <= set(want["param_groups"][0])
-    # On from each other's state.
-    ours.load_state_dict(want)
-    other.load_state_dict(fm.nn.utils.to_torch(found))
-    for _ in range(3):
-        _step(model, ours)
-        step_theirs()
-    for p, q in zip(model.parameters(), theirs.parameters(), strict=True):
-        np.testing.assert_allclose(np.asarray(p), q.detach().numpy(), rtol=1e-11, atol=1e-14)
+def test_a_copy_of_a_trainer_shares_its_model_as_copies_do() -> None:
+    trainer = new_trainer()
+    assert copy.copy(trainer).model is trainer.model
 
 
-def test_a_state_that_does_not_fit_changes_nothing() -> None:
-    model = fm.MLP([3, 4, 1], seed=0)
-    optimizer = fm.Adam(model.parameters(), lr=0.5)
-    _step(model, optimizer)
-    state = optimizer.state_dict()
-    wrong = copy.deepcopy(state)
-    wrong["state"][2]["exp_avg"] = np.zeros((9, 9))
-    rate = copy.deepcopy(state)
-    rate["param_groups"][0]["lr"] = -1
-    few = copy.deepcopy(state)
-    few["param_groups"][0]["params"] = [0]
-    for bad in (wrong, rate, few, {}, 3):
-        with pytest.raises((TypeError, ValueError)):
-            optimizer.load_state_dict(bad)  # type: ignore[arg-type]
-    for number, entry in optimizer.state_dict()["state"].items():
-        for key, value in entry.items():
-            np.testing.assert_array_equal(value, state["state"][number][key])
+@ALL
+def test_a_state_dict_of_a_trainer(name: str) -> None:
+    trainer, other = new_trainer(name), new_trainer(name)
+    fit(trainer)
+    other.optimizer.lr = 0.7
+    other.load_state_dict(pickle.loads(pickle.dumps(trainer.state_dict())))
+    assert_alike(trainer, other)
+    fit(trainer)
+    fit(other)
+    assert_alike(trainer, other)
 
 
-def test_a_subclass_keeps_its_attributes() -> None:
-    model = fm.MLP([3, 1])
-    optimizer = Counting(model.parameters())
-    optimizer.calls = 3
-    assert copy.deepcopy(optimizer).calls == 3
-    assert pickle.loads(pickle.dumps(optimizer)).calls == 3
+def test_a_state_dict_that_does_not_fit_changes_nothing() -> None:
+    trainer, other = new_trainer("Adam"), new_trainer("momentum")
+    fit(trainer)
+    fit(other)
+    before = other.state_dict()
+    good = trainer.state_dict()
+    for bad in (good, {**good, "seed": -1}, {**good, "history": {}}, {"model": good["model"]}, 3):
+        with pytest.raises((TypeError, ValueError), match="state_dict|seed|history"):
+            other.load_state_dict(bad)
+    after = other.state_dict()
+    assert pickle.dumps(before["optimizer"]) == pickle.dumps(after["optimizer"])
+    for key, value in before["model"].items():
+        np.testing.assert_array_equal(value, after["model"][key])
 
 
-class Counting(fm.SGD):
-    calls = 0
-
-
-def test_losses_and_seeds_are_copied() -> None:
-    loss = copy.deepcopy(fm.HuberLoss("sum", 2.0))
-    assert repr(loss) == "HuberLoss(reduction='sum', delta=2.0)"
-    x, t = _data()
+def test_fit_takes_the_seed_of_the_network() -> None:
+    x = np.random.default_rng(0).normal(size=(32, 3)).astype("f4")
 
     def losses() -> Any:
         model = fm.MLP([3, 4, 1], seed=3)
         trainer = fm.Trainer(model, fm.SGD(model.parameters()), fm.MSELoss())
-        return trainer.fit(x, t, max_epoch=3, batch_size=5).loss
+        return trainer.fit(x, x[:, :1], max_epoch=3, batch_size=5).loss
 
-    np.testing.assert_array_equal(losses(), losses())  # fit takes the seed of MLP
+    np.testing.assert_array_equal(losses(), losses())

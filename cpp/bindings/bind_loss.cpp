@@ -82,6 +82,7 @@ PyObject* call(PyObject* self, PyObject* args, PyObject* options) {
 
 void bind_loss(py::module_& m) {
   py::class_<LossHandle>(m, "Loss", py::custom_type_setup([](PyHeapTypeObject* type) { type->ht_type.tp_call = call; }))
+      .def("__reduce__", [](py::handle self) { refuse_pickle(self); })
       .def(py::init<const std::string&, const std::string&, double>(), py::arg("name"), py::arg("reduction"),
            py::arg("delta") = 1.0)
       .def("set_options", method(&LossHandle::set), py::arg("reduction"), py::arg("delta") = 1.0);

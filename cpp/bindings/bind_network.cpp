@@ -130,6 +130,7 @@ template class NetworkOf<double>;
 
 void bind_network(py::module_& m) {
   py::class_<NetworkHandle, std::shared_ptr<NetworkHandle>>(m, "Network", py::is_final())
+      .def("__reduce__", [](py::handle self) { refuse_pickle(self); })
       .def(py::init(&make_network), py::arg("layers"), py::arg("dtype"), py::arg("precision"))
       .def_property_readonly(
           "in_features", [](py::handle n) { return width_or_none(held_by<NetworkHandle>(n, "self").in_features()); })

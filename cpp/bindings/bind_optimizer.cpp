@@ -130,6 +130,7 @@ PyMethodDef every_step[] = {
 void bind_optimizer(py::module_& m) {
   py::class_<OptimizerHandle, std::shared_ptr<OptimizerHandle>>(
       m, "Optimizer", py::custom_type_setup([](PyHeapTypeObject* type) { type->ht_type.tp_methods = every_step; }))
+      .def("__reduce__", [](py::handle self) { refuse_pickle(self); })
       .def(py::init(&make_optimizer), py::arg("kind"), py::arg("parameters"), py::arg("options"))
       .def("set_option", method(&OptimizerHandle::set_option), py::arg("name"), py::arg("value"))
       .def("_state", method(&OptimizerHandle::state))

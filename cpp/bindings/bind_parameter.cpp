@@ -190,6 +190,7 @@ template std::shared_ptr<Parameter<double>> native<double>(const ParameterHandle
 void bind_parameter(py::module_& m) {
   const auto handle_of = [](py::handle p) -> ParameterHandle& { return held_by<ParameterHandle>(p, "self"); };
   py::class_<ParameterHandle, std::shared_ptr<ParameterHandle>>(m, "Parameter", py::is_final())
+      .def("__reduce__", [](py::handle self) { refuse_pickle(self); })
       .def(py::init(&make_parameter), py::arg("shape"), py::arg("dtype"))
       .def_property_readonly("shape", [handle_of](py::handle p) { return py::tuple(py::cast(handle_of(p).shape())); })
       .def_property_readonly("dtype", method(&ParameterHandle::dtype))

@@ -296,12 +296,14 @@ void bind_trainer(py::module_& m) {
       .def(py::init<>())
       .def("state", history_state)
       .def("set_state", set_history_state, py::arg("state"))
-      .def(py::pickle([](py::handle self) { return history_state(self); },
-                      [](const py::dict& state) {
-                        auto history = std::make_unique<History>();
-                        restore(*history, state);
-                        return history;
-                      }))
+      .def(py::init([](const py::dict& state) {
+             auto history = std::make_unique<History>();
+             restore(*history, state);
+             return history;
+           }),
+           py::arg("state"))
+      .def("__reduce__",
+           [](py::handle self) { return py::make_tuple(py::type::of(self), py::make_tuple(history_state(self))); })
       .def_property_readonly("epochs",
                              [](py::handle self) {
                                History& h = held_by<History>(self, "self");

@@ -63,6 +63,11 @@ auto method(Result (Class::*function)(Args...) const) {
   };
 }
 
+// For pickle of old protocols, which would call pybind11's base class and end the process.
+[[noreturn]] inline void refuse_pickle(py::handle self) {
+  throw py::type_error(std::string("cannot pickle ") + Py_TYPE(self.ptr())->tp_name);
+}
+
 using FastMethod = PyObject* (*)(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names);
 
 inline PyMethodDef fast_method(const char* name, FastMethod method, const char* doc) {

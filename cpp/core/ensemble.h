@@ -62,6 +62,7 @@ class Ensemble {
     const Backend<T>& kernels = kernels_of<T>(device);
     if (!kernels.trains_whole || !kernels.trains_whole(args))
       throw std::invalid_argument(std::string("ensemble: these networks and batches are none for ") + device.name);
+    optimizer_.prepare();
     const std::vector<Update>& updates = optimizer_.next_updates({0}, steps);
     const Stream stream = StreamScope::current();
     updates_.reserve(updates.size());

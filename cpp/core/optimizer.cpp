@@ -153,14 +153,13 @@ bool Optimizer<T>::in_step(const std::vector<int>& slots) const {
 
 template <class T>
 const std::vector<Update>& Optimizer<T>::next_updates(const std::vector<int>& slots, Index count) {
-  take_options();
   const Index done = slots_[static_cast<std::size_t>(slots[0])].steps;
   updates_.resize(constant_from(done + 1) ? 1 : static_cast<std::size_t>(count));
   for (Update& update : updates_) update = make_update(kind_, options_, done + 1 + (&update - updates_.data()));
   for (const int number : slots) {
     Slot& slot = slots_[static_cast<std::size_t>(number)];
     slot.steps += count;
-    slot.parameter->version += static_cast<std::uint64_t>(count);
+    slot.parameter->count_change();
     slot.update = updates_[0];
     slot.stamp = -1;
   }
@@ -206,6 +205,7 @@ void Optimizer<T>::step_slot(int index, const Context& context) {
 
 template <class T>
 void Optimizer<T>::step() {
+  take_options();
   const Context context{thread_pool_executor(), nullptr, StreamScope::current()};
   for (std::size_t i = 0; i < slots_.size(); ++i)
     if (slots_[i].parameter->has_grad && slots_[i].parameter->requires_grad) step_slot(static_cast<int>(i), context);

@@ -30,9 +30,17 @@ class Optimizer {
 
   Optimizer(OptimizerKind kind, OptimizerOptions options, std::vector<ParameterPtr> parameters);
 
+  // Holds from the next call of take_options on; any thread may set one.
   void set_option(const std::string& name, double value);
+  // Whether options have changed since the last call: targets that somebody has kept are out of date then.
+  bool take_options() {
+    const bool changed = changed_.load(std::memory_order_relaxed);
+    if (changed) [[unlikely]]
+      change_options();
+    return changed;
+  }
 
-  // Makes the states that later steps need.
+  // Takes the options and makes the states that later steps need.
   void prepare();
   // Updates every parameter that has a gradient.
   void step();
@@ -46,10 +54,9 @@ class Optimizer {
   const Update& update(int slot) const { return slots_[static_cast<std::size_t>(slot)].update; }
   // Counts one more step of the slot and returns its constants, which hold until the slot's next step.
   const Update& next_update(int slot) {
-    take_options();
     Slot& own = slots_[static_cast<std::size_t>(slot)];
     ++own.steps;
-    ++own.parameter->version;
+    own.parameter->count_change();
     if (!constant_ || own.stamp != stamp_) refresh(own);
     return own.update;
   }
@@ -81,7 +88,7 @@ class Optimizer {
 
   OptimizerKind kind_;
   OptimizerOptions options_;
-  // Options that were set, perhaps by another thread, and hold from the next step on.
+  // Options that were set and not taken yet.
   Lock lock_;
   OptimizerOptions wanted_;
   std::atomic<bool> changed_{false};
@@ -90,10 +97,6 @@ class Optimizer {
   // Brings the constants of the slot's step into its update.
   void refresh(Slot& slot);
   bool constant_from(Index step) const;
-  void take_options() {
-    if (changed_.load(std::memory_order_relaxed)) [[unlikely]]
-      change_options();
-  }
   void change_options();
 
   Update update_;           // the constants ...

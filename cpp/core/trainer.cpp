@@ -158,12 +158,18 @@ class Fit {
       if (must_stop(1)) return;
       if (!hooks_.epoch) continue;
       if (hooks_.epoch(epoch, loss, validation_ ? &validation_loss : nullptr)) return;
-      full_->forget_optimizer();
-      if (tail_) tail_->forget_optimizer();
+      change_optimizer();
     }
   }
 
  private:
+  // The states that its rule needs now, and where they are.
+  void change_optimizer() {
+    optimizer_.prepare();
+    full_->forget_optimizer();
+    if (tail_) tail_->forget_optimizer();
+  }
+
   bool must_stop(Index epochs) const {
     return options_.stop_at_nonfinite && !std::all_of(history_.loss.end() - epochs, history_.loss.end(),
                                                       [](double loss) { return std::isfinite(loss); });
@@ -198,6 +204,7 @@ class Fit {
         std::iota(ids, ids + data_.rows, Index{0});
     }
     upload_ids(epoch_ids_);
+    if (optimizer_.take_options()) change_optimizer();
     run_burst({data_.x, data_.targets, device_ids_.data(), options_.batch_size}, n * batches_);
     for (Index e = 0; e < n; ++e) {
       double sum = 0;
@@ -247,6 +254,7 @@ class Fit {
   // Up to `most` steps on batches of `rows` rows from `row` on (all the same, if there is only one batch), as many as
   // may run before the clock is looked at; one, if it is to keep its gradient. Their losses are in losses_.
   Index run_steps(Index row, Index rows, Index most, bool keep_gradient) {
+    if (optimizer_.take_options()) change_optimizer();
     Batch<T> batch{data_.x, data_.targets, nullptr, rows};
     const Index out = network_.out_features() < 0 ? data_.columns : network_.out_features();
     if (!ids_.empty()) batch.ids = host_ ? ids_.data() : device_ids_.data();

@@ -67,6 +67,13 @@ def real(
     return number
 
 
+def endless(name: str, value: Any, **limits: float) -> float:
+    """The same, but infinity will do."""
+    if _is_scalar(value) and not isinstance(value, bool) and value == math.inf:
+        return math.inf
+    return real(name, value, **limits)
+
+
 def _is_scalar(value: Any) -> bool:
     """A real number of Python's, or one that an array or tensor without dimensions holds."""
     if isinstance(value, numbers.Real):  # NumPy's scalars, too
@@ -130,7 +137,8 @@ def origin(value: object) -> str:
         return ""
     ours = sys.modules["fastmlp"]
     name = type(value).__name__
-    known = name in ours.__all__ and type(value).__module__.startswith("torch.")
+    known = name in ours.__all__ and not isinstance(value, torch.Tensor)
+    known &= type(value).__module__.startswith("torch.")
     return ", which is torch's own" + (f"; use fastmlp.{name}" if known else "")
 
 

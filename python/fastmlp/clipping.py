@@ -47,10 +47,8 @@ def clip_grad_norm_(
     ValueError
         If there is no parameter, as with a generator that something else has used up.
     """
-    endless = isinstance(max_norm, float) and max_norm == math.inf
-    limit = max_norm if endless else _checks.real("max_norm", max_norm, at_least=0)
-    if norm_type != math.inf:
-        norm_type = _checks.real("norm_type", norm_type, above=0)
+    limit = _checks.endless("max_norm", max_norm, at_least=0)
+    norm_type = _checks.endless("norm_type", norm_type, above=0)
     _checks.flag("error_if_nonfinite", error_if_nonfinite)
     found = _gradients_of(parameters)
     native = [p._native for p in found]
@@ -68,11 +66,10 @@ def clip_grad_norm_(
     if norm_type == 2:
         return _core.clip_grad_norm(native, limit)
     factor = limit / (norm + 1e-6)
-    if not (factor >= 1 or endless):
-        with np.errstate(invalid="ignore"):  # an infinite gradient times 0
-            for parameter in found:
-                if (grad := parameter.grad) is not None:
-                    parameter.grad = (grad.astype(np.float64) * factor).astype(grad.dtype)
+    if not (factor >= 1 or limit == math.inf):
+        for parameter in found:
+            if (grad := parameter.grad) is not None:
+                parameter.grad = (grad.astype(np.float64) * factor).astype(grad.dtype)
     return norm
 
 

@@ -54,7 +54,7 @@ class Trainer:
         on_nonfinite: str = "warn",
         **unknown: Any,
     ) -> None:
-        _refuse_unknown("Trainer", unknown, type(self).__init__)
+        _refuse_unknown("Trainer", unknown, Trainer.__init__)
         loss_fn = CrossEntropyLoss() if loss_fn is None else loss_fn
         given = {"model": model, "optimizer": optimizer, "loss_fn": loss_fn}
         for name, value in given.items():
@@ -287,8 +287,7 @@ class Trainer:
                 f"state_dict: expected a mapping with {', '.join(names)}, got"
                 f" {_checks.show(state_dict)}"
             )
-        history = _core.History()
-        history.set_state(state_dict["history"])
+        history = _core.History(state_dict["history"])
         seed = state_dict["seed"]
         seed = None if seed is None else seeds.check_seed(seed)
         optimizer = self.optimizer._checked(state_dict["optimizer"])
