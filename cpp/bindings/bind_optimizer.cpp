@@ -20,6 +20,7 @@ void OptimizerOf<T>::step() {
   check_parameters();
   optimizer.prepare();  // what can fail comes first
   for (int slot = 0; slot < optimizer.size(); ++slot) join_streams(optimizer.parameter(slot)->device());
+  const UsesGradients<T> users(parameters);
   const ReleaseGilFor release(weights);
   optimizer.step();
 }

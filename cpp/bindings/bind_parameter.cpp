@@ -29,7 +29,7 @@ class ParameterOf final : public ParameterHandle {
     check_idle("moved");
     join_streams(device.host ? native->device() : device);
     native->move_to(device);
-    ++native->version;  // what was recorded before cannot run backward any more
+    native->count_change();  // what was recorded before cannot run backward any more
     ++moves_;
   }
   Index moves() const override { return moves_; }
@@ -69,7 +69,7 @@ class ParameterOf final : public ParameterHandle {
   void set_requires_grad(bool on) override { native->requires_grad = on; }
 
   void changed() override {
-    ++native->version;
+    native->count_change();
     native->watch.viewed = false;
   }
   void abandon() override {
@@ -88,7 +88,7 @@ class ParameterOf final : public ParameterHandle {
   };
 
   void check_idle(const char* what) const {
-    if (native->fits > 0)
+    if (native->fits > 0 || native->users > 0)
       throw std::runtime_error(std::string("parameters: these are being trained, and cannot be ") + what +
                                " meanwhile");
   }
@@ -162,6 +162,7 @@ double clip(const py::sequence& objects, double max_norm) {
     using T = decltype(zero);
     std::vector<std::shared_ptr<Parameter<T>>> parameters;
     for (const ParameterHandle& handle : handles) parameters.push_back(native<T>(handle, "parameters"));
+    const UsesGradients<T> users(parameters);
     const WithoutGil release;
     return clip_grad_norm(parameters, max_norm);
   });

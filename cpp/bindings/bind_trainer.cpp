@@ -157,21 +157,31 @@ void NetworkOf<T>::keep_apart(FitData<T>& data, Index columns) const {
   if (const T*& dense = data.set.targets.dense; dense && shared(dense, t_size)) copy(dense, t_size, data.dense_copy);
 }
 
-// Marks the parameters as being trained.
+// Marks the parameters as being trained, and their gradients as in use.
 template <class T>
 class FitMark {
  public:
-  explicit FitMark(const Network<T>& network) : network_(network) {
-    for (const auto& parameter : network_.parameters()) ++parameter->fits;
+  explicit FitMark(const Network<T>& network) : parameters_(network.parameters()), users_(parameters_) {
+    renew_gradients();
+    for (const auto& parameter : parameters_) ++parameter->fits;
   }
   ~FitMark() {
-    for (const auto& parameter : network_.parameters()) --parameter->fits;
+    for (const auto& parameter : parameters_) --parameter->fits;
   }
   FitMark(const FitMark&) = delete;
   FitMark& operator=(const FitMark&) = delete;
 
+  // Forgets the gradients: those that somebody has kept stay as they are. Needs the GIL.
+  void renew_gradients() const {
+    for (const auto& parameter : parameters_) {
+      parameter->has_grad = false;
+      if (parameter->requires_grad) parameter->grad_buffer(1);
+    }
+  }
+
  private:
-  const Network<T>& network_;
+  const typename UsesGradients<T>::Parameters& parameters_;
+  const UsesGradients<T> users_;
 };
 
 template <class T>
@@ -255,6 +265,7 @@ void NetworkOf<T>::fit(const FitRequest& request) {
   };
   const std::vector<const T*> start = places();
   std::optional<WithoutGil> released;
+  std::optional<FitMark<T>> mark;
   FitHooks hooks;
   if (!request.on_epoch.is_none())
     hooks.epoch = [&](Index epoch, double loss, const double* validation_loss) {
@@ -266,6 +277,7 @@ void NetworkOf<T>::fit(const FitRequest& request) {
                                  ", but one has moved it");
       join_streams(device);
       if (request.loss.kind == spec.kind) spec = request.loss;
+      if (!stop) mark->renew_gradients();
       return stop;
     };
   hooks.poll = [&](Index epoch, double recent_loss) {
@@ -277,7 +289,7 @@ void NetworkOf<T>::fit(const FitRequest& request) {
   FitOptions options = request.options;
   options.batch_size = std::min(options.batch_size, training.set.rows);
   optimizer->check_parameters();
-  const FitMark<T> mark(*network_);
+  mark.emplace(*network_);
   released.emplace();
   if (staging_) {
     training.upload_copies(output_columns(training.set.columns));

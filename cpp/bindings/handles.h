@@ -82,9 +82,9 @@ struct OptimizerHandle {
 template <class T>
 struct OptimizerOf final : OptimizerHandle {
   explicit OptimizerOf(OptimizerKind kind, const OptimizerOptions& options,
-                       std::vector<std::shared_ptr<Parameter<T>>> parameters)
-      : optimizer(kind, options, std::move(parameters)) {
-    for (int slot = 0; slot < optimizer.size(); ++slot) weights += optimizer.parameter(slot)->size();
+                       std::vector<std::shared_ptr<Parameter<T>>> parameters_)
+      : optimizer(kind, options, parameters_), parameters(std::move(parameters_)) {
+    for (const auto& parameter : parameters) weights += parameter->size();
   }
   void set_option(const std::string& name, double value) override { optimizer.set_option(name, value); }
   void step() override;
@@ -102,7 +102,8 @@ struct OptimizerOf final : OptimizerHandle {
 
   Optimizer<T> optimizer;
   mutable Owner owner;  // of a step or a fit
-  Index weights = 0;    // how many it updates
+  const std::vector<std::shared_ptr<Parameter<T>>> parameters;
+  Index weights = 0;  // how many it updates
 };
 
 struct FitRequest {

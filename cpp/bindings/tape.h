@@ -136,6 +136,7 @@ class TapeOf final : public Tape {
       finish_on_device(dy, out);
     } else {
       const Claim claim(*this);
+      const UsesGradients<T> users(network_->parameters());
       const ReleaseGilFor release(work_);
       const Locked locked(network_->backward_lock());
       network_->backward(*workspace_, dy, out, nullptr);
@@ -147,6 +148,7 @@ class TapeOf final : public Tape {
     join_streams(network_->device());
     const Claim claim(*this);
     const Index size = rows_ * in_columns_;
+    const UsesGradients<T> users(network_->parameters());
     const WithoutGil release;
     if (dy) dy = upload(staging_->dy, dy, rows_ * columns_);
     if (out) staging_->dx.reserve(static_cast<std::size_t>(size));

@@ -303,10 +303,10 @@ GradientSink<T> Network<T>::sink(const std::shared_ptr<Parameter<T>>& parameter,
     if (slot < 0) return sink;
     sink.target = fused->target(slot);
     sink.update = &fused->update(slot);
-    if (kernels_->weight_update_needs_grad(rows)) sink.grad = parameter->grad_buffer();
+    if (kernels_->weight_update_needs_grad(rows)) sink.grad = parameter->grad_memory();
     return sink;
   }
-  sink.grad = parameter->grad_buffer();
+  sink.grad = parameter->grad_memory();
   sink.accumulate = parameter->has_grad;
   parameter->has_grad = true;
   return sink;

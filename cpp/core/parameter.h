@@ -26,7 +26,7 @@ struct Parameter {
 
   Index in, out;
   Buffer<T> value;
-  Buffer<T> grad;         // made when first needed
+  Buffer<T> grad;                     // made when first needed
   std::atomic<bool> has_grad{false};  // whether `grad` holds a gradient
   std::atomic<bool> requires_grad{true};
   std::atomic<std::uint64_t> version{0};  // counts the changes by optimizers and by assignments
@@ -34,7 +34,7 @@ struct Parameter {
   std::atomic<int> fits{0};               // trainings that are under way
   // Threads that work on `grad` without a lock of their own: its memory must stay.
   std::atomic<int> users{0};
-  Watch watch;                // on writes through views
+  Watch watch;  // on writes through views
 
   const Device& device() const { return value.device(); }
   Index size() const { return in * out; }
@@ -48,6 +48,10 @@ struct Parameter {
       grad = Buffer<T>(device());
       lent.reset();
     }
+    return grad_memory();
+  }
+  // The gradient's memory as it is, made where there is none.
+  T* grad_memory() {
     grad.reserve(static_cast<std::size_t>(size()));
     return grad.data();
   }

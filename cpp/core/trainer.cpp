@@ -126,7 +126,7 @@ class Fit {
     // What can fail for want of memory comes before anything changes.
     optimizer.prepare();
     for (const auto& parameter : network.parameters())
-      if (parameter->requires_grad) parameter->grad_buffer();
+      if (parameter->requires_grad) parameter->grad_memory();
     if (options.max_grad > 0) clipper_ = std::make_unique<Clipper<T>>(network.device());
     const Index tail = data.rows - (batches_ - 1) * options.batch_size;
     full_ = network.acquire(std::min(options.batch_size, data.rows), data.columns, true);
