@@ -16,16 +16,25 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("fastmlp")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests that take long, too")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "cuda: runs on CUDA; left out where there is none")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests of CUDA where there is none; test_cuda.py has one that is skipped then."""
-    left_out = [item for item in items if is_left_out(item)]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not is_left_out(item)]
+    """Leave out tests of CUDA where there is none, and slow ones; test_cuda.py has one skipped then."""
+    slow = config.getoption("--slow")
+    out = {
+        id(item): item
+        for item in items
+        if is_left_out(item) or (item.get_closest_marker("slow") and not slow)
+    }
+    if out:
+        config.hook.pytest_deselected(items=list(out.values()))
+        items[:] = [item for item in items if id(item) not in out]
 
 
 @pytest.fixture(scope="session")

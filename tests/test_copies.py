@@ -189,3 +189,14 @@ def test_a_state_dict_that_does_not_fit_changes_nothing() -> None:
     assert pickle.dumps(before["optimizer"]) == pickle.dumps(after["optimizer"])
     for key, value in before["model"].items():
         np.testing.assert_array_equal(value, after["model"][key])
+
+
+def test_fit_takes_the_seed_of_the_network() -> None:
+    x = np.random.default_rng(0).normal(size=(32, 3)).astype("f4")
+
+    def losses() -> Any:
+        model = fm.MLP([3, 4, 1], seed=3)
+        trainer = fm.Trainer(model, fm.SGD(model.parameters()), fm.MSELoss())
+        return trainer.fit(x, x[:, :1], max_epoch=3, batch_size=5).loss
+
+    np.testing.assert_array_equal(losses(), losses())

@@ -62,7 +62,7 @@ def test_plot_without_matplotlib_names_the_extra() -> None:
         """
     )
     assert "matplotlib" in printed
-    assert "fastmlp[plot]" in printed
+    assert "pip install matplotlib" in printed
 
 
 def test_predict_into_a_buffer_makes_no_arrays() -> None:

@@ -295,7 +295,7 @@ def test_a_callback_must_not_move_the_model() -> None:
     for first, second in (("cpu", "cuda"), ("cuda", "cpu")):
         model = mlp(device=first)
         trainer = fm.Trainer(model, fm.SGD(model.parameters()))
-        with pytest.raises(RuntimeError, match=r"callbacks.*moved"):
+        with pytest.raises(RuntimeError, match=r"being trained.*moved"):
             trainer.fit(X, T, callbacks=[lambda info, m=model, d=second: bool(m.to(d)) and False])
         assert len(trainer.fit(X, T, max_epoch=2).loss) == 3
 

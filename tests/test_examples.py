@@ -30,8 +30,6 @@ EXPECTED = {
 
 def _run(name: str, folder: Path, **environment: str) -> str:
     command = [sys.executable, str(EXAMPLES / name)]
-    if name == "boston.py":
-        pytest.importorskip("mlxtend", reason="mlxtend (the extra demo) is not installed")
     if name == "cifar2.py":
         random = np.random.default_rng(0)
         x, y = random.integers(0, 256, (4, 3072), dtype=np.uint8), np.array([0, 1, 0, 1])

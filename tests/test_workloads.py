@@ -167,7 +167,6 @@ def test_temperature_curve(hidden: int, device: str, torch: Any) -> None:
 @DTYPES
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
 def test_boston(activation: str, dtype: str, device: str, torch: Any) -> None:
-    pytest.importorskip("mlxtend.data", reason="mlxtend, which ships the Boston data, is missing")
     case = Case((13, 3, 3, 3, 1), 506, activation, loss="mse", dtype=dtype)
     problem = _problem(case, *datasets.boston(), seed=2)
     plan, optimizer = Plan(2000), Optimizer("SGD", {"lr": 1e-4})

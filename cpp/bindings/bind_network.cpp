@@ -113,6 +113,7 @@ py::object NetworkOf<T>::predict_on_device(py::handle object, py::handle out) {
   const BatchShape shape(rows.one_row, rows.rows, output_columns(rows.columns));
   py::object result = out ? py::reinterpret_borrow<py::object>(out) : new_device_array(object, shape);
   const DeviceArray y = device_output(result, "out", dtype_name<T>(), shape);
+  if (rows.rows == 0) return result;
   check_apart(y.data, y.size(), x.data, x.size());
   CallerStream stream(network_->device(), x, false);
   {

@@ -3,6 +3,7 @@
 #include "bindings/gil.h"
 #include "bindings/handles.h"
 #include "core/cuda_library.h"
+#include "core/processors.h"
 #include "core/strategy.h"
 #include "core/thread_pool.h"
 
@@ -98,6 +99,7 @@ void bind_runtime(py::module_& m) {
   m.def("fma_peak", fma_peak, py::arg("seconds"), py::arg("threads"));
   m.def("set_num_threads", set_num_threads, py::arg("n"));
   m.def("get_num_threads", num_threads);
+  m.def("cgroup_processors", cgroup_processors, py::arg("process"), py::arg("groups"));
   m.def("cuda_device_count", cuda_device_count);
   m.def("cuda_problem", cuda_problem);
   m.def("cuda_device_name", cuda_device_name, py::arg("device"));

@@ -39,8 +39,13 @@ std::optional<DLDevice> dlpack_device(py::handle object) {
     PyErr_Clear();
     return std::nullopt;
   }
-  const auto [type, id] = py::reinterpret_steal<py::object>(found)().cast<std::pair<int, int>>();
-  return DLDevice{type, id};
+  try {
+    const auto [type, id] = py::reinterpret_steal<py::object>(found)().cast<std::pair<int, int>>();
+    return DLDevice{type, id};
+  } catch (py::error_already_set& error) {  // of a device that the protocol does not know
+    if (!error.matches(PyExc_Exception)) throw;
+    return std::nullopt;
+  }
 }
 
 std::string type_text(py::handle object) { return Py_TYPE(object.ptr())->tp_name; }

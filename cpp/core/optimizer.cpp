@@ -159,7 +159,7 @@ const std::vector<Update>& Optimizer<T>::next_updates(const std::vector<int>& sl
   for (const int number : slots) {
     Slot& slot = slots_[static_cast<std::size_t>(number)];
     slot.steps += count;
-    slot.parameter->version += static_cast<std::uint64_t>(count);
+    slot.parameter->count_change();
     slot.update = updates_[0];
     slot.stamp = -1;
   }

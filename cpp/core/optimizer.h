@@ -56,7 +56,7 @@ class Optimizer {
   const Update& next_update(int slot) {
     Slot& own = slots_[static_cast<std::size_t>(slot)];
     ++own.steps;
-    ++own.parameter->version;
+    own.parameter->count_change();
     if (!constant_ || own.stamp != stamp_) refresh(own);
     return own.update;
   }

@@ -1,7 +1,10 @@
 // One tensor of weights with its gradient: a matrix stored in x out, or a vector (in == 1), on a device.
 #pragma once
 
+#include <atomic>
 #include <cstring>
+#include <memory>
+#include <vector>
 
 #include "core/buffer.h"
 #include "core/types.h"
@@ -24,18 +27,23 @@ struct Parameter {
   Index in, out;
   Buffer<T> value;
   Buffer<T> grad;         // made when first needed
-  bool has_grad = false;  // whether `grad` holds a gradient
-  bool requires_grad = true;
-  std::uint64_t version = 0;  // counts the changes by optimizers and by assignments
-  bool abandoned = false;     // another one, of another dtype, has taken its place
-  int fits = 0;               // trainings that are under way
+  std::atomic<bool> has_grad{false};  // whether `grad` holds a gradient
+  std::atomic<bool> requires_grad{true};
+  std::atomic<std::uint64_t> version{0};  // counts the changes by optimizers and by assignments
+  bool abandoned = false;                 // another one, of another dtype, has taken its place
+  std::atomic<int> fits{0};               // trainings that are under way
+  // Threads that work on `grad` without a lock of their own: its memory must stay.
+  std::atomic<int> users{0};
   Watch watch;                // on writes through views
 
   const Device& device() const { return value.device(); }
   Index size() const { return in * out; }
-  // A gradient that somebody still looks at goes on by itself, and a new one takes its place.
-  T* grad_buffer() {
-    if (!has_grad && lent && lent.use_count() > 1) {
+  void count_change() { version.store(version.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed); }
+
+  // A gradient that somebody still looks at goes on by itself, and a new one takes its place, where no other than the
+  // caller (`own`: how often it counts among the users) works with it. One thread at a time may call this.
+  T* grad_buffer(int own = 0) {
+    if (!has_grad && lent && lent.use_count() > 1 && users <= own) {
       *lent = std::move(grad);
       grad = Buffer<T>(device());
       lent.reset();
@@ -89,6 +97,24 @@ struct Parameter {
   void upload(Buffer<T>& to, const T* from) const {
     check(device().upload(to.data(), from, bytes(), StreamScope::current()));
   }
+};
+
+// Counts a thread among the users of gradients.
+template <class T>
+class UsesGradients {
+ public:
+  using Parameters = std::vector<std::shared_ptr<Parameter<T>>>;
+  explicit UsesGradients(const Parameters& parameters) : parameters_(parameters) {
+    for (const auto& parameter : parameters_) parameter->users.fetch_add(1, std::memory_order_relaxed);
+  }
+  ~UsesGradients() {
+    for (const auto& parameter : parameters_) parameter->users.fetch_sub(1, std::memory_order_release);
+  }
+  UsesGradients(const UsesGradients&) = delete;
+  UsesGradients& operator=(const UsesGradients&) = delete;
+
+ private:
+  const Parameters& parameters_;
 };
 
 }  // namespace fastmlp

@@ -18,7 +18,7 @@ namespace fastmlp::FASTMLP_ISA_NS {
 // a fork and join at every step; and the most chunks that keep gradients.
 constexpr Index kPredictionChunk = 128 * 1024, kTrainingChunk = 512 * 1024, kMostChunks = 16;
 // Blocks whose gradients are summed in T, before they are added to the chunk's sums in double (see sums.h).
-constexpr Index kFoldBlocks = 64;
+constexpr Index kFoldBlocks = 32;
 // What an activation costs, in weights.
 constexpr Index kActivationWork = 8;
 // While small batches are loaded, those before them are computed: so many values of a few batches wait at most.

@@ -9,7 +9,7 @@
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
-constexpr Index kSumBlock = 256;
+constexpr Index kSumBlock = 64;
 
 // A sum of the sums of blocks.
 template <class T>

@@ -2,10 +2,11 @@
 # FASTMLP_CUTLASS (the folder of its headers), and says what they are. Empty ones where there is none, or none is wanted.
 #
 # FASTMLP_CUDA_ARCHS: capabilities times ten, for machine code; with "-virtual", PTX, which drivers translate for later
-# devices. "90a" has what Hopper has alone. "native" is the device at hand.
-set(FASTMLP_CUDA AUTO CACHE STRING "Build the CUDA library: AUTO (where nvcc is found), ON or OFF")
+# devices. "90a" has what Hopper has alone. "native" is the device at hand, "all" what a release is for. By default the
+# device at hand, and where FASTMLP_CUDA=ON finds none, Hopper and PTX. The environment variable of the name counts, too.
+set(FASTMLP_CUDA AUTO CACHE STRING "Build the CUDA library: AUTO (where a GPU and nvcc are found), ON or OFF")
 set_property(CACHE FASTMLP_CUDA PROPERTY STRINGS AUTO ON OFF)
-set(FASTMLP_CUDA_ARCHS "90a;80;75;90-virtual" CACHE STRING "Devices to compile for")
+set(FASTMLP_CUDA_ARCHS "$ENV{FASTMLP_CUDA_ARCHS}" CACHE STRING "Devices to compile for")
 set(FASTMLP_CUDA_COMPILER "" CACHE FILEPATH "nvcc; by default from the PATH or Python's packages")
 set(FASTMLP_CUTLASS_DIR "" CACHE PATH "The folder of CUTLASS's headers; by default from Python's packages")
 option(FASTMLP_CUDA_VERBOSE "Have nvcc tell each kernel's registers" OFF)
@@ -20,6 +21,36 @@ endif()
 if(FASTMLP_CUDA STREQUAL "OFF")
   message(STATUS "CUDA: not wanted")
   return()
+endif()
+
+# The capability of the first GPU, times ten; empty where there is none.
+set(gpu)
+find_program(FASTMLP_NVIDIA_SMI nvidia-smi NO_CMAKE_PATH NO_CMAKE_SYSTEM_PATH)
+mark_as_advanced(FASTMLP_NVIDIA_SMI)
+if(FASTMLP_NVIDIA_SMI)
+  execute_process(COMMAND ${FASTMLP_NVIDIA_SMI} --query-gpu=compute_cap --format=csv,noheader
+                  RESULT_VARIABLE failed OUTPUT_VARIABLE said ERROR_QUIET)
+  if(NOT failed AND said MATCHES "^[ \t]*([0-9]+)\\.([0-9])")
+    set(gpu ${CMAKE_MATCH_1}${CMAKE_MATCH_2})
+  endif()
+endif()
+if(NOT gpu AND FASTMLP_CUDA STREQUAL "AUTO")
+  message(STATUS "CUDA: not built, as no GPU was found; FASTMLP_CUDA=ON pip install . builds it")
+  return()
+endif()
+
+if(NOT FASTMLP_CUDA_ARCHS)
+  if(gpu STREQUAL "90")
+    set(archs 90a)
+  elseif(gpu)
+    set(archs ${gpu})
+  else()
+    set(archs 90a 90-virtual)
+  endif()
+elseif(FASTMLP_CUDA_ARCHS STREQUAL "all")
+  set(archs 90a 80 75 90-virtual)
+else()
+  set(archs ${FASTMLP_CUDA_ARCHS})
 endif()
 
 # Where Python keeps packages: those of an isolated build, too, which has folders of its own.
@@ -53,7 +84,7 @@ else()
   list(FILTER candidates EXCLUDE REGEX "NOTFOUND$")
 endif()
 
-foreach(arch IN LISTS FASTMLP_CUDA_ARCHS)
+foreach(arch IN LISTS archs)
   if(arch STREQUAL "native")
     list(APPEND FASTMLP_CUDA_CODE -arch=native)
   elseif(arch MATCHES "^([0-9]+)-virtual$")
@@ -73,7 +104,7 @@ foreach(nvcc IN LISTS candidates)
   execute_process(COMMAND ${nvcc} -std=c++20 -ccbin ${CMAKE_CXX_COMPILER} ${FASTMLP_CUDA_CODE} -c ${probe} -o ${probe}.o
                   RESULT_VARIABLE failed OUTPUT_VARIABLE said ERROR_VARIABLE said)
   if(failed)
-    set(why "${nvcc} cannot compile for ${FASTMLP_CUDA_ARCHS}: ${said}")
+    set(why "${nvcc} cannot compile for ${archs}: ${said}")
     continue()
   endif()
   execute_process(COMMAND ${nvcc} -c ${probe} --dryrun OUTPUT_VARIABLE said ERROR_VARIABLE said)
@@ -89,7 +120,7 @@ foreach(nvcc IN LISTS candidates)
 endforeach()
 
 if(FASTMLP_NVCC)
-  message(STATUS "CUDA: ${FASTMLP_NVCC}, for ${FASTMLP_CUDA_ARCHS}")
+  message(STATUS "CUDA: ${FASTMLP_NVCC}, for ${archs}")
 elseif(FASTMLP_CUDA STREQUAL "ON")
   message(FATAL_ERROR "FASTMLP_CUDA=ON, but ${why}")
 else()
@@ -97,7 +128,7 @@ else()
   return()
 endif()
 
-if(NOT "90a" IN_LIST FASTMLP_CUDA_ARCHS)
+if(NOT "90a" IN_LIST archs)
   set(FASTMLP_CUTLASS)
   message(STATUS "CUTLASS: left out, as it is for 90a alone")
 elseif(FASTMLP_CUTLASS)

@@ -35,11 +35,17 @@ def is_available() -> bool:
 
 def _require() -> None:
     if not is_available():
-        raise ImportError('pictures need matplotlib: pip install "fastmlp[plot]"')
+        raise ImportError("pictures need matplotlib: pip install matplotlib")
 
 
-def look() -> AbstractContextManager[None]:
+def look(*, pyplot: bool = False) -> AbstractContextManager[None]:
     """Return a context in which matplotlib draws as fastmlp does; the settings come back after it.
+
+    Parameters
+    ----------
+    pyplot : bool
+        Whether pyplot will make a figure in it. Its backend is chosen before then: within, that
+        notebooks show what is drawn would be taken back with the other settings.
 
     Raises
     ------
@@ -49,6 +55,11 @@ def look() -> AbstractContextManager[None]:
     _require()
     import matplotlib as mpl
     from cycler import cycler  # comes with matplotlib
+
+    if pyplot:
+        from matplotlib import pyplot as plt
+
+        plt.draw_if_interactive()
 
     family = list(mpl.rcParams["font.family"])
     hangul = hangul_font()

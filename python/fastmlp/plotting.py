@@ -133,7 +133,7 @@ def curves(
 
     A legend appears where there is more than one line. Parameters as in :func:`plot_history`.
     """
-    with look():
+    with look(pyplot=ax is None):
         ax = _axes(ax)
         for name, values in lines.items():
             y = np.asarray(values)
@@ -164,7 +164,8 @@ def decision_regions(
     ----------
     model : object with ``predict``
         Takes (rows, 2) and returns (rows, classes), of which the largest wins, or (rows, 1),
-        where class 1 wins from `threshold` on.
+        where class 1 wins from the probability `threshold` on. A model of fastmlp that does not
+        end in a sigmoid or softmax gives logits.
     x : array_like, shape (rows, 2)
     labels : array_like, shape (rows,) or (rows, 1) of class indices, or (rows, classes) one-hot
     ax : matplotlib.axes.Axes, optional
@@ -182,11 +183,12 @@ def decision_regions(
     -------
     matplotlib.axes.Axes
     """
-    with look():
+    with look(pyplot=ax is None):
         ax = _axes(ax)
         points = np.asarray(x, dtype=np.float64)
         grid = _Grid(points, step)
-        regions = grid.map(model, lambda y: _winners(y, threshold))
+        limit = _logit(threshold) if gives_logits(model) else threshold
+        regions = grid.map(model, lambda y: _winners(y, limit))
         # Colours before resampling: an average of the classes 0 and 2 must not look like 1.
         ax.imshow(_tints(0.35)[regions % len(COLOURS)], extent=grid.extent, origin="lower")
         _points(ax, points, labels, names)
@@ -205,17 +207,18 @@ def probability_contour(
     names: Sequence[str] | None = None,
     title: str = "Probability of class 1",
 ) -> "Axes":
-    """Fill the plane by the probability that a model with one output column predicts.
+    """Fill the plane by the probability that a model with one or two output columns predicts.
 
-    The line where it is 0.5 is drawn in black. Parameters as in :func:`decision_regions`.
+    Of logits, such as a model gives that does not end in a sigmoid or softmax, probabilities are
+    formed; of two columns, the second one's is drawn. The line where it is 0.5 is drawn in black. Parameters as in :func:`decision_regions`.
     """
-    with look():
+    with look(pyplot=ax is None):
         from matplotlib.colors import LinearSegmentedColormap
 
         ax = _axes(ax)
         points = np.asarray(x, dtype=np.float64)
         grid = _Grid(points, step)
-        p = grid.map(model, np.ravel)
+        p = grid.map(model, lambda y: _probabilities(y, gives_logits(model)))
         ends = _tints(0.75) / 255  # opaque tints: transparent bands show seams
         shades = LinearSegmentedColormap.from_list("fastmlp", [ends[0], (1, 1, 1), ends[1]])
         bands = np.linspace(0, 1, 21)
@@ -251,7 +254,7 @@ def predictions(
     -------
     matplotlib.axes.Axes
     """
-    with look():
+    with look(pyplot=ax is None):
         ax = _axes(ax)
         truth, guess = np.ravel(target), np.ravel(predicted)
         ends = [min(truth.min(), guess.min()), max(truth.max(), guess.max())]
@@ -288,6 +291,34 @@ class _Grid:
         return np.concatenate(parts).reshape(self.shape)
 
 
+def gives_logits(model: object) -> bool:
+    """Say whether a model of fastmlp ends in anything but probabilities; of others it is unknown."""
+    from fastmlp.modules import Module
+
+    if not isinstance(model, Module):
+        return False
+    last = model._compiled().layers[-1]
+    if last[0] != "activation":
+        return True
+    bounded = last[1] == "hardtanh" and 0 <= last[2] and last[3] <= 1
+    return not (last[1] in ("sigmoid", "softmax") or bounded)
+
+
+def _logit(probability: float) -> float:
+    with np.errstate(divide="ignore"):
+        return float(np.log(probability) - np.log1p(-probability))
+
+
+def _probabilities(y: Array, logits: bool) -> Array:
+    """Return the probability of class 1."""
+    if y.shape[1] > 2:
+        raise ValueError(f"model: expected one or two output columns, got {y.shape[1]}")
+    if not logits:
+        return np.asarray(y[:, -1])
+    z = np.asarray(y[:, -1] - y[:, 0] if y.shape[1] == 2 else y[:, 0], dtype=np.float64)
+    return np.asarray(0.5 * (1 + np.tanh(z / 2)))
+
+
 def _winners(y: Array, threshold: float) -> Array:
     classes: Array = y.argmax(axis=1) if y.shape[1] > 1 else y[:, 0] >= threshold
     return classes.astype(np.uint8)
@@ -322,4 +353,12 @@ def _points(
             linewidths=0.6,
             label=names[index] if names else f"class {index}",
         )
-    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.12), ncols=3, borderaxespad=0)
+    # Below the axis's own labels, however large these are: in a user's subplot, too.
+    ax.legend(loc="best", ncols=1) if _shares_figure(ax) else ax.legend(
+        loc="upper left", bbox_to_anchor=(0, -0.12), ncols=3, borderaxespad=0
+    )
+
+
+def _shares_figure(ax: "Axes") -> bool:
+    """Say whether there are other axes, which a legend beside these would cover."""
+    return len([other for other in ax.figure.axes if other.get_label() != "<colorbar>"]) > 1

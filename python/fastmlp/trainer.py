@@ -369,8 +369,15 @@ def _refuse_unknown(call: str, unknown: dict[str, Any], function: Callable[..., 
 
 def _rest(modules: list[Module]) -> None:
     """Back to evaluation, what was there before; what a callback has put there stays."""
+    interrupt = None
     for module in modules:
-        module.training = False
+        while module.training:
+            try:
+                module.training = False
+            except KeyboardInterrupt as error:  # this, too, is undone in full
+                interrupt = error
+    if interrupt is not None:
+        raise interrupt
 
 
 def _check_pair(data: Any) -> tuple[Any, Any] | None:

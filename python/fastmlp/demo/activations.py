@@ -12,6 +12,7 @@ Curve = npt.NDArray[np.float32]
 
 def run(session: Session) -> None:
     """Print a few values of each activation and draw all of them over [-10, 10]."""
+    session.begin("some values of six activations, and sums and compositions of tanh units")
     gallery = (
         ("tanh", fm.Tanh()),
         ("hardtanh(-1, 1)", fm.Hardtanh(-1, 1)),
@@ -59,11 +60,12 @@ def _values(activation: fm.Module, x: Curve) -> Curve:
 
 
 def _save(session: Session, what: str, x: Curve, curves: dict[str, Curve], columns: int) -> None:
-    figure, axes = plotting.figure(2, columns, size=(3.1 * columns, 5.4))
+    figure, axes = plotting.figure(2, columns, size=(3.4 * columns, 5.4))
     with plotting.look():
         for ax, (name, y) in zip(axes, curves.items(), strict=True):
             ax.axhline(0, color="#8c939c", linewidth=0.8)
             ax.axvline(0, color="#8c939c", linewidth=0.8)
             ax.plot(x, y)
-            ax.set(title=name, xlabel="x", ylabel="y")
+            ax.set_title(name, fontsize=11)  # the longest ones as wide as their axes
+            ax.set(xlabel="x", ylabel="y")
     session.save(figure, what)

@@ -17,6 +17,10 @@ def run(session: Session) -> None:
     """Train 3072-512-2 with tanh and log-softmax on 10 000 images, by mini-batches of 64."""
     if session.data is None:
         raise cifar.DataError(MISSING)
+    session.begin(
+        "a network 3072-512-2 tells airplanes from birds on images of 32 x 32 pixels, in"
+        " mini-batches of 64, with SGD"
+    )
     data = cifar.load(session.data)
     x, x_test = cifar.normalise(data.x_train), cifar.normalise(data.x_test)
     seed = session.seeded(1)
@@ -35,11 +39,13 @@ def run(session: Session) -> None:
         validation_data=(x_test, data.y_test),
         seed=seed,
     )
-    print_losses(history.loss, 10)
-    print(f"final loss {history.loss[-1]:.6f}")
+    print_losses(history.loss)
     predicted = model.predict(x_test).argmax(axis=1)
-    print(f"training accuracy {accuracy(model.predict(x).argmax(axis=1), data.y_train):.4f}")
-    print(f"accuracy {accuracy(predicted, data.y_test):.4f} on {len(predicted)} test images")
+    session.end(
+        f"final loss {history.loss[-1]:.6f}",
+        f"training accuracy {accuracy(model.predict(x).argmax(axis=1), data.y_train):.4f}",
+        f"accuracy {accuracy(predicted, data.y_test):.4f} on {len(predicted)} test images",
+    )
 
     if session.plot:
         session.save_losses(history, "Airplanes and birds: loss")

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ class Session:
     out: Path = Path()
     plot: bool = True
     data: Path | None = None
+    timings: list[str] = field(default_factory=list)
 
     def seeded(self, default: int) -> int:
         """Seed the global generator by the user's seed, or `default`, and return that seed."""
@@ -47,17 +48,25 @@ class Session:
         fm.manual_seed(seed)
         return seed
 
+    def begin(self, what: str) -> None:
+        """Say what the demo does."""
+        print(f"{self.name}: {what}\n")
+
     def fit(
         self, trainer: fm.Trainer, x: Any, t: Any, *, epochs: int, **options: Any
     ) -> fm.History:
-        """Train for the user's number of epochs, or `epochs`, and print the time taken."""
+        """Train for the user's number of epochs, or `epochs`; `end` prints the time taken."""
         epochs = epochs if self.epochs is None else self.epochs
         start = time.perf_counter()
         history = trainer.fit(x, t, max_epoch=epochs, **options)
         seconds = time.perf_counter() - start
         each = _duration(seconds / epochs)
-        print(f"{epochs} epochs took {_duration(seconds)}, {each} an epoch")
+        self.timings.append(f"{epochs} epochs took {_duration(seconds)}, {each} an epoch")
         return history
+
+    def end(self, *results: str) -> None:
+        """Print what has come of it, and how long the trainings took."""
+        print("\n" + "\n".join([*results, *self.timings]))
 
     def save(self, figure: "Figure", what: str) -> None:
         """Write a picture as NAME-WHAT.png and say so."""
@@ -84,18 +93,24 @@ def marks(count: int, every: int, *, first: int = 0) -> list[int]:
     return sorted({first, last, *regular})
 
 
-def print_losses(losses: npt.NDArray[np.float64], every: int, *, word: str = "epoch") -> None:
-    """Print the loss of every so many epochs, counted from 0, three to a line."""
-    width = len(str(len(losses)))
-    print_cells(
-        [f"{word} {mark:{width}}  loss {losses[mark]:<10.7f}" for mark in marks(len(losses), every)]
-    )
+def print_losses(
+    losses: npt.NDArray[np.float64], *, steps: Sequence[int] | None = None, word: str = "epoch"
+) -> None:
+    """Print some ten of the losses, the first and the last among them, one a line.
 
-
-def print_cells(cells: Sequence[str], columns: int = 3) -> None:
-    """Print short texts side by side, to be read line by line."""
-    for start in range(0, len(cells), columns):
-        print("   ".join(cells[start : start + columns]).rstrip())
+    Parameters
+    ----------
+    losses : ndarray
+    steps : sequence of int, optional
+        What to call each; by default numbers from 0.
+    word : str
+        What is counted.
+    """
+    shown = marks(len(losses), max(1, len(losses) // 10))
+    names = list(range(len(losses))) if steps is None else list(steps)
+    width = len(str(names[-1]))
+    for mark in shown:
+        print(f"{word} {names[mark]:{width}}  loss {losses[mark]:.7f}")
 
 
 def accuracy(predicted: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:

@@ -3,11 +3,15 @@
 import fastmlp as fm
 from fastmlp import plotting
 from fastmlp.demo import datasets
-from fastmlp.demo.session import Session, accuracy, print_cells
+from fastmlp.demo.session import Session, accuracy, print_losses
 
 
 def run(session: Session) -> None:
-    """Train 2-10-3 for 300 epochs and report the mean loss of every 10 iterations."""
+    """Train 2-10-3 for 300 epochs and report mean losses of 10 iterations."""
+    session.begin(
+        "a network 2-10-3 tells three spirals apart, from 300 points in mini-batches of 30, with SGD"
+        " and cross entropy"
+    )
     x, t = datasets.spiral()
     seed = session.seeded(1)
     model = fm.MLP([2, 10, 3], activation="sigmoid")
@@ -20,10 +24,11 @@ def run(session: Session) -> None:
 
     trainer = fm.Trainer(model, fm.SGD(model.parameters(), lr=1.0))
     history = session.fit(trainer, x, t, epochs=300, batch_size=30, eval_interval=10, seed=seed)
-    reports = zip(history.report_step, history.report_loss, strict=True)
-    print_cells([f"iteration {step:4}  loss {loss:.4f}" for step, loss in reports], columns=4)
-    print(f"final loss {history.loss[-1]:.4f}")
-    print(f"accuracy {accuracy(model.predict(x).argmax(axis=1), t.argmax(axis=1)):.3f}")
+    print_losses(history.report_loss, steps=history.report_step.tolist(), word="iteration")
+    session.end(
+        f"final loss {history.loss[-1]:.4f}",
+        f"accuracy {accuracy(model.predict(x).argmax(axis=1), t.argmax(axis=1)):.3f}",
+    )
 
     if session.plot:
         session.save_losses(history, "Spirals: loss")

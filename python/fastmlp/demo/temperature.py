@@ -16,6 +16,10 @@ SCALE = 0.1  # the networks see a tenth of the Fahrenheit reading
 
 def run(session: Session) -> None:
     """Train three models on 9 of the 11 readings and validate them on the other 2."""
+    session.begin(
+        "a line and two small tanh networks learn a thermometer's unknown scale from 9 readings, and"
+        " are validated on 2 others"
+    )
     x, t = datasets.temperature()
     seed = session.seeded(23)
     order = np.random.RandomState(seed).permutation(len(x))
@@ -40,6 +44,13 @@ def run(session: Session) -> None:
         )
         _print_losses(histories[name])
         _print_model(model, SCALE * x[held_out], t[held_out])
+    session.end(
+        *(
+            f"{name}: training loss {history.loss[-1]:.4f},"
+            f" validation loss {history.validation_loss[-1]:.4f}"
+            for name, history in histories.items()
+        )
+    )
 
     if session.plot:
         models = {name: model for name, model, _, _ in tried}
@@ -57,7 +68,7 @@ def _named() -> fm.Sequential:
 
 
 def _print_losses(history: fm.History) -> None:
-    for epoch in marks(len(history.loss), 1000, first=1):
+    for epoch in marks(len(history.loss), 500, first=1):
         loss, validation = history.loss[epoch - 1], history.validation_loss[epoch - 1]
         print(f"epoch {epoch}, training loss {loss:.4f}, validation loss {validation:.4f}")
 

@@ -17,6 +17,11 @@ def run_deep(session: Session) -> None:
 
 
 def _run(session: Session, sizes: list[int], seed: int) -> None:
+    shape = "-".join(map(str, sizes))
+    session.begin(
+        f"a network {shape} of sigmoids learns the four rows of XOR, all at once, with SGD and"
+        " binary cross entropy"
+    )
     x, t = datasets.xor()
     seed = session.seeded(seed)
     model = fm.MLP(sizes, activation="sigmoid", output_activation="sigmoid")
@@ -24,16 +29,16 @@ def _run(session: Session, sizes: list[int], seed: int) -> None:
 
     trainer = fm.Trainer(model, fm.SGD(model.parameters(), lr=1), fm.BCELoss())
     history = session.fit(trainer, x, t, epochs=10_001, batch_size=None, seed=seed)
-    print_losses(history.loss, 100, word="step")
-    print(f"final loss {history.loss[-1]:.8f}")
+    print_losses(history.loss, word="step")
 
     y = model.predict(x)
     for row, output, target in zip(x, y.ravel(), t.ravel(), strict=True):
         print(f"{row[0]:.0f} xor {row[1]:.0f} = {target:.0f}: output {output:.7f}")
-    print(f"accuracy {accuracy(y >= 0.5, t == 1)}")
+    session.end(
+        f"final loss {history.loss[-1]:.8f}", f"accuracy {accuracy(y >= 0.5, t == 1)}"
+    )
 
     if session.plot:
-        shape = "-".join(map(str, sizes))
         session.save_losses(history, f"XOR by {shape}: loss", log=True)
         figure, (ax,) = plotting.figure(size=(6.4, 5.4))
         title = f"XOR by {shape}: probability of 1"
