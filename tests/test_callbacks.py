@@ -179,6 +179,6 @@ def test_one_function_will_do_and_a_used_up_iterator_will_not() -> None:
     trainer, seen = new_trainer(), []
     fit(trainer, 2, callbacks=seen.append)
     assert [info.epoch for info in seen] == [0, 1]
-    with pytest.raises(ValueError, match="callbacks: .* used up"):
+    with pytest.raises(ValueError, match=r"callbacks: .* used up"):
         fit(trainer, 2, callbacks=iter([]))
     assert len(trainer.history.loss) == 2

@@ -183,7 +183,7 @@ def test_a_state_dict_that_does_not_fit_changes_nothing() -> None:
     before = other.state_dict()
     good = trainer.state_dict()
     for bad in (good, {**good, "seed": -1}, {**good, "history": {}}, {"model": good["model"]}, 3):
-        with pytest.raises((TypeError, ValueError), match="state_dict|seed|history"):
+        with pytest.raises((TypeError, ValueError), match=r"state_dict|seed|history"):
             other.load_state_dict(bad)
     after = other.state_dict()
     assert pickle.dumps(before["optimizer"]) == pickle.dumps(after["optimizer"])

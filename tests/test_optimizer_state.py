@@ -18,7 +18,9 @@ KINDS: list[tuple[str, dict[str, Any]]] = [
     ("RMSprop", {"lr": 0.1, "momentum": 0.4, "centered": True}),
     ("RMSprop", {"lr": 0.1}),
 ]
-EACH = pytest.mark.parametrize(("name", "options"), KINDS, ids=lambda v: v if type(v) is str else "")
+EACH = pytest.mark.parametrize(
+    ("name", "options"), KINDS, ids=lambda v: v if type(v) is str else ""
+)
 
 
 def ours(name: str, options: dict[str, Any]) -> tuple[fm.Parameter, Any]:

@@ -97,7 +97,7 @@ SYNONYMS = {
         "betas": "beta beta1 beta2",
         "weight_decay": "l2 decay",
         "eps": "epsilon",
-        "max_epoch": "epochs epoch num_epochs n_epochs nb_epoch max_epochs max_iter n_iter num_epoch",
+        "max_epoch": "epochs epoch num_epochs num_epoch n_epochs nb_epoch max_epochs max_iter",
         "batch_size": "batch bs minibatch batchsize",
         "validation_data": "validation val valid val_data valid_data eval_set",
         "max_grad": "max_norm clip clip_norm grad_clip clip_grad gradient_clip_val max_grad_norm",

@@ -277,8 +277,8 @@ def check_each(name: str, params: Any) -> tuple[Parameter, ...]:
     for item in found:
         if isinstance(item, dict):
             raise TypeError(
-                f"{name}: expected parameters, got a dict; groups of parameters with options of their"
-                " own are not supported yet"
+                f"{name}: expected parameters, got a dict; groups of parameters with options of"
+                " their own are not supported yet"
             )
         if not isinstance(item, Parameter):
             got = _checks.origin(item)

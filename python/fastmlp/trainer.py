@@ -4,14 +4,15 @@ import inspect
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fastmlp import _checks, _conversions, _core, seeds
+from fastmlp import _checks, _core, seeds
+from fastmlp.callbacks import Callback, EpochHook, check_callbacks, unchanging
 from fastmlp.history import EpochInfo, History
 from fastmlp.losses import CrossEntropyLoss, Loss
 from fastmlp.modules import Module
@@ -19,8 +20,6 @@ from fastmlp.optim import Optimizer
 from fastmlp.progress import Progress, progress_stream
 
 __all__ = ["Callback", "EpochInfo", "History", "Trainer"]
-
-Callback = Callable[[EpochInfo], Any]
 
 
 class Trainer:
@@ -73,10 +72,10 @@ class Trainer:
             _check_kind(name, value, _KINDS[name])
         elif name == "on_nonfinite":
             value = _checks.choice(name, value, ("warn", "raise", "ignore"))
-        elif not hasattr(Trainer, name) and name not in ("_history", "_seed", "_checked"):
-            # Subclasses have attributes of their own.
-            if type(self) is Trainer or name in _checks.SYNONYMS:
-                _checks.refuse_attribute(self, name, (*_KINDS, "on_nonfinite"))
+        elif hasattr(Trainer, name) or name in ("_history", "_seed", "_checked"):
+            pass
+        elif type(self) is Trainer or name in _checks.SYNONYMS:  # subclasses have their own ones
+            _checks.refuse_attribute(self, name, (*_KINDS, "on_nonfinite"))
         super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -180,16 +179,16 @@ class Trainer:
         validation_data = _check_pair(validation_data)
         shuffle = _checks.flag("shuffle", shuffle)
         allow_nonfinite = _checks.flag("allow_nonfinite", allow_nonfinite)
-        functions = _check_callbacks(callbacks)
+        functions = check_callbacks(callbacks)
         seed = self._choose_seed(seed)
         stream = progress_stream(progress)
         self._check_parameters()
         if functions:
-            x, t = _unchanging("x", x), _unchanging("t", t)
+            x, t = unchanging("x", x), unchanging("t", t)
             if validation_data is not None:
                 validation_data = (
-                    _unchanging("validation_data x", validation_data[0]),
-                    _unchanging("validation_data t", validation_data[1]),
+                    unchanging("validation_data x", validation_data[0]),
+                    unchanging("validation_data t", validation_data[1]),
                 )
 
         first = self._history.epochs
@@ -202,7 +201,7 @@ class Trainer:
             while (left := first + max_epoch - self._history.epochs) > 0:
                 before = self._history.epochs
                 network = self._network()
-                hook = _EpochHook(self, network, functions) if functions else None
+                hook = EpochHook(self, network, functions) if functions else None
                 _core.fit(
                     network,
                     self.optimizer,
@@ -318,7 +317,7 @@ class Trainer:
         if not isinstance(ax, str | os.PathLike):
             return plot_history(self.history, ax)
         axes = plot_history(self.history)
-        axes.figure.savefig(Path(ax))
+        axes.get_figure(root=True).savefig(Path(ax))
         return axes
 
     def _check_parameters(self) -> None:
@@ -338,51 +337,6 @@ class Trainer:
             generator = seeds.current() if model_seed is None else seeds.Generator(model_seed)
             self._seed = generator.next_seed()
         return self._seed
-
-
-class _EpochHook:
-    """Calls the callbacks, and ends the native training where something has been exchanged.
-
-    The loop goes on then with what there is now, from the next epoch on.
-    """
-
-    def __init__(self, trainer: Trainer, network: _core.Network, functions: list[Callback]) -> None:
-        self.trainer = trainer
-        self.functions = functions
-        self.parts = network, trainer.model, trainer.optimizer, trainer.loss_fn
-        self.structure = _core.structure()
-        self.changed = False
-
-    def _is_changed(self) -> bool:
-        trainer = self.trainer
-        network = self.parts[0]
-        if _core.structure() != self.structure:  # of any module
-            network = trainer._network()
-            self.structure = _core.structure()
-        now = network, trainer.model, trainer.optimizer, trainer.loss_fn
-        return any(a is not b for a, b in zip(now, self.parts, strict=True))
-
-    def __call__(self, epoch: int, loss: float, validation_loss: float | None) -> bool:
-        info = EpochInfo(epoch, loss, validation_loss, self.trainer)
-        answers = [function(info) for function in self.functions]
-        if any(isinstance(answer, bool | np.bool_) and answer for answer in answers):
-            return True
-        self.changed = self._is_changed()
-        return self.changed
-
-
-def _check_callbacks(callbacks: Any) -> list[Callback]:
-    if callable(callbacks):
-        return [callbacks]
-    if not hasattr(callbacks, "__iter__"):
-        raise TypeError(f"callbacks: expected functions, got {_checks.show(callbacks)}")
-    functions: list[Callback] = list(callbacks)
-    for function in functions:
-        if not callable(function):
-            raise TypeError(f"callbacks: expected functions, got {_checks.show(function)}")
-    if not functions and isinstance(callbacks, Iterator):
-        raise ValueError("callbacks: expected functions, got an iterator that has been used up")
-    return functions
 
 
 _KINDS: dict[str, type] = {"model": Module, "optimizer": Optimizer, "loss_fn": Loss}
@@ -411,16 +365,6 @@ def _refuse_unknown(call: str, unknown: dict[str, Any], function: Callable[..., 
         if not hint and name in _OF_TRAINER:
             hint = "; it is an argument of Trainer"
         raise TypeError(f"{call}() has no argument {name!r}{hint}")
-
-
-def _unchanging(name: str, data: Any) -> Any:
-    """A copy of what lies in the host's memory, which callbacks cannot change."""
-    if not isinstance(data, np.ndarray) and (
-        hasattr(data, "__cuda_array_interface__") or getattr(data, "is_cuda", False)
-    ):
-        return data
-    array = _conversions.as_array(data, name)
-    return array.copy() if array is data or array.base is not None else array
 
 
 def _rest(modules: list[Module]) -> None:
