@@ -25,7 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests of CUDA where there is none, and slow ones; test_cuda.py has one skipped then."""
+    """Leave out slow tests, and those of CUDA where there is none: one in test_cuda.py says so."""
     slow = config.getoption("--slow")
     out = {
         id(item): item

@@ -81,7 +81,7 @@ def test_what_is_no_array_of_numbers(model: fm.Sequential) -> None:
         for call in (model.predict, model):
             with pytest.raises(error, match=f"(?i)x: .*{match}"):  # type: ignore[arg-type]
                 call(x)
-    with pytest.raises(TypeError, match="t: .*mask"):
+    with pytest.raises(TypeError, match=r"t: .*mask"):
         fm.MSELoss()(model(X), np.ma.masked_array(np.zeros((2, 2))))
     with pytest.raises(TypeError, match="mask"):
         model[0].bias = np.ma.masked_array(np.zeros(2))
@@ -117,7 +117,7 @@ def test_frames(model: fm.Sequential) -> None:
     trainer.fit(frame, pd.Series([0, 1]), max_epoch=1)
     missing = frame.assign(c=pd.array([1, None], dtype="Int64"))
     assert np.isnan(model.predict(missing)[1]).all()
-    with pytest.raises(ValueError, match="NaN in row 1, column 2"):
+    with pytest.raises(ValueError, match=r"NaN in row 1, column 2"):
         trainer.fit(missing, [0, 1], max_epoch=1)
     for values in (
         ["x", "y"],
@@ -125,16 +125,22 @@ def test_frames(model: fm.Sequential) -> None:
         pd.to_datetime(["2020-01-01", "2020-01-02"]),
         pd.array(["x", None], dtype="string"),
     ):
-        with pytest.raises(TypeError, match="x: .*'city'"):
+        with pytest.raises(TypeError, match=r"x: .*'city'"):
             model.predict(frame[["a", "b"]].assign(city=values))
-    with pytest.raises(TypeError, match="t: .*categories"):
+    with pytest.raises(TypeError, match=r"t: .*categories"):
         trainer.fit(frame, pd.Series(["a", "b"], dtype="category"), max_epoch=1)
 
 
 def test_labels(model: fm.Sequential) -> None:
     loss_fn = fm.CrossEntropyLoss()
     want = loss_fn(model(X), np.array([0, 1])).item()
-    for t in ([0, 1], np.array([0, 1], "u1"), np.array([False, True]), np.eye(2), np.eye(2, dtype=int)):
+    for t in (
+        [0, 1],
+        np.array([0, 1], "u1"),
+        np.array([False, True]),
+        np.eye(2),
+        np.eye(2, dtype=int),
+    ):
         assert loss_fn(model(X), t).item() == pytest.approx(want)
     for t, match in (
         (np.array([[0], [1]]), r"write t\[:, 0\]"),

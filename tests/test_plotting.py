@@ -11,6 +11,7 @@ import pytest
 
 mpl = pytest.importorskip("matplotlib", reason="matplotlib (the extra plot) is not installed")
 
+import fastmlp as fm  # noqa: E402
 from fastmlp import _look, plotting  # noqa: E402 - after the check that there is anything to test
 
 
@@ -124,7 +125,7 @@ def test_missing_matplotlib_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert not plotting.is_available()
     for draw in (plotting.figure, plotting.look, plotting.use_hangul_font):
-        with pytest.raises(ImportError, match=r"fastmlp\[plot\]"):
+        with pytest.raises(ImportError, match="pip install matplotlib"):
             draw()
 
 
@@ -169,3 +170,73 @@ def test_without_a_hangul_font(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         plotting.look()
     finally:
         _look._find_hangul_font.cache_clear()
+
+
+class _Fixed:
+    """A model of somebody else's: its output is the first coordinate."""
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(x)[:, :1]
+
+
+def _line(*layers: fm.Module, columns: int = 1) -> fm.Sequential:
+    """z = 4 (x1 - 1) for class 1."""
+    linear = fm.Linear(2, columns)
+    linear.weight = np.array([[0.0, 0.0], [4.0, 0.0]])[-columns:]
+    linear.bias = np.array([0.0, -4.0])[-columns:]
+    return fm.Sequential(linear, *layers)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        _line(),
+        _line(fm.Sigmoid()),
+        _line(columns=2),
+        _line(fm.Softmax(), columns=2),
+        _line(fm.LogSoftmax(), columns=2),
+    ],
+    ids=["logit", "sigmoid", "logits", "softmax", "log_softmax"],
+)
+def test_regions_and_contours_of_logits(model: fm.Sequential) -> None:
+    x = np.array([[0.0, 0.0], [2.0, 2.0]])
+    figure, (regions, contour) = plotting.figure(1, 2)
+    plotting.decision_regions(model, x, [0, 1], regions, step=0.25)
+    image = np.asarray(regions.images[0].get_array())
+    left, right = image[0, 0], image[0, -1]
+    where = np.linspace(-0.2, 2.2, image.shape[1])
+    changes = where[1:][(image[0, 1:] != image[0, :-1]).any(axis=1)]
+    assert not np.array_equal(left, right)
+    assert changes == pytest.approx([1.0], abs=0.3)
+    plotting.probability_contour(model, x, [0, 1], contour, step=0.25)
+    assert len(figure.axes) == 3  # with its colour bar
+
+
+def test_regions_of_other_models() -> None:
+    x = np.array([[0.0, 0.0], [1.0, 1.0]])
+    _, (ax,) = plotting.figure()
+    plotting.decision_regions(_Fixed(), x, [0, 1], ax, step=0.1)
+    _, (ax,) = plotting.figure()
+    plotting.decision_regions(_Fixed(), x, [0, 1], ax, step=0.1, logits=True)
+    with pytest.raises(ValueError, match="one or two"):
+        plotting.probability_contour(fm.MLP([2, 3]), x, [0, 1], ax)
+
+
+def test_the_legend_stays_within_a_subplot() -> None:
+    x = np.array([[0.0, 0.0], [2.0, 2.0]])
+    figure, axes = plotting.figure(2, 1)
+    for ax in axes:
+        plotting.decision_regions(_line(), x, [0, 1], ax, step=0.25)
+    figure.canvas.draw()
+    box, inside = axes[0].get_legend().get_window_extent(), axes[0].get_window_extent()
+    assert inside.y0 - 1 <= box.y0
+    assert box.y1 <= inside.y1 + 1
+
+
+def test_a_plot_goes_to_a_file(tmp_path: Path) -> None:
+    model = fm.MLP([1, 1])
+    trainer = fm.Trainer(model, fm.SGD(model.parameters()), fm.MSELoss())
+    trainer.fit(np.ones((4, 1)), np.ones((4, 1)), max_epoch=3)
+    trainer.plot(tmp_path / "a.png")
+    trainer.plot(str(tmp_path / "b.png"))
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "b.png"}

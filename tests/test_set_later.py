@@ -182,7 +182,9 @@ def test_other_parts_in_a_callback(batch_size: int | None) -> None:
 @BATCHES
 def test_losses_and_rates_in_a_callback(batch_size: int | None) -> None:
     model = fm.MLP([4, 1], seed=0)
-    losses = _losses(model, lambda trainer: setattr(trainer.loss_fn, "reduction", "sum"), batch_size)
+    losses = _losses(
+        model, lambda trainer: setattr(trainer.loss_fn, "reduction", "sum"), batch_size
+    )
     assert losses[1:] == pytest.approx([losses[0] * 8] * 3)
     losses = _losses(model, lambda trainer: setattr(trainer, "loss_fn", fm.L1Loss()), batch_size)
     assert losses[1:] == pytest.approx([losses[0] ** 0.5] * 3)
@@ -190,9 +192,7 @@ def test_losses_and_rates_in_a_callback(batch_size: int | None) -> None:
         lambda trainer: setattr(trainer.optimizer, "lr", 0.0),
         lambda trainer: trainer.optimizer.param_groups[0].update(lr=0.0),
         lambda trainer: trainer.model.requires_grad_(False),
-        lambda trainer: setattr(
-            trainer, "optimizer", fm.SGD(trainer.model.parameters(), lr=0.0)
-        ),
+        lambda trainer: setattr(trainer, "optimizer", fm.SGD(trainer.model.parameters(), lr=0.0)),
     ):
         model = fm.MLP([4, 1], seed=0)
         losses = _losses(model, change, batch_size, lr=0.01)
@@ -222,7 +222,7 @@ def test_modes_are_restored_one_by_one() -> None:
 
 
 def test_ctrl_c_at_any_call_leaves_the_modes() -> None:
-    """KeyboardInterrupt at each call of the Python layer in turn, where CPython looks for signals."""
+    """KeyboardInterrupt at each call of the Python layer, where CPython looks for signals."""
     import sys
 
     model = fm.Sequential(fm.Linear(1, 1), fm.Dropout(0.5))

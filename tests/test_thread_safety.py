@@ -64,14 +64,23 @@ def test_the_end_while_a_daemon_thread_computes(work: str) -> None:
 
 
 def test_the_end_after_an_error_while_a_daemon_thread_computes() -> None:
-    done = run([sys.executable, "-c", "import textwrap; exec(textwrap.dedent('''" + _program(
-        """
+    done = run(
+        [
+            sys.executable,
+            "-c",
+            "import textwrap; exec(textwrap.dedent('''"
+            + _program(
+                """
     def loop():
         while True: model.predict(x)
     threading.Thread(target=loop, daemon=True).start()
     time.sleep(0.1)
     sys.exit(3)
-    """) + "'''))"])
+    """
+            )
+            + "'''))",
+        ]
+    )
     assert done.returncode == 3, done.stderr
 
 

@@ -28,7 +28,9 @@ def as_array(value: Any, name: str) -> Array:
     """
     masked = sys.modules.get("numpy.ma")  # NumPy imports it when it is first used
     if masked is not None and isinstance(value, masked.MaskedArray):
-        raise TypeError(f"{name}: expected an array without a mask, got a masked one; fill it first")
+        raise TypeError(
+            f"{name}: expected an array without a mask, got a masked one; fill it first"
+        )
     if value is None or isinstance(value, str | bytes | dict | set | frozenset):
         raise TypeError(f"{name}: expected an array of numbers, got {_checks.show(value)}")
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
@@ -84,15 +86,18 @@ def _of_torch(torch: Any, tensor: Any, name: str) -> Array:
         raise TypeError(f"{name}: expected a dense tensor, got a sparse one; write .to_dense()")
     if tensor.requires_grad:
         raise TypeError(
-            f"{name}: expected a tensor that needs no gradient, for torch's graph ends here, got one"
-            " that requires grad; write .detach()"
+            f"{name}: expected a tensor that needs no gradient, for torch's graph ends here, got"
+            " one that requires grad; write .detach()"
         )
     if tensor.device.type != "cpu":
         raise TypeError(
-            f"{name}: expected a tensor in the host's memory, got one on {tensor.device}; write .cpu()"
+            f"{name}: expected a tensor in the host's memory, got one on {tensor.device}; write"
+            " .cpu()"
         )
     if tensor.is_quantized:
-        raise TypeError(f"{name}: expected plain numbers, got a quantized tensor; write .dequantize()")
+        raise TypeError(
+            f"{name}: expected plain numbers, got a quantized tensor; write .dequantize()"
+        )
     if tensor.dtype == torch.bfloat16:
         return np.asarray(tensor.float().numpy())  # exact: NumPy has no such type
     return _numbers(tensor.resolve_conj().resolve_neg().numpy(), name)
@@ -114,7 +119,9 @@ def _of_column(column: Any, name: str, what: str = "") -> Array:
         raise TypeError(f"{name}: expected numbers{what}, got categories; encode them first")
     array = column.to_numpy()
     if array.dtype.kind == "O":
-        missing = np.asarray(column.isna()) if hasattr(column, "isna") else np.zeros(len(array), bool)
+        missing = (
+            np.asarray(column.isna()) if hasattr(column, "isna") else np.zeros(len(array), bool)
+        )
         if all(_is_number(item) for item in array[~missing].flat):  # nullable numbers
             return np.where(missing, np.nan, np.where(missing, 0, array)).astype(np.float64)
         odd = next(item for item in array[~missing].flat if not _is_number(item))

@@ -59,7 +59,7 @@ def look(*, pyplot: bool = False) -> AbstractContextManager[None]:
     if pyplot:
         from matplotlib import pyplot as plt
 
-        plt.draw_if_interactive()
+        plt.draw_if_interactive()  # type: ignore[no-untyped-call, unused-ignore]
 
     family = list(mpl.rcParams["font.family"])
     hangul = hangul_font()

@@ -63,7 +63,7 @@ class LeakyReLU(Activation, name="leaky_relu"):
         Not negative, because the derivative is taken from the sign of the output.
     """
 
-    option_names = ('negative_slope',)
+    option_names = ("negative_slope",)
     checks: ClassVar[dict[str, Callable[[str, Any], Any]]] = {
         "negative_slope": partial(_checks.real, at_least=0),
     }
@@ -94,15 +94,13 @@ class Hardtanh(Activation, name="hardtanh"):
         The first below the second.
     """
 
-    option_names = ('min_val', 'max_val')
+    option_names = ("min_val", "max_val")
     checks: ClassVar[dict[str, Callable[[str, Any], Any]]] = {
         "min_val": _checks.real,
         "max_val": _checks.real,
     }
 
-    def __init__(
-        self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
-    ) -> None:
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
         _checks.flag("inplace", inplace)
         low, high = _checks.real("min_val", min_val), _checks.real("max_val", max_val)
@@ -136,7 +134,7 @@ class GELU(Activation, name="gelu"):
         "tanh" for the paper's approximation by a hyperbolic tangent.
     """
 
-    option_names = ('approximate',)
+    option_names = ("approximate",)
     checks: ClassVar[dict[str, Callable[[str, Any], Any]]] = {
         "approximate": partial(_checks.choice, known=("none", "tanh")),
     }
@@ -168,7 +166,7 @@ class ELU(Activation, name="elu"):
     alpha : float
     """
 
-    option_names = ('alpha',)
+    option_names = ("alpha",)
     checks: ClassVar[dict[str, Callable[[str, Any], Any]]] = {
         "alpha": _checks.real,
     }
@@ -192,7 +190,7 @@ class Softplus(Activation, name="softplus"):
     threshold : float
     """
 
-    option_names = ('beta', 'threshold')
+    option_names = ("beta", "threshold")
     checks: ClassVar[dict[str, Callable[[str, Any], Any]]] = {
         "beta": partial(_checks.real, above=0),
         "threshold": _checks.real,

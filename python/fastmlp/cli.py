@@ -77,7 +77,7 @@ def _demo(options: argparse.Namespace) -> None:
         raise DataError(f"--data is for the demo cifar2: {options.name} has its own data")
     plot = not options.no_plot
     if plot and not plotting.is_available():
-        print('no pictures without matplotlib: pip install matplotlib', file=sys.stderr)
+        print("no pictures without matplotlib: pip install matplotlib", file=sys.stderr)
         plot = False
     if plot:
         options.out.mkdir(parents=True, exist_ok=True)  # before the training, in case it fails

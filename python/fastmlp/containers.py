@@ -1,4 +1,4 @@
-"""Containers of modules: Sequential, and lists and dicts for models with a `forward` of their own."""
+"""Containers of modules: Sequential, and lists and dicts for models with their own `forward`."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, overload

@@ -11,7 +11,7 @@ from fastmlp.activations import Activation, as_activation
 from fastmlp.containers import Sequential
 from fastmlp.modules import Module
 from fastmlp.parameter import Parameter
-from fastmlp.tracing import Chain, Symbolic
+from fastmlp.tracing import Symbolic
 
 
 class Linear(Module):
@@ -92,7 +92,9 @@ class Linear(Module):
             raise ValueError(f"{name}: expected shape {shape}, got {value.shape}")
         dtypes = {p.dtype for p in self.parameters()}
         if len(self.__dict__.keys() & {"weight", "bias"}) == 2 and dtypes - {value.dtype}:
-            raise TypeError(f"{name}: expected {dtypes.pop()}, the layer's dtype, got {value.dtype}")
+            raise TypeError(
+                f"{name}: expected {dtypes.pop()}, the layer's dtype, got {value.dtype}"
+            )
 
     def reset_parameters(self) -> None:
         """Draw new weights and biases."""

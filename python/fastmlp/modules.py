@@ -135,9 +135,11 @@ class Module(Stateful):
         return value
 
     def _refuse_misspelt(self, name: str) -> None:
-        """AttributeError for a name that is nearly that of an option; models have names of their own."""
+        """AttributeError for nearly the name of an option; models have names of their own."""
         options = ("training", *self.checks)
-        if name not in getattr(type(self), "__annotations__", {}) and _checks.similar(name, options):
+        if name not in getattr(type(self), "__annotations__", {}) and _checks.similar(
+            name, options
+        ):
             _checks.refuse_attribute(self, name, options)
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:

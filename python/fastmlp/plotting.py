@@ -156,6 +156,7 @@ def decision_regions(
     step: float | None = None,
     names: Sequence[str] | None = None,
     threshold: float = 0.5,
+    logits: bool | None = None,
     title: str = "Decision regions",
 ) -> "Axes":
     """Colour the plane by the class that the model predicts, with the points drawn on top.
@@ -164,8 +165,7 @@ def decision_regions(
     ----------
     model : object with ``predict``
         Takes (rows, 2) and returns (rows, classes), of which the largest wins, or (rows, 1),
-        where class 1 wins from the probability `threshold` on. A model of fastmlp that does not
-        end in a sigmoid or softmax gives logits.
+        where class 1 wins from the probability `threshold` on.
     x : array_like, shape (rows, 2)
     labels : array_like, shape (rows,) or (rows, 1) of class indices, or (rows, classes) one-hot
     ax : matplotlib.axes.Axes, optional
@@ -176,6 +176,9 @@ def decision_regions(
         One name a class, for the legend.
     threshold : float
         For models with one output column.
+    logits : bool, optional
+        Whether the model gives logits; by default, whether it is a model of fastmlp that does not
+        end in a sigmoid or softmax.
     title : str
         The title of the axes.
 
@@ -187,7 +190,8 @@ def decision_regions(
         ax = _axes(ax)
         points = np.asarray(x, dtype=np.float64)
         grid = _Grid(points, step)
-        limit = _logit(threshold) if gives_logits(model) else threshold
+        logits = gives_logits(model) if logits is None else logits
+        limit = _logit(threshold) if logits else threshold
         regions = grid.map(model, lambda y: _winners(y, limit))
         # Colours before resampling: an average of the classes 0 and 2 must not look like 1.
         ax.imshow(_tints(0.35)[regions % len(COLOURS)], extent=grid.extent, origin="lower")
@@ -205,12 +209,13 @@ def probability_contour(
     *,
     step: float | None = None,
     names: Sequence[str] | None = None,
+    logits: bool | None = None,
     title: str = "Probability of class 1",
 ) -> "Axes":
     """Fill the plane by the probability that a model with one or two output columns predicts.
 
-    Of logits, such as a model gives that does not end in a sigmoid or softmax, probabilities are
-    formed; of two columns, the second one's is drawn. The line where it is 0.5 is drawn in black. Parameters as in :func:`decision_regions`.
+    Of logits probabilities are formed; of two columns, the second one's is drawn. The line where it
+    is 0.5 is drawn in black. Parameters as in :func:`decision_regions`.
     """
     with look(pyplot=ax is None):
         from matplotlib.colors import LinearSegmentedColormap
@@ -218,7 +223,8 @@ def probability_contour(
         ax = _axes(ax)
         points = np.asarray(x, dtype=np.float64)
         grid = _Grid(points, step)
-        p = grid.map(model, lambda y: _probabilities(y, gives_logits(model)))
+        are_logits = gives_logits(model) if logits is None else logits
+        p = grid.map(model, lambda y: _probabilities(y, are_logits))
         ends = _tints(0.75) / 255  # opaque tints: transparent bands show seams
         shades = LinearSegmentedColormap.from_list("fastmlp", [ends[0], (1, 1, 1), ends[1]])
         bands = np.linspace(0, 1, 21)
@@ -292,7 +298,7 @@ class _Grid:
 
 
 def gives_logits(model: object) -> bool:
-    """Say whether a model of fastmlp ends in anything but probabilities; of others it is unknown."""
+    """Say whether a model of fastmlp ends in no probabilities; of others it is not known."""
     from fastmlp.modules import Module
 
     if not isinstance(model, Module):
@@ -300,7 +306,7 @@ def gives_logits(model: object) -> bool:
     last = model._compiled().layers[-1]
     if last[0] != "activation":
         return True
-    bounded = last[1] == "hardtanh" and 0 <= last[2] and last[3] <= 1
+    bounded = last[1] == "hardtanh" and last[2] >= 0 and last[3] <= 1
     return not (last[1] in ("sigmoid", "softmax") or bounded)
 
 

@@ -98,15 +98,14 @@ class Stateful(_core.Model):
 
     def _buffers(self) -> dict[str, bool]:
         """The names of the module's own buffers, and whether they are persistent."""
-        return self.__dict__.get("_buffer_names", {})
+        names: dict[str, bool] = self.__dict__.get("_buffer_names", {})
+        return names
 
     @staticmethod
     def _checked_buffer(name: str, value: Any) -> Array | None:
         return None if value is None else np.array(_conversions.as_array(value, name))
 
-    def named_buffers(
-        self, prefix: str = "", recurse: bool = True
-    ) -> Iterator[tuple[str, Array]]:
+    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Array]]:
         """All buffers and their names."""
         for at, module in self._own(recurse):
             for name in module._buffers():
@@ -280,7 +279,7 @@ class Stateful(_core.Model):
 
     def half(self: S) -> S:
         """Not there: parameters are float32 or float64."""
-        raise TypeError("dtype: expected float32 or float64, got float16; see precision=\"bf16\"")
+        raise TypeError('dtype: expected float32 or float64, got float16; see precision="bf16"')
 
     def cpu(self: S) -> S:
         """Move all parameters to the host; returns this module."""

@@ -18,7 +18,7 @@ _ADVICE = (
     " np.maximum), got {}, which cannot be compiled"
 )
 _SINGLE = (
-    "a value that is used twice; a network has one chain of layers so far, without sums and branches"
+    "a value that is used twice; a network is one chain of layers so far, without sums and branches"
 )
 
 
@@ -116,7 +116,20 @@ class Chain:
 
 
 _FUNCTIONS = frozenset(
-    "relu leaky_relu sigmoid tanh hardtanh gelu silu elu softplus softmax log_softmax dropout".split()
+    [
+        "relu",
+        "leaky_relu",
+        "sigmoid",
+        "tanh",
+        "hardtanh",
+        "gelu",
+        "silu",
+        "elu",
+        "softplus",
+        "softmax",
+        "log_softmax",
+        "dropout",
+    ]
 )
 
 

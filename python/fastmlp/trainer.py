@@ -6,7 +6,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -312,12 +311,13 @@ class Trainer:
         ImportError
             If matplotlib is missing (it comes with the extra "plot").
         """
-        from fastmlp.plotting import plot_history
+        from fastmlp.plotting import figure, plot_history, save
 
         if not isinstance(ax, str | os.PathLike):
             return plot_history(self.history, ax)
-        axes = plot_history(self.history)
-        axes.get_figure(root=True).savefig(Path(ax))
+        made, (axes,) = figure()
+        plot_history(self.history, axes)
+        save(made, ax)
         return axes
 
     def _check_parameters(self) -> None:

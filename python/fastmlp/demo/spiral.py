@@ -9,8 +9,8 @@ from fastmlp.demo.session import Session, accuracy, print_losses
 def run(session: Session) -> None:
     """Train 2-10-3 for 300 epochs and report mean losses of 10 iterations."""
     session.begin(
-        "a network 2-10-3 tells three spirals apart, from 300 points in mini-batches of 30, with SGD"
-        " and cross entropy"
+        "a network 2-10-3 tells three spirals apart, from 300 points in mini-batches of 30, with"
+        " SGD and cross entropy"
     )
     x, t = datasets.spiral()
     seed = session.seeded(1)

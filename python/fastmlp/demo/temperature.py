@@ -17,8 +17,8 @@ SCALE = 0.1  # the networks see a tenth of the Fahrenheit reading
 def run(session: Session) -> None:
     """Train three models on 9 of the 11 readings and validate them on the other 2."""
     session.begin(
-        "a line and two small tanh networks learn a thermometer's unknown scale from 9 readings, and"
-        " are validated on 2 others"
+        "a line and two small tanh networks learn a thermometer's unknown scale from 9 readings,"
+        " and are validated on 2 others"
     )
     x, t = datasets.temperature()
     seed = session.seeded(23)

@@ -34,9 +34,7 @@ def _run(session: Session, sizes: list[int], seed: int) -> None:
     y = model.predict(x)
     for row, output, target in zip(x, y.ravel(), t.ravel(), strict=True):
         print(f"{row[0]:.0f} xor {row[1]:.0f} = {target:.0f}: output {output:.7f}")
-    session.end(
-        f"final loss {history.loss[-1]:.8f}", f"accuracy {accuracy(y >= 0.5, t == 1)}"
-    )
+    session.end(f"final loss {history.loss[-1]:.8f}", f"accuracy {accuracy(y >= 0.5, t == 1)}")
 
     if session.plot:
         session.save_losses(history, f"XOR by {shape}: loss", log=True)

@@ -30,12 +30,12 @@ from fastmlp.nn import functional, init, utils
 from fastmlp.parameter import Parameter
 
 __all__ = [
+    "ELU",
+    "GELU",
     "BCELoss",
     "BCEWithLogitsLoss",
     "CrossEntropyLoss",
     "Dropout",
-    "ELU",
-    "GELU",
     "Hardtanh",
     "HuberLoss",
     "Identity",

@@ -9,17 +9,16 @@ from typing import Any
 
 from fastmlp import _checks, activations, losses
 from fastmlp.layers import Dropout
-from fastmlp.modules import Module
 from fastmlp.tensor import Tensor
 
 
 @lru_cache(maxsize=256)
-def _made(kind: type, *arguments: Any) -> Any:
+def _made(kind: Any, *arguments: Any) -> Any:
     """One object for each kind and its options: making modules would end all traces."""
     return kind(*arguments)
 
 
-def _activation(kind: type[Module], x: Any, *options: Any) -> Any:
+def _activation(kind: Any, x: Any, *options: Any) -> Any:
     return _made(kind, *options)(x)
 
 
@@ -43,9 +42,7 @@ def tanh(input: Any) -> Any:
     return _activation(activations.Tanh, input)
 
 
-def hardtanh(
-    input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
-) -> Any:
+def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Any:
     """See `fastmlp.Hardtanh`."""
     return _activation(activations.Hardtanh, input, min_val, max_val)
 
@@ -122,6 +119,6 @@ def cross_entropy(input: Any, target: Any, reduction: str = "mean") -> Tensor:
     return _loss(losses.CrossEntropyLoss, input, target, reduction)
 
 
-def _loss(kind: type, input: Any, target: Any, *options: Any) -> Tensor:
+def _loss(kind: Any, input: Any, target: Any, *options: Any) -> Tensor:
     result: Tensor = _made(kind, *options)(input, target)
     return result
