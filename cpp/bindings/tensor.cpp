@@ -27,8 +27,8 @@ py::object output_gradient(const py::object& output, PyObject* given) {
 }
 
 void add_to_leaf(Leaf& leaf, py::handle tensor, const py::object& gradient) {
-  const py::object own = gradient.attr("reshape")(tensor.attr("shape")).attr("astype")(tensor.attr("dtype"),
-                                                                                     py::arg("copy") = false);
+  const py::object own =
+      gradient.attr("reshape")(tensor.attr("shape")).attr("astype")(tensor.attr("dtype"), py::arg("copy") = false);
   leaf.grad = leaf.grad.is_none() ? own : leaf.grad + own;
 }
 
@@ -76,6 +76,16 @@ void deallocate(PyObject* self) {
   Py_XDECREF(source);
   py::detail::npy_api::get().PyArray_Type_->tp_dealloc(self);
   Py_DECREF(type);
+}
+
+// Tensor(data) is a copy, as in torch: not what ndarray's constructor makes of its arguments.
+PyObject* construct(PyTypeObject*, PyObject* args, PyObject* options) {
+  return guarded([&] {
+    const py::object make = py::module_::import("fastmlp.tensor").attr("_construct");
+    PyObject* made = PyObject_Call(make.ptr(), args, options);
+    if (!made) throw py::error_already_set();
+    return py::reinterpret_steal<py::object>(made);
+  });
 }
 
 PyObject* backward(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names) {
@@ -146,6 +156,7 @@ PyTypeObject* make_type() {
       {"grad", grad, set_grad, "The gradient of an input made by `tensor(x, requires_grad=True)`; else None.", nullptr},
       {}};
   PyType_Slot slots[] = {{Py_tp_doc, const_cast<char*>(kTensorDoc)},
+                         {Py_tp_new, reinterpret_cast<void*>(construct)},
                          {Py_tp_dealloc, reinterpret_cast<void*>(deallocate)},
                          {Py_tp_methods, methods},
                          {Py_tp_getset, properties},

@@ -7,7 +7,9 @@
 namespace fastmlp {
 
 #if defined(__x86_64__)
-inline std::uint64_t float_mode() { return __builtin_ia32_stmxcsr() & ~0x3Fu; }  // without the flags of what has happened
+inline std::uint64_t float_mode() {
+  return __builtin_ia32_stmxcsr() & ~0x3Fu;
+}  // without the flags of what has happened
 inline void set_float_mode(std::uint64_t mode) { __builtin_ia32_ldmxcsr(static_cast<unsigned>(mode)); }
 #elif defined(__aarch64__)
 inline std::uint64_t float_mode() {

@@ -10,8 +10,8 @@ namespace fastmlp::FASTMLP_ISA_NS {
 
 template <class T>
 struct LongProduct {
-  static constexpr Index kShortest = 1 << 15;                // rows
-  static constexpr Index kDepth = Blocking<T>::kWholeK;      // rows that one product takes
+  static constexpr Index kShortest = 1 << 15;            // rows
+  static constexpr Index kDepth = Blocking<T>::kWholeK;  // rows that one product takes
   static constexpr Index kRows = Blocking<T>::kLongRows, kColumns = Blocking<T>::kLongColumns;  // of a tile
 };
 
@@ -41,8 +41,9 @@ void long_weight_gradient(const AffineBackwardWeight<T>& a, const Context& conte
     const LongSums sums{values, k0, n0, n1 - n0};
     for (Index i = 0; i < (k1 - k0) * (n1 - n0); ++i) values[i] = 0;
     for (Index m = 0; m < a.M; m += Long::kDepth) {
-      const Gemm<T> product{a.K,     a.N, smaller(Long::kDepth, a.M - m), {a.x + m * a.ldx, 1, a.ldx},
-                            {a.dz + m * a.lddz, a.lddz, 1}, nullptr, 0, {add_long_sums<T>, &sums}};
+      const Gemm<T> product{
+          a.K,     a.N, smaller(Long::kDepth, a.M - m), {a.x + m * a.ldx, 1, a.ldx}, {a.dz + m * a.lddz, a.lddz, 1},
+          nullptr, 0,   {add_long_sums<T>, &sums}};
       gemm_part(product, k0, k1, n0, n1, reinterpret_cast<T*>(scratch));
     }
     T row[Long::kColumns];

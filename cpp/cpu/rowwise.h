@@ -259,9 +259,9 @@ void loss(const LossArgs<T>& a, const Context& context) {
         const Index size = (r1 - r0) * a.columns;
         double sum = 0;
         for (Index i = 0; i < size; i += kBlock)
-          sum += static_cast<double>(reduce_add(loss(smaller(kBlock, size - i), 0, a.y + at + i,
-                                                     a.targets.dense + at + i, static_cast<T>(a.spec.delta), a.logits,
-                                                     gradient_scale, dy ? dy + i : nullptr)));
+          sum += static_cast<double>(
+              reduce_add(loss(smaller(kBlock, size - i), 0, a.y + at + i, a.targets.dense + at + i,
+                              static_cast<T>(a.spec.delta), a.logits, gradient_scale, dy ? dy + i : nullptr)));
         a.partial[piece] = sum;
         continue;
       }

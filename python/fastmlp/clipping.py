@@ -67,9 +67,10 @@ def clip_grad_norm_(
         return _core.clip_grad_norm(native, limit)
     factor = limit / (norm + 1e-6)
     if not (factor >= 1 or limit == math.inf):
-        for parameter in found:
-            if (grad := parameter.grad) is not None:
-                parameter.grad = (grad.astype(np.float64) * factor).astype(grad.dtype)
+        with np.errstate(invalid="ignore"):  # an infinite gradient times 0
+            for parameter in found:
+                if (grad := parameter.grad) is not None:
+                    parameter.grad = (grad.astype(np.float64) * factor).astype(grad.dtype)
     return norm
 
 

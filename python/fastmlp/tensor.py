@@ -42,6 +42,15 @@ def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tens
     return result
 
 
+def _construct(*data: Any, **options: Any) -> Tensor:
+    """What `Tensor(data)` makes: a float32 copy, as in torch."""
+    if len(data) != 1 or options or isinstance(data[0], int):
+        raise TypeError(
+            "Tensor: expected one array or nested list; see fastmlp.tensor(data, dtype=...)"
+        )
+    return tensor(data[0], dtype=np.float32)
+
+
 class no_grad(ContextDecorator):  # noqa: N801 - torch's name
     """Record nothing for `backward` in this thread: ``with fm.no_grad():`` or ``@fm.no_grad()``."""
 
