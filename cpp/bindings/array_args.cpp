@@ -206,13 +206,14 @@ bool mean_classes(std::span<const py::ssize_t> shape, LossKind loss, Index colum
 bool are_classes(std::span<const py::ssize_t> shape, const char* name, LossKind loss, Index rows, Index columns,
                  bool one_row) {
   const std::size_t n = shape.size();
-  const std::string single = n == 2 && shape[1] == 1 && shape[0] == rows
-                                 ? std::string("; if these are class indices, write ") + name + "[:, 0]"
-                                 : "";
+  const auto single = [&] {
+    const bool column = n == 2 && shape[1] == 1 && shape[0] == rows;
+    return column ? std::string("; if these are class indices, write ") + name + "[:, 0]" : std::string();
+  };
   if (mean_classes(shape, loss, columns, one_row)) {
     if (!(n == 1 && shape[0] == rows) && !(n == 0 && one_row))
       throw py::value_error(std::string(name) + ": expected shape (" + std::to_string(rows) +
-                            ",) with a class index for each row, got " + shape_text(shape) + single);
+                            ",) with a class index for each row, got " + shape_text(shape) + single());
     return true;
   }
   const bool fits = (n == 2 && shape[0] == rows && shape[1] == columns) ||
@@ -220,7 +221,7 @@ bool are_classes(std::span<const py::ssize_t> shape, const char* name, LossKind 
   if (!fits)
     throw py::value_error(std::string(name) + ": expected shape (" + std::to_string(rows) + ", " +
                           std::to_string(columns) + ") like the model's output, got " + shape_text(shape) +
-                          (is_class_loss(loss) ? single : ""));
+                          (is_class_loss(loss) ? single() : ""));
   return false;
 }
 

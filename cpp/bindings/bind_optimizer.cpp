@@ -20,8 +20,9 @@ void OptimizerOf<T>::step() {
   check_parameters();
   optimizer.prepare();  // what can fail comes first
   for (int slot = 0; slot < optimizer.size(); ++slot) join_streams(optimizer.parameter(slot)->device());
+  if (!ReleaseGilFor::is_worth(weights)) return optimizer.step();
   const UsesGradients<T> users(parameters);
-  const ReleaseGilFor release(weights);
+  const WithoutGil release;
   optimizer.step();
 }
 

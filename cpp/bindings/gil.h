@@ -51,8 +51,9 @@ class ReleaseGilFor {
  public:
   // `values`: how many numbers the work multiplies or updates, about.
   explicit ReleaseGilFor(Index values) {
-    if (values > kBriefly) released_.emplace();
+    if (is_worth(values)) released_.emplace();
   }
+  static bool is_worth(Index values) { return values > kBriefly; }
 
  private:
   static constexpr Index kBriefly = 10'000;

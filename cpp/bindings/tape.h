@@ -50,7 +50,7 @@ class TapeOf final : public Tape {
     check_open();
     if (spec.kind == LossKind::BCE && !gives_probabilities(*network_)) check_probabilities(y_.get(), rows_ * columns_);
     TargetArg<T> targets = target_arg<T>(target, "t", spec.kind, rows_, columns_, one_row_);
-    check_open();  // the target may be a program
+    check_free();  // the target may be a program
     return std::make_unique<LossOf>(*this, spec, std::move(targets));
   }
 
@@ -74,7 +74,7 @@ class TapeOf final : public Tape {
       // Another loss of the same output has been formed since.
       if (tape_.gradient_of_ != this && form_gradient() != value && value == value)
         throw std::runtime_error("the targets were changed after this loss was formed; call backward before");
-      tape_.check_open();
+      tape_.check_free();
       py::object dx = tape_.finish(nullptr, input_gradient);
       target_ = {};
       return dx;
@@ -116,11 +116,14 @@ class TapeOf final : public Tape {
   }
 
   void check_open() const {
+    check_free();
+    parameters_.check();
+  }
+  void check_free() const {
     if (claimed_) throw std::runtime_error("another thread is at work on this forward pass");
     if (!open_)
       throw std::runtime_error(
           "backward has run already for this forward pass, which freed what it saved; call the model again");
-    parameters_.check();
   }
 
   // dy: the gradient of the output, or null for the one that the last loss left.
@@ -136,13 +139,18 @@ class TapeOf final : public Tape {
       finish_on_device(dy, out);
     } else {
       const Claim claim(*this);
-      const UsesGradients<T> users(network_->parameters());
-      const ReleaseGilFor release(work_);
-      const Locked locked(network_->backward_lock());
-      network_->backward(*workspace_, dy, out, nullptr);
+      run_backward(dy, out);
     }
     free_all();
     return dx;
+  }
+  // Without the GIL, other threads may come with passes of the same network.
+  void run_backward(const T* dy, T* out) {
+    if (!ReleaseGilFor::is_worth(work_)) return network_->backward(*workspace_, dy, out, nullptr);
+    const UsesGradients<T> users(network_->parameters());
+    const WithoutGil release;
+    const Locked locked(network_->backward_lock());
+    network_->backward(*workspace_, dy, out, nullptr);
   }
   void finish_on_device(const T* dy, T* out) {
     join_streams(network_->device());

@@ -49,7 +49,8 @@ Update make_update(OptimizerKind kind, const OptimizerOptions& o, Index step) {
     case OptimizerKind::Adam:
     case OptimizerKind::AdamW:
       update.kind = UpdateKind::Adam;
-      c.beta1 = c.mean_kept = o.beta1;
+      c.beta1 = o.beta1;
+      c.moves_far = o.beta1 <= 0.5;
       c.beta2 = o.beta2;
       c.lr = o.lr / (1 - std::pow(o.beta1, static_cast<double>(step)));
       c.root_scale = 1 / std::sqrt(1 - std::pow(o.beta2, static_cast<double>(step)));
@@ -61,11 +62,13 @@ Update make_update(OptimizerKind kind, const OptimizerOptions& o, Index step) {
       break;
     case OptimizerKind::RMSprop:
       update.kind = UpdateKind::RMSprop;
-      c.beta2 = c.mean_kept = o.alpha;
+      c.beta2 = o.alpha;
+      c.moves_far = o.alpha <= 0.5;
       c.momentum = o.momentum;
       c.centered = o.centered;
       break;
   }
+  c.decays = c.l2 != 0;
   return update;
 }
 
@@ -116,6 +119,7 @@ void Optimizer<T>::change_options() {
   changed_.store(false, std::memory_order_relaxed);
   update_step_ = -1;
   constant_ = false;
+  for (Slot& slot : slots_) slot.made_on = nullptr;
 }
 
 template <class T>
@@ -170,7 +174,7 @@ template <class T>
 void Optimizer<T>::prepare() {
   take_options();
   for (Slot& slot : slots_)
-    if (slot.parameter->requires_grad) make_states(slot);
+    if (slot.parameter->requires_grad) need_states(slot);
 }
 
 template <class T>
@@ -183,12 +187,13 @@ void Optimizer<T>::make_states(Slot& slot) const {
     if (&state.device() != &device) state = state.on(device, StreamScope::current());
     if (needed[s]) state.reserve(static_cast<std::size_t>(slot.parameter->size()));
   }
+  slot.made_on = &device;
 }
 
 template <class T>
 UpdateTarget<T> Optimizer<T>::target(int index) {
   Slot& slot = slots_[static_cast<std::size_t>(index)];
-  make_states(slot);
+  need_states(slot);
   UpdateTarget<T> target;
   target.value = slot.parameter->value.data();
   for (int s = 0; s < 3; ++s) target.state[s] = slot.state[s].data();
@@ -247,6 +252,7 @@ void Optimizer<T>::set_state(int index, Index steps, const std::vector<T> (&stat
   for (int s = 0; s < 3; ++s) slot.state[s] = std::move(fresh[s]);
   slot.steps = steps;
   slot.stamp = -1;
+  slot.made_on = nullptr;
 }
 
 template <class T>

@@ -81,10 +81,15 @@ class Optimizer {
     Buffer<T> state[3];
     Index steps = 0;
     Update update;
-    Index stamp = -1;  // of the constants in `update`
+    Index stamp = -1;                 // of the constants in `update`
+    const Device* made_on = nullptr;  // where its states are, if all that the options need are there
   };
 
   void make_states(Slot& slot) const;  // on the parameter's device
+  void need_states(Slot& slot) const {
+    if (slot.made_on != &slot.parameter->device()) [[unlikely]]
+      make_states(slot);
+  }
 
   OptimizerKind kind_;
   OptimizerOptions options_;

@@ -168,7 +168,8 @@ FASTMLP_INLINE Vec<T> values_at(const RowGroup<const T, whole>& y, const Index* 
 
 // The loss of each row of a group; dy (p null: not wanted) receives the gradients times `gradient_scale`, 0 for
 // missing rows. Cross-entropy sees outputs less the largest of their row, which changes neither and keeps digits.
-template <class T, bool whole, class Loss>
+// `by_number`: rows are wide, and each row's class is visited by its number.
+template <class T, bool whole, class Loss, bool by_number>
 Vec<T> class_loss(Index columns, const RowGroup<const T, whole>& y, const ClassTargets<T, whole>& t, bool logits,
                   T gradient_scale, const RowGroup<T, whole>& dy) {
   using V = Vec<T>;
@@ -185,10 +186,13 @@ Vec<T> class_loss(Index columns, const RowGroup<const T, whole>& y, const ClassT
     lse = log(sum);
     inverse = T(1) / sum;
   }
-  V sum_t(T(1));
+  const auto shifted = [&](V value) { return Loss::kNeedsLogSumExp ? value - largest : value; };
+  V sum_t(T(1)), dot;
+  if constexpr (by_number)
+    dot = shifted(values_at(y, t.numbers));
+  else
+    dot = sum_of<T>(columns, [&](Index c) { return t.times(c, shifted(y.get(c))); });
   if (t.dense.p) sum_t = sum_of<T>(columns, [&](Index c) { return t.get(c); });
-  const V dot = t.numbers ? values_at(y, t.numbers) - largest
-                          : sum_of<T>(columns, [&](Index c) { return t.times(c, y.get(c) - largest); });
   const auto present = first_n_mask<T>(y.n);
   const auto gradient = [&](V value, V e, V target) {
     V g;
@@ -199,14 +203,15 @@ Vec<T> class_loss(Index columns, const RowGroup<const T, whole>& y, const ClassT
     return select(present, g * V(gradient_scale), zero);
   };
   if (dy.p) {
-    T of_class[V::lanes] = {};
-    if (t.numbers) {
+    if constexpr (by_number) {
+      T of_class[V::lanes];
       const V value = values_at(y, t.numbers);
-      gradient(value, exp(value - largest), V(T(1))).store(of_class);
-    }
-    for (Index c = 0; c < columns; ++c) dy.set(c, gradient(y.get(c), dy.get(c), t.get(c)));
-    if (t.numbers)
+      gradient(value, exp(shifted(value)), V(T(1))).store(of_class);
+      for (Index c = 0; c < columns; ++c) dy.set(c, gradient(y.get(c), dy.get(c), zero));
       for (int r = 0; r < y.n; ++r) dy.p[r * dy.row + t.numbers[r] * dy.column] = of_class[r];
+    } else {
+      for (Index c = 0; c < columns; ++c) dy.set(c, gradient(y.get(c), dy.get(c), t.get(c)));
+    }
   }
   return select(present, Loss::value(sum_t, dot, lse), zero);
 }
@@ -217,10 +222,10 @@ template <class T, bool whole>
 using ClassLoss = Vec<T> (*)(Index, const RowGroup<const T, whole>&, const ClassTargets<T, whole>&, bool, T,
                              const RowGroup<T, whole>&);
 #define FASTMLP_ELEMENT_LOSS(functor, name) element_loss<T, ops::functor>,
-#define FASTMLP_CLASS_LOSS(functor, name) class_loss<T, whole, ops::functor>,
+#define FASTMLP_CLASS_LOSS(functor, name) class_loss<T, whole, ops::functor, by_number>,
 template <class T>
 constexpr ElementLoss<T> kElementLoss[] = {FASTMLP_ELEMENT_LOSSES(FASTMLP_ELEMENT_LOSS)};
-template <class T, bool whole>
+template <class T, bool whole, bool by_number>
 constexpr ClassLoss<T, whole> kClassLoss[] = {FASTMLP_CLASS_LOSSES(FASTMLP_CLASS_LOSS)};
 #undef FASTMLP_ELEMENT_LOSS
 #undef FASTMLP_CLASS_LOSS
@@ -229,9 +234,9 @@ template <class T>
 FASTMLP_INLINE ElementLoss<T> find_element_loss(LossKind kind) {
   return kElementLoss<T>[static_cast<int>(kind)];
 }
-template <class T, bool whole>
+template <class T, bool whole, bool by_number = false>
 FASTMLP_INLINE ClassLoss<T, whole> find_class_loss(LossKind kind) {
-  return kClassLoss<T, whole>[static_cast<int>(kind) - static_cast<int>(LossKind::NLL)];
+  return kClassLoss<T, whole, by_number>[static_cast<int>(kind) - static_cast<int>(LossKind::NLL)];
 }
 
 // What "mean" divides by: the elements, or the rows for class losses.
@@ -279,8 +284,9 @@ void loss(const LossArgs<T>& a, const Context& context) {
           t.dense.p = a.targets.dense + r * a.columns;
         }
         const RowGroup<T, false> gradient{a.dy ? a.dy + r * a.columns : nullptr, a.columns, 1, n};
-        sum += find_class_loss<T, false>(a.spec.kind)(a.columns, {a.y + r * a.columns, a.columns, 1, n}, t, a.logits,
-                                                      gradient_scale, gradient);
+        const auto loss =
+            t.numbers ? find_class_loss<T, false, true>(a.spec.kind) : find_class_loss<T, false>(a.spec.kind);
+        sum += loss(a.columns, {a.y + r * a.columns, a.columns, 1, n}, t, a.logits, gradient_scale, gradient);
       }
       a.partial[piece] = static_cast<double>(reduce_add(sum));
     }

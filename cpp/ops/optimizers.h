@@ -25,20 +25,20 @@ struct UpdateConstants {
   double gradient_share = 1;  // SGD: 1 - dampening, and 1 at the first step
   double beta1 = 0;           // Adam
   double beta2 = 0;           // Adam; RMSprop's alpha
-  double mean_kept = 1;       // of the running mean of gradients: Adam's beta1, RMSprop's alpha
   double root_scale = 1;      // Adam: 1 / sqrt(1 - beta2^step)
   double eps = 0;
   bool nesterov = false;
   bool amsgrad = false;
   bool centered = false;
+  bool decays = false;     // l2 is not 0, times which an infinite weight would be NaN
+  bool moves_far = false;  // of the running mean of gradients: to more than halfway
 };
 
 // The same as values of type V, made once per call.
 template <class V>
 struct UpdateValues {
   V lr, sign, l2, keep, momentum, gradient_share, beta1, rest1, beta2, rest2, root_scale, eps;
-  bool nesterov, amsgrad, centered, decays;
-  bool moves_far;  // of the running mean of gradients: to more than halfway
+  bool nesterov, amsgrad, centered, decays, moves_far;
 
   explicit FASTMLP_FORMULA UpdateValues(const UpdateConstants& c)
       : lr(c.lr),
@@ -56,10 +56,10 @@ struct UpdateValues {
         nesterov(c.nesterov),
         amsgrad(c.amsgrad),
         centered(c.centered),
-        decays(c.l2 != 0),
-        moves_far(c.mean_kept <= 0.5) {}
+        decays(c.decays),
+        moves_far(c.moves_far) {}
 
-  // The gradient that the rule sees: of the right sign, with weight decay. (0 times an infinite weight would be NaN.)
+  // The gradient that the rule sees: of the right sign, with weight decay.
   FASTMLP_FORMULA V gradient(V g, V w) const { return decays ? fma(l2, w, sign * g) : sign * g; }
 };
 
