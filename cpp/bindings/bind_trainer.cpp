@@ -15,12 +15,14 @@ namespace {
 template <class T>
 py::array_t<T> copy_of(py::handle self, std::vector<T> History::* values) {
   History& history = held_by<History>(self, "self");
-  std::vector<T> copy;
-  {
+  const auto size = [&] {
     const Locked locked(history.lock);
-    copy = history.*values;
-  }
-  return py::array_t<T>(static_cast<py::ssize_t>(copy.size()), copy.data());
+    return (history.*values).size();
+  }();
+  py::array_t<T> copy(static_cast<py::ssize_t>(size));  // which may run Python's garbage collector
+  const Locked locked(history.lock);
+  std::copy_n((history.*values).data(), size, copy.mutable_data());
+  return copy;
 }
 
 // What a history has recorded, by name.

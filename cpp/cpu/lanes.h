@@ -18,7 +18,8 @@ double* totals_of(const LanesArgs<T>& a, const LanesPlan<T>& plan, Index chunk) 
 
 // Adds a chunk's gradient sums to its totals, the first ones to zeros.
 template <class T>
-void fold_gradients(const LanesArgs<T>& a, const LanesPlan<T>& plan, Index chunk, bool first) {
+__attribute__((noinline)) void fold_gradients(const LanesArgs<T>& a, const LanesPlan<T>& plan, Index chunk,
+                                              bool first) {
   constexpr Index lanes = Vec<T>::lanes;
   double* const totals = totals_of(a, plan, chunk);
   const T* const sums = a.buffer + plan.accumulators + chunk * plan.padded * lanes;
@@ -174,6 +175,20 @@ FASTMLP_INLINE void lanes_blocks(const LanesArgs<T>& a, const LanesPlan<T>& plan
   return for_lanes_blocks<T, Vec<T>, 4>(a, plan, keep_blocks, context, body);
 }
 
+// Many blocks' sums, which have been folded on the way.
+template <class T>
+__attribute__((noinline)) void reduce_totals(const LanesArgs<T>& a, const LanesPlan<T>& plan, T* gradients) {
+  // The last chunk, which is the shortest, may not have folded its sums before.
+  const Index tail = plan.blocks - (plan.chunks - 1) * plan.blocks_per_chunk;
+  for (Index chunk = 0; chunk < plan.chunks; ++chunk)
+    fold_gradients(a, plan, chunk, chunk == plan.chunks - 1 && tail <= kFoldBlocks);
+  for (Index i = 0; i < plan.padded; ++i) {
+    double total = 0;
+    for (Index chunk = 0; chunk < plan.chunks; ++chunk) total += totals_of(a, plan, chunk)[i];
+    gradients[i] = static_cast<T>(total);
+  }
+}
+
 // Reduces the sums of all weights, adding up the chunks in order; the sums stored last, which are the first, come last.
 template <class T>
 const T* reduce_gradients(const LanesArgs<T>& a, const LanesPlan<T>& plan) {
@@ -186,15 +201,7 @@ const T* reduce_gradients(const LanesArgs<T>& a, const LanesPlan<T>& plan) {
       return gradients;
     }
   if (plan.folds()) {
-    // The last chunk, which is the shortest, may not have folded its sums before.
-    const Index tail = plan.blocks - (plan.chunks - 1) * plan.blocks_per_chunk;
-    for (Index chunk = 0; chunk < plan.chunks; ++chunk)
-      fold_gradients(a, plan, chunk, chunk == plan.chunks - 1 && tail <= kFoldBlocks);
-    for (Index i = 0; i < plan.padded; ++i) {
-      double total = 0;
-      for (Index chunk = 0; chunk < plan.chunks; ++chunk) total += totals_of(a, plan, chunk)[i];
-      gradients[i] = static_cast<T>(total);
-    }
+    reduce_totals(a, plan, gradients);
     return gradients;
   }
   for (Index i = plan.padded - lanes; i >= 0; i -= lanes) {
