@@ -30,6 +30,19 @@ __attribute__((noinline)) void fold_gradients(const LanesArgs<T>& a, const Lanes
   }
 }
 
+// At a chunk's end: its totals take the place of its sums, in the first lane, so that what reduces these need not know.
+template <class T>
+__attribute__((noinline)) void unfold_gradients(const LanesArgs<T>& a, const LanesPlan<T>& plan, Index chunk,
+                                                bool first) {
+  constexpr Index lanes = Vec<T>::lanes;
+  fold_gradients(a, plan, chunk, first);
+  T* const sums = a.buffer + plan.accumulators + chunk * plan.padded * lanes;
+  for (Index i = 0; i < plan.padded; ++i) {
+    Vec<T>(T(0)).store(sums + i * lanes);
+    sums[i * lanes] = static_cast<T>(totals_of(a, plan, chunk)[i]);
+  }
+}
+
 // The phases of one block.
 template <class T, class V, int U>
 struct LanesBlock {
@@ -116,11 +129,19 @@ struct LanesBlock {
   }
 
   void backward() const {
+    send_back();
+    if (plan.folds()) {
+      const Index first = chunk * plan.blocks_per_chunk, last = smaller(plan.blocks, first + plan.blocks_per_chunk) - 1;
+      if (block == last) unfold_gradients(a, plan, chunk, last - first < kFoldBlocks);
+    }
+  }
+
+  void send_back() const {
     const T* dz = dy();
     T* const ping = a.buffer + plan.ping + chunk * 2 * values(plan.width);
     const Index number = block - chunk * plan.blocks_per_chunk;
     const bool first_block = number % kFoldBlocks == 0;
-    if (first_block && number > 0) fold_gradients(a, plan, chunk, number == kFoldBlocks);
+    if (__builtin_expect(first_block && number > 0, false)) fold_gradients(a, plan, chunk, number == kFoldBlocks);
     T* sums = a.buffer + plan.accumulators + (chunk * plan.padded + plan.parameters) * V::lanes;  // their end
     const T* after = saved() + plan.saved_per_block;  // end of what the current layer saved
     for (int l = a.depth - 1; l >= 0; --l) {
@@ -175,20 +196,6 @@ FASTMLP_INLINE void lanes_blocks(const LanesArgs<T>& a, const LanesPlan<T>& plan
   return for_lanes_blocks<T, Vec<T>, 4>(a, plan, keep_blocks, context, body);
 }
 
-// Many blocks' sums, which have been folded on the way.
-template <class T>
-__attribute__((noinline)) void reduce_totals(const LanesArgs<T>& a, const LanesPlan<T>& plan, T* gradients) {
-  // The last chunk, which is the shortest, may not have folded its sums before.
-  const Index tail = plan.blocks - (plan.chunks - 1) * plan.blocks_per_chunk;
-  for (Index chunk = 0; chunk < plan.chunks; ++chunk)
-    fold_gradients(a, plan, chunk, chunk == plan.chunks - 1 && tail <= kFoldBlocks);
-  for (Index i = 0; i < plan.padded; ++i) {
-    double total = 0;
-    for (Index chunk = 0; chunk < plan.chunks; ++chunk) total += totals_of(a, plan, chunk)[i];
-    gradients[i] = static_cast<T>(total);
-  }
-}
-
 // Reduces the sums of all weights, adding up the chunks in order; the sums stored last, which are the first, come last.
 template <class T>
 const T* reduce_gradients(const LanesArgs<T>& a, const LanesPlan<T>& plan) {
@@ -200,10 +207,6 @@ const T* reduce_gradients(const LanesArgs<T>& a, const LanesPlan<T>& plan) {
         reduce_add_quads(a.buffer + plan.accumulators + i * 4).store(gradients + i);
       return gradients;
     }
-  if (plan.folds()) {
-    reduce_totals(a, plan, gradients);
-    return gradients;
-  }
   for (Index i = plan.padded - lanes; i >= 0; i -= lanes) {
     const T* sums = a.buffer + plan.accumulators + i * lanes;
     Vec<T> total = Vec<T>::reduce_add_each(sums);

@@ -86,7 +86,7 @@ struct LanesPlan {
   Index saved_size(const LanesLayer<T>& layer) const {
     return values(layer.out) * (saves_input(layer.activation.kind) ? 2 : 1);
   }
-  bool folds() const { return blocks_per_chunk > kFoldBlocks; }
+  bool folds() const { return smaller(blocks_per_chunk, blocks) > kFoldBlocks; }
   Index rows_in(Index block) const { return smaller(R, rows - block * R); }
 };
 
