@@ -53,7 +53,8 @@ class Sequential(Module):
     def _insert(self, name: str, module: Any) -> None:
         if not isinstance(module, Module):
             hint = f"; write {module.__name__}()" if isinstance(module, type) else ""
-            raise TypeError(f"modules: expected modules, got {_checks.show(module)}{hint}")
+            got = f"{_checks.show(module)}{_checks.origin(module)}"
+            raise TypeError(f"modules: expected modules, got {got}{hint}")
         if not isinstance(name, str) or not name or "." in name or hasattr(type(self), name):
             raise ValueError(f"modules: expected names free for attributes, got {name!r}")
         setattr(self, name, module)

@@ -72,7 +72,8 @@ class Module(Stateful):
 
     `forward` is compiled, not run for each batch, so it can do nothing else.
 
-    `model(x)` is the output for a batch, a `Tensor` recorded for `backward`. x is anything that
+    `model(x)` is the output for a batch, a `Tensor` recorded for `backward`; it is read-only, so
+    that torch.from_numpy wants a copy of it, but not of what `predict` returns. x is anything that
     NumPy can view as real numbers, of shape (rows, in_features) or (in_features,); it is converted
     to the parameters' dtype. Without parameters, float64 stays float64 and all else becomes
     float32. A call raises TypeError if x is not made of real numbers or `forward` cannot be
