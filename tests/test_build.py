@@ -1,4 +1,4 @@
-"""What the build decides: where the CUDA part is built, and for which devices; and what types say."""
+"""What the build decides (whether and for which devices there is CUDA), and what types say."""
 
 import os
 import shutil
