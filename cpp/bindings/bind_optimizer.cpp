@@ -18,8 +18,8 @@ template <class T>
 void OptimizerOf<T>::step() {
   const Owner::Claim stepping(owner, kInUse);
   check_parameters();
+  for (const auto& parameter : parameters) join_streams(parameter->device());
   optimizer.prepare();  // what can fail comes first
-  for (int slot = 0; slot < optimizer.size(); ++slot) join_streams(optimizer.parameter(slot)->device());
   if (!ReleaseGilFor::is_worth(weights)) return optimizer.step();
   const UsesGradients<T> users(parameters);
   const WithoutGil release;
@@ -96,13 +96,18 @@ std::shared_ptr<OptimizerHandle> make_optimizer(const std::string& kind, const p
 
 PyObject* step(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names) {
   return guarded([&] {
-    const auto [closure] = arguments("step", {"closure"}, 0, args, count, names);
     OptimizerHandle& optimizer = held<OptimizerHandle>(self);
+    py::object loss = py::none();
+    if (count == 0 && !names) {
+      optimizer.step();
+      return loss;
+    }
+    const auto [closure] = arguments("step", {"closure"}, 0, args, count, names);
     const bool wanted = closure && closure != Py_None;
     if (wanted && !PyCallable_Check(closure))
       throw py::type_error("closure: expected a function, got a value of type " +
                            std::string(Py_TYPE(closure)->tp_name));
-    py::object loss = wanted ? py::handle(closure)() : py::none();
+    if (wanted) loss = py::handle(closure)();
     optimizer.step();
     return loss;
   });
@@ -110,11 +115,16 @@ PyObject* step(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject
 
 PyObject* zero_grad(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names) {
   return guarded([&] {
+    OptimizerHandle& optimizer = held<OptimizerHandle>(self);
+    if (count == 0 && !names) {
+      optimizer.zero_grad(true);
+      return py::none();
+    }
     const auto [set_to_none] = arguments("zero_grad", {"set_to_none"}, 0, args, count, names);
     if (set_to_none && set_to_none != Py_True && set_to_none != Py_False)
       throw py::type_error("set_to_none: expected True or False, got a value of type " +
                            std::string(Py_TYPE(set_to_none)->tp_name));
-    held<OptimizerHandle>(self).zero_grad(set_to_none != Py_False);
+    optimizer.zero_grad(set_to_none != Py_False);
     return py::none();
   });
 }

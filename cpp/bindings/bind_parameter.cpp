@@ -5,6 +5,7 @@
 #include "bindings/device_arrays.h"
 #include "bindings/gil.h"
 #include "bindings/handles.h"
+#include "bindings/recorded.h"
 #include "core/cuda_library.h"
 
 namespace fastmlp::bindings {
@@ -35,13 +36,8 @@ class ParameterOf final : public ParameterHandle {
   Index moves() const override { return moves_; }
   py::array value() const override {
     if (!device().host) return copy([&](T* to) { native->read(to); });
-    Watch& watch = native->watch;
-    if (watch.passes > 0 && !watch.viewed) {
-      watch.viewed = true;
-      watch.fingerprint = native->fingerprint();
-    }
-    ++watch.views;
-    return view(native->value.data(), [](Held* held) { --held->parameter->watch.views; });
+    passes_and_views.begin_view(*native);
+    return view(native->value.data(), [](Held* held) { passes_and_views.end_view(held->parameter->watch); });
   }
   py::object grad() const override {
     if (!native->has_grad) return py::none();
@@ -70,7 +66,7 @@ class ParameterOf final : public ParameterHandle {
 
   void changed() override {
     native->count_change();
-    native->watch.viewed = false;
+    native->watch.viewed_in = 0;
   }
   void abandon() override {
     check_idle("converted");

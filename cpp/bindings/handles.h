@@ -94,8 +94,8 @@ struct OptimizerOf final : OptimizerHandle {
   void set_state(const py::list& state) override;
   // RuntimeError where another parameter has taken one's place.
   void check_parameters() const {
-    for (int slot = 0; slot < optimizer.size(); ++slot)
-      if (optimizer.parameter(slot)->abandoned)
+    for (const auto& parameter : parameters)
+      if (parameter->abandoned)
         throw std::runtime_error(
             "optimizer: one of its parameters has been converted to another dtype since it was made; make a new one");
   }

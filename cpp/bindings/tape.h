@@ -47,7 +47,7 @@ class TapeOf final : public Tape {
   BatchShape output_shape() const { return {one_row_, rows_, columns_}; }
 
   std::unique_ptr<LossNode> loss(const LossSpec& spec, py::handle target) override {
-    check_open();
+    check_free();
     if (spec.kind == LossKind::BCE && !gives_probabilities(*network_)) check_probabilities(y_.get(), rows_ * columns_);
     TargetArg<T> targets = target_arg<T>(target, "t", spec.kind, rows_, columns_, one_row_);
     check_free();  // the target may be a program

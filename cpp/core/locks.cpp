@@ -4,14 +4,13 @@
 
 namespace fastmlp {
 
+std::atomic<unsigned> forks_and_one{1};
+
 namespace {
 
-std::atomic<unsigned> generation{1};
 [[maybe_unused]] const int registered =
-    pthread_atfork(nullptr, nullptr, [] { generation.fetch_add(1, std::memory_order_relaxed); });
+    pthread_atfork(nullptr, nullptr, [] { forks_and_one.fetch_add(1, std::memory_order_relaxed); });
 
 }  // namespace
-
-unsigned fork_generation() { return generation.load(std::memory_order_relaxed); }
 
 }  // namespace fastmlp

@@ -9,7 +9,8 @@
 namespace fastmlp {
 
 // Counts the forks behind this process, from 1.
-unsigned fork_generation();
+extern std::atomic<unsigned> forks_and_one;
+inline unsigned fork_generation() { return forks_and_one.load(std::memory_order_relaxed); }
 
 // For short sections. Whoever waits yields its processor.
 class Lock {
@@ -73,11 +74,12 @@ class Owner {
     return reinterpret_cast<std::size_t>(&place) ^ (static_cast<std::size_t>(fork_generation()) << 48);
   }
   bool claim(const char* what) {
+    const std::size_t mine = self();
     std::size_t holder = 0;
-    if (thread_.compare_exchange_strong(holder, self(), std::memory_order_acquire)) return true;
-    if (holder == self()) return false;
-    const bool of_this_process = holder >> 48 == self() >> 48;
-    if (!of_this_process && thread_.compare_exchange_strong(holder, self(), std::memory_order_acquire)) return true;
+    if (thread_.compare_exchange_strong(holder, mine, std::memory_order_acquire)) return true;
+    if (holder == mine) return false;
+    const bool of_this_process = holder >> 48 == mine >> 48;
+    if (!of_this_process && thread_.compare_exchange_strong(holder, mine, std::memory_order_acquire)) return true;
     throw std::runtime_error(what);
   }
 

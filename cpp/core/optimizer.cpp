@@ -220,11 +220,12 @@ template <class T>
 void Optimizer<T>::zero_grad(bool forget) {
   for (Slot& slot : slots_) {
     Parameter<T>& parameter = *slot.parameter;
-    if (!forget && parameter.has_grad) {
+    if (!parameter.has_grad) continue;
+    if (forget) {
+      parameter.has_grad = false;
+    } else {
       const std::vector<T> zeros(static_cast<std::size_t>(parameter.size()));
       parameter.write_grad(zeros.data());
-    } else {
-      parameter.has_grad = false;
     }
   }
 }

@@ -12,12 +12,25 @@
 namespace fastmlp {
 
 // Views of a parameter's values can write without anybody knowing. While passes wait for their backward, and views are
-// about, fingerprints of the values tell whether one has.
+// about, fingerprints of the values tell whether one has; bindings/recorded.h keeps them.
 struct Watch {
-  int views = 0;        // alive
-  int passes = 0;       // waiting for their backward
-  bool viewed = false;  // since the first of these passes; `fingerprint` is of the values before that
-  std::uint64_t fingerprint = 0;
+  int views = 0;                  // alive
+  std::uint64_t viewed_in = 0;    // the era in which the first view was made; 0: none
+  std::uint64_t fingerprint = 0;  // of the values before that view
+};
+
+// Other threads may look at it while it is set; it orders nothing else.
+class Flag {
+ public:
+  explicit Flag(bool on) : on_(on) {}
+  operator bool() const { return on_.load(std::memory_order_relaxed); }
+  Flag& operator=(bool on) {
+    on_.store(on, std::memory_order_relaxed);
+    return *this;
+  }
+
+ private:
+  std::atomic<bool> on_;
 };
 
 template <class T>
@@ -26,9 +39,9 @@ struct Parameter {
 
   Index in, out;
   Buffer<T> value;
-  Buffer<T> grad;                     // made when first needed
-  std::atomic<bool> has_grad{false};  // whether `grad` holds a gradient
-  std::atomic<bool> requires_grad{true};
+  Buffer<T> grad;        // made when first needed
+  Flag has_grad{false};  // whether `grad` holds a gradient
+  Flag requires_grad{true};
   std::atomic<std::uint64_t> version{0};  // counts the changes by optimizers and by assignments
   bool abandoned = false;                 // another one, of another dtype, has taken its place
   std::atomic<int> fits{0};               // trainings that are under way
@@ -43,11 +56,8 @@ struct Parameter {
   // A gradient that somebody still looks at goes on by itself, and a new one takes its place, where no other than the
   // caller (`own`: how often it counts among the users) works with it. One thread at a time may call this.
   T* grad_buffer(int own = 0) {
-    if (!has_grad && lent && lent.use_count() > 1 && users <= own) {
-      *lent = std::move(grad);
-      grad = Buffer<T>(device());
-      lent.reset();
-    }
+    if (lent) [[unlikely]]
+      part_from_lent(own);
     return grad_memory();
   }
   // The gradient's memory as it is, made where there is none.
@@ -94,6 +104,12 @@ struct Parameter {
   }
 
  private:
+  void part_from_lent(int own) {
+    if (has_grad || lent.use_count() <= 1 || users > own) return;
+    *lent = std::move(grad);
+    grad = Buffer<T>(device());
+    lent.reset();
+  }
   std::size_t bytes() const { return static_cast<std::size_t>(size()) * sizeof(T); }
   void download(const Buffer<T>& from, T* to) const {
     check(device().download(to, from.data(), bytes(), StreamScope::current()));
