@@ -92,13 +92,13 @@ py::object NetworkOf<T>::predict(py::handle object, py::handle out, const Dropou
   T* y = out ? checked_output(out, x) : data_of<T>(array);
   if (x.rows == 0) return array;
   if (!staging_) {
-    const ReleaseGilFor release(work(x));
+    const ComputeWith<T> computing(*network_, work(x));
     network_->predict(x.data(), x.rows, x.columns, dropout, y);
     return array;
   }
   join_streams(network_->device());
   const auto staging = staging_->acquire(network_->device());
-  const ReleaseGilFor release(work(x));
+  const ComputeWith<T> computing(*network_, work(x));
   staging->y.reserve(static_cast<std::size_t>(x.rows * columns));
   network_->predict(upload(staging->x, x.data(), x.rows * x.columns), x.rows, x.columns, dropout, staging->y.data());
   download(y, staging->y, x.rows * columns);
@@ -117,6 +117,7 @@ py::object NetworkOf<T>::predict_on_device(py::handle object, py::handle out) {
   check_apart(y.data, y.size(), x.data, x.size());
   CallerStream stream(network_->device(), x, false);
   {
+    const ReadsValues<T> reads(network_->parameters());
     const WithoutGil release;
     network_->predict(static_cast<const T*>(x.data), rows.rows, rows.columns, nullptr, static_cast<T*>(y.data));
   }

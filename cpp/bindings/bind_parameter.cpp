@@ -25,13 +25,18 @@ class ParameterOf final : public ParameterHandle {
   }
   std::string dtype() const override { return dtype_name<T>(); }
   const Device& device() const override { return native->device(); }
-  void move_to(const Device& device) override {
-    if (&device == &native->device()) return;
+  std::function<void()> prepare_move(const Device& device) override {
+    if (&device == &native->device()) return [] {};
     check_idle("moved");
+    if (native->readers > 0)
+      throw std::runtime_error("parameters: another thread computes with these; they cannot be moved meanwhile");
     join_streams(device.host ? native->device() : device);
-    native->move_to(device);
-    native->count_change();  // what was recorded before cannot run backward any more
-    ++moves_;
+    const auto moved = std::make_shared<typename Parameter<T>::Moved>(native->moved_to(device));
+    return [this, moved] {
+      native->take(std::move(*moved));
+      native->count_change();  // what was recorded before cannot run backward any more
+      ++moves_;
+    };
   }
   Index moves() const override { return moves_; }
   py::array value() const override {
@@ -166,6 +171,18 @@ double clip(const py::sequence& objects, double max_norm) {
 
 }  // namespace
 
+namespace {
+
+// All or none of them.
+void move(const std::vector<std::pair<py::object, std::string>>& places) {
+  std::vector<std::function<void()>> commits;
+  for (const auto& [object, device] : places)
+    commits.push_back(held_by<ParameterHandle>(object, "parameters").prepare_move(device_named(device)));
+  for (const auto& commit : commits) commit();
+}
+
+}  // namespace
+
 const Device& device_named(const std::string& name) {
   if (name == host_device().name) return host_device();
   const Device& cuda = cuda_device();
@@ -192,10 +209,6 @@ void bind_parameter(py::module_& m) {
       .def_property_readonly("shape", [handle_of](py::handle p) { return py::tuple(py::cast(handle_of(p).shape())); })
       .def_property_readonly("dtype", method(&ParameterHandle::dtype))
       .def_property_readonly("device", [handle_of](py::handle p) { return handle_of(p).device().name; })
-      .def(
-          "move_to",
-          [handle_of](py::handle p, const std::string& device) { handle_of(p).move_to(device_named(device)); },
-          py::arg("device"))
       .def_property_readonly("moves", method(&ParameterHandle::moves))
       .def_property_readonly("value", method(&ParameterHandle::value))
       .def("write", method(&ParameterHandle::write), py::arg("values"))
@@ -205,6 +218,7 @@ void bind_parameter(py::module_& m) {
       .def("abandon", method(&ParameterHandle::abandon))
       .def_property("requires_grad", method(&ParameterHandle::requires_grad),
                     method(&ParameterHandle::set_requires_grad));
+  m.def("move", move, py::arg("places"));
   m.def("clip_grad_norm", clip, py::arg("parameters"), py::arg("max_norm"));
 }
 

@@ -45,8 +45,9 @@ struct ParameterHandle {
   virtual std::vector<py::ssize_t> shape() const = 0;
   virtual std::string dtype() const = 0;
   virtual const Device& device() const = 0;
-  // Networks made before are of no use afterwards; `moves` tells them apart.
-  virtual void move_to(const Device& device) = 0;
+  // Copies the values to another device; what it returns makes them the parameter's. Networks made before are of no use
+  // afterwards; `moves` tells them apart.
+  virtual std::function<void()> prepare_move(const Device& device) = 0;
   virtual Index moves() const = 0;
   // On the host writable views; of a device's memory read-only copies.
   virtual py::array value() const = 0;

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <limits>
+#include <optional>
 
 #include "bindings/array_args.h"
 #include "bindings/device_arrays.h"
+#include "bindings/gil.h"
 #include "bindings/handles.h"
 #include "bindings/staging.h"
 
@@ -51,6 +53,21 @@ class NetworkOf final : public NetworkHandle {
   std::shared_ptr<StagingPool<T>> staging_;  // null: the host's memory is the network's
   Index weights_ = 0;                        // how many, with biases
   py::object last_stream_;                   // keeps it alive until the next pass has waited for it
+};
+
+// See ReleaseGilFor; meanwhile the network's parameters stay where they are.
+template <class T>
+class ComputeWith {
+ public:
+  ComputeWith(const Network<T>& network, Index work) {
+    if (!ReleaseGilFor::is_worth(work)) return;
+    reads_.emplace(network.parameters());
+    released_.emplace();
+  }
+
+ private:
+  std::optional<ReadsValues<T>> reads_;
+  std::optional<WithoutGil> released_;
 };
 
 // Whether the outputs lie from 0 to 1 by construction.

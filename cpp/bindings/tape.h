@@ -35,7 +35,7 @@ class TapeOf final : public Tape {
       x_copy_ = std::make_unique_for_overwrite<T[]>(static_cast<std::size_t>(rows_ * in_columns_));
     parameters_.open(*network_);
     if (!workspace_) return;
-    const ReleaseGilFor release(work_);
+    const ComputeWith<T> computing(*network_, work_);
     if (x_copy_) std::copy_n(x_.data(), rows_ * in_columns_, x_copy_.get());
     if (!staging_) return network_->forward(*workspace_, batch({}), dropout, y_.get());
     upload(staging_->x, x_.data(), rows_ * in_columns_);

@@ -25,7 +25,7 @@ class Ensemble {
         first_update_(make_update(kind, options, 1)),
         updates_(device),
         losses_(device) {
-    parameters_->move_to(device);
+    if (&device != &parameters_->device()) parameters_->take(parameters_->moved_to(device));
   }
 
   Index models() const { return models_; }

@@ -45,8 +45,8 @@ struct Parameter {
   std::atomic<std::uint64_t> version{0};  // counts the changes by optimizers and by assignments
   bool abandoned = false;                 // another one, of another dtype, has taken its place
   std::atomic<int> fits{0};               // trainings that are under way
-  // Threads that work on `grad` without a lock of their own: its memory must stay.
-  std::atomic<int> users{0};
+  // Threads that compute with `value`, or work on `grad`, without a lock of their own: the memory must stay.
+  std::atomic<int> readers{0}, users{0};
   Watch watch;  // on writes through views
 
   const Device& device() const { return value.device(); }
@@ -69,12 +69,18 @@ struct Parameter {
   // What views of the gradient hold: once it has been replaced, the memory that they look at.
   std::shared_ptr<Buffer<T>> lent;
 
-  // Networks made before are of no use afterwards; an optimizer's states follow at its next step.
-  void move_to(const Device& device) {
-    if (&device == &this->device()) return;
-    Buffer<T> new_grad = has_grad ? grad.on(device, StreamScope::current()) : Buffer<T>(device);
-    value = value.on(device, StreamScope::current());
-    grad = std::move(new_grad);
+  // The values, and the gradient if there is one, on another device; with `take` they are the parameter's. Networks made
+  // before are of no use afterwards; an optimizer's states follow at its next step.
+  struct Moved {
+    Buffer<T> value, grad;
+  };
+  Moved moved_to(const Device& device) const {
+    const Stream stream = StreamScope::current();
+    return {value.on(device, stream), has_grad ? grad.on(device, stream) : Buffer<T>(device)};
+  }
+  void take(Moved moved) {
+    value = std::move(moved.value);
+    grad = std::move(moved.grad);
   }
 
   // Of the values: changes with each of them.
@@ -119,22 +125,26 @@ struct Parameter {
   }
 };
 
-// Counts a thread among the users of gradients.
-template <class T>
-class UsesGradients {
+// Counts a thread among those who use the parameters.
+template <class T, std::atomic<int> Parameter<T>::* count>
+class CountedUse {
  public:
   using Parameters = std::vector<std::shared_ptr<Parameter<T>>>;
-  explicit UsesGradients(const Parameters& parameters) : parameters_(parameters) {
-    for (const auto& parameter : parameters_) parameter->users.fetch_add(1, std::memory_order_relaxed);
+  explicit CountedUse(const Parameters& parameters) : parameters_(parameters) {
+    for (const auto& parameter : parameters_) ((*parameter).*count).fetch_add(1, std::memory_order_relaxed);
   }
-  ~UsesGradients() {
-    for (const auto& parameter : parameters_) parameter->users.fetch_sub(1, std::memory_order_release);
+  ~CountedUse() {
+    for (const auto& parameter : parameters_) ((*parameter).*count).fetch_sub(1, std::memory_order_release);
   }
-  UsesGradients(const UsesGradients&) = delete;
-  UsesGradients& operator=(const UsesGradients&) = delete;
+  CountedUse(const CountedUse&) = delete;
+  CountedUse& operator=(const CountedUse&) = delete;
 
  private:
   const Parameters& parameters_;
 };
+template <class T>
+using ReadsValues = CountedUse<T, &Parameter<T>::readers>;
+template <class T>
+using UsesGradients = CountedUse<T, &Parameter<T>::users>;
 
 }  // namespace fastmlp

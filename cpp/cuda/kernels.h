@@ -29,9 +29,9 @@ void update(const Update&, Index n, const UpdateTarget<T>&, const T* grad, const
 template <class T>
 void clip(int count, T* const* grads, const Index* sizes, double max_norm, double* norm, const Context&);
 
-// The scratch memory of clip: partial sums, of a block each.
+// The scratch memory of clip: partial sums of squares, of a block each, at three scales.
 inline constexpr int kClipPartials = 512;
-inline constexpr std::size_t kClipScratchBytes = kClipPartials * sizeof(double);
+inline constexpr std::size_t kClipScratchBytes = kClipPartials * 3 * sizeof(double);
 
 // rows.cu
 template <class T>

@@ -195,32 +195,69 @@ struct Gradients {
   Index size[kMost] = {};
 };
 
+// A sum of squares at three scales: where the squares themselves leave the range of double, those of the values times
+// kDown or kUp do not. (Squares of float never leave it.)
+struct Squares {
+  static constexpr double kDown = 0x1p-600, kUp = 0x1p600;
+  double sum, down, up;
+
+  template <class T>
+  FASTMLP_FORMULA void add(T value) {
+    const double v = static_cast<double>(value);
+    sum += v * v;
+    if constexpr (sizeof(T) == 8) {
+      down += (v * kDown) * (v * kDown);
+      up += (v * kUp) * (v * kUp);
+    }
+  }
+  FASTMLP_FORMULA void add(const Squares& other) {
+    sum += other.sum;
+    down += other.down;
+    up += other.up;
+  }
+  FASTMLP_FORMULA double root() const {
+    if (sum > 1e290 && down > 0) return math::sqrt(down) / kDown;
+    if (sum < 1e-280) return math::sqrt(up) / kUp;
+    return math::sqrt(sum);
+  }
+};
+
+template <class T, class K>
+FASTMLP_DEVICE void combine_squares(Block<K>& block) {
+  combine<Sum, &Squares::sum>(block, K::kThreads);
+  if constexpr (sizeof(T) == 8) {
+    combine<Sum, &Squares::down>(block, K::kThreads);
+    combine<Sum, &Squares::up>(block, K::kThreads);
+  }
+}
+
 // Each block's share of the sum of squares, added to what earlier launches have left.
 template <class T>
 struct SumSquares {
   static constexpr int kThreads = 256;
   struct Params {
     Gradients<T> gradients;
-    double* partial;
+    Squares* partial;
     bool first;
   };
-  struct Registers {
-    double sum;
-  };
+  struct Registers : Squares {};
 
   static FASTMLP_DEVICE void run(Block<SumSquares>& block, const Params& p) {
     block.each_alone([&](int thread, Registers& own) {
-      own.sum = 0;
+      own.sum = own.down = own.up = 0;
       for (int i = 0; i < p.gradients.count; ++i) {
         const T* grad = p.gradients.grad[i];
         for_values<T>(block, thread, p.gradients.size[i], aligned(grad), [&](Index at, auto width) {
-          for (const T g : load(grad + at, width).value) own.sum += static_cast<double>(g) * static_cast<double>(g);
+          for (const T g : load(grad + at, width).value) own.add(g);
         });
       }
     });
-    combine<Sum, &Registers::sum>(block, kThreads);
+    combine_squares<T>(block);
     block.each_alone([&](int thread, Registers& own) {
-      if (thread == 0) p.partial[block.index().x] = own.sum + (p.first ? 0 : p.partial[block.index().x]);
+      if (thread != 0) return;
+      Squares& partial = p.partial[block.index().x];
+      if (!p.first) own.add(partial);
+      partial = own;
     });
   }
 };
@@ -231,23 +268,21 @@ struct ScaleToNorm {
   static constexpr int kThreads = 256;
   struct Params {
     Gradients<T> gradients;
-    const double* partial;
+    const Squares* partial;
     int partials;
     double max_norm;
     double* norm;
   };
-  struct Registers {
-    double sum;
-  };
+  struct Registers : Squares {};
 
   static FASTMLP_DEVICE void run(Block<ScaleToNorm>& block, const Params& p) {
     block.each_alone([&](int thread, Registers& own) {
-      own.sum = 0;
-      for (int i = thread; i < p.partials; i += kThreads) own.sum += p.partial[i];
+      own.sum = own.down = own.up = 0;
+      for (int i = thread; i < p.partials; i += kThreads) own.add(p.partial[i]);
     });
-    combine<Sum, &Registers::sum>(block, kThreads);
+    combine_squares<T>(block);
     block.each_alone([&](int thread, Registers& own) {
-      const double norm = math::sqrt(own.sum), factor = p.max_norm / (norm + 1e-6);
+      const double norm = own.root(), factor = p.max_norm / (norm + 1e-6);
       if (block.index().x == 0 && thread == 0) *p.norm = norm;
       // As torch.nn.utils.clip_grad_norm_, also where the factor is NaN; an infinite limit only measures.
       if (factor >= 1 || p.max_norm - p.max_norm != 0) return;
@@ -312,7 +347,7 @@ void update(const Update& update, Index n, const UpdateTarget<T>& target, const 
 template <class T>
 void clip(int count, T* const* grads, const Index* sizes, double max_norm, double* norm, const Context& context) {
   constexpr int most = Gradients<T>::kMost;
-  double* const partial = reinterpret_cast<double*>(context.scratch);
+  Squares* const partial = reinterpret_cast<Squares*>(context.scratch);
   Index values = 0;
   for (int i = 0; i < count; ++i) values += sizes[i];
   int blocks = blocks_of_packs<SumSquares<T>, T>(values);

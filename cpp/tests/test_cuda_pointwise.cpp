@@ -295,10 +295,10 @@ void test_updates(Index n, Index offset) {
 }
 
 template <class T>
-void test_clip(const std::vector<Index>& sizes, double max_norm, Index offset) {
+void test_clip(const std::vector<Index>& sizes, double max_norm, Index offset, double scale = 1) {
   std::vector<Values<T>> want, got, again;
   std::vector<T*> want_grads, got_grads, again_grads;
-  for (const Index n : sizes) got.emplace_back(n, static_cast<std::uint32_t>(n), -1, 1, offset);
+  for (const Index n : sizes) got.emplace_back(n, static_cast<std::uint32_t>(n), -scale, scale, offset);
   again = want = got;
   for (std::size_t i = 0; i < sizes.size(); ++i) {
     want_grads.push_back(want[i].data());
@@ -443,6 +443,8 @@ void test_all() {
   for (const double max_norm : {0.5, 1e6})
     for (const Index offset : {0, 1}) {
       test_clip<T>({}, max_norm, offset);
+      if (sizeof(T) == 8)
+        for (const double scale : {1e200, 1e-200}) test_clip<T>({5000, 3}, max_norm, offset, scale);
       test_clip<T>({1}, max_norm, offset);
       test_clip<T>({5000, 3, 1025, 64}, max_norm, offset);
       test_clip<T>(std::vector<Index>(150, 77), max_norm, offset);

@@ -53,6 +53,8 @@ def update(
     step: int,
     options: dict[str, float],
 ) -> None: ...
+def move(places: Sequence[tuple[Parameter, str]]) -> None:
+    """Move parameters to devices: all of them or, after an error, none."""
 
 @final
 class Parameter:
@@ -66,7 +68,6 @@ class Parameter:
     def dtype(self) -> str: ...
     @property
     def device(self) -> str: ...
-    def move_to(self, device: str) -> None: ...
     @property
     def moves(self) -> int:
         """How often it was moved: a network is of use until the next time."""

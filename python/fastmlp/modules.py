@@ -225,8 +225,9 @@ class Module(Stateful):
             wanted = kept if precision is None else precision
             dtype = parameter._native.dtype
             targets.append((parameter, place, _checks.precision("precision", wanted, place, dtype)))
-        for target, place, chosen in targets:
-            target._move(place, chosen)
+        _core.move([(parameter._native, place) for parameter, place, _ in targets])
+        for parameter, _, chosen in targets:
+            parameter._precision = chosen
         _core.structure_changed()
 
     @property

@@ -72,13 +72,13 @@ class Parameter(NDArrayOperatorsMixin):
             new.requires_grad = old.requires_grad
             if (grad := old.grad) is not None:
                 new.set_grad(grad)
-            new.move_to(old.device)
+            _core.move([(new, old.device)])
             old.abandon()
             self._native = new
 
     def _move(self, device: str, precision: str) -> None:
         """Move the values, and the gradient, if there is one."""
-        self._native.move_to(device)
+        _core.move([(self._native, device)])
         self._precision = precision
 
     def _assign(self, index: Any, values: Any) -> None:
