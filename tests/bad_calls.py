@@ -193,7 +193,7 @@ MODELS: list[Call] = [
     ("Sequential(Linear(2, 3), ReLU)", TypeError, "modules", r"ReLU\(\)"),
     ("Sequential(3)", TypeError, "modules", "3"),
     ('Sequential({"a.b": ReLU()})', ValueError, r"a\.b"),
-    ("two_paths(np.zeros((1, 2)))", TypeError, "forward", "modules"),
+    ("two_paths(np.zeros((1, 2)))", ValueError, "forward", "one width", "2 features", "and 3"),
     ("with_numpy(np.zeros((1, 2)))", TypeError, "forward", "modules"),
     ("Module()(np.zeros((1, 2)))", NotImplementedError, "forward"),
     ("Dropout(1.5)", ValueError, r"\bp\b", "1.5"),

@@ -11,11 +11,11 @@ from bad_calls import TABLE, Call
 
 
 class TwoPaths(fm.Module):
-    """Not a chain."""
+    """Their widths do not fit together."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer = fm.Linear(2, 2)
+        self.layer = fm.Linear(2, 3)
 
     def forward(self, x: Any) -> Any:
         return self.layer(x) + x

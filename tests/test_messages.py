@@ -69,14 +69,14 @@ def test_what_is_torchs(torch: Any) -> None:
 @pytest.mark.parametrize(
     ("forward", "hint"),
     [
-        (lambda net, x: (net.a(x), net.b(x)), "twice"),
+        (lambda net, x: (net.a(x), net.b(x)), "one output"),
         (lambda net, x: [net.b(net.a(x))] * 2, "one output"),
-        (lambda net, x: x + net.a(x), "__add__"),
+        (lambda net, x: x * net.a(x), "__mul__"),
         (lambda net, x: np.tanh(net.a(x)), "NumPy"),
         (lambda net, x: None, "None"),
         (lambda net, x: fm.Linear(1, 1)(x), "ModuleList"),
     ],
-    ids=["two values", "two outputs", "sum", "NumPy", "nothing", "a new layer"],
+    ids=["two values", "two outputs", "product", "NumPy", "nothing", "a new layer"],
 )
 def test_forward(forward: Any, hint: str) -> None:
     net = type("Net", (_Net,), {"forward": forward})()

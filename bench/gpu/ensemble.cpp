@@ -45,7 +45,7 @@ const Problem kProblems[] = {
 
 // Layers of a network whose parameters are drawn by number `model`.
 struct Model {
-  std::vector<Layer<Real>> layers;
+  std::vector<Operation<Real>> layers;
   std::vector<std::shared_ptr<Parameter<Real>>> parameters;
   std::vector<Real> values;
 
@@ -54,7 +54,7 @@ struct Model {
     const std::size_t depth = problem.sizes.size() - 1;
     for (std::size_t l = 0; l < depth; ++l) {
       const Index in = problem.sizes[l], out = problem.sizes[l + 1];
-      Layer<Real> layer;
+      Operation<Real> layer;
       layer.weight = std::make_shared<Parameter<Real>>(in, out);
       layer.bias = std::make_shared<Parameter<Real>>(Index{1}, out);
       layer.activation.kind = l + 1 < depth ? problem.hidden : problem.last;
@@ -117,7 +117,7 @@ std::vector<double> losses_on_cpu(const Problem& problem, const Rows& rows, std:
                           {same ? rows.dense.data() : nullptr, same ? nullptr : rows.classes.data()},
                           same ? nullptr : rows.ids.data(),
                           problem.batch};
-  network.steps(*network.acquire(problem.batch, problem.sizes[0], true), {problem.loss, 1, true}, batch, steps, same,
+  network.acquire(problem.batch, problem.sizes[0], true)->steps({problem.loss, 1, true}, batch, steps, same,
                 {}, optimizer, losses.data());
   return losses;
 }

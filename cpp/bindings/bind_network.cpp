@@ -6,30 +6,36 @@ namespace fastmlp::bindings {
 
 namespace {
 
+// ("affine", input, weight, bias), ("activation", input, name, alpha, beta), ("dropout", input, p), ("add", input, input);
+// inputs are numbers of values.
 template <class T>
-Layer<T> make_layer(const py::tuple& spec) {
-  Layer<T> layer;
+Operation<T> make_operation(const py::tuple& spec) {
+  Operation<T> operation;
   const auto kind = spec[0].cast<std::string>();
+  operation.inputs[0] = spec[1].cast<int>();
   if (kind == "affine") {
-    layer.weight = native<T>(held_by<ParameterHandle>(spec[1], "layers"), "layers");
-    if (!spec[2].is_none()) layer.bias = native<T>(held_by<ParameterHandle>(spec[2], "layers"), "layers");
+    operation.weight = native<T>(held_by<ParameterHandle>(spec[2], "operations"), "operations");
+    if (!spec[3].is_none()) operation.bias = native<T>(held_by<ParameterHandle>(spec[3], "operations"), "operations");
   } else if (kind == "activation") {
-    const auto name = spec[1].cast<std::string>();
+    const auto name = spec[2].cast<std::string>();
     if (name == "softmax" || name == "log_softmax") {
-      layer.kind = LayerKind::RowActivation;
-      layer.row_activation = kind_named<RowActivationKind>(kRowActivationNames, name, "activation");
+      operation.kind = OperationKind::RowActivation;
+      operation.row_activation = kind_named<RowActivationKind>(kRowActivationNames, name, "activation");
     } else {
-      layer.kind = LayerKind::Activation;
-      layer.activation = {kind_named<ActivationKind>(kActivationNames, name, "activation"), spec[2].cast<double>(),
-                          spec[3].cast<double>()};
+      operation.kind = OperationKind::Activation;
+      operation.activation = {kind_named<ActivationKind>(kActivationNames, name, "activation"), spec[3].cast<double>(),
+                              spec[4].cast<double>()};
     }
   } else if (kind == "dropout") {
-    layer.kind = LayerKind::Dropout;
-    layer.p = spec[1].cast<double>();
+    operation.kind = OperationKind::Dropout;
+    operation.p = spec[2].cast<double>();
+  } else if (kind == "add") {
+    operation.kind = OperationKind::Add;
+    operation.inputs[1] = spec[2].cast<int>();
   } else {
-    throw py::value_error("layers: expected 'affine', 'activation' or 'dropout', got '" + kind + "'");
+    throw py::value_error("operations: expected 'affine', 'activation', 'dropout' or 'add', got '" + kind + "'");
   }
-  return layer;
+  return operation;
 }
 
 std::shared_ptr<NetworkHandle> make_network(const std::vector<py::tuple>& specs, const std::string& dtype,
@@ -37,9 +43,9 @@ std::shared_ptr<NetworkHandle> make_network(const std::vector<py::tuple>& specs,
   const auto precision = kind_named<Precision>(kPrecisionNames, precision_name, "precision");
   return with_dtype(dtype, [&](auto zero) -> std::shared_ptr<NetworkHandle> {
     using T = decltype(zero);
-    std::vector<Layer<T>> layers;
-    for (const py::tuple& spec : specs) layers.push_back(make_layer<T>(spec));
-    return std::make_shared<NetworkOf<T>>(layers, precision);
+    std::vector<Operation<T>> operations;
+    for (const py::tuple& spec : specs) operations.push_back(make_operation<T>(spec));
+    return std::make_shared<NetworkOf<T>>(Program<T>(std::move(operations), precision));
   });
 }
 
@@ -132,7 +138,7 @@ template class NetworkOf<double>;
 void bind_network(py::module_& m) {
   py::class_<NetworkHandle, std::shared_ptr<NetworkHandle>>(m, "Network", py::is_final())
       .def("__reduce__", [](py::handle self) { refuse_pickle(self); })
-      .def(py::init(&make_network), py::arg("layers"), py::arg("dtype"), py::arg("precision"))
+      .def(py::init(&make_network), py::arg("operations"), py::arg("dtype"), py::arg("precision"))
       .def_property_readonly(
           "in_features", [](py::handle n) { return width_or_none(held_by<NetworkHandle>(n, "self").in_features()); })
       .def_property_readonly(
@@ -140,7 +146,7 @@ void bind_network(py::module_& m) {
       .def(
           "strategy",
           [](py::handle n, Index rows, bool training) {
-            return held_by<NetworkHandle>(n, "self").prefers_lanes(rows, training) ? "lanes" : "dense";
+            return held_by<NetworkHandle>(n, "self").strategy(rows, training);
           },
           py::arg("rows"), py::arg("training") = true);
 }

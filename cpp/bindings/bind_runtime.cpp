@@ -4,7 +4,7 @@
 #include "bindings/handles.h"
 #include "core/cuda_library.h"
 #include "core/processors.h"
-#include "core/strategy.h"
+#include "core/strategies/choice.h"
 #include "core/thread_pool.h"
 
 namespace fastmlp::bindings {

@@ -120,7 +120,7 @@ struct NetworkHandle {
   virtual ~NetworkHandle() = default;
   virtual Index in_features() const = 0;
   virtual Index out_features() const = 0;
-  virtual bool prefers_lanes(Index rows, bool training) const = 0;
+  virtual const char* strategy(Index rows, bool training) const = 0;
   // A tensor with its tape. Null dropout: evaluation mode, as in predict.
   virtual py::object forward(py::handle x, const DropoutState* dropout) = 0;
   // `out`, or where that is null an array of type `result`.

@@ -18,15 +18,16 @@ struct FitData;
 template <class T>
 class NetworkOf final : public NetworkHandle {
  public:
-  NetworkOf(const std::vector<Layer<T>>& layers, Precision precision)
-      : network_(std::make_shared<Network<T>>(layers, precision)) {
+  explicit NetworkOf(Program<T> program) : network_(std::make_shared<Network<T>>(std::move(program))) {
     for (const auto& parameter : network_->parameters()) weights_ += parameter->size();
     if (!network_->device().host) staging_ = std::make_shared<StagingPool<T>>();
   }
 
   Index in_features() const override { return network_->in_features(); }
   Index out_features() const override { return network_->out_features(); }
-  bool prefers_lanes(Index rows, bool training) const override { return network_->prefers_lanes(rows, training); }
+  const char* strategy(Index rows, bool training) const override {
+    return kStrategyNames[static_cast<int>(network_->strategy_for(rows, training))];
+  }
   py::object forward(py::handle x, const DropoutState* dropout) override;
   py::object predict(py::handle x, py::handle out, const DropoutState* dropout, PyTypeObject* result) override;
   py::object predict_on_device(py::handle x, py::handle out) override;
@@ -73,9 +74,9 @@ class ComputeWith {
 // Whether the outputs lie from 0 to 1 by construction.
 template <class T>
 bool gives_probabilities(const Network<T>& network) {
-  if (network.layers().empty()) return false;
-  const Layer<T>& last = network.layers().back();
-  if (last.kind == LayerKind::RowActivation) return last.row_activation == RowActivationKind::Softmax;
+  if (network.program().size() == 0) return false;
+  const Operation<T>& last = network.program().operations().back();
+  if (last.kind == OperationKind::RowActivation) return last.row_activation == RowActivationKind::Softmax;
   const Activation& activation = last.activation;
   return activation.kind == ActivationKind::Sigmoid ||
          (activation.kind == ActivationKind::Hardtanh && activation.alpha >= 0 && activation.beta <= 1);

@@ -23,7 +23,7 @@ class TapeOf final : public Tape {
         staging_(staging ? staging->acquire(network_->device()) : nullptr),
         columns_(network_->out_features() < 0 ? in_columns_ : network_->out_features()),
         work_(work) {
-    if (rows_ > 0) workspace_ = network_->acquire(rows_, in_columns_, true);
+    if (rows_ > 0) runner_ = network_->acquire(rows_, in_columns_, true);
     open_ = true;
   }
 
@@ -31,16 +31,16 @@ class TapeOf final : public Tape {
   void run(const DropoutState* dropout) {
     y_ = std::make_unique_for_overwrite<T[]>(static_cast<std::size_t>(rows_ * columns_));
     // The backward pass sees x as it is now.
-    if (!staging_ && !x_.copied && workspace_ && !workspace_->keeps_input())
+    if (!staging_ && !x_.copied && runner_ && !runner_->keeps_input())
       x_copy_ = std::make_unique_for_overwrite<T[]>(static_cast<std::size_t>(rows_ * in_columns_));
     parameters_.open(*network_);
-    if (!workspace_) return;
+    if (!runner_) return;
     const ComputeWith<T> computing(*network_, work_);
     if (x_copy_) std::copy_n(x_.data(), rows_ * in_columns_, x_copy_.get());
-    if (!staging_) return network_->forward(*workspace_, batch({}), dropout, y_.get());
+    if (!staging_) return runner_->forward(batch({}), dropout, y_.get());
     upload(staging_->x, x_.data(), rows_ * in_columns_);
     staging_->y.reserve(static_cast<std::size_t>(rows_ * columns_));
-    network_->forward(*workspace_, batch({}), dropout, staging_->y.data());
+    runner_->forward(batch({}), dropout, staging_->y.data());
     download(y_.get(), staging_->y, rows_ * columns_);
   }
   T* output() { return y_.get(); }
@@ -87,7 +87,7 @@ class TapeOf final : public Tape {
       join_streams(tape_.network_->device());
       const Claim claim(tape_);
       const ReleaseGilFor release(tape_.work_);
-      return tape_.network_->loss(*tape_.workspace_, spec_, tape_.batch(tape_.placed(target_.targets)), true);
+      return tape_.runner_->loss(spec_, tape_.batch(tape_.placed(target_.targets)), true);
     }
 
     TapeOf& tape_;
@@ -133,7 +133,7 @@ class TapeOf final : public Tape {
     T* out = dx ? data_of<T>(dx) : nullptr;
     for (const auto& parameter : network_->parameters())
       if (parameter->requires_grad) parameter->grad_buffer();
-    if (!workspace_) {
+    if (!runner_) {
       gradients_of_nothing();
     } else if (staging_) {
       finish_on_device(dy, out);
@@ -146,11 +146,11 @@ class TapeOf final : public Tape {
   }
   // Without the GIL, other threads may come with passes of the same network.
   void run_backward(const T* dy, T* out) {
-    if (!ReleaseGilFor::is_worth(work_)) return network_->backward(*workspace_, dy, out, nullptr);
+    if (!ReleaseGilFor::is_worth(work_)) return runner_->backward(dy, out, nullptr);
     const UsesGradients<T> users(network_->parameters());
     const WithoutGil release;
     const Locked locked(network_->backward_lock());
-    network_->backward(*workspace_, dy, out, nullptr);
+    runner_->backward(dy, out, nullptr);
   }
   void finish_on_device(const T* dy, T* out) {
     join_streams(network_->device());
@@ -160,7 +160,7 @@ class TapeOf final : public Tape {
     const WithoutGil release;
     if (dy) dy = upload(staging_->dy, dy, rows_ * columns_);
     if (out) staging_->dx.reserve(static_cast<std::size_t>(size));
-    network_->backward(*workspace_, dy, out ? staging_->dx.data() : nullptr, nullptr);
+    runner_->backward(dy, out ? staging_->dx.data() : nullptr, nullptr);
     if (out) download(out, staging_->dx, size);
   }
   void gradients_of_nothing() {
@@ -175,7 +175,7 @@ class TapeOf final : public Tape {
   void free_all() {
     open_ = false;
     parameters_.close();
-    workspace_.reset();
+    runner_.reset();
     staging_.reset();
     x_copy_.reset();
     x_.array = py::reinterpret_steal<CArray<T>>(nullptr);
@@ -187,13 +187,13 @@ class TapeOf final : public Tape {
   Matrix<T> x_;
   std::unique_ptr<T[]> x_copy_;
   typename StagingPool<T>::Lease staging_;  // null on the host
-  typename Network<T>::Lease workspace_;    // null where there are no rows
+  typename Network<T>::Lease runner_;       // null where there are no rows
   std::unique_ptr<T[]> y_;                  // the output
   Index columns_;                           // of the output
   Index work_;                              // see ReleaseGilFor
   RecordedParameters<T> parameters_;
   bool open_ = false, claimed_ = false;
-  const LossNode* gradient_of_ = nullptr;  // whose gradient the workspace holds
+  const LossNode* gradient_of_ = nullptr;  // whose gradient the runner holds
 };
 
 }  // namespace fastmlp::bindings

@@ -50,7 +50,7 @@ class Ensemble {
     if (!ids && !args.same_rows && rows * steps > data.rows)
       throw std::invalid_argument("steps: expected rows for all steps, or all rows for each");
     args.loss = loss;
-    args.logits = shape_.logits_for(loss.kind);
+    args.logits = shape_.program().logits_for(loss.kind);
     args.steps = steps;
     args.models = models_;
     args.model_stride = size();
@@ -80,9 +80,9 @@ class Ensemble {
  private:
   static Index size_of(const Network<T>& shape) {
     Index size = 0;
-    for (const Layer<T>& layer : shape.layers()) {
-      const bool last = &layer == &shape.layers().back();
-      if (layer.kind != LayerKind::Affine && !(layer.kind == LayerKind::RowActivation && last && size > 0))
+    for (const Operation<T>& layer : shape.program().operations()) {
+      const bool last = &layer == &shape.program().operations().back();
+      if (layer.kind != OperationKind::Affine && !(layer.kind == OperationKind::RowActivation && last && size > 0))
         throw std::invalid_argument("ensemble: expected affine layers, and at most a softmax after them");
       if (layer.weight) size += layer.weight->size();
       if (layer.bias) size += layer.bias->size();
@@ -104,8 +104,8 @@ class Ensemble {
       offset += parameter->size();
       return sink.target.value;
     };
-    for (const Layer<T>& layer : shape_.layers()) {
-      if (layer.kind == LayerKind::RowActivation) {
+    for (const Operation<T>& layer : shape_.program().operations()) {
+      if (layer.kind == OperationKind::RowActivation) {
         args.has_row_activation = true;
         args.row_activation = layer.row_activation;
         break;

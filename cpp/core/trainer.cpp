@@ -275,14 +275,14 @@ class Fit {
 
   // Steps on the rows of the batch and those after them, or on the same ones where there is only one batch.
   void run_burst(const Batch<T>& batch, Index steps) {
-    network_.steps(workspace(batch), loss_, batch, steps, batches_ == 1, dropout(), optimizer_, losses_.data());
+    runner(batch).steps(loss_, batch, steps, batches_ == 1, dropout(), optimizer_, losses_.data());
     report(steps);
   }
 
   double step_with_gradient(const Batch<T>& batch) {
     for (const auto& parameter : network_.parameters()) parameter->has_grad = false;
     const DropoutState dropout = this->dropout();
-    const double value = network_.step(workspace(batch), loss_, batch, &dropout, nullptr);
+    const double value = runner(batch).step(loss_, batch, &dropout, nullptr);
     if (clipper_) clipper_->clip(network_.parameters(), options_.max_grad);
     for (const auto& parameter : network_.parameters())
       if (const int slot = optimizer_.slot(parameter.get()); slot >= 0 && parameter->has_grad)
@@ -290,7 +290,7 @@ class Fit {
     return value;
   }
 
-  Workspace<T>& workspace(const Batch<T>& batch) { return batch.rows == full_->rows() ? *full_ : *tail_; }
+  Runner<T>& runner(const Batch<T>& batch) { return batch.rows == full_->rows() ? *full_ : *tail_; }
   DropoutState dropout() const { return {options_.seed, static_cast<std::uint64_t>(history_.steps)}; }
 
   // Counts the steps whose losses are in losses_.
@@ -324,7 +324,7 @@ class Fit {
   std::vector<Index> ids_, epoch_ids_;
   Buffer<Index> device_ids_;
   std::unique_ptr<Clipper<T>> clipper_;
-  typename Network<T>::Lease full_, tail_;  // workspaces of whole batches, and of a short last one
+  typename Network<T>::Lease full_, tail_;  // runners of whole batches, and of a short last one
 };
 
 }  // namespace

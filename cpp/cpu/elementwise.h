@@ -61,6 +61,15 @@ void activation_backward(const Activation& activation, Index n, const T* dy, con
 }
 
 template <class T>
+void add(Index n, const T* a, const T* b, T* y, const Context& context) {
+  parallel_ranges(context, n, kPiece, [&](Index begin, Index end) {
+    for_vectors<T>(end - begin, [&, a = a + begin, b = b + begin, y = y + begin](Index i, auto part) {
+      store(y + i, load(a + i, part) + load(b + i, part), part);
+    });
+  });
+}
+
+template <class T>
 void dropout(const DropoutState& state, Index layer, double p, Index n, const T* x, T* y, const Context& context) {
   const Philox4x32 random = dropout_random(state, layer);
   const DropoutMap<T> map(p);

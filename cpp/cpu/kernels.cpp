@@ -23,6 +23,7 @@ constexpr Backend<T> kBackend = {
     .weight_update_needs_grad = weight_update_needs_grad,
     .activation_forward = activation_forward<T>,
     .activation_backward = activation_backward<T>,
+    .add = add<T>,
     .row_forward = row_forward<T>,
     .row_backward = row_backward<T>,
     .dropout = dropout<T>,

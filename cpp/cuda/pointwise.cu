@@ -73,6 +73,29 @@ struct ActivationBackward {
 
 // A thread takes the four values of a block of coins.
 template <class T>
+struct Add {
+  static constexpr int kThreads = 256;
+  struct Params {
+    Index n;
+    const T *a, *b;
+    T* y;
+    bool packs;
+  };
+  struct Registers {};
+
+  static FASTMLP_DEVICE void run(Block<Add>& block, const Params& p) {
+    block.each_alone([&](int thread, Registers&) {
+      for_values<T>(block, thread, p.n, p.packs, [&](Index i, auto width) {
+        auto values = load(p.a + i, width);
+        const auto others = load(p.b + i, width);
+        for (int j = 0; j < decltype(width)::value; ++j) values.value[j] += others.value[j];
+        store(p.y + i, values);
+      });
+    });
+  }
+};
+
+template <class T>
 struct Dropout {
   static constexpr int kThreads = 256;
   struct Params {
@@ -314,6 +337,12 @@ void activation_backward(const Activation& activation, Index n, const T* dy, con
 }
 
 template <class T>
+void add(Index n, const T* a, const T* b, T* y, const Context& context) {
+  using K = Add<T>;
+  launch<K>({blocks_of_packs<K, T>(n)}, 0, {n, a, b, y, aligned(a, b, y)}, context.stream);
+}
+
+template <class T>
 void dropout(const DropoutState& state, Index layer, double p, Index n, const T* x, T* y, const Context& context) {
   using K = Dropout<T>;
   launch<K>({blocks_for<K>((n + 3) / 4)}, 0, {state, layer, DropoutMap<T>(p), n, x, y, aligned(x, y), Step(context)},
@@ -375,6 +404,7 @@ void clip(int count, T* const* grads, const Index* sizes, double max_norm, doubl
 #define FASTMLP_INSTANTIATE(T)                                                                            \
   template void activation_forward<T>(const Activation&, Index, const T*, T*, const Context&);            \
   template void activation_backward<T>(const Activation&, Index, const T*, const T*, T*, const Context&); \
+  template void add<T>(Index, const T*, const T*, T*, const Context&);                                    \
   template void dropout<T>(const DropoutState&, Index, double, Index, const T*, T*, const Context&);      \
   template void gather<T>(const GatherArgs<T>&, const Context&);                                          \
   template void update<T>(const Update&, Index, const UpdateTarget<T>&, const T*, const Context&);        \

@@ -19,6 +19,7 @@ Backend<T> table() {
   t.weight_update_needs_grad = [](Index) { return false; };
   t.activation_forward = activation_forward<T>;
   t.activation_backward = activation_backward<T>;
+  t.add = add<T>;
   t.row_forward = row_forward<T>;
   t.row_backward = row_backward<T>;
   t.dropout = dropout<T>;

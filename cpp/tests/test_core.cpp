@@ -54,12 +54,12 @@ void check(bool fine, const char* what) {
 
 template <class T>
 struct Mlp {
-  std::vector<Layer<T>> layers;
+  std::vector<Operation<T>> layers;
   std::vector<std::shared_ptr<Parameter<T>>> parameters;
 
   Mlp(const std::vector<Index>& sizes, ActivationKind hidden, ActivationKind output, std::uint64_t seed) {
     for (std::size_t l = 0; l + 1 < sizes.size(); ++l) {
-      Layer<T> layer;
+      Operation<T> layer;
       layer.weight = std::make_shared<Parameter<T>>(sizes[l], sizes[l + 1]);
       layer.bias = std::make_shared<Parameter<T>>(1, sizes[l + 1]);
       layer.activation.kind = l + 2 == sizes.size() ? output : hidden;
@@ -105,7 +105,7 @@ std::vector<double> train(int threads) {
   for (Index r = 0; r < rows; ++r) classes[r] = static_cast<Index>(random.below(static_cast<std::uint64_t>(r), out));
   Mlp<double> mlp({in, 90, 60, out}, ActivationKind::GELU, ActivationKind::Identity, 3);
   Network<double> network(mlp.layers);
-  if (network.prefers_lanes(48, true)) check(false, "the larger network takes the dense strategy");
+  if (network.strategy_for(48, true) == Strategy::Lanes) check(false, "the larger network takes the dense strategy");
   Optimizer<double> optimizer(OptimizerKind::Adam, {}, mlp.parameters);
   FitOptions options;
   options.max_epoch = 3;
@@ -135,12 +135,12 @@ void steps_allocate_nothing(const std::vector<Index>& sizes, const char* what) {
   OptimizerOptions options;
   options.momentum = 0.9;
   Optimizer<float> optimizer(OptimizerKind::SGD, options, mlp.parameters);
-  const auto workspace = network.acquire(rows, in, true);
+  const auto runner = network.acquire(rows, in, true);
   const auto step = [&](Optimizer<float>* fused) {
     shuffle(ids.data(), rows, Philox(1, 2));
     const Batch<float> batch{x.data(), {t.data(), nullptr}, ids.data(), rows};
     const DropoutState dropout{1, 2};
-    network.step(*workspace, {LossKind::MSE, 1, true}, batch, &dropout, fused);
+    runner->step({LossKind::MSE, 1, true}, batch, &dropout, fused);
     if (!fused) optimizer.step();
   };
   step(&optimizer);
@@ -163,10 +163,10 @@ void gradients(const std::vector<Index>& sizes, Index rows, const char* what) {
   const Batch<double> batch{x.data(), {t.data(), nullptr}, nullptr, rows};
   const auto loss = [&] { return network.evaluate(spec, x.data(), {t.data(), nullptr}, rows, in); };
 
-  const auto workspace = network.acquire(rows, in, true);
-  network.forward(*workspace, batch, nullptr, nullptr);
-  network.loss(*workspace, spec, batch, true);
-  network.backward(*workspace, nullptr, dx.data(), nullptr);
+  const auto runner = network.acquire(rows, in, true);
+  runner->forward(batch, nullptr, nullptr);
+  runner->loss(spec, batch, true);
+  runner->backward(nullptr, dx.data(), nullptr);
 
   double worst = 0, largest = 0;
   const auto compare = [&](double& value, double gradient) {

@@ -230,11 +230,11 @@ inline Result<double> reference(const Case& c) {
 // The CPU core -----------------------------------------------------------------------------------------------------------
 
 template <class T>
-std::vector<Layer<T>> make_layers(const Case& c, std::vector<std::shared_ptr<Parameter<T>>>& parameters) {
-  std::vector<Layer<T>> layers;
+std::vector<Operation<T>> make_layers(const Case& c, std::vector<std::shared_ptr<Parameter<T>>>& parameters) {
+  std::vector<Operation<T>> layers;
   Index offset = 0;
   for (int l = 0; l < c.depth(); ++l) {
-    Layer<T> layer;
+    Operation<T> layer;
     const auto make = [&](Index in, Index out, std::size_t number, bool exists) {
       auto parameter = std::make_shared<Parameter<T>>(in, out);
       for (Index i = 0; i < in * out; ++i) parameter->value.data()[i] = static_cast<T>(first_value(0, offset + i));
@@ -249,8 +249,8 @@ std::vector<Layer<T>> make_layers(const Case& c, std::vector<std::shared_ptr<Par
     layers.push_back(layer);
   }
   if (c.has_row_activation) {
-    Layer<T> layer;
-    layer.kind = LayerKind::RowActivation;
+    Operation<T> layer;
+    layer.kind = OperationKind::RowActivation;
     layer.row_activation = c.row_activation;
     layers.push_back(layer);
   }
@@ -265,9 +265,9 @@ Result<T> on_cpu(const Case& c) {
   const Data<T> data(c);
   Result<T> result;
   result.losses.resize(static_cast<std::size_t>(c.steps));
-  const auto workspace = network.acquire(c.rows, c.in(), true);
+  const auto runner = network.acquire(c.rows, c.in(), true);
   const Batch<T> batch{data.x.data(), data.targets(c), c.by_ids ? data.ids.data() : nullptr, c.rows};
-  network.steps(*workspace, c.loss, batch, c.steps, c.same_rows, {}, optimizer, result.losses.data());
+  runner->steps(c.loss, batch, c.steps, c.same_rows, {}, optimizer, result.losses.data());
   for (const auto& parameter : parameters)
     result.parameters.insert(result.parameters.end(), parameter->value.data(),
                              parameter->value.data() + parameter->size());

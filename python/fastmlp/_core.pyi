@@ -7,10 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-LayerSpec = (
-    tuple[Literal["affine"], Parameter, Parameter | None]
-    | tuple[Literal["activation"], str, float, float]
-    | tuple[Literal["dropout"], float]
+# Of a program; the numbers after the name are those of the values that it takes.
+Operation = (
+    tuple[Literal["affine"], int, Parameter, Parameter | None]
+    | tuple[Literal["activation"], int, str, float, float]
+    | tuple[Literal["dropout"], int, float]
+    | tuple[Literal["add"], int, int]
 )
 
 __version__: str
@@ -136,7 +138,7 @@ def structure_changed() -> None: ...
 
 @final
 class Network:
-    def __init__(self, layers: Sequence[LayerSpec], dtype: str, precision: str) -> None: ...
+    def __init__(self, operations: Sequence[Operation], dtype: str, precision: str) -> None: ...
     @property
     def in_features(self) -> int | None: ...
     @property

@@ -36,10 +36,10 @@ class Activation(Module):
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in self.option_names)
 
     def forward(self, x: Any) -> Any:
-        """Add this activation to the chain being traced."""
+        """Add this activation to the program being traced."""
         if not isinstance(x, Symbolic):
             return self(x)
-        return x.chain.add(x, ("activation", *self.native()))
+        return x.trace.add("activation", x, *self.native())
 
 
 class Identity(Activation, name="identity"):

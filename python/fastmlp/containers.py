@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from fastmlp import _checks, _core
 from fastmlp.modules import Module
-from fastmlp.tracing import Chain
+from fastmlp.tracing import Trace
 
 Q = TypeVar("Q", bound="Sequential")
 L = TypeVar("L", bound="ModuleList")
@@ -48,7 +48,7 @@ class Sequential(Module):
         if device is not None or precision is not None:
             self.to(device=device, precision=precision)
         # Not self.forward, which a subclass may define, and which may need what it sets up later.
-        Chain(self).run(lambda x: Sequential.forward(self, x))
+        Trace(self).run(lambda x: Sequential.forward(self, x))
 
     def _insert(self, name: str, module: Any) -> None:
         if not isinstance(module, Module):

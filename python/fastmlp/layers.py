@@ -103,10 +103,10 @@ class Linear(Module):
             init.uniform_(parameter, -bound, bound)
 
     def forward(self, x: Any) -> Any:
-        """Add this layer to the chain being traced."""
+        """Add this layer to the program being traced."""
         if not isinstance(x, Symbolic):
             return self(x)
-        return x.chain.add_affine(x, self, self.weight, self.bias)
+        return x.trace.add_affine(x, self, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         """As torch's."""
@@ -140,13 +140,13 @@ class Dropout(Module):
         self.p = p
 
     def forward(self, x: Any) -> Any:
-        """Add this layer to the chain being traced, if it has an effect."""
+        """Add this layer to the program being traced, if it has an effect."""
         if not isinstance(x, Symbolic):
             return self(x)
         if not self.training or self.p == 0:
             return x
-        x.chain.dropout = True
-        return x.chain.add(x, ("dropout", self.p))
+        x.trace.dropout = True
+        return x.trace.add("dropout", x, self.p)
 
     def extra_repr(self) -> str:
         """As torch's."""

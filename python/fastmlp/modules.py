@@ -2,7 +2,7 @@
 
 The first call of a module traces its `forward` (see tracing.py) and builds a native network; later
 calls go straight there. Any assignment to an attribute of any module makes the next call trace
-again, and a network is built anew only where the chain of layers has really changed.
+again, and a network is built anew only where the program has really changed.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ import numpy as np
 from fastmlp import _checks, _core, seeds
 from fastmlp.parameter import Parameter
 from fastmlp.stateful import IncompatibleKeys, Stateful
-from fastmlp.tracing import Chain
+from fastmlp.tracing import Trace
 
 __all__ = ["IncompatibleKeys", "Module", "Plan"]
 
@@ -21,19 +21,19 @@ M = TypeVar("M", bound="Module")
 
 
 class Plan:
-    """A module as compiled: its chain of layers, and the native network that runs it."""
+    """A module as compiled: its program, and the native network that runs it."""
 
-    def __init__(self, chain: Chain, previous: "Plan | None") -> None:
-        self.layers = tuple(chain.layers) or (("activation", "identity", 0.0, 0.0),)
-        self.dropout = chain.dropout
-        self.precision = chain.precision
-        self.places = chain.places
-        # Networks are kept by layers and dtype: with dropout, train() and eval() have one each.
+    def __init__(self, trace: Trace, previous: "Plan | None") -> None:
+        self.operations = tuple(trace.operations) or (("activation", 0, "identity", 0.0, 0.0),)
+        self.dropout = trace.dropout
+        self.precision = trace.precision
+        self.places = trace.places
+        # Networks are kept by program and dtype: with dropout, train() and eval() have one each.
         # Those made before the parameters moved are of no use.
         self.networks: dict[Any, _core.Network] = {}
         if previous is not None and len(previous.networks) < 4 and self._is_placed_as(previous):
             self.networks = previous.networks
-        self.network = None if chain.dtype is None else self._network(chain.dtype)
+        self.network = None if trace.dtype is None else self._network(trace.dtype)
         # Plans made before the last change of a module are out of date. Read last, because
         # forward() may have made modules.
         self.structure = _core.structure()
@@ -45,9 +45,9 @@ class Plan:
         return self._network("float64" if np.asarray(x).dtype == np.float64 else "float32")
 
     def _network(self, dtype: str) -> _core.Network:
-        key = self.layers, dtype
+        key = self.operations, dtype
         if key not in self.networks:
-            self.networks[key] = _core.Network(self.layers, dtype, self.precision)
+            self.networks[key] = _core.Network(self.operations, dtype, self.precision)
         return self.networks[key]
 
     def _is_placed_as(self, other: "Plan") -> bool:
@@ -97,7 +97,7 @@ class Module(Stateful):
     def _compiled(self) -> Plan:
         plan = self._plan
         if plan is None or plan.structure != _core.structure():
-            plan = Plan(Chain(self).run(self.forward), plan)
+            plan = Plan(Trace(self).run(self.forward), plan)
             self.__dict__["_plan"] = plan  # past __setattr__: this changes nothing that is traced
         return plan
 

@@ -303,11 +303,11 @@ def gives_logits(model: object) -> bool:
 
     if not isinstance(model, Module):
         return False
-    last = model._compiled().layers[-1]
+    last = model._compiled().operations[-1]
     if last[0] != "activation":
         return True
-    bounded = last[1] == "hardtanh" and last[2] >= 0 and last[3] <= 1
-    return not (last[1] in ("sigmoid", "softmax") or bounded)
+    _, _, name, low, high = last
+    return not (name in ("sigmoid", "softmax") or (name == "hardtanh" and low >= 0 and high <= 1))
 
 
 def _logit(probability: float) -> float:

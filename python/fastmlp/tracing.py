@@ -1,7 +1,8 @@
-"""From a module's `forward` to the chain of layers that the native core runs.
+"""From a module's `forward` to the program that the native core runs.
 
-`forward` is called once with a symbolic value. Each layer that it meets adds its specification, and
-hands on a new symbolic value. Whatever else is done with such a value cannot be compiled.
+`forward` is called once with a symbolic value. Each layer that it meets adds an operation, and
+hands on a new symbolic value; so does the sum of two values. Whatever else is done with such a
+value cannot be compiled.
 """
 
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -10,20 +11,17 @@ from fastmlp import _checks, _core
 from fastmlp.parameter import Parameter
 
 if TYPE_CHECKING:
-    from fastmlp._core import LayerSpec
+    from fastmlp._core import Operation
     from fastmlp.modules import Module
 
 _ADVICE = (
-    "forward: expected its argument to go through modules, one after another (fm.ReLU(), not"
+    "forward: expected its argument to go through modules, and sums of values (fm.ReLU(), not"
     " np.maximum), got {}, which cannot be compiled"
 )
-_SINGLE = (
-    "a value that is used twice; a network is one chain of layers so far, without sums and branches"
-)
 
 
-class Chain:
-    """The layers met so far, and what the next one has to fit.
+class Trace:
+    """The operations met so far, and what the next one has to fit.
 
     Parameters
     ----------
@@ -32,69 +30,97 @@ class Chain:
     """
 
     def __init__(self, root: "Module") -> None:
-        self.layers: list[LayerSpec] = []
+        self.operations: list[Operation] = []
         self.dtype: str | None = None  # of the parameters; None where there are none
         self.precision = "float32"
         self.places: list[tuple[str, int]] = []  # of the parameters: device, and moves so far
         self.dropout = False
         self._root = root
         self._known = {id(module) for module in root.modules()}
-        self._last: tuple[Module, Parameter] | None = None  # affine layer and its weight
-        self._end = Symbolic(self)
+        self._first: tuple[Module, Parameter] | None = None  # an affine layer and its weight
+        self._input_width: tuple[int, str] | None = None  # and what says so
+        self._input = Symbolic(self, 0, None)
 
-    def run(self, forward: Any) -> "Chain":
+    def run(self, forward: Any) -> "Trace":
         """Trace `forward`."""
-        result = forward(self._end)
+        result = forward(self._input)
         if isinstance(result, tuple | list | dict):
             raise TypeError(
                 f"forward: expected {type(self._root).__name__} to return one output, got a"
                 f" {type(result).__name__} of {len(result)}; make one model for each output"
             )
-        if result is not self._end:
-            got = "an earlier value" if isinstance(result, Symbolic) else _checks.show(result)
+        if not isinstance(result, Symbolic) or result.trace is not self:
             raise TypeError(
-                f"forward: expected {type(self._root).__name__} to return what its last module"
-                f" returned, got {got}"
+                f"forward: expected {type(self._root).__name__} to return a value that it has"
+                f" computed from its argument, got {_checks.show(result)}"
             )
-        del self._end  # or the chain, its values and the model would hold one another
+        self._keep_what_leads_to(result.number)
+        del self._input  # or the trace, its values and the model would hold one another
         return self
 
-    def add(self, value: "Symbolic", layer: "LayerSpec") -> "Symbolic":
-        """Add a layer that takes the value; returns the layer's output."""
-        if value is not self._end:
-            raise TypeError(_ADVICE.format(_SINGLE))
-        self.layers.append(layer)
-        self._end = Symbolic(self)
-        return self._end
+    def add(self, layer: str, value: "Symbolic", *options: Any) -> "Symbolic":
+        """Add an operation that takes one value and keeps its width; returns its output."""
+        self._check_own(value)
+        return self._append((layer, value.number, *options), value.maker)
 
     def add_affine(
         self, value: "Symbolic", module: "Module", weight: Parameter, bias: Parameter | None
     ) -> "Symbolic":
-        """Add a layer with parameters, after checking that it fits those before it."""
-        if value is not self._end:
-            raise TypeError(_ADVICE.format(_SINGLE))
-        self._check_fit(module, weight)
-        self._last = module, weight
+        """Add an operation with parameters, after checking that it fits those before it."""
+        self._check_own(value)
+        self._check_fit(value, module, weight)
         self.dtype = weight._native.dtype
         self.precision = weight._precision
         own = [weight._native] if bias is None else [weight._native, bias._native]
         self.places += [(native.device, native.moves) for native in own]
-        return self.add(value, ("affine", weight._native, None if bias is None else bias._native))
+        biases = None if bias is None else bias._native
+        operation: Operation = ("affine", value.number, weight._native, biases)
+        return self._append(operation, (module, weight))
 
-    def _check_fit(self, module: "Module", weight: Parameter) -> None:
+    def add_sum(self, left: "Symbolic", right: "Symbolic") -> "Symbolic":
+        """Add the sum of two values."""
+        self._check_own(left)
+        self._check_own(right)
+        if left.maker and right.maker:
+            if left.width != right.width:
+                raise ValueError(
+                    f"forward: expected a sum of values of one width, got {left.width} features of"
+                    f" {self._name(left.maker[0])} and {right.width} of"
+                    f" {self._name(right.maker[0])}"
+                )
+        elif left.maker:
+            self._check_input(left.width, f"{self._name(left.maker[0])} gives")
+        elif right.maker:
+            self._check_input(right.width, f"{self._name(right.maker[0])} gives")
+        return self._append(("add", left.number, right.number), left.maker or right.maker)
+
+    def _append(
+        self, operation: "Operation", maker: "tuple[Module, Parameter] | None"
+    ) -> "Symbolic":
+        self.operations.append(operation)
+        return Symbolic(self, len(self.operations), maker)
+
+    def _check_own(self, value: "Symbolic") -> None:
+        if value.trace is not self:
+            raise TypeError(_ADVICE.format("a value of another model's forward"))
+
+    def _check_fit(self, value: "Symbolic", module: "Module", weight: Parameter) -> None:
         if id(module) not in self._known:
             raise TypeError(
                 f"forward: expected only layers that are attributes of the model, got {module!r};"
                 " keep layers in attributes, in a Sequential, a ModuleList or a ModuleDict"
             )
-        if self._last is None:
-            return
-        previous, before = self._last
-        if before.shape[0] != weight.shape[1]:
+        takes = weight.shape[1]
+        if value.maker is None:
+            self._check_input(takes, f"{self._name(module)} takes")
+        elif value.width != takes:
             raise ValueError(
-                f"{self._name(module)}: expected {before.shape[0]} input features, as many as"
-                f" {self._name(previous)} gives, got {weight.shape[1]}"
+                f"{self._name(module)}: expected {value.width} input features, as many as"
+                f" {self._name(value.maker[0])} gives, got {takes}"
             )
+        if self._first is None:
+            self._first = module, weight
+        previous, before = value.maker or self._first
         if before.dtype != weight.dtype:
             raise TypeError(
                 f"{self._name(module)}: expected {before.dtype}, the dtype of"
@@ -110,9 +136,39 @@ class Chain:
                     f" {self._name(previous)}, got {here!r}; model.to(...) brings all to one"
                 )
 
+    def _check_input(self, width: int, why: str) -> None:
+        """All that says how wide the input is must agree."""
+        known = self._input_width = self._input_width or (width, why)
+        if known[0] != width:
+            raise ValueError(
+                f"forward: expected one width of the model's input, got {known[0]} features, which"
+                f" {known[1]}, and {width}, which {why}"
+            )
+
+    def _keep_what_leads_to(self, output: int) -> None:
+        """Drop operations whose values nobody uses; the output's comes last."""
+        wanted = {output}
+        for number in range(output, 0, -1):
+            if number in wanted:
+                wanted.update(_inputs(self.operations[number - 1]))
+        kept = sorted(wanted - {0})
+        numbers = {0: 0, **{number: place for place, number in enumerate(kept, 1)}}
+        self.operations = [_renumbered(self.operations[number - 1], numbers) for number in kept]
+
     def _name(self, module: "Module") -> str:
         name = next((name for name, known in self._root.named_modules() if known is module), "")
         return f"layer {name}: {module!r}" if name else repr(module)
+
+
+def _inputs(operation: "Operation") -> tuple[int, ...]:
+    return (operation[1], operation[2]) if operation[0] == "add" else (operation[1],)
+
+
+def _renumbered(operation: Any, numbers: dict[int, int]) -> "Operation":
+    count = len(_inputs(operation))
+    inputs = tuple(numbers[number] for number in operation[1 : 1 + count])
+    renumbered: Operation = (operation[0], *inputs, *operation[1 + count :])
+    return renumbered
 
 
 _FUNCTIONS = frozenset(
@@ -134,12 +190,37 @@ _FUNCTIONS = frozenset(
 
 
 class Symbolic(_core.Symbolic):
-    """Stands for the data while `forward` is traced."""
+    """Stands for a value while `forward` is traced.
 
-    __slots__ = ("chain",)
+    Parameters
+    ----------
+    trace : Trace
+    number : int
+        The value's: 0 is the input, operation i makes value i + 1.
+    maker : (Module, Parameter) or None
+        The affine layer that decided on its width, and the layer's weight; None: it is as wide as
+        the input.
+    """
 
-    def __init__(self, chain: Chain) -> None:
-        self.chain = chain
+    __slots__ = ("maker", "number", "trace")
+
+    def __init__(self, trace: Trace, number: int, maker: "tuple[Module, Parameter] | None") -> None:
+        self.trace = trace
+        self.number = number
+        self.maker = maker
+
+    @property
+    def width(self) -> int:
+        """How many features, where a layer has decided."""
+        assert self.maker is not None
+        return self.maker[1].shape[0]
+
+    def __add__(self, other: Any) -> "Symbolic":
+        if not isinstance(other, Symbolic):
+            raise TypeError(_ADVICE.format(f"a sum with {_checks.show(other)}"))
+        return self.trace.add_sum(self, other)
+
+    __radd__ = __add__
 
     @classmethod
     def __torch_function__(
@@ -164,7 +245,7 @@ def _refuse(operation: str) -> Any:
 
 
 for _name in (
-    *("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "matmul", "rmatmul"),
+    *("sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "matmul", "rmatmul"),
     *("pow", "rpow", "neg", "abs", "lt", "le", "gt", "ge", "eq", "ne", "getitem", "setitem"),
     *("bool", "len", "iter", "float"),
 ):

@@ -1,0 +1,37 @@
+// The rows that a step takes.
+#pragma once
+
+#include "core/backend.h"
+
+namespace fastmlp {
+
+// A batch: rows of x and of the targets, by number where ids is given. Its arrays outlive the backward pass.
+template <class T>
+struct Batch {
+  const T* x = nullptr;
+  Targets<T> targets;
+  const Index* ids = nullptr;
+  Index rows = 0;
+  bool unchanged = false;  // the very rows of this runner's last step
+  Index row = 0;           // the first one; on the host, x and ids begin there
+
+  // So many rows on; x has `in` columns, dense targets have `out`.
+  void advance(Index by, Index in, Index out) {
+    if (ids) {
+      ids += by;
+      return;
+    }
+    x += by * in;
+    if (targets.dense) targets.dense += by * out;
+    if (targets.classes) targets.classes += by;
+  }
+  // The same rows, the first one being number 0.
+  Batch advanced(Index in, Index out) const {
+    Batch result = *this;
+    result.row = 0;
+    result.advance(row, in, out);
+    return result;
+  }
+};
+
+}  // namespace fastmlp

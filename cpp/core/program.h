@@ -1,0 +1,81 @@
+// THE MAIN IDEA: a network is a program: a short list of operations on numbered values, in the order of execution.
+//
+//   value 0        the network's input
+//   value i + 1    what operation i makes of the values that it takes, all of them earlier ones
+//
+// The last value is the output. So a residual block is an `Add` of a value and of one that was computed from it, and a
+// value may serve any number of operations. A program says what is computed; strategies/ says how.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/backend.h"
+#include "core/parameter.h"
+
+namespace fastmlp {
+
+enum class OperationKind { Affine, Activation, RowActivation, Dropout, Add };
+
+template <class T>
+struct Operation {
+  static constexpr int kPrevious = -1;  // the value that the operation before it makes
+  static constexpr int kNone = -2;
+
+  OperationKind kind = OperationKind::Affine;
+  int inputs[2] = {kPrevious, kNone};          // the numbers of the values that it takes
+  std::shared_ptr<Parameter<T>> weight, bias;  // Affine; bias may be null
+  Activation activation;                       // Activation; Affine: applied to its output
+  RowActivationKind row_activation{};
+  double p = 0;  // Dropout: the probability of a zero
+
+  bool saves_input() const { return fastmlp::saves_input(activation.kind); }
+};
+
+template <class T>
+class Program {
+ public:
+  // Fuses what can be fused (see fusion.h). Throws std::invalid_argument where widths or the parameters' devices do not
+  // fit together.
+  explicit Program(std::vector<Operation<T>> operations, Precision precision = Precision::Float32);
+
+  const std::vector<Operation<T>>& operations() const { return operations_; }
+  int size() const { return static_cast<int>(operations_.size()); }
+  // Each once.
+  const std::vector<std::shared_ptr<Parameter<T>>>& parameters() const { return parameters_; }
+  // Whether a parameter serves twice: the optimizer must then wait for the sum of its gradients.
+  bool shares_parameters() const { return shares_parameters_; }
+
+  // The width of a value; -1: as many features as come in (no affine operation says how many).
+  Index width(int value) const { return widths_[static_cast<std::size_t>(value)]; }
+  Index in_features() const { return width(0); }
+  Index out_features() const { return width(size()); }
+  // How many operations take a value.
+  int uses(int value) const { return uses_[static_cast<std::size_t>(value)]; }
+  // Whether every operation takes the value before its own alone.
+  bool is_chain() const { return chain_; }
+
+  // Where the parameters lay when it was made: all pointers of a pass are to this device's memory.
+  const Device& device() const { return *device_; }
+  const Backend<T>& kernels() const { return *kernels_; }
+  Precision precision() const { return precision_; }
+
+  // Whether this loss's gradient is formed with respect to the input of the last activation: sigmoid with BCE and
+  // log-softmax with NLL have a product that is simple, exact and cheap.
+  bool logits_for(LossKind kind) const;
+
+ private:
+  void collect_parameters();
+  void find_widths();
+
+  std::vector<Operation<T>> operations_;
+  std::vector<std::shared_ptr<Parameter<T>>> parameters_;
+  std::vector<Index> widths_;
+  std::vector<int> uses_;
+  bool shares_parameters_ = false, chain_ = true;
+  const Device* device_ = &host_device();
+  const Backend<T>* kernels_;
+  Precision precision_;
+};
+
+}  // namespace fastmlp

@@ -1,0 +1,255 @@
+#include "core/strategies/dense/dense_runner.h"
+
+#include <algorithm>
+
+#include "core/thread_pool.h"
+
+namespace fastmlp {
+
+template <class T>
+DenseRunner<T>::DenseRunner(const Program<T>& program)
+    : Runner<T>(program),
+      scratch_(program.device()),
+      batch_x_(program.device()),
+      batch_targets_(program.device()),
+      batch_classes_(program.device()),
+      forward_buffers_(forward_buffers(program)),
+      backward_buffers_{backward_buffers(program, false), backward_buffers(program, true)},
+      memory_(program.device()),
+      outputs_(program.operations().size()),
+      z_(program.operations().size()),
+      values_(program.operations().size() + 1) {}
+
+// Memory -----------------------------------------------------------------------------------------------------------
+
+template <class T>
+void DenseRunner<T>::lay_out() {
+  Index end = 0, widest = 0;
+  const auto take = [&end](Index n) {
+    const Index at = end;
+    end += (n + 15) / 16 * 16;
+    return at;
+  };
+  for (int value = 0; value <= program_.size(); ++value) widest = std::max(widest, width(value));
+  if (this->training_) {
+    for (int i = 0; i < program_.size(); ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      outputs_[at] = take(rows_ * width(i + 1));
+      if (operation(i).kind == OperationKind::Affine && operation(i).saves_input()) z_[at] = take(rows_ * width(i + 1));
+    }
+    gradient_.resize(static_cast<std::size_t>(std::max(backward_buffers_[0].count, backward_buffers_[1].count)));
+    for (Index& buffer : gradient_) buffer = take(rows_ * widest);
+  } else {
+    std::vector<Index> buffers(static_cast<std::size_t>(forward_buffers_.count));
+    for (Index& buffer : buffers) buffer = take(rows_ * widest);
+    for (std::size_t i = 0; i < outputs_.size(); ++i)
+      outputs_[i] = buffers[static_cast<std::size_t>(forward_buffers_.of_operation[i])];
+  }
+  result_ = take(rows_ * width(program_.size()));
+  memory_.reserve(static_cast<std::size_t>(end));
+}
+
+template <class T>
+std::size_t DenseRunner<T>::bytes() const {
+  return (memory_.size() + batch_x_.size() + batch_targets_.size()) * sizeof(T) + scratch_.size() +
+         batch_classes_.size() * sizeof(Index);
+}
+
+template <class T>
+Context DenseRunner<T>::context() {
+  const Executor executor = thread_pool_executor();
+  scratch_.reserve(static_cast<std::size_t>(device().host ? executor.workers : 1) * kernels().scratch_bytes);
+  if (device().host) return {executor, scratch_.data()};
+  return {executor, scratch_.data(), StreamScope::current(), program_.precision(), replay_};
+}
+
+template <class T>
+void DenseRunner<T>::reserve_rows(const Batch<T>& batch) {
+  batch_x_.reserve(static_cast<std::size_t>(batch.rows * this->columns_));
+  if (batch.targets.dense) batch_targets_.reserve(static_cast<std::size_t>(batch.rows * this->out_columns()));
+  if (batch.targets.classes) batch_classes_.reserve(static_cast<std::size_t>(batch.rows));
+}
+
+template <class T>
+Batch<T> DenseRunner<T>::gather(const Batch<T>& batch) {
+  if (!batch.ids && !replay_) return batch;
+  reserve_rows(batch);
+  kernels().gather({batch.rows, this->columns_, this->out_columns(), batch.x, batch.targets, batch.ids, batch_x_.data(),
+                    batch_targets_.data(), batch_classes_.data()},
+                   context());
+  Batch<T> rows{batch_x_.data(), {}, nullptr, batch.rows, batch.unchanged};
+  if (batch.targets.dense) rows.targets.dense = batch_targets_.data();
+  if (batch.targets.classes) rows.targets.classes = batch_classes_.data();
+  return rows;
+}
+
+// Forward ----------------------------------------------------------------------------------------------------------
+
+template <class T>
+PointwiseArgs<T> DenseRunner<T>::pointwise_args(int i, const Context& context) const {
+  return {operation(i), i, rows_, width(i + 1), drops_ ? &dropout_ : nullptr, device(), kernels(), context};
+}
+
+template <class T>
+void DenseRunner<T>::affine_forward(int i, T* y, const Context& context) {
+  const Operation<T>& op = operation(i);
+  const int in = op.inputs[0];
+  AffineForward<T> args{rows_,   width(i + 1),  width(in), value(in),    width(in), op.weight->value.data(),
+                        nullptr, op.activation, y,         width(i + 1), nullptr};
+  if (op.bias) args.bias = op.bias->value.data();
+  if (this->training_ && op.saves_input()) args.z = memory_.data() + z_[static_cast<std::size_t>(i)];
+  kernels().affine_forward(args, context);
+}
+
+template <class T>
+void DenseRunner<T>::forward(const Batch<T>& batch, const DropoutState* dropout, T* y) {
+  logits_ = false;
+  drops_ = dropout != nullptr;
+  if (dropout) dropout_ = *dropout;
+  const Context context = this->context();
+  value(0) = batch.x;
+  for (int i = 0; i < program_.size(); ++i) {
+    const Operation<T>& op = operation(i);
+    // In inference the last operation writes where the result is wanted.
+    T* const out =
+        !this->training_ && i + 1 == program_.size() ? y : memory_.data() + outputs_[static_cast<std::size_t>(i)];
+    if (op.kind == OperationKind::Affine) {
+      affine_forward(i, out, context);
+    } else {
+      const T* second = op.inputs[1] < 0 ? nullptr : value(op.inputs[1]);
+      pointwise_rule<T>(op.kind).forward(pointwise_args(i, context), value(op.inputs[0]), second, out);
+    }
+    value(i + 1) = out;
+  }
+  const T* const output = value(program_.size());
+  if (y && y != output) copy(output, rows_ * width(program_.size()), y);
+}
+
+template <class T>
+void DenseRunner<T>::copy(const T* from, Index n, T* to) const {
+  check(device().copy(to, from, static_cast<std::size_t>(n) * sizeof(T), StreamScope::current()));
+}
+
+// Loss -------------------------------------------------------------------------------------------------------------
+
+template <class T>
+void DenseRunner<T>::enqueue_loss(const LossSpec& spec, const Targets<T>& targets, bool gradient) {
+  const bool logits = program_.logits_for(spec.kind);
+  if (gradient) logits_ = logits;
+  LossArgs<T> args = this->loss_args(spec);
+  args.y = value(program_.size());
+  args.targets = targets;
+  args.logits = logits;
+  args.dy = gradient ? memory_.data() + result_ : nullptr;
+  kernels().loss(args, context());
+}
+
+template <class T>
+double DenseRunner<T>::loss(const LossSpec& spec, const Batch<T>& batch, bool gradient) {
+  enqueue_loss(spec, batch.targets, gradient);
+  return this->loss_value();
+}
+
+// Backward ---------------------------------------------------------------------------------------------------------
+
+template <class T>
+struct DenseRunner<T>::Gradients {
+  T* memory;
+  const std::vector<Index>& offsets;
+  const T* output;  // the gradient of the program's output
+  T* input;         // the caller's buffer for that of its input
+
+  T* writable(int buffer) const {
+    return buffer == BackwardStep::kInput ? input : memory + offsets[static_cast<std::size_t>(buffer)];
+  }
+  const T* at(int buffer) const { return buffer == BackwardStep::kOutput ? output : writable(buffer); }
+};
+
+template <class T>
+const T* DenseRunner<T>::saved_by(int i) {
+  return operation(i).saves_input() ? memory_.data() + z_[static_cast<std::size_t>(i)] : value(i + 1);
+}
+
+template <class T>
+void DenseRunner<T>::affine_backward(const BackwardStep& step, Gradients& gradients, Optimizer<T>* fused,
+                                     const Context& context) {
+  const Operation<T>& op = operation(step.operation);
+  const int in = op.inputs[0];
+  const Index out_width = width(step.operation + 1), in_width = width(in);
+  const T* dz = gradients.at(step.gradient);
+  const bool is_logits = logits_ && step.operation + 1 == program_.size();
+  if (step.dz != BackwardStep::kNone && !is_logits) {
+    T* const to = gradients.writable(step.dz);
+    kernels().activation_backward(op.activation, rows_ * out_width, dz, saved_by(step.operation), to, context);
+    dz = to;
+  }
+  if (const BackwardStep::Way& way = step.ways[0]; way.to != BackwardStep::kNone) {
+    T* const dx = gradients.writable(way.to);
+    AffineBackwardInput<T> args{rows_, out_width, in_width, dz,      out_width, op.weight->value.data(),
+                                {},    nullptr,   dx,       in_width};
+    if (step.past_inputs_activation) {
+      const Operation<T>& below = operation(in - 1);
+      args.activation = below.activation;
+      if (below.activation.kind != ActivationKind::Identity) args.saved = saved_by(in - 1);
+    }
+    kernels().affine_backward_input(args, context);
+  }
+  // After the input's gradient, which needs the old weights.
+  AffineBackwardWeight<T> args{rows_, out_width, in_width, value(in), in_width, dz, out_width, {}, {}};
+  args.weight = this->sink(op.weight, rows_, fused);
+  args.bias = this->sink(op.bias, 0, fused);
+  kernels().affine_backward_weight(args, context);
+}
+
+template <class T>
+void DenseRunner<T>::backward(const T* dy, T* dx, Optimizer<T>* fused) {
+  if (dy) logits_ = false;
+  if (fused && !replay_) this->begin_updates(*fused);
+  const Context context = this->context();
+  Gradients gradients{memory_.data(), gradient_, dy ? dy : memory_.data() + result_, dx};
+  for (const BackwardStep& step : backward_buffers_[dx != nullptr].steps) {
+    const Operation<T>& op = operation(step.operation);
+    const T* const gradient = gradients.at(step.gradient);
+    bool is_sum = false;
+    if (op.kind == OperationKind::Affine) {
+      affine_backward(step, gradients, fused, context);
+    } else if (const auto rule = pointwise_rule<T>(op.kind).backward) {
+      if (step.ways[0].to == BackwardStep::kNone) continue;
+      const PointwiseArgs<T> args = pointwise_args(step.operation, context);
+      T* const to = gradients.writable(step.ways[0].to);
+      if (logits_ && step.operation + 1 == program_.size())
+        args.copy(gradient, to);
+      else
+        rule(args, gradient, value(op.inputs[0]), value(step.operation + 1), to);
+    } else {
+      is_sum = true;
+    }
+    for (int n = 0; n < 2; ++n) {
+      const BackwardStep::Way& way = step.ways[n];
+      if (way.to == BackwardStep::kNone || (!is_sum && way.plus == BackwardStep::kNone)) continue;
+      T* const to = gradients.writable(way.to);
+      const T* const own = is_sum ? gradient : to;
+      const Index size = rows_ * width(op.inputs[n]);
+      if (way.plus != BackwardStep::kNone)
+        kernels().add(size, own, gradients.at(way.plus), to, context);
+      else
+        copy(own, size, to);
+    }
+  }
+  if (program_.size() == 0 && dx) copy(gradients.output, rows_ * this->columns_, dx);
+}
+
+template <class T>
+double DenseRunner<T>::step(const LossSpec& spec, const Batch<T>& batch, const DropoutState* dropout,
+                            Optimizer<T>* fused) {
+  const Batch<T> rows = gather(batch.advanced(this->columns_, this->out_columns()));
+  forward(rows, dropout, nullptr);
+  const double value = loss(spec, rows, true);
+  backward(nullptr, nullptr, fused);
+  return value;
+}
+
+template class DenseRunner<float>;
+template class DenseRunner<double>;
+
+}  // namespace fastmlp

@@ -1,0 +1,72 @@
+// The dense strategy: operation by operation, each affine one a product of matrices with its epilogue.
+#pragma once
+
+#include "core/strategies/dense/buffers.h"
+#include "core/strategies/dense/pointwise.h"
+#include "core/strategies/runner.h"
+
+namespace fastmlp {
+
+template <class T>
+class DenseRunner : public Runner<T> {
+ public:
+  explicit DenseRunner(const Program<T>& program);
+
+  Strategy strategy() const override { return Strategy::Dense; }
+  void forward(const Batch<T>& batch, const DropoutState* dropout, T* y) override;
+  double loss(const LossSpec& spec, const Batch<T>& batch, bool gradient) override;
+  void backward(const T* dy, T* dx, Optimizer<T>* fused) override;
+  double step(const LossSpec& spec, const Batch<T>& batch, const DropoutState* dropout, Optimizer<T>* fused) override;
+  T* result() override { return memory_.data() + result_; }
+  std::size_t bytes() const override;
+
+ protected:
+  using Runner<T>::program_;
+  using Runner<T>::kernels;
+  using Runner<T>::device;
+  using Runner<T>::rows_;
+
+  void lay_out() override;
+  Context context() override;
+  // A batch given by row numbers, as consecutive rows.
+  Batch<T> gather(const Batch<T>& batch);
+  void reserve_rows(const Batch<T>& batch);
+  void enqueue_loss(const LossSpec& spec, const Targets<T>& targets, bool gradient);
+  const Buffer<T>& memory() const { return memory_; }
+
+  const Replay* replay_ = nullptr;  // of the step that is being enqueued
+  Buffer<unsigned char> scratch_;
+  Buffer<T> batch_x_, batch_targets_;
+  Buffer<Index> batch_classes_;
+
+ private:
+  // Of one pass, beside the runner.
+  struct Gradients;
+
+  Index width(int value) const { return program_.width(value) < 0 ? this->columns_ : program_.width(value); }
+  const Operation<T>& operation(int i) const { return program_.operations()[static_cast<std::size_t>(i)]; }
+  const T*& value(int number) { return values_[static_cast<std::size_t>(number)]; }
+  void copy(const T* from, Index n, T* to) const;
+  PointwiseArgs<T> pointwise_args(int i, const Context& context) const;
+  // What the derivative of an affine operation's activation is formed from.
+  const T* saved_by(int i);
+  void affine_forward(int i, T* y, const Context& context);
+  void affine_backward(const BackwardStep& step, Gradients& gradients, Optimizer<T>* fused, const Context& context);
+
+  const ForwardBuffers forward_buffers_;
+  const BackwardBuffers backward_buffers_[2];  // without and with the input's gradient
+
+  Buffer<T> memory_;
+  std::vector<Index> outputs_;   // offsets in memory_ of each operation's output,
+  std::vector<Index> z_;         // and of the input of its activation, where that is saved
+  std::vector<Index> gradient_;  // and of the buffers for gradients
+  Index result_ = 0;             // of the output's gradient; in evaluation, of the output
+
+  // The pass.
+  std::vector<const T*> values_;
+  DropoutState dropout_;
+  bool drops_ = false;
+  bool logits_ = false;  // the loss's gradient is with respect to the input of the last activation
+};
+
+}  // namespace fastmlp

@@ -1,0 +1,39 @@
+// THE LIST of the operations that work element by element or row by row: how each runs forward and backward. A new one is
+// a row here, a kernel in each backend, and what `program.h` must know of its options.
+#pragma once
+
+#include "core/program.h"
+
+namespace fastmlp {
+
+// What such an operation computes with: values of rows x columns.
+template <class T>
+struct PointwiseArgs {
+  const Operation<T>& operation;
+  Index number;  // of the operation in the program
+  Index rows, columns;
+  const DropoutState* dropout;  // null: evaluation mode
+  const Device& device;
+  const Backend<T>& kernels;
+  const Context& context;
+
+  Index size() const { return rows * columns; }
+  void copy(const T* from, T* to) const {
+    const std::size_t bytes = static_cast<std::size_t>(size()) * sizeof(T);
+    if (from != to) check(device.copy(to, from, bytes, context.stream));
+  }
+};
+
+template <class T>
+struct PointwiseRule {
+  // y of x, and of x2 where it takes two values.
+  void (*forward)(const PointwiseArgs<T>&, const T* x, const T* x2, T* y);
+  // dx of dy and of x or y. Null for a sum, whose gradient is that of each input.
+  void (*backward)(const PointwiseArgs<T>&, const T* dy, const T* x, const T* y, T* dx);
+};
+
+// Of any kind but Affine.
+template <class T>
+const PointwiseRule<T>& pointwise_rule(OperationKind kind);
+
+}  // namespace fastmlp

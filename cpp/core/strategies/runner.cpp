@@ -1,0 +1,98 @@
+#include "core/strategies/runner.h"
+
+namespace fastmlp {
+
+template <class T>
+void Runner<T>::prepare(Index rows, Index columns, bool training) {
+  if (is_for(rows, columns, training)) return;
+  rows_ = -1;  // should an allocation fail
+  partial_.reserve(1 + static_cast<std::size_t>(kernels().loss_partials(rows)));
+  columns_ = columns;
+  training_ = training;
+  rows_ = rows;
+  try {
+    lay_out();
+  } catch (...) {
+    rows_ = -1;
+    throw;
+  }
+}
+
+template <class T>
+void Runner<T>::steps(const LossSpec& spec, const Batch<T>& batch, Index count, bool same_rows, DropoutState dropout,
+                      Optimizer<T>& optimizer, double* losses) {
+  Batch<T> rows = batch;
+  for (Index i = 0; i < count; ++i, ++dropout.step) {
+    losses[i] = step(spec, rows, &dropout, &optimizer);
+    if (same_rows)
+      rows.unchanged = true;
+    else
+      rows.advance(rows.rows, columns_, out_columns());
+  }
+}
+
+template <class T>
+LossArgs<T> Runner<T>::loss_args(const LossSpec& spec) {
+  LossArgs<T> args{};
+  args.spec = spec;
+  args.rows = rows_;
+  args.columns = out_columns();
+  args.value = partial_.data();
+  args.partial = partial_.data() + 1;
+  return args;
+}
+
+template <class T>
+double Runner<T>::loss_value() {
+  if (device().host) return *partial_.data();
+  double value = 0;
+  check(device().download(&value, partial_.data(), sizeof value, StreamScope::current()));
+  return value;
+}
+
+template <class T>
+double Runner<T>::total_loss(LossSpec spec, const T* y, const Targets<T>& targets) {
+  spec.mean = false;
+  LossArgs<T> args = loss_args(spec);
+  args.y = y;
+  args.targets = targets;
+  kernels().loss(args, context());
+  return loss_value();
+}
+
+template <class T>
+GradientSink<T> Runner<T>::sink(const std::shared_ptr<Parameter<T>>& parameter, Index rows, Optimizer<T>* fused) const {
+  GradientSink<T> sink;
+  if (!parameter || !parameter->requires_grad) return sink;
+  if (fused) {
+    const int slot = fused->slot(parameter.get());
+    if (slot < 0) return sink;
+    sink.target = fused->target(slot);
+    sink.update = &fused->update(slot);
+    if (kernels().weight_update_needs_grad(rows)) sink.grad = parameter->grad_memory();
+    return sink;
+  }
+  sink.grad = parameter->grad_memory();
+  sink.accumulate = parameter->has_grad;
+  parameter->has_grad = true;
+  return sink;
+}
+
+template <class T>
+void Runner<T>::begin_updates(Optimizer<T>& optimizer) const {
+  for (const auto& parameter : program_.parameters())
+    if (const int slot = optimizer.slot(parameter.get()); slot >= 0 && parameter->requires_grad)
+      optimizer.next_update(slot);
+}
+
+template <class T>
+void Runner<T>::find_slots(const Optimizer<T>& optimizer, std::vector<int>& slots) const {
+  slots.clear();
+  for (const auto& parameter : program_.parameters())
+    if (const int slot = optimizer.slot(parameter.get()); slot >= 0 && parameter->requires_grad) slots.push_back(slot);
+}
+
+template class Runner<float>;
+template class Runner<double>;
+
+}  // namespace fastmlp

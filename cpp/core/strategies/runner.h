@@ -1,0 +1,86 @@
+// How a program runs on batches of one shape: a strategy's plan, its memory and its loops, behind one interface.
+//
+// A strategy is a class derived from Runner, in a folder of its own: `lanes` (a tiny network as a whole, batch rows in
+// SIMD lanes), `dense` (operation by operation, each affine one a GEMM with its epilogue), `device` (dense, and many
+// steps without waiting for each). A runner serves one thread at a time; Network lends them out.
+#pragma once
+
+#include "core/batch.h"
+#include "core/optimizer.h"
+#include "core/program.h"
+
+namespace fastmlp {
+
+enum class Strategy { Automatic, Lanes, Dense, Device };
+inline constexpr const char* kStrategyNames[] = {"automatic", "lanes", "dense", "device"};
+
+template <class T>
+class Runner {
+ public:
+  virtual ~Runner() = default;
+  Runner(const Runner&) = delete;
+  Runner& operator=(const Runner&) = delete;
+
+  virtual Strategy strategy() const = 0;
+  Index rows() const { return rows_; }
+  // Whether it is laid out for such batches; `training`: with all that a backward pass needs.
+  bool is_for(Index rows, Index columns, bool training) const {
+    return rows_ == rows && columns_ == columns && training_ == training;
+  }
+  // Lays the memory out for batches of another shape.
+  void prepare(Index rows, Index columns, bool training);
+
+  // Runs the program on batch.x. y, unless null, receives the output (rows x out). Null dropout: evaluation mode.
+  virtual void forward(const Batch<T>& batch, const DropoutState* dropout, T* y) = 0;
+  // The loss of the last forward pass; `gradient`: keep its gradient for backward.
+  virtual double loss(const LossSpec& spec, const Batch<T>& batch, bool gradient) = 0;
+  // Sends gradients to the parameters: into their grad or, with `fused`, straight into the optimizer.
+  // dy: the gradient of the output, or null for the one that the loss kept. dx, unless null, receives the input's.
+  virtual void backward(const T* dy, T* dx, Optimizer<T>* fused) = 0;
+  // Forward, loss and backward; returns the loss.
+  virtual double step(const LossSpec& spec, const Batch<T>& batch, const DropoutState* dropout,
+                      Optimizer<T>* fused) = 0;
+  // `count` steps with fused updates, each on batch.rows rows: all on the same, or each on those after the last one's.
+  virtual void steps(const LossSpec& spec, const Batch<T>& batch, Index count, bool same_rows, DropoutState dropout,
+                     Optimizer<T>& optimizer, double* losses);
+
+  // Memory for an output of inference.
+  virtual T* result() = 0;
+  // The loss of an output of inference, summed over elements, or over rows for class losses.
+  double total_loss(LossSpec spec, const T* y, const Targets<T>& targets);
+
+  // Whether a forward pass leaves all that the backward pass needs of the batch's x.
+  virtual bool keeps_input() const { return false; }
+  // To be called where parameters may have been frozen, or options changed, since the last step.
+  virtual void forget_optimizer() {}
+  virtual std::size_t bytes() const = 0;  // of memory, about
+
+ protected:
+  explicit Runner(const Program<T>& program) : program_(program), partial_(program.device()) {}
+
+  virtual void lay_out() = 0;  // for rows_, columns_ and training_
+  virtual Context context() = 0;
+
+  const Backend<T>& kernels() const { return program_.kernels(); }
+  const Device& device() const { return program_.device(); }
+  Index out_columns() const { return program_.out_features() < 0 ? columns_ : program_.out_features(); }
+
+  // All but what the loss is of.
+  LossArgs<T> loss_args(const LossSpec& spec);
+  // What the kernel of the last loss has left.
+  double loss_value();
+
+  // Where a parameter's gradient goes in a batch of so many rows.
+  GradientSink<T> sink(const std::shared_ptr<Parameter<T>>& parameter, Index rows, Optimizer<T>* fused) const;
+  // Before a pass with fused updates: brings the constants that the sinks point to up to this step.
+  void begin_updates(Optimizer<T>& optimizer) const;
+  // Fills in the slots of the parameters that the optimizer updates.
+  void find_slots(const Optimizer<T>& optimizer, std::vector<int>& slots) const;
+
+  const Program<T>& program_;
+  Index rows_ = -1, columns_ = 0;
+  bool training_ = false;
+  Buffer<double> partial_;  // of a loss: its value, then the kernel's partial sums
+};
+
+}  // namespace fastmlp

@@ -1,0 +1,105 @@
+// Programs: what is fused, which widths follow, which buffers serve again, and what is refused.
+#include <cstdio>
+#include <functional>
+#include <stdexcept>
+#include <string>
+
+#include "core/strategies/dense/buffers.h"
+
+namespace {
+
+using namespace fastmlp;
+using Op = Operation<float>;
+
+int failures = 0;
+
+void check(bool fine, const char* what) {
+  std::printf("%s  %s\n", fine ? "ok    " : "FAILED", what);
+  if (!fine) ++failures;
+}
+
+Op affine(int input, Index in, Index out) {
+  Op op;
+  op.inputs[0] = input;
+  op.weight = std::make_shared<Parameter<float>>(in, out);
+  return op;
+}
+Op activation(int input, ActivationKind kind = ActivationKind::ReLU) {
+  Op op;
+  op.kind = OperationKind::Activation;
+  op.inputs[0] = input;
+  op.activation.kind = kind;
+  return op;
+}
+Op sum(int left, int right) {
+  Op op;
+  op.kind = OperationKind::Add;
+  op.inputs[0] = left;
+  op.inputs[1] = right;
+  return op;
+}
+Program<float> chain(int depth) {
+  std::vector<Op> operations;
+  for (int i = 0; i < depth; ++i) operations.push_back(affine(i, 5, 5));
+  return Program<float>(operations);
+}
+
+void fusion() {
+  const Program<float> once({affine(0, 2, 3), activation(1), activation(2, ActivationKind::Tanh)});
+  check(once.size() == 2 && once.operations()[0].activation.kind == ActivationKind::ReLU &&
+            once.operations()[1].kind == OperationKind::Activation,
+        "an affine operation takes one activation");
+  const Program<float> shared({affine(0, 2, 2), activation(1), sum(1, 2)});
+  check(shared.size() == 3, "not where its output is taken twice");
+  const Program<float> later({affine(0, 2, 3), affine(0, 2, 3), activation(1), sum(2, 3)});
+  check(later.size() == 3 && later.operations()[2].inputs[0] == 2 && later.operations()[2].inputs[1] == 1,
+        "values are numbered anew");
+  check(once.is_chain() && !shared.is_chain() && !later.is_chain(), "chains are known");
+}
+
+void widths() {
+  const Program<float> program({activation(0), affine(1, 4, 7), affine(2, 7, 4), sum(0, 3)});
+  check(program.in_features() == 4 && program.out_features() == 4 && program.width(1) == 4, "widths follow backwards");
+  check(Program<float>({sum(0, 0)}).out_features() == -1, "without an affine operation any width will do");
+  const auto refused = [](const std::vector<Op>& operations) {
+    try {
+      Program<float> program(operations);
+    } catch (const std::invalid_argument&) {
+      return true;
+    }
+    return false;
+  };
+  check(refused({affine(0, 2, 3), affine(1, 2, 3)}), "a chain of other widths");
+  check(refused({affine(0, 2, 3), affine(0, 3, 3), sum(1, 2)}), "an input of two widths");
+  check(refused({affine(0, 2, 3), sum(0, 1)}), "a sum of two widths");
+  check(refused({affine(1, 2, 3)}), "a value that is not there yet");
+  check(refused({sum(0, Op::kNone)}), "a sum of one value");
+}
+
+void buffers() {
+  for (const int depth : {1, 2, 3, 20}) {
+    const Program<float> program = chain(depth);
+    check(forward_buffers(program).count <= 2 && backward_buffers(program, true).count <= 2,
+          "a chain takes two buffers, however long");
+  }
+  const Program<float> block({affine(0, 5, 5), affine(1, 5, 5), affine(2, 5, 5), sum(1, 3)});
+  check(forward_buffers(block).count == 3, "a residual block keeps one value more");
+  const BackwardBuffers way = backward_buffers(block, false);
+  const BackwardStep& end = way.steps.back();
+  check(way.steps.size() == 4 && end.operation == 0 && end.ways[0].to == BackwardStep::kNone,
+        "the input's gradient is left out where nobody wants it");
+  check(way.steps[0].ways[0].to == BackwardStep::kNone && way.steps[0].ways[1].to == BackwardStep::kNone,
+        "a sum hands its gradient on where it lies");
+  check(way.steps[2].ways[0].plus == BackwardStep::kOutput, "the second gradient of a value is added to the first");
+  const Program<float> unused({affine(0, 2, 2), affine(0, 2, 3)});
+  check(backward_buffers(unused, true).steps.size() == 1, "what nobody needs has no gradient");
+}
+
+}  // namespace
+
+int main() {
+  fusion();
+  widths();
+  buffers();
+  return failures == 0 ? 0 : 1;
+}
