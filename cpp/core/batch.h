@@ -5,7 +5,7 @@
 
 namespace fastmlp {
 
-// A batch: rows of x and of the targets, by number where ids is given. Its arrays outlive the backward pass.
+// A batch: rows of x and of the targets, with their weights, by number where ids is given. Its arrays outlive the backward pass.
 template <class T>
 struct Batch {
   const T* x = nullptr;
@@ -22,8 +22,7 @@ struct Batch {
       return;
     }
     x += by * in;
-    if (targets.dense) targets.dense += by * out;
-    if (targets.classes) targets.classes += by;
+    targets = targets.from(by, out);
   }
   // The same rows, the first one being number 0.
   Batch advanced(Index in, Index out) const {

@@ -91,9 +91,7 @@ double Network<T>::evaluate(const LossSpec& spec, const T* x, const Targets<T>& 
     const Lease runner = acquire(n, columns, false);
     T* const y = runner->result();
     runner->forward({x + row * columns, {}, nullptr, n}, nullptr, y);
-    total += runner->total_loss(
-        spec, y,
-        {targets.dense ? targets.dense + row * out : nullptr, targets.classes ? targets.classes + row : nullptr});
+    total += runner->total_loss(spec, y, targets.from(row, out));
   }
   if (!spec.mean) return total;
   return total / static_cast<double>(is_class_loss(spec.kind) ? rows : rows * out);

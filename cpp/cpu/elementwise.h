@@ -75,8 +75,8 @@ void dropout(const DropoutState& state, Index layer, double p, Index n, const T*
   const DropoutMap<T> map(p);
   parallel_ranges(context, n, kPiece, [&](Index begin, Index end) {
     for (Index i = begin; i < end; i += 4) {
-      const Philox4x32::Block coins = random.block(static_cast<std::uint64_t>(i / 4));
-      for (Index j = i; j < i + 4 && j < end; ++j) y[j] = map(coins.word[j - i], x[j]);
+      const Philox4x32::Block words = random.block(static_cast<std::uint64_t>(i / 4));
+      for (Index j = i; j < i + 4 && j < end; ++j) y[j] = map(words.word[j - i], x[j]);
     }
   });
 }

@@ -19,6 +19,7 @@ void gather(const GatherArgs<T>& a, const Context& context) {
       copy_row(a.x + from * a.in, a.in, a.x_rows + r * a.in);
       if (a.targets.dense) copy_row(a.targets.dense + from * a.out, a.out, a.dense_rows + r * a.out);
       if (a.targets.classes) a.class_rows[r] = a.targets.classes[from];
+      if (a.targets.weights) a.weight_rows[r] = a.targets.weights[from];
     }
   });
 }

@@ -7,8 +7,8 @@
 #include <cstring>
 #include <vector>
 
-#include "cuda/affine_kernels.h"
-#include "cuda/kernels.h"
+#include "cuda/affine/affine_kernels.h"
+#include "cuda/runtime/kernels.h"
 
 namespace {
 

@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "core/cuda_library.h"
-#include "cuda/large.h"
-#include "cuda/large_copies.h"
-#include "cuda/real.h"
+#include "cuda/block/real.h"
+#include "cuda/large/large.h"
+#include "cuda/large/large_copies.h"
 
 extern "C" const fastmlp::CudaLibrary* fastmlp_cuda_library();
 

@@ -10,8 +10,8 @@
 
 #include "core/dropout.h"
 #include "core/optimizer.h"
-#include "cuda/kernels.h"
-#include "cuda/real.h"
+#include "cuda/block/real.h"
+#include "cuda/runtime/kernels.h"
 
 namespace {
 
@@ -169,8 +169,8 @@ void test_dropout(double p, Index n, Index offset) {
   cuda::dropout(state, 3, p, n, in_place.data(), in_place.data(), kHost);
   check(same_bits(in_place, want), "dropout in place", n, offset, 0, sizeof(T));
   const Index first[] = {20, 0};
-  const std::uint64_t coins = 973;
-  const Replay replay{first, 7, nullptr, false, nullptr, false, &coins, nullptr};
+  const std::uint64_t step = 973;
+  const Replay replay{first, 7, nullptr, false, nullptr, false, &step, nullptr};
   Context context = kHost;
   context.replay = &replay;
   cuda::dropout({77, 0}, 3, p, n, x.data(), replayed.data(), context);
@@ -180,19 +180,21 @@ void test_dropout(double p, Index n, Index offset) {
 template <class T>
 void test_gather(Index rows, Index in, Index out, bool classes, Index offset) {
   constexpr Index kSourceRows = 700;
-  const Values<T> x(kSourceRows * in, 1, -1, 1, offset), dense(kSourceRows * out, 2, -1, 1);
+  const Values<T> x(kSourceRows * in, 1, -1, 1, offset), dense(kSourceRows * out, 2, -1, 1),
+      weights(kSourceRows, 3, 0, 1);
   Values<Index> labels(kSourceRows), ids(kSourceRows);
   for (Index i = 0; i < kSourceRows; ++i) {
     labels[i] = i * 7 % 10;
     ids[i] = i * 37 % kSourceRows;
   }
-  Values<T> x_rows(rows * in), dense_rows(rows * out);
+  Values<T> x_rows(rows * in), dense_rows(rows * out), weight_rows(rows);
   Values<Index> class_rows(rows);
   Targets<T> targets;
   if (classes)
     targets.classes = labels.data();
   else
     targets.dense = dense.data();
+  targets.weights = weights.data();
 
   const auto expect = [&](const char* what, const auto& source) {
     bool fine = true;
@@ -200,13 +202,24 @@ void test_gather(Index rows, Index in, Index out, bool classes, Index offset) {
       for (Index c = 0; c < in; ++c) fine &= x_rows[r * in + c] == x[source(r) * in + c];
       for (Index c = 0; c < out && !classes; ++c) fine &= dense_rows[r * out + c] == dense[source(r) * out + c];
       if (classes) fine &= class_rows[r] == labels[source(r)];
+      fine &= weight_rows[r] == weights[source(r)];
     }
     check(fine, what, rows, in, static_cast<int>(out), sizeof(T));
     std::fill_n(x_rows.data(), rows * in, T(9));
     std::fill_n(dense_rows.data(), rows * out, T(9));
     std::fill_n(class_rows.data(), rows, Index{9});
+    std::fill_n(weight_rows.data(), rows, T(9));
   };
-  GatherArgs<T> args{rows, in, out, x.data(), targets, ids.data(), x_rows.data(), dense_rows.data(), class_rows.data()};
+  GatherArgs<T> args{rows,
+                     in,
+                     out,
+                     x.data(),
+                     targets,
+                     ids.data(),
+                     x_rows.data(),
+                     dense_rows.data(),
+                     class_rows.data(),
+                     weight_rows.data()};
   cpu<T>().gather(args, kHost);
   expect("gather on the CPU", [&](Index r) { return ids[r]; });
   cuda::gather(args, kHost);

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/ensemble.h"
-#include "cuda/kernels.h"
+#include "cuda/runtime/kernels.h"
 #include "whole_cases.h"
 
 namespace {

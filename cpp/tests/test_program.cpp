@@ -4,7 +4,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "core/strategies/dense/buffers.h"
+#include "core/strategies/dense/dense_runner.h"
 
 namespace {
 
@@ -95,9 +95,33 @@ void buffers() {
   check(backward_buffers(unused, true).steps.size() == 1, "what nobody needs has no gradient");
 }
 
+// A runner's batches, brought together and step by step.
+void weights_come_along() {
+  struct Probe : DenseRunner<float> {
+    using DenseRunner::DenseRunner;
+    using DenseRunner::gather;
+  };
+  const Program<float> program({affine(0, 1, 1)});
+  Probe runner(program);
+  runner.prepare(2, 1, true);
+  const float x[] = {0, 1, 2, 3}, t[] = {10, 11, 12, 13}, weights[] = {0.5f, 1.5f, 2.5f, 3.5f};
+  const Index ids[] = {3, 1, 0, 2};
+  Batch<float> batch{x, {t, nullptr, weights}, ids, 2};
+  batch.advance(2, 1, 1);
+  const Batch<float> rows = runner.gather(batch);
+  check(!rows.ids && rows.x[0] == 0 && rows.targets.dense[1] == 12 && rows.targets.weights[0] == 0.5f &&
+            rows.targets.weights[1] == 2.5f,
+        "row weights come along by row number");
+  batch.ids = nullptr;
+  batch.advance(2, 1, 1);
+  const Batch<float> next = runner.gather(batch);
+  check(next.x == x + 2 && next.targets.weights == weights + 2, "and with consecutive rows");
+}
+
 }  // namespace
 
 int main() {
+  weights_come_along();
   fusion();
   widths();
   buffers();

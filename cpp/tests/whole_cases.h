@@ -6,7 +6,7 @@
 
 #include "core/rng.h"
 #include "core/trainer.h"
-#include "cuda/by_kind.h"
+#include "cuda/block/by_kind.h"
 
 namespace fastmlp::testing {
 

@@ -12,6 +12,7 @@ DenseRunner<T>::DenseRunner(const Program<T>& program)
       scratch_(program.device()),
       batch_x_(program.device()),
       batch_targets_(program.device()),
+      batch_weights_(program.device()),
       batch_classes_(program.device()),
       forward_buffers_(forward_buffers(program)),
       backward_buffers_{backward_buffers(program, false), backward_buffers(program, true)},
@@ -51,8 +52,8 @@ void DenseRunner<T>::lay_out() {
 
 template <class T>
 std::size_t DenseRunner<T>::bytes() const {
-  return (memory_.size() + batch_x_.size() + batch_targets_.size()) * sizeof(T) + scratch_.size() +
-         batch_classes_.size() * sizeof(Index);
+  return (memory_.size() + batch_x_.size() + batch_targets_.size() + batch_weights_.size()) * sizeof(T) +
+         scratch_.size() + batch_classes_.size() * sizeof(Index);
 }
 
 template <class T>
@@ -68,6 +69,7 @@ void DenseRunner<T>::reserve_rows(const Batch<T>& batch) {
   batch_x_.reserve(static_cast<std::size_t>(batch.rows * this->columns_));
   if (batch.targets.dense) batch_targets_.reserve(static_cast<std::size_t>(batch.rows * this->out_columns()));
   if (batch.targets.classes) batch_classes_.reserve(static_cast<std::size_t>(batch.rows));
+  if (batch.targets.weights) batch_weights_.reserve(static_cast<std::size_t>(batch.rows));
 }
 
 template <class T>
@@ -75,11 +77,12 @@ Batch<T> DenseRunner<T>::gather(const Batch<T>& batch) {
   if (!batch.ids && !replay_) return batch;
   reserve_rows(batch);
   kernels().gather({batch.rows, this->columns_, this->out_columns(), batch.x, batch.targets, batch.ids, batch_x_.data(),
-                    batch_targets_.data(), batch_classes_.data()},
+                    batch_targets_.data(), batch_classes_.data(), batch_weights_.data()},
                    context());
   Batch<T> rows{batch_x_.data(), {}, nullptr, batch.rows, batch.unchanged};
   if (batch.targets.dense) rows.targets.dense = batch_targets_.data();
   if (batch.targets.classes) rows.targets.classes = batch_classes_.data();
+  if (batch.targets.weights) rows.targets.weights = batch_weights_.data();
   return rows;
 }
 

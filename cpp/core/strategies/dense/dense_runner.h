@@ -36,7 +36,7 @@ class DenseRunner : public Runner<T> {
 
   const Replay* replay_ = nullptr;  // of the step that is being enqueued
   Buffer<unsigned char> scratch_;
-  Buffer<T> batch_x_, batch_targets_;
+  Buffer<T> batch_x_, batch_targets_, batch_weights_;
   Buffer<Index> batch_classes_;
 
  private:

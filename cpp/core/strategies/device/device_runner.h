@@ -28,9 +28,9 @@ class DeviceRunner final : public DenseRunner<T> {
                       WholeTraining<T>& args) const;
   void replay_steps(const LossSpec& spec, const Batch<T>& batch, Index count, Replay replay,
                     const DropoutState& dropout, Optimizer<T>& optimizer);
-  // Everything that a recorded kernel has in its arguments.
-  std::vector<std::uintptr_t> recording_key(const LossSpec& spec, const Batch<T>& batch, const Replay& replay,
-                                            const DropoutState& dropout, Optimizer<T>& optimizer) const;
+  // Everything that a recorded kernel has in its arguments, but for the loss.
+  std::vector<std::uintptr_t> recording_key(const Batch<T>& batch, const Replay& replay, const DropoutState& dropout,
+                                            Optimizer<T>& optimizer) const;
 
   Buffer<Index> first_;
   Buffer<std::uint64_t> counters_;  // dropout's step
@@ -38,6 +38,7 @@ class DeviceRunner final : public DenseRunner<T> {
   Buffer<double> losses_;
   void* recording_ = nullptr;
   std::vector<std::uintptr_t> recorded_;  // what it stands for
+  LossSpec recorded_loss_;
 };
 
 }  // namespace fastmlp

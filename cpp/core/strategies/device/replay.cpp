@@ -1,6 +1,4 @@
 // Steps that are recorded once and replayed.
-#include <bit>
-
 #include "core/strategies/device/device_runner.h"
 
 namespace fastmlp {
@@ -13,32 +11,29 @@ constexpr Index kRecordedSteps = 8;
 }  // namespace
 
 template <class T>
-std::vector<std::uintptr_t> DeviceRunner<T>::recording_key(const LossSpec& spec, const Batch<T>& batch,
-                                                           const Replay& replay, const DropoutState& dropout,
-                                                           Optimizer<T>& optimizer) const {
-  std::vector<std::uintptr_t> key = {static_cast<std::uintptr_t>(rows_),
-                                     static_cast<std::uintptr_t>(spec.kind),
-                                     spec.mean,
-                                     replay.one_update,
-                                     replay.same_rows,
-                                     dropout.seed,
-                                     std::bit_cast<std::uintptr_t>(spec.delta)};
+std::vector<std::uintptr_t> DeviceRunner<T>::recording_key(const Batch<T>& batch, const Replay& replay,
+                                                           const DropoutState& dropout, Optimizer<T>& optimizer) const {
+  std::vector<std::uintptr_t> key = {static_cast<std::uintptr_t>(rows_), replay.one_update, replay.same_rows,
+                                     dropout.seed};
   const auto add = [&key](const void* address) { key.push_back(reinterpret_cast<std::uintptr_t>(address)); };
   add(batch.x);
   add(batch.targets.dense);
   add(batch.targets.classes);
+  add(batch.targets.weights);
   add(batch.ids);
   add(this->memory().data());
   add(this->scratch_.data());
   add(this->batch_x_.data());
   add(this->batch_targets_.data());
   add(this->batch_classes_.data());
+  add(this->batch_weights_.data());
   add(updates_.data());
   add(losses_.data());
   add(StreamScope::current());
   for (const auto& parameter : program_.parameters()) {
     const GradientSink<T> sink = this->sink(parameter, rows_, &optimizer);
     key.push_back(sink.update ? 1 + static_cast<std::uintptr_t>(sink.update->kind) : 0);
+    add(sink.target.value);
     for (const T* state : sink.target.state) add(state);
   }
   return key;
@@ -56,8 +51,8 @@ void DeviceRunner<T>::replay_steps(const LossSpec& spec, const Batch<T>& batch, 
   counters_.reserve(1);
   upload(counters_, &dropout.step, 1);
   replay.first = first_.data();
-  replay.coins = counters_.data();
-  const std::vector<std::uintptr_t> key = recording_key(spec, batch, replay, dropout, optimizer);
+  replay.counters = counters_.data();
+  const std::vector<std::uintptr_t> key = recording_key(batch, replay, dropout, optimizer);
 
   // Rows and constants of the steps from number `step` on.
   const auto begin_at = [&](Index step) {
@@ -79,7 +74,8 @@ void DeviceRunner<T>::replay_steps(const LossSpec& spec, const Batch<T>& batch, 
   };
 
   Index done = 0;
-  if (recorded_ != key && count > kRecordedSteps) {
+  const auto is_recorded = [&] { return recorded_ == key && recorded_loss_ == spec; };
+  if (!is_recorded() && count > kRecordedSteps) {
     device().release_recording(std::exchange(recording_, nullptr));
     recorded_.clear();
     begin_at(0);
@@ -93,9 +89,12 @@ void DeviceRunner<T>::replay_steps(const LossSpec& spec, const Batch<T>& batch, 
       throw;
     }
     recording_ = device().end_recording(StreamScope::current());
-    if (recording_) recorded_ = key;
+    if (recording_) {
+      recorded_ = key;
+      recorded_loss_ = spec;
+    }
   }
-  for (; recorded_ == key && count - done >= kRecordedSteps; done += kRecordedSteps) {
+  for (; is_recorded() && count - done >= kRecordedSteps; done += kRecordedSteps) {
     begin_at(done);
     check(device().replay(recording_, StreamScope::current()));
   }

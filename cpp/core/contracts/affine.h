@@ -1,0 +1,51 @@
+// The three products of an affine operation.
+#pragma once
+
+#include "core/contracts/context.h"
+#include "core/contracts/optimizer.h"
+
+namespace fastmlp {
+
+// y = act(x W + b); z, unless null, receives x W + b.   x: M x K, W: K x N, b: N or null, y and z: M x N.
+// z has the leading dimension N.
+template <class T>
+struct AffineForward {
+  Index M, N, K;
+  const T* x;
+  Index ldx;
+  const T* weight;
+  const T* bias;
+  Activation activation;
+  T* y;
+  Index ldy;
+  T* z;
+};
+
+// dx = (dz W^T) * act'(saved).   dz: M x N, W: K x N, dx and saved: M x K. `activation` is that of the operation that
+// made x, `saved` what its derivative is formed from (see saves_input), with the leading dimension K; null for the
+// identity.
+template <class T>
+struct AffineBackwardInput {
+  Index M, N, K;
+  const T* dz;
+  Index lddz;
+  const T* weight;
+  Activation activation;
+  const T* saved;
+  T* dx;
+  Index lddx;
+};
+
+// dW = x^T dz, db = column sums of dz.   x: M x K, dz: M x N, dW: K x N, db: N.
+template <class T>
+struct AffineBackwardWeight {
+  Index M, N, K;
+  const T* x;
+  Index ldx;
+  const T* dz;
+  Index lddz;
+  GradientSink<T> weight;
+  GradientSink<T> bias;
+};
+
+}  // namespace fastmlp

@@ -1,0 +1,133 @@
+// Tensor core products: how numbers are rounded for them, the instructions, and what they do, for the emulated device.
+//
+// A warp multiplies A (16 rows) by B (8 columns) and adds to C (16 x 8), all of them spread over its lanes' registers.
+// In 32-bit words (one TF32 number, or two bfloat16 numbers that follow one another in the sum) A is 16 x 8, B is 8 x 8,
+// and the layouts of m16n8k8 for TF32 and m16n8k16 for bfloat16 are the same. With g = lane / 4 and t = lane % 4, by the PTX
+// ISA's "Matrix Fragments for mma.m16n8k8" and "... mma.m16n8k16 with floating point type":
+//   A: a[0] is word (g, t), a[1] (g + 8, t), a[2] (g, t + 4), a[3] (g + 8, t + 4)
+//   B: b[0] is word (t, g), b[1] (t + 4, g)
+//   C: c[0] and c[1] are (g, 2t) and (g, 2t + 1), c[2] and c[3] the same in row g + 8
+#pragma once
+
+#include <bit>
+#include <cstdint>
+
+#include "cuda/block/vectors.h"
+
+// Whether this compilation has the instructions. The host's code must not depend on it.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+#define FASTMLP_TENSOR_CORES 0
+#else
+#define FASTMLP_TENSOR_CORES 1
+#endif
+
+namespace fastmlp::cuda {
+
+inline constexpr int kMmaRows = 16, kMmaColumns = 8, kMmaWords = 8;
+
+// One lane's part of a product.
+struct MmaFragments {
+  float (&c)[4];
+  const std::uint32_t (&a)[4];
+  const std::uint32_t (&b)[2];
+};
+
+// 8 exponent bits and 10 of the significand; ties are rounded away from zero.
+struct TF32 {
+  static constexpr int kPerWord = 1;
+
+  static FASTMLP_DEVICE std::uint32_t word(float x) {
+#if defined(__CUDA_ARCH__) && FASTMLP_TENSOR_CORES
+    std::uint32_t bits;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+    return bits;
+#elif !defined(__CUDA_ARCH__)
+    const auto bits = std::bit_cast<std::uint32_t>(x);
+    constexpr std::uint32_t kExponent = 0x7f800000, kDropped = 0x1fff, kHalf = 0x1000;
+    if ((bits & kExponent) == kExponent) return x == x ? bits : 0x7fffffff;
+    return (bits + kHalf) & ~kDropped;
+#else
+    return 0;
+#endif
+  }
+
+  static float value(std::uint32_t word, int) { return std::bit_cast<float>(word); }
+};
+
+// The upper half of a float; ties are rounded to even.
+struct BF16 {
+  static constexpr int kPerWord = 2;
+
+  // `low` is the first of the two.
+  static FASTMLP_DEVICE std::uint32_t word(float low, float high) {
+#if defined(__CUDA_ARCH__) && FASTMLP_TENSOR_CORES
+    std::uint32_t bits;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
+    return bits;
+#elif !defined(__CUDA_ARCH__)
+    const auto half = [](float x) -> std::uint32_t {
+      if (x != x) return 0x7fff;
+      const auto bits = std::bit_cast<std::uint32_t>(x);
+      return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    };
+    return half(low) | half(high) << 16;
+#else
+    return 0;
+#endif
+  }
+
+  static float value(std::uint32_t word, int which) {
+    return std::bit_cast<float>(which == 0 ? word << 16 : word & 0xffff0000);
+  }
+};
+
+// C += A B; fragments_of(a lane's registers) are that lane's.
+#if defined(__CUDACC__)
+
+template <class Format, class Lanes, class FragmentsOf>
+FASTMLP_DEVICE void mma(Lanes& lanes, const FragmentsOf& fragments_of) {
+#if FASTMLP_TENSOR_CORES
+  const MmaFragments f = fragments_of(lanes.own);
+  if constexpr (Format::kPerWord == 1)
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(f.c[0]), "+f"(f.c[1]), "+f"(f.c[2]), "+f"(f.c[3])
+        : "r"(f.a[0]), "r"(f.a[1]), "r"(f.a[2]), "r"(f.a[3]), "r"(f.b[0]), "r"(f.b[1]));
+  else
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(f.c[0]), "+f"(f.c[1]), "+f"(f.c[2]), "+f"(f.c[3])
+        : "r"(f.a[0]), "r"(f.a[1]), "r"(f.a[2]), "r"(f.a[3]), "r"(f.b[0]), "r"(f.b[1]));
+#endif
+}
+
+#else
+
+// Products of such numbers are exact in double; how the instruction rounds their sum is not specified.
+template <class Format, class Lanes, class FragmentsOf>
+void mma(Lanes& lanes, const FragmentsOf& fragments_of) {
+  std::uint32_t a[kMmaRows][kMmaWords], b[kMmaWords][kMmaColumns];
+  for (int lane = 0; lane < kWarp; ++lane) {
+    const int g = lane / 4, t = lane % 4;
+    const MmaFragments f = fragments_of(lanes.all[lane]);
+    for (int i = 0; i < 4; ++i) a[g + i % 2 * 8][t + i / 2 * 4] = f.a[i];
+    for (int i = 0; i < 2; ++i) b[t + i * 4][g] = f.b[i];
+  }
+  for (int lane = 0; lane < kWarp; ++lane) {
+    const int g = lane / 4, t = lane % 4;
+    const MmaFragments f = fragments_of(lanes.all[lane]);
+    for (int i = 0; i < 4; ++i) {
+      const int row = g + i / 2 * 8, column = 2 * t + i % 2;
+      double sum = static_cast<double>(f.c[i]);
+      for (int word = 0; word < kMmaWords; ++word)
+        for (int which = 0; which < Format::kPerWord; ++which)
+          sum += static_cast<double>(Format::value(a[row][word], which)) *
+                 static_cast<double>(Format::value(b[word][column], which));
+      f.c[i] = static_cast<float>(sum);
+    }
+  }
+}
+
+#endif
+
+}  // namespace fastmlp::cuda

@@ -1,0 +1,417 @@
+// Work on values one by one, limited by memory: activations, dropout, the gathering of a batch, updates and clipping.
+#include "core/dropout.h"
+#include "cuda/block/by_kind.h"
+#include "cuda/block/pack.h"
+#include "cuda/block/reduce.h"
+#include "cuda/runtime/kernels.h"
+
+namespace fastmlp::cuda {
+
+namespace {
+
+// Blocks that give each thread a pack of n values.
+template <class K, class T>
+int blocks_of_packs(Index n) {
+  constexpr Index width = kPackBytes / sizeof(T);
+  return blocks_for<K>((n + width - 1) / width);
+}
+
+template <class T>
+struct ActivationForward {
+  static constexpr int kThreads = 256;
+  struct Params {
+    Activation activation;
+    Index n;
+    const T* x;
+    T* y;
+    bool packs;
+  };
+  struct Registers {};
+
+  static FASTMLP_DEVICE void run(Block<ActivationForward>& block, const Params& p) {
+    const auto constants = activation_params<T>(p.activation);
+    block.each_alone([&](int thread, Registers&) {
+      with_activation(p.activation.kind, [&](auto functor) {
+        for_values<T>(block, thread, p.n, p.packs, [&](Index i, auto width) {
+          auto values = load(p.x + i, width);
+          for (T& v : values.value) v = decltype(functor)::forward(Real<T>(v), constants).value;
+          store(p.y + i, values);
+        });
+      });
+    });
+  }
+};
+
+template <class T>
+struct ActivationBackward {
+  static constexpr int kThreads = 256, kBlocks = 1;  // rather few blocks than spilled registers
+  struct Params {
+    Activation activation;
+    Index n;
+    const T *dy, *saved;
+    T* dx;
+    bool packs;
+  };
+  struct Registers {};
+
+  static FASTMLP_DEVICE void run(Block<ActivationBackward>& block, const Params& p) {
+    const auto constants = activation_params<T>(p.activation);
+    block.each_alone([&](int thread, Registers&) {
+      with_activation(p.activation.kind, [&](auto functor) {
+        for_values<T>(block, thread, p.n, p.packs, [&](Index i, auto width) {
+          auto values = load(p.dy + i, width);
+          const auto saved = load(p.saved + i, width);
+          for (int j = 0; j < decltype(width)::value; ++j)
+            values.value[j] =
+                decltype(functor)::backward(Real<T>(values.value[j]), Real<T>(saved.value[j]), constants).value;
+          store(p.dx + i, values);
+        });
+      });
+    });
+  }
+};
+
+// A thread takes the four values of a block of random words.
+template <class T>
+struct Add {
+  static constexpr int kThreads = 256;
+  struct Params {
+    Index n;
+    const T *a, *b;
+    T* y;
+    bool packs;
+  };
+  struct Registers {};
+
+  static FASTMLP_DEVICE void run(Block<Add>& block, const Params& p) {
+    block.each_alone([&](int thread, Registers&) {
+      for_values<T>(block, thread, p.n, p.packs, [&](Index i, auto width) {
+        auto values = load(p.a + i, width);
+        const auto others = load(p.b + i, width);
+        for (int j = 0; j < decltype(width)::value; ++j) values.value[j] += others.value[j];
+        store(p.y + i, values);
+      });
+    });
+  }
+};
+
+template <class T>
+struct Dropout {
+  static constexpr int kThreads = 256;
+  struct Params {
+    DropoutState state;
+    Index layer;
+    DropoutMap<T> map;
+    Index n;
+    const T* x;
+    T* y;
+    bool packs;
+    Step step;
+  };
+  struct Registers {};
+
+  static FASTMLP_DEVICE void run(Block<Dropout>& block, const Params& p) {
+    constexpr int width = kPackBytes / sizeof(T);
+    DropoutState state = p.state;
+    if (p.step.replayed) state.step = *p.step.replay.counters + static_cast<std::uint64_t>(p.step.number());
+    const Philox4x32 random = dropout_random(state, p.layer);
+    block.each_alone([&](int thread, Registers&) {
+      const Index threads = Index{block.grid().x} * kThreads;
+      for (Index four = Index{block.index().x} * kThreads + thread; four * 4 < p.n; four += threads) {
+        const Philox4x32::Block words = random.block(static_cast<std::uint64_t>(four));
+        if (p.packs && four * 4 + 4 <= p.n) {
+          for (int j = 0; j < 4; j += width) {
+            auto values = load(p.x + four * 4 + j, Width<width>{});
+            for (int k = 0; k < width; ++k) values.value[k] = p.map(words.word[j + k], values.value[k]);
+            store(p.y + four * 4 + j, values);
+          }
+        } else {
+          for (int j = 0; j < 4; ++j)
+            if (four * 4 + j < p.n) p.y[four * 4 + j] = p.map(words.word[j], p.x[four * 4 + j]);
+        }
+      }
+    });
+  }
+};
+
+// 2^log_width threads a row.
+template <class T>
+struct Gather {
+  static constexpr int kThreads = 256;
+  struct Params {
+    GatherArgs<T> args;
+    int log_width;
+    bool packs_x, packs_dense;
+    Step step;
+  };
+  struct Registers {};
+
+  static FASTMLP_DEVICE Index source(const Params& p, Index row) {
+    const Replay& replay = p.step.replay;
+    if (!p.step.replayed) return p.args.ids ? p.args.ids[row] : row;
+    const Index i = replay.first[1] + (replay.same_rows ? 0 : p.step.number() * p.args.rows) + row;
+    return replay.ids ? replay.ids[i] : i;
+  }
+
+  static FASTMLP_DEVICE void run(Block<Gather>& block, const Params& p) {
+    const GatherArgs<T>& a = p.args;
+    block.each_alone([&](int thread, Registers&) {
+      const Index row = Index{block.index().x} * (kThreads >> p.log_width) + (thread >> p.log_width);
+      if (row >= a.rows) return;
+      const Index from = source(p, row);
+      const int width = 1 << p.log_width, lane = thread & (width - 1);
+      const auto copy = [&](const T* source, T* to, Index n, bool packs) {
+        for_values<T>(lane, width, n, packs, [&](Index i, auto pack) { store(to + i, load(source + i, pack)); });
+      };
+      copy(a.x + from * a.in, a.x_rows + row * a.in, a.in, p.packs_x);
+      if (a.targets.dense) copy(a.targets.dense + from * a.out, a.dense_rows + row * a.out, a.out, p.packs_dense);
+      if (a.targets.classes && lane == 0) a.class_rows[row] = a.targets.classes[from];
+      if (a.targets.weights && lane == 0) a.weight_rows[row] = a.targets.weights[from];
+    });
+  }
+};
+
+template <class T>
+struct ParameterUpdate {
+  static constexpr int kThreads = 256, kBlocks = 1;  // rather few blocks than spilled registers
+  struct Params {
+    Update update;
+    Step step;
+    Index n;
+    UpdateTarget<T> target;
+    const T* grad;
+    bool packs;
+  };
+  struct Registers {};
+
+  static FASTMLP_DEVICE void run(Block<ParameterUpdate>& block, const Params& p) {
+    const ops::UpdateValues<Real<T>> constants(constants_of(p.update, p.step));
+    block.each_alone([&](int thread, Registers&) {
+      with_update(p.update.kind, [&](auto rule) {
+        constexpr int states = decltype(rule)::kStates;
+        for_values<T>(block, thread, p.n, p.packs, [&](Index i, auto width) {
+          const auto grad = load(p.grad + i, width);
+          auto value = load(p.target.value + i, width);
+          decltype(value) state[3] = {};
+          for (int s = 0; s < states; ++s)
+            if (p.target.state[s]) state[s] = load(p.target.state[s] + i, width);
+          for (int j = 0; j < decltype(width)::value; ++j) {
+            Real<T> own[3] = {state[0].value[j], state[1].value[j], state[2].value[j]};
+            value.value[j] =
+                decltype(rule)::apply(Real<T>(value.value[j]), Real<T>(grad.value[j]), own, constants).value;
+            for (int s = 0; s < states; ++s) state[s].value[j] = own[s].value;
+          }
+          store(p.target.value + i, value);
+          for (int s = 0; s < states; ++s)
+            if (p.target.state[s]) store(p.target.state[s] + i, state[s]);
+        });
+      });
+    });
+  }
+};
+
+// Gradients to clip; more than fit among a kernel's arguments go to several launches.
+template <class T>
+struct Gradients {
+  static constexpr int kMost = 64;
+  int count = 0;
+  T* grad[kMost] = {};
+  Index size[kMost] = {};
+};
+
+// A sum of squares at three scales: where the squares themselves leave the range of double, those of the values times
+// kDown or kUp do not. (Squares of float never leave it.)
+struct Squares {
+  static constexpr double kDown = 0x1p-600, kUp = 0x1p600;
+  double sum, down, up;
+
+  template <class T>
+  FASTMLP_FORMULA void add(T value) {
+    const double v = static_cast<double>(value);
+    sum += v * v;
+    if constexpr (sizeof(T) == 8) {
+      down += (v * kDown) * (v * kDown);
+      up += (v * kUp) * (v * kUp);
+    }
+  }
+  FASTMLP_FORMULA void add(const Squares& other) {
+    sum += other.sum;
+    down += other.down;
+    up += other.up;
+  }
+  FASTMLP_FORMULA double root() const {
+    if (sum > 1e290 && down > 0) return math::sqrt(down) / kDown;
+    if (sum < 1e-280) return math::sqrt(up) / kUp;
+    return math::sqrt(sum);
+  }
+};
+
+template <class T, class K>
+FASTMLP_DEVICE void combine_squares(Block<K>& block) {
+  combine<Sum, &Squares::sum>(block, K::kThreads);
+  if constexpr (sizeof(T) == 8) {
+    combine<Sum, &Squares::down>(block, K::kThreads);
+    combine<Sum, &Squares::up>(block, K::kThreads);
+  }
+}
+
+// Each block's share of the sum of squares, added to what earlier launches have left.
+template <class T>
+struct SumSquares {
+  static constexpr int kThreads = 256;
+  struct Params {
+    Gradients<T> gradients;
+    Squares* partial;
+    bool first;
+  };
+  struct Registers : Squares {};
+
+  static FASTMLP_DEVICE void run(Block<SumSquares>& block, const Params& p) {
+    block.each_alone([&](int thread, Registers& own) {
+      own.sum = own.down = own.up = 0;
+      for (int i = 0; i < p.gradients.count; ++i) {
+        const T* grad = p.gradients.grad[i];
+        for_values<T>(block, thread, p.gradients.size[i], aligned(grad), [&](Index at, auto width) {
+          for (const T g : load(grad + at, width).value) own.add(g);
+        });
+      }
+    });
+    combine_squares<T>(block);
+    block.each_alone([&](int thread, Registers& own) {
+      if (thread != 0) return;
+      Squares& partial = p.partial[block.index().x];
+      if (!p.first) own.add(partial);
+      partial = own;
+    });
+  }
+};
+
+// Every block adds the shares up for itself, which is less than another launch.
+template <class T>
+struct ScaleToNorm {
+  static constexpr int kThreads = 256;
+  struct Params {
+    Gradients<T> gradients;
+    const Squares* partial;
+    int partials;
+    double max_norm;
+    double* norm;
+  };
+  struct Registers : Squares {};
+
+  static FASTMLP_DEVICE void run(Block<ScaleToNorm>& block, const Params& p) {
+    block.each_alone([&](int thread, Registers& own) {
+      own.sum = own.down = own.up = 0;
+      for (int i = thread; i < p.partials; i += kThreads) own.add(p.partial[i]);
+    });
+    combine_squares<T>(block);
+    block.each_alone([&](int thread, Registers& own) {
+      const double norm = own.root(), factor = p.max_norm / (norm + 1e-6);
+      if (block.index().x == 0 && thread == 0) *p.norm = norm;
+      // As torch.nn.utils.clip_grad_norm_, also where the factor is NaN; an infinite limit only measures.
+      if (factor >= 1 || p.max_norm - p.max_norm != 0) return;
+      for (int i = 0; i < p.gradients.count; ++i) {
+        T* grad = p.gradients.grad[i];
+        for_values<T>(block, thread, p.gradients.size[i], aligned(grad), [&](Index at, auto width) {
+          auto values = load(grad + at, width);
+          for (T& g : values.value) g = static_cast<T>(static_cast<double>(g) * factor);
+          store(grad + at, values);
+        });
+      }
+    });
+  }
+};
+
+}  // namespace
+
+template <class T>
+void activation_forward(const Activation& activation, Index n, const T* x, T* y, const Context& context) {
+  using K = ActivationForward<T>;
+  launch<K>({blocks_of_packs<K, T>(n)}, 0, {activation, n, x, y, aligned(x, y)}, context.stream);
+}
+
+template <class T>
+void activation_backward(const Activation& activation, Index n, const T* dy, const T* saved, T* dx,
+                         const Context& context) {
+  using K = ActivationBackward<T>;
+  launch<K>({blocks_of_packs<K, T>(n)}, 0, {activation, n, dy, saved, dx, aligned(dy, saved, dx)}, context.stream);
+}
+
+template <class T>
+void add(Index n, const T* a, const T* b, T* y, const Context& context) {
+  using K = Add<T>;
+  launch<K>({blocks_of_packs<K, T>(n)}, 0, {n, a, b, y, aligned(a, b, y)}, context.stream);
+}
+
+template <class T>
+void dropout(const DropoutState& state, Index layer, double p, Index n, const T* x, T* y, const Context& context) {
+  using K = Dropout<T>;
+  launch<K>({blocks_for<K>((n + 3) / 4)}, 0, {state, layer, DropoutMap<T>(p), n, x, y, aligned(x, y), Step(context)},
+            context.stream);
+}
+
+template <class T>
+void gather(const GatherArgs<T>& a, const Context& context) {
+  using K = Gather<T>;
+  // Whether packs may begin at the first value of every row.
+  const auto packs = [](const T* from, const T* to, Index columns) {
+    return aligned(from, to) && columns * sizeof(T) % kPackBytes == 0;
+  };
+  const bool packs_x = packs(a.x, a.x_rows, a.in), packs_dense = packs(a.targets.dense, a.dense_rows, a.out);
+  const Index pieces = packs_x ? a.in * Index{sizeof(T)} / kPackBytes : a.in;
+  int log_width = 0;
+  while ((1 << log_width) < K::kThreads && (Index{2} << log_width) <= pieces) ++log_width;
+  const int rows_of_block = K::kThreads >> log_width;
+  const int blocks = static_cast<int>((a.rows + rows_of_block - 1) / rows_of_block);
+  if (blocks == 0) return;
+  launch<K>({blocks}, 0, {a, log_width, packs_x, packs_dense, Step(context)}, context.stream);
+}
+
+template <class T>
+void update(const Update& update, Index n, const UpdateTarget<T>& target, const T* grad, const Context& context) {
+  using K = ParameterUpdate<T>;
+  const bool packs = aligned(target.value, target.state[0], target.state[1], target.state[2], grad);
+  launch<K>({blocks_of_packs<K, T>(n)}, 0, {update, Step(context), n, target, grad, packs}, context.stream);
+}
+
+template <class T>
+void clip(int count, T* const* grads, const Index* sizes, double max_norm, double* norm, const Context& context) {
+  constexpr int most = Gradients<T>::kMost;
+  Squares* const partial = reinterpret_cast<Squares*>(context.scratch);
+  Index values = 0;
+  for (int i = 0; i < count; ++i) values += sizes[i];
+  int blocks = blocks_of_packs<SumSquares<T>, T>(values);
+  if (blocks > kClipPartials) blocks = kClipPartials;
+  // At least one part: the norm of nothing is 0.
+  const auto for_parts = [&](const auto& enqueue) {
+    for (int begin = 0; begin == 0 || begin < count; begin += most) {
+      Gradients<T> part;
+      for (; part.count < most && begin + part.count < count; ++part.count) {
+        part.grad[part.count] = grads[begin + part.count];
+        part.size[part.count] = sizes[begin + part.count];
+      }
+      enqueue(part, begin == 0);
+    }
+  };
+  for_parts([&](const Gradients<T>& part, bool first) {
+    launch<SumSquares<T>>({blocks}, kCombineBytes<SumSquares<T>>, {part, partial, first}, context.stream);
+  });
+  for_parts([&](const Gradients<T>& part, bool) {
+    launch<ScaleToNorm<T>>({blocks}, kCombineBytes<ScaleToNorm<T>>, {part, partial, blocks, max_norm, norm},
+                           context.stream);
+  });
+}
+
+#define FASTMLP_INSTANTIATE(T)                                                                            \
+  template void activation_forward<T>(const Activation&, Index, const T*, T*, const Context&);            \
+  template void activation_backward<T>(const Activation&, Index, const T*, const T*, T*, const Context&); \
+  template void add<T>(Index, const T*, const T*, T*, const Context&);                                    \
+  template void dropout<T>(const DropoutState&, Index, double, Index, const T*, T*, const Context&);      \
+  template void gather<T>(const GatherArgs<T>&, const Context&);                                          \
+  template void update<T>(const Update&, Index, const UpdateTarget<T>&, const T*, const Context&);        \
+  template void clip<T>(int, T* const*, const Index*, double, double*, const Context&);
+FASTMLP_INSTANTIATE(float)
+FASTMLP_INSTANTIATE(double)
+#undef FASTMLP_INSTANTIATE
+
+}  // namespace fastmlp::cuda

@@ -1,0 +1,406 @@
+// Training a whole network in one launch: a block takes all steps of one network, which lies in its shared memory with
+// its optimizer's states. Many networks of one shape take a block each.
+//
+// A step has three phases with a barrier of the block after each, whatever the network's depth:
+//   1. rows: teams of a warp's lanes take rows of the batch through the network and back, down to the gradient of each
+//      layer's sums; they wait for each other within warps only: once for each layer forward, and once for each but the
+//      first back. The loss's terms are added up on the way.
+//   2. gradients: each thread sums a few values of the weights' gradients over the rows, or over a part of them;
+//   3. update: each thread adds up the parts of its values, and applies the rule to them.
+// That is 3 barriers of the block and, for L layers, 2 L of a warp. While they run, the rows, row numbers and constants of
+// the next step are on their way. A phase of xor (2-2-1, a single warp) should take 100 to 200 cycles, a step less than a
+// microsecond: an estimate, for no device was at hand to measure.
+#include "cuda/block/by_kind.h"
+#include "cuda/block/copy_async.h"
+#include "cuda/runtime/kernels.h"
+#include "cuda/whole/whole_layout.h"
+#include "cuda/whole/whole_output.h"
+#include "cuda/whole/whole_product.h"
+
+namespace fastmlp::cuda {
+
+namespace {
+
+template <class T, int threads>
+struct Whole {
+  static constexpr int kThreads = threads;
+  using V = Real<T>;
+
+  struct Params {
+    WholePlan<T> plan;
+    OutputArgs<T> output;
+    double loss_scale;
+    const T* x;
+    Targets<T> targets;
+    const Index* ids;
+    Index steps;
+    UpdateKind kind;
+    const Update* updates;
+    bool one_update;
+    double* losses;
+    Index model_stride;
+  };
+  using Registers = OutputRegisters<T>;
+
+  Block<Whole>& block;
+  const Params& p;
+  const WholePlan<T>& plan;
+  double* const losses;  // of the warps
+  Update* const updates;
+  ops::UpdateValues<V>* const rule;  // the step's constants
+  Index *const ids, *const classes;
+  T* const values;
+
+  static FASTMLP_DEVICE void run(Block<Whole>& block, const Params& p) {
+    unsigned char* const shared = block.shared();
+    Whole whole{block,
+                p,
+                p.plan,
+                reinterpret_cast<double*>(shared + p.plan.losses),
+                reinterpret_cast<Update*>(shared + p.plan.updates),
+                reinterpret_cast<ops::UpdateValues<V>*>(shared + p.plan.rule),
+                reinterpret_cast<Index*>(shared + p.plan.ids),
+                reinterpret_cast<Index*>(shared + p.plan.classes),
+                reinterpret_cast<T*>(shared + p.plan.values)};
+    whole.begin();
+    for (Index step = 0; step < p.steps; ++step) whole.step(step);
+    whole.end();
+  }
+
+  // Parameters ---------------------------------------------------------------------------------------------------------
+
+  // body(place in shared memory, place in the device's) for a parameter of this network.
+  template <class Body>
+  FASTMLP_DEVICE void for_parameter(int thread, const WholeLayer<T>& layer, bool bias, const Body& body) {
+    const int n = bias ? layer.out : layer.in * layer.out;
+    const Index model = block.index().x * p.model_stride;
+    for (int i = thread; i < n; i += kThreads) {
+      const int row = i / layer.out;
+      body(layer.weight.row(bias ? layer.in : row) + i - row * layer.out, model + i);
+    }
+  }
+
+  FASTMLP_DEVICE void load(int thread, const WholeLayer<T>& layer, bool bias) {
+    const T* const from = bias ? layer.bias_from : layer.weight_from;
+    if (!from) return;
+    const UpdateTarget<T>& to = bias ? layer.bias_to : layer.weight_to;
+    for_parameter(thread, layer, bias, [&](int at, Index i) {
+      values[at] = from[i];
+      for (int s = 0; s < 3; ++s)
+        if (to.state[s]) values[plan.state[s] + at] = to.state[s][i];
+    });
+  }
+
+  FASTMLP_DEVICE void keep(int thread, const WholeLayer<T>& layer, bool bias) {
+    const UpdateTarget<T>& to = bias ? layer.bias_to : layer.weight_to;
+    if (!to.value) return;
+    for_parameter(thread, layer, bias, [&](int at, Index i) {
+      to.value[i] = values[at];
+      for (int s = 0; s < 3; ++s)
+        if (to.state[s]) to.state[s][i] = values[plan.state[s] + at];
+    });
+  }
+
+  // The input of biases.
+  FASTMLP_DEVICE void set_ones(int thread, const Place& place, int column) {
+    for (int r = thread; r < plan.rows; r += kThreads) values[place.row(r) + column] = 1;
+  }
+
+  FASTMLP_DEVICE void begin() {
+    block.each([&](int thread, Registers&) {
+      for (int l = 0; l < plan.depth; ++l) {
+        const WholeLayer<T>& layer = plan.layers[l];
+        load(thread, layer, false);
+        load(thread, layer, true);
+        if (l + 1 < plan.depth) set_ones(thread, layer.y, layer.out);
+      }
+      if (plan.layers[0].bias_from)
+        for (const Place& x : plan.x) set_ones(thread, x, plan.layers[0].in);
+      fetch_ids(thread, 0);
+      if (plan.loads) fetch_ids(thread, 1);
+      fetch_update(thread, 0);
+      await_copies();
+    });
+    block.each([&](int thread, Registers&) {
+      fetch_rows(thread, 0);
+      await_copies();
+      convert_update(thread, 0);
+    });
+  }
+
+  FASTMLP_DEVICE void end() {
+    block.each([&](int thread, Registers&) {
+      for (int l = 0; l < plan.depth; ++l) {
+        keep(thread, plan.layers[l], false);
+        keep(thread, plan.layers[l], true);
+      }
+    });
+  }
+
+  // Batches ------------------------------------------------------------------------------------------------------------
+
+  // Steps take turns with two buffers.
+  FASTMLP_DEVICE int buffer(Index step) const { return plan.loads ? static_cast<int>(step & 1) : 0; }
+
+  FASTMLP_DEVICE void fetch_ids(int thread, Index step) {
+    if (!p.ids || step >= p.steps) return;
+    Index* const to = ids + buffer(step) * plan.rows;
+    for (int r = thread; r < plan.rows; r += kThreads) copy_async<sizeof(Index)>(to + r, p.ids + step * plan.rows + r);
+  }
+
+  FASTMLP_DEVICE void fetch_update(int thread, Index step) {
+    constexpr int kWords = sizeof(Update) / 8;
+    static_assert(sizeof(Update) % 8 == 0 && kWords <= kWarp);
+    if (thread < kWords && step < p.steps)
+      copy_async<8>(reinterpret_cast<unsigned char*>(updates + (step & 1)) + 8 * thread,
+                    reinterpret_cast<const unsigned char*>(p.updates + step) + 8 * thread);
+  }
+
+  FASTMLP_DEVICE void convert_update(int thread, Index step) {
+    if (thread == kThreads - 1) *rule = ops::UpdateValues<V>(updates[step & 1].constants);
+  }
+
+  // The row numbers have come.
+  FASTMLP_DEVICE void fetch_rows(int thread, Index step) {
+    if (step >= p.steps) return;
+    const int turn = buffer(step), lanes = 1 << plan.log_lanes, lane = thread & (lanes - 1);
+    const int in = plan.layers[0].in, out = p.output.columns;
+    for (int r = thread >> plan.log_lanes; r < plan.rows; r += kThreads >> plan.log_lanes) {
+      const Index from = p.ids ? ids[turn * plan.rows + r] : step * plan.rows + r;
+      for (int c = lane; c < in; c += lanes)
+        copy_async<sizeof(T)>(values + plan.x[turn].row(r) + c, p.x + from * in + c);
+      if (p.targets.dense)
+        for (int c = lane; c < out; c += lanes)
+          copy_async<sizeof(T)>(values + plan.targets[turn].row(r) + c, p.targets.dense + from * out + c);
+      else if (lane == 0)
+        copy_async<sizeof(Index)>(classes + turn * plan.rows + r, p.targets.classes + from);
+    }
+  }
+
+  // A step -------------------------------------------------------------------------------------------------------------
+
+  FASTMLP_DEVICE void step(Index step) {
+    const int turn = buffer(step);
+    block.each_alone([&](int thread, Registers& own) {
+      if (plan.loads) {
+        fetch_rows(thread, step + 1);
+        fetch_ids(thread, step + 2);
+      }
+      if (!p.one_update) {
+        if (step > 0) convert_update(thread, step);
+        fetch_update(thread, step + 1);
+      }
+      own.loss = 0;
+    });
+    const int tile = (kThreads >> plan.log_lanes) * plan.row_tile;
+    for (int first = 0; first < plan.rows; first += tile) {
+      for (int l = 0; l < plan.depth; ++l) forward(l, l > 0 ? plan.layers[l - 1].y : plan.x[turn], first);
+      output(turn, first);
+      for (int l = plan.depth - 1; l > plan.lowest; --l) backward(l, first);
+    }
+    combine<Sum, &Registers::loss>(block, kWarp);
+    block.each([&](int thread, Registers& own) {
+      if (thread % kWarp == 0) losses[thread / kWarp] = own.loss;
+    });
+    block.each([&](int thread, Registers&) {
+      for (int l = plan.lowest; l < plan.depth; ++l) {
+        const WholeLayer<T>& layer = plan.layers[l];
+        const Place& x = l > 0 ? plan.layers[l - 1].y : plan.x[turn];
+        if (!layer.trained) continue;
+        if (plan.term_tile == 1)
+          gradients<1>(thread, layer, x);
+        else
+          gradients<kTileRows<T>>(thread, layer, x);
+      }
+      if (thread == 0) keep_loss(step);
+    });
+    block.each([&](int thread, Registers&) {
+      update(thread);
+      await_copies();
+    });
+  }
+
+  // The j-th row of a thread's team among those from `first` on.
+  FASTMLP_DEVICE int row(int thread, int first, int j) const {
+    return first + (thread >> plan.log_lanes) + j * (kThreads >> plan.log_lanes);
+  }
+  FASTMLP_DEVICE int lane(int thread) const { return thread & ((1 << plan.log_lanes) - 1); }
+
+  // body(row, column) for a thread's share of a matrix of so many columns: the values that `product` gives it.
+  template <class Body>
+  FASTMLP_DEVICE void for_own(int thread, int first, int columns, const Body& body) {
+    for (int j = 0; j < plan.row_tile; ++j) {
+      const int r = row(thread, first, j);
+      if (r >= plan.rows) return;
+      for (int c = lane(thread); c < columns; c += 1 << plan.log_lanes) body(r, c);
+    }
+  }
+
+  // The rows from `first` on of left times the product's right side.
+  template <int rows>
+  FASTMLP_DEVICE void product(int thread, int first, const Place& left, const WholeProduct& right, const Place& to) {
+    const int own = row(thread, first, 0);
+    if (own >= plan.rows) return;
+    WholeRows<rows> place;
+    for (int j = 0; j < rows; ++j) {
+      const int r = row(thread, first, j);
+      place.left[j] = left.row(r < plan.rows ? r : own);
+      place.to[j] = r < plan.rows ? to.row(r) : -1;
+    }
+    multiply(values, right, place, lane(thread), plan.log_lanes);
+  }
+  FASTMLP_DEVICE void product(int thread, int first, const Place& left, const WholeProduct& right, const Place& to) {
+    if (plan.row_tile == 1)
+      product<1>(thread, first, left, right, to);
+    else
+      product<kTileRows<T>>(thread, first, left, right, to);
+  }
+
+  // The activation and its derivative.
+  FASTMLP_DEVICE void forward(int l, const Place& x, int first) {
+    const WholeLayer<T>& layer = plan.layers[l];
+    const WholeProduct weights{layer.terms, layer.out, 1, layer.weight.first, layer.weight.ld, 1, false};
+    block.each_in_warp([&](int thread, Registers&) {
+      product(thread, first, x, weights, layer.y);
+      if (layer.activation.kind == ActivationKind::Identity) return;
+      const auto params = activation_params<T>(layer.activation);
+      with_activation(layer.activation.kind, [&](auto functor) {
+        using F = decltype(functor);
+        for_own(thread, first, layer.out, [&](int r, int c) {
+          const V z = values[layer.y.row(r) + c], y = F::forward(z, params);
+          values[layer.y.row(r) + c] = y.value;
+          values[layer.dz.row(r) + c] = F::backward(V(1), F::kSavesInput ? z : y, params).value;
+        });
+      });
+    });
+  }
+
+  FASTMLP_DEVICE void output(int turn, int first) {
+    const WholeLayer<T>& last = plan.layers[plan.depth - 1];
+    for (int j = 0; j < plan.row_tile; ++j) {
+      const auto find = [&](int thread) {
+        const int r = row(thread, first, j);
+        if (r >= plan.rows) return OutputRow<T>{values, false, 0, 0, 0, 0};
+        return OutputRow<T>{values,
+                            true,
+                            last.y.row(r),
+                            last.dz.row(r),
+                            p.targets.dense ? plan.targets[turn].row(r) : -1,
+                            p.targets.dense ? 0 : classes[turn * plan.rows + r]};
+      };
+      Output<T, Whole, decltype(find)>(block, p.output, find).run();
+    }
+    block.each_in_warp([](int, Registers&) {});
+  }
+
+  // From layer l's dz to that of the layer before.
+  FASTMLP_DEVICE void backward(int l, int first) {
+    const WholeLayer<T>&layer = plan.layers[l], &below = plan.layers[l - 1];
+    const bool scaled = below.activation.kind != ActivationKind::Identity;
+    const WholeProduct weights{layer.out, layer.in, 1, layer.weight.first, 1, layer.weight.ld, scaled};
+    block.each_in_warp([&](int thread, Registers&) { product(thread, first, layer.dz, weights, below.dz); });
+  }
+
+  // A thread's share of dW = x^T dz (and of the bias's gradient) over its part of the batch.
+  template <int tile>
+  FASTMLP_DEVICE void gradients(int thread, const WholeLayer<T>& layer, const Place& x) {
+    const int of_part = kThreads >> plan.log_parts, part = thread / of_part, teams = of_part >> layer.log_lanes;
+    const int team = thread % of_part >> layer.log_lanes, lane = thread & ((1 << layer.log_lanes) - 1);
+    const int rows = (plan.rows + (1 << plan.log_parts) - 1) >> plan.log_parts, begin = part * rows;
+    const int left = plan.rows - begin;
+    const WholeProduct dz{left < rows ? left : rows, layer.out, x.ld, layer.dz.row(begin), layer.dz.ld, 1, false};
+    const int to = plan.partial + part * plan.parameters;
+    for (int first = team; first < layer.terms; first += tile * teams) {
+      WholeRows<tile> place;
+      for (int j = 0; j < tile; ++j) {
+        const int term = first + j * teams;
+        place.left[j] = x.row(begin) + (term < layer.terms ? term : first);
+        place.to[j] = term < layer.terms ? to + layer.weight.row(term) : -1;
+      }
+      multiply(values, dz, place, lane, layer.log_lanes);
+    }
+  }
+
+  FASTMLP_DEVICE void keep_loss(Index step) {
+    double sum = 0;
+    for (int warp = 0; warp < kThreads / kWarp; ++warp) sum += losses[warp];
+    p.losses[block.index().x * p.steps + step] = sum * p.loss_scale;
+  }
+
+  FASTMLP_DEVICE void update(int thread) {
+    UpdateTarget<T> target{values, {nullptr, nullptr, nullptr}};
+    for (int s = 0; s < 3; ++s)
+      if (plan.state[s]) target.state[s] = values + plan.state[s];
+    with_update(p.kind, [&](auto formula) {
+      const ops::UpdateValues<V> constants = *rule;
+      for (int range = 0; range < plan.range_count; ++range)
+        for (int i = plan.ranges[range].begin + thread; i < plan.ranges[range].end; i += kThreads) {
+          V sum = 0;
+          for (int part = 0; part < 1 << plan.log_parts; ++part)
+            sum += values[plan.partial + part * plan.parameters + i];
+          update_value(formula, target, i, sum, constants);
+        }
+    });
+  }
+};
+
+template <class T, int threads>
+void launch_whole(const WholeTraining<T>& a, const WholePlan<T>& plan, Stream stream) {
+  using K = Whole<T, threads>;
+  const WholeLayer<T>& last = plan.layers[a.depth - 1];
+  const Index count = is_class_loss(a.loss.kind) ? a.rows : a.rows * last.out;
+  const double scale = a.loss.mean ? 1.0 / static_cast<double>(count) : 1.0;
+  const bool derivative = !a.logits && !a.has_row_activation && last.activation.kind != ActivationKind::Identity;
+  UpdateKind kind{};
+  for (int l = 0; l < a.depth; ++l)
+    for (const GradientSink<T>* sink : {&a.layers[l].weight_sink, &a.layers[l].bias_sink})
+      if (sink->update) kind = sink->update->kind;
+  launch<K>({static_cast<int>(a.models)}, static_cast<std::size_t>(plan.bytes),
+            {plan,
+             {a.has_row_activation, a.logits, derivative, a.row_activation, a.loss.kind, is_class_loss(a.loss.kind),
+              a.loss.delta, scale, last.out, plan.log_lanes},
+             scale,
+             a.x,
+             a.targets,
+             a.ids,
+             a.steps,
+             kind,
+             a.updates,
+             a.one_update,
+             a.losses,
+             a.model_stride},
+            stream);
+}
+
+}  // namespace
+
+template <class T>
+bool trains_whole(const WholeTraining<T>& a) {
+  WholePlan<T> plan;
+  if (!plan_whole(a, plan) || !has_one_rule(a) || !worth_a_block(a)) return false;
+  // The derivative of another activation below a softmax has no place.
+  return !a.has_row_activation || plan.layers[a.depth - 1].activation.kind == ActivationKind::Identity;
+}
+
+template <class T>
+void train_whole(const WholeTraining<T>& a, const Context& context) {
+  WholePlan<T> plan;
+  plan_whole(a, plan);
+  switch (plan.threads) {
+    case 32:
+      return launch_whole<T, 32>(a, plan, context.stream);
+    case 128:
+      return launch_whole<T, 128>(a, plan, context.stream);
+    default:
+      return launch_whole<T, kMostWholeThreads>(a, plan, context.stream);
+  }
+}
+
+#define FASTMLP_INSTANTIATE(T)                            \
+  template bool trains_whole<T>(const WholeTraining<T>&); \
+  template void train_whole<T>(const WholeTraining<T>&, const Context&);
+FASTMLP_INSTANTIATE(float)
+FASTMLP_INSTANTIATE(double)
+#undef FASTMLP_INSTANTIATE
+
+}  // namespace fastmlp::cuda

@@ -1,0 +1,241 @@
+// How one block trains a whole network: what lies where in its shared memory, and who does what.
+//
+// All matrices are row-major with odd leading dimensions, so that neither rows nor columns of them share a bank. A bias is
+// one more row of its weights, whose input is a column of ones.
+#pragma once
+
+#include <algorithm>
+#include <utility>
+
+#include "core/backend.h"
+#include "cuda/block/block.h"
+#include "cuda/block/real.h"
+
+namespace fastmlp::cuda {
+
+inline constexpr int kMostWholeLayers = 16;
+inline constexpr int kMostWholeThreads = 512;
+// Columns of a product, and rows where it has enough of them, that a thread adds up side by side: a value in shared memory
+// then serves several terms. Registers for more float64 rows are wanting.
+inline constexpr int kTileColumns = 4;
+template <class T>
+inline constexpr int kTileRows = sizeof(T) == 4 ? 4 : 2;
+
+// Element (r, c) is values[first + r * ld + c].
+struct Place {
+  int first = 0, ld = 0;
+
+  FASTMLP_FORMULA int row(int r) const { return first + r * ld; }
+};
+
+template <class T>
+struct WholeLayer {
+  int in, terms, out;  // terms: in, and 1 for the bias
+  Activation activation;
+  Place weight, y, dz;  // until dz is known its place has the activation's derivative
+  bool trained;         // weight or bias
+  int log_lanes;        // of the weights' gradient: lanes side by side in a row of it
+  // The device's memory, of the first network.
+  const T *weight_from, *bias_from;
+  UpdateTarget<T> weight_to, bias_to;  // null where it is frozen
+};
+
+// Values [begin, end) of the parameters are trained.
+struct Range {
+  int begin, end;
+};
+
+template <class T>
+struct WholePlan {
+  int threads;
+  int depth, rows;
+  int lowest;  // trained layer
+
+  // Teams of 2^log_lanes neighbouring threads have `row_tile` rows each at a time.
+  int log_lanes, row_tile;
+  // The weights' gradient: terms that a thread adds up side by side, and parts of the batch, each summed by a share of
+  // the threads.
+  int term_tile, log_parts;
+
+  // Places in shared memory: in bytes ...
+  int losses, updates, rule, ids, classes, values;
+  int bytes;
+  // ... and among `values`. The parameters come first, then each state that the rule keeps, as many values.
+  int parameters;
+  int state[3];  // 0: not kept
+  int partial;   // gradients, of each part
+  Place x[2], targets[2];
+  bool loads;  // each step has rows of its own: they are fetched while the last step runs
+  WholeLayer<T> layers[kMostWholeLayers];
+  Range ranges[2 * kMostWholeLayers];
+  int range_count;
+};
+
+inline int log2_ceil(Index n) {
+  int log = 0;
+  while (Index{1} << log < n) ++log;
+  return log;
+}
+inline int odd(int n) { return n | 1; }
+template <class N>
+N divide_up(N a, N b) {
+  return (a + b - 1) / b;
+}
+
+// Threads. A single network wants its step done soon: a thread for each value of its widest layer, or every fourth. Many
+// networks share multiprocessors anyway, and want few instructions in all: small blocks with full tiles.
+// The sizes are estimates; no device was at hand to measure.
+template <class T>
+void share_out(const WholeTraining<T>& a, Index widest, WholePlan<T>& plan) {
+  const bool many = a.models > multiprocessors();
+  const Index values = a.rows * widest;
+  plan.threads = values <= (many ? 1024 : 32) ? 32 : values <= (many ? 8192 : 1024) ? 128 : kMostWholeThreads;
+  plan.row_tile = values >= 4 * plan.threads && a.rows >= kTileRows<T> ? kTileRows<T> : 1;
+  const Index teams = divide_up<Index>(a.rows, plan.row_tile);
+  plan.log_lanes = 0;
+  while ((1 << plan.log_lanes) < std::min<Index>(kWarp, widest) && (teams << plan.log_lanes) < plan.threads)
+    ++plan.log_lanes;
+
+  // Threads that the largest gradient keeps busy, by tiles or by single values.
+  int tiles = 0, singles = 0;
+  for (int l = 0; l < plan.depth; ++l) {
+    const WholeLayer<T>& layer = plan.layers[l];
+    tiles = std::max(tiles, divide_up(layer.terms, kTileRows<T>) << log2_ceil(divide_up(layer.out, kTileColumns)));
+    singles = std::max(singles, layer.terms << log2_ceil(layer.out));
+  }
+  constexpr Index kShort = 64;  // rows that one thread may sum
+  const bool single = singles <= plan.threads && a.rows <= kShort;
+  plan.term_tile = single ? 1 : kTileRows<T>;
+  plan.log_parts = 0;
+  const int most_parts = plan.threads == kWarp ? 4 : kWarp;  // each takes memory for a gradient
+  while (!single && (tiles << (plan.log_parts + 1)) <= plan.threads && (1 << plan.log_parts) < most_parts &&
+         a.rows >= (4 << (plan.log_parts + 1)))
+    ++plan.log_parts;
+  for (int l = 0; l < plan.depth; ++l) {
+    WholeLayer<T>& layer = plan.layers[l];
+    layer.log_lanes = std::min(5, log2_ceil(single ? layer.out : divide_up(layer.out, kTileColumns)));
+    while ((1 << layer.log_lanes) > plan.threads >> plan.log_parts) --layer.log_lanes;
+  }
+}
+
+template <class T>
+void add_trained(WholePlan<T>& plan, int begin, int end) {
+  Range& last = plan.ranges[std::max(0, plan.range_count - 1)];
+  if (plan.range_count > 0 && last.end == begin)
+    last.end = end;
+  else
+    plan.ranges[plan.range_count++] = {begin, end};
+}
+
+// Everything, or false where the network is none for a block.
+template <class T>
+bool plan_whole(const WholeTraining<T>& a, WholePlan<T>& plan) {
+  constexpr Index kMost = 1 << 16;  // of any size; more would not fit anyway
+  if (a.depth < 1 || a.depth > kMostWholeLayers || a.rows < 1 || a.rows > kMost || a.models < 1) return false;
+  plan = {};
+  plan.depth = a.depth;
+  plan.rows = static_cast<int>(a.rows);
+  plan.loads = !a.same_rows;  // even for a single step: the layout decides on the order of sums
+  plan.lowest = a.depth;
+
+  Index widest = 1;
+  int end = 0;
+  const auto take = [&end](int count) { return std::exchange(end, end + count); };
+  const T* kept[3] = {};
+  for (int l = 0; l < a.depth; ++l) {
+    const LanesLayer<T>& from = a.layers[l];
+    if (from.in < 1 || from.out < 1 || from.in * from.out > kMost) return false;
+    WholeLayer<T>& layer = plan.layers[l];
+    layer.in = static_cast<int>(from.in);
+    layer.out = static_cast<int>(from.out);
+    layer.terms = layer.in + (from.bias ? 1 : 0);
+    layer.activation = from.activation;
+    layer.weight_from = from.weight;
+    layer.bias_from = from.bias;
+    layer.weight.ld = odd(layer.out);
+    const int weights = layer.in * layer.weight.ld;
+    layer.weight.first = take(layer.terms * layer.weight.ld);
+    widest = std::max(widest, from.out);
+
+    for (const bool bias : {false, true}) {
+      const GradientSink<T>& sink = bias ? from.bias_sink : from.weight_sink;
+      if (!sink.update || (bias && !from.bias)) continue;
+      (bias ? layer.bias_to : layer.weight_to) = sink.target;
+      const int begin = layer.weight.first + (bias ? weights : 0);
+      add_trained(plan, begin, begin + (bias ? layer.weight.ld : weights));
+      for (int s = 0; s < 3; ++s)
+        if (sink.target.state[s]) kept[s] = sink.target.state[s];
+      layer.trained = true;
+      plan.lowest = std::min(plan.lowest, l);
+    }
+  }
+  share_out(a, widest, plan);
+  const WholeLayer<T>& last = plan.layers[a.depth - 1];
+
+  plan.parameters = end;
+  for (int s = 0; s < 3; ++s)
+    if (kept[s]) plan.state[s] = take(plan.parameters);
+  for (int buffer = 0; buffer < 2; ++buffer) {
+    if (buffer == 1 && !plan.loads) {
+      plan.x[1] = plan.x[0];
+      plan.targets[1] = plan.targets[0];
+      break;
+    }
+    const int ld = odd(plan.layers[0].terms);
+    plan.x[buffer] = {take(plan.rows * ld), ld};
+    if (a.targets.dense) plan.targets[buffer] = {take(plan.rows * odd(last.out)), odd(last.out)};
+  }
+  for (int l = 0; l < a.depth; ++l) {
+    WholeLayer<T>& layer = plan.layers[l];
+    const int ld = odd(layer.out + 1);
+    layer.y = {take(plan.rows * ld), ld};
+    layer.dz = {take(plan.rows * odd(layer.out)), odd(layer.out)};
+    if (end > kMost) return false;
+  }
+
+  const auto take_bytes = [&plan](std::size_t bytes) {
+    return std::exchange(plan.bytes, plan.bytes + static_cast<int>(divide_up<std::size_t>(bytes, 8) * 8));
+  };
+  const std::size_t numbers = static_cast<std::size_t>(plan.loads ? 2 : 1) * static_cast<std::size_t>(plan.rows);
+  plan.losses = take_bytes(kMostWholeThreads / kWarp * sizeof(double));
+  plan.updates = take_bytes(2 * sizeof(Update));
+  plan.rule = take_bytes(sizeof(ops::UpdateValues<Real<T>>));
+  plan.ids = take_bytes(a.ids ? numbers * sizeof(Index) : 0);
+  plan.classes = take_bytes(a.targets.classes ? numbers * sizeof(Index) : 0);
+
+  // As many parts as there is room for.
+  const auto size = [&] { return static_cast<std::size_t>(end + (plan.parameters << plan.log_parts)) * sizeof(T); };
+  while (plan.log_parts > 0 && static_cast<std::size_t>(plan.bytes) + size() > most_shared_bytes()) --plan.log_parts;
+  plan.partial = end;
+  plan.values = take_bytes(size());
+  return static_cast<std::size_t>(plan.bytes) <= most_shared_bytes();
+}
+
+// Up to where one block is expected to beat a graph of kernels for each layer, in multiply-adds of a step: a graph takes
+// some 6 us a layer, and a block should make some 40 of them in a nanosecond (20 in float64). Estimates: no device was
+// at hand to measure. Many networks have no rival.
+template <class T>
+bool worth_a_block(const WholeTraining<T>& a) {
+  if (a.models > 1) return true;
+  constexpr Index kOfLayer = sizeof(T) == 4 ? 240'000 : 120'000;
+  Index sum = 0;
+  for (int l = 0; l < a.depth; ++l) sum += (l > 0 ? 3 : 2) * a.rows * a.layers[l].in * a.layers[l].out;
+  return sum <= kOfLayer * a.depth;
+}
+
+// One rule for all that is trained, which keeps the same states of each.
+template <class T>
+bool has_one_rule(const WholeTraining<T>& a) {
+  const GradientSink<T>* first = nullptr;
+  for (int l = 0; l < a.depth; ++l)
+    for (const GradientSink<T>* sink : {&a.layers[l].weight_sink, &a.layers[l].bias_sink}) {
+      if (!sink->update) continue;
+      if (!first) first = sink;
+      if (sink->update->kind != first->update->kind) return false;
+      for (int s = 0; s < 3; ++s)
+        if (!sink->target.state[s] != !first->target.state[s]) return false;
+    }
+  return first;
+}
+
+}  // namespace fastmlp::cuda
