@@ -6,8 +6,6 @@ python bench/run.py --device cuda [...], which has options of its own
 
 import argparse
 import json
-import os
-import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 import isa
 import report
 import runs
+from machine import machine
 from measure import Options, measure
 from peers import PEERS
 from process import cores
@@ -79,27 +78,6 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if args.data and not args.data.is_file():
         parser.error(f"--data: {args.data} is no file")
     return args
-
-
-def cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
-
-
-def machine(limit: str | None = None, libraries: Sequence[str] = ()) -> dict[str, Any]:
-    """The facts about it, and how far the libraries keep to a limit of the instruction set."""
-    return {
-        "cpu": cpu_name(),
-        "cores": cores(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "load_average": os.getloadavg()[0],
-        **({"isa": isa.facts(limit, libraries)} if limit else {}),
-    }
 
 
 def _versions(workloads: list[dict[str, Any]]) -> dict[str, Any]:

@@ -19,10 +19,11 @@ from typing import Any
 import grid
 import isa
 import report
+from machine import machine
 from measure import Options, check, reference_loss, take_turns
 from peers import PEERS
 from process import PeerError, WorkerProcess, cores
-from run import add_isa_argument, machine
+from run import add_isa_argument
 from shapes import Workload
 
 ROUNDS, SECONDS = 5, 0.02

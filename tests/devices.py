@@ -1,7 +1,7 @@
 """The device of a test: the CPU, or CUDA, be it a GPU or the emulated one.
 
-The emulated device (see cpp/cuda/block/block.h) runs a GPU's kernels on the host, thread by thread: they
-are tested everywhere, but not with everything, for large networks would take hours.
+The emulated device (see cpp/cuda/block/block.h) runs a GPU's kernels on the host, thread by thread:
+they are tested everywhere, but not with everything, for large networks would take hours.
 """
 
 import itertools

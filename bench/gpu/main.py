@@ -14,9 +14,9 @@ from typing import Any
 from gpu import report
 from gpu.measure import Setup, measure, probe
 from gpu.workloads import PRECISIONS, SUITES, WORKLOADS, label, select
+from machine import machine
 from measure import Options
 from peers import CUDA_PEERS
-from run import machine
 
 ROOT = Path(__file__).resolve().parents[2]
 SAME = ("device", "commit", "options", "left_out")  # or --resume would mix what does not belong

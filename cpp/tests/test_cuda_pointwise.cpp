@@ -1,86 +1,18 @@
-// The device's kernels on single values and on rows, emulated, against the scalar kernels of the CPU: every formula and
-// option, sizes on both sides of packs, warps and blocks, addresses that are not aligned, the same bits twice, and
-// steps that are replayed.
-#include <cmath>
-#include <cstdio>
-#include <cstring>
-#include <limits>
-#include <utility>
+// The device's kernels on single values, emulated, against the scalar kernels of the CPU: every formula and option, sizes
+// on both sides of packs, warps and blocks, addresses that are not aligned, the same bits twice, and steps that are
+// replayed.
 #include <vector>
 
 #include "core/dropout.h"
 #include "core/optimizer.h"
 #include "cuda/block/real.h"
 #include "cuda/runtime/kernels.h"
+#include "cuda_testing.h"
 
 namespace {
 
 using namespace fastmlp;
-
-int failures = 0;
-
-void check(bool fine, const char* what, Index n, Index columns = 0, int kind = 0, std::size_t bytes = 0) {
-  if (fine) return;
-  std::printf("FAILED %s: %ld x %ld values of %zu bytes, kind %d\n", what, static_cast<long>(n),
-              static_cast<long>(columns), bytes, kind);
-  ++failures;
-}
-
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
-
-template <class T>
-const Backend<T>& cpu() {
-  int count = 0;
-  const Isa* const* isas = compiled_isas(count);
-  const Isa& scalar = *isas[count - 1];
-  if constexpr (sizeof(T) == 4)
-    return *scalar.f32;
-  else
-    return *scalar.f64;
-}
-
-const Context kHost{{nullptr, nullptr, 1}, nullptr};
-
-// Memory with `offset` values before the n that are used, and none behind them, so that a sanitizer sees what goes
-// beyond.
-template <class T>
-class Values {
- public:
-  explicit Values(Index n, Index offset = 0) : all_(at(n + offset)), offset_(offset) {}
-  // Random numbers in [low, high).
-  Values(Index n, std::uint32_t seed, double low, double high, Index offset = 0) : Values(n, offset) {
-    for (T& v : all_) {
-      seed = seed * 1664525U + 1013904223U;
-      v = static_cast<T>(low + (high - low) * static_cast<double>(seed >> 8) * 0x1p-24);
-    }
-  }
-  T* data() { return all_.data() + offset_; }
-  const T* data() const { return all_.data() + offset_; }
-  Index size() const { return static_cast<Index>(all_.size()) - offset_; }
-  T& operator[](Index i) { return all_[at(i + offset_)]; }
-  const T& operator[](Index i) const { return all_[at(i + offset_)]; }
-  friend bool same_bits(const Values& a, const Values& b) {
-    return a.size() == b.size() && std::memcmp(a.data(), b.data(), at(a.size()) * sizeof(T)) == 0;
-  }
-
- private:
-  std::vector<T> all_;
-  Index offset_;
-};
-
-// Whether `got` is near `want`, relative to values of size 1 and more; NaNs and infinities alike.
-template <class T>
-bool near(T got, T want, double ulps) {
-  const double g = static_cast<double>(got), w = static_cast<double>(want);
-  if (std::isnan(w) || std::isinf(w)) return std::isnan(w) ? std::isnan(g) : g == w;
-  return std::abs(g - w) <= ulps * static_cast<double>(std::numeric_limits<T>::epsilon()) * (1 + std::abs(w));
-}
-template <class T>
-bool near(const Values<T>& got, const Values<T>& want, double ulps) {
-  for (Index i = 0; i < want.size(); ++i)
-    if (!near(got[i], want[i], ulps)) return false;
-  return true;
-}
+using namespace fastmlp::testing;
 
 // Real<T> ----------------------------------------------------------------------------------------------------------
 
@@ -331,112 +263,6 @@ void test_clip(const std::vector<Index>& sizes, double max_norm, Index offset, d
   check(fine, "clip", count, offset, 0, sizeof(T));
 }
 
-// Rows -------------------------------------------------------------------------------------------------------------
-
-template <class T>
-void test_row_activation(RowActivationKind kind, Index rows, Index columns) {
-  const Index n = rows * columns;
-  const Values<T> x(n, 1, -6, 6), dy(n, 2, -1, 1);
-  Values<T> want(n), got(n), again = x;
-  const int number = static_cast<int>(kind);
-  cpu<T>().row_forward(kind, rows, columns, x.data(), want.data(), kHost);
-  cuda::row_forward(kind, rows, columns, x.data(), got.data(), kHost);
-  check(near(got, want, 16), "row_forward", rows, columns, number, sizeof(T));
-  cuda::row_forward(kind, rows, columns, again.data(), again.data(), kHost);
-  check(same_bits(got, again), "row_forward in place", rows, columns, number, sizeof(T));
-
-  const Values<T> y = got;
-  again = dy;
-  cpu<T>().row_backward(kind, rows, columns, dy.data(), y.data(), want.data(), kHost);
-  cuda::row_backward(kind, rows, columns, dy.data(), y.data(), got.data(), kHost);
-  check(near(got, want, 64), "row_backward", rows, columns, number, sizeof(T));
-  cuda::row_backward(kind, rows, columns, again.data(), y.data(), again.data(), kHost);
-  check(same_bits(got, again), "row_backward in place", rows, columns, number, sizeof(T));
-}
-
-template <class T>
-class Loss {
- public:
-  Loss(const LossSpec& spec, bool logits, bool dense, Index rows, Index columns, Index offset = 0)
-      : spec_(spec),
-        logits_(logits),
-        rows_(rows),
-        columns_(columns),
-        y_(rows * columns, 1, 0.01, 0.99, offset),
-        t_(rows * columns, 2, 0, 1, offset),
-        classes_(rows) {
-    // Targets of 0 and 1 alone take another way through BCE.
-    for (Index i = 0; i < t_.size(); i += 1 + i % 2) t_[i] = std::round(t_[i]);
-    for (Index r = 0; r < rows; ++r) classes_[r] = r * 7 % columns;
-    if (spec.kind == LossKind::NLL) take_logarithms();
-    if (dense)
-      targets_.dense = t_.data();
-    else
-      targets_.classes = classes_.data();
-    run(offset);
-  }
-
- private:
-  void take_logarithms() {
-    for (Index i = 0; i < y_.size(); ++i) y_[i] = std::log(y_[i]);
-  }
-
-  LossArgs<T> args(const T* y, T* dy, Values<double>& partial, double& value) const {
-    return {spec_, rows_, columns_, y, targets_, logits_, dy, partial.data(), &value};
-  }
-
-  void run(Index offset) {
-    const Index n = rows_ * columns_;
-    Values<T> want(n), got(n, offset), in_place = y_;
-    Values<double> want_partial(cpu<T>().loss_partials(rows_)), partial(cuda::loss_partials(rows_));
-    double want_value = -1, value = -1, without = -1, again = -1, replayed[6] = {};
-    cpu<T>().loss(args(y_.data(), want.data(), want_partial, want_value), kHost);
-    cuda::loss(args(y_.data(), got.data(), partial, value), kHost);
-    const double scale = static_cast<double>(spec_.mean ? 1 : is_class_loss(spec_.kind) ? rows_ : n);
-    expect(std::abs(value - want_value) <= tolerance() * (std::abs(want_value) + scale * 0.01), "loss");
-    expect(near(got, want, 64), "loss: gradient");
-    cuda::loss(args(y_.data(), nullptr, partial, without), kHost);
-    cuda::loss(args(in_place.data(), in_place.data(), partial, again), kHost);
-    expect(value == without && value == again && same_bits(got, in_place), "loss in place, and without gradient");
-
-    const Index first[] = {3, 0};
-    const Replay replay{first, 2, nullptr, false, nullptr, false, nullptr, replayed};
-    Context context = kHost;
-    context.replay = &replay;
-    cuda::loss(args(y_.data(), got.data(), partial, without), context);
-    expect(replayed[5] == value && replayed[4] == 0, "loss, replayed");
-  }
-
-  // The CPU sums 64 rows in T.
-  double tolerance() const {
-    return static_cast<double>(std::numeric_limits<T>::epsilon()) * (64 + 2 * static_cast<double>(columns_));
-  }
-  void expect(bool fine, const char* what) const {
-    check(fine, what, rows_, columns_, static_cast<int>(spec_.kind), sizeof(T));
-  }
-
-  const LossSpec spec_;
-  const bool logits_;
-  const Index rows_, columns_;
-  Values<T> y_, t_;
-  Values<Index> classes_;
-  Targets<T> targets_;
-};
-
-template <class T>
-void test_losses(Index rows, Index columns, Index offset) {
-  for (const bool mean : {true, false}) {
-    for (const LossKind kind : {LossKind::MSE, LossKind::L1, LossKind::Huber, LossKind::BCE, LossKind::BCEWithLogits})
-      Loss<T>({kind, 0.3, mean}, false, true, rows, columns, offset);
-    Loss<T>({LossKind::BCE, 1, mean}, true, true, rows, columns, offset);
-    for (const bool dense : {true, false}) {
-      Loss<T>({LossKind::CrossEntropy, 1, mean}, false, dense, rows, columns, offset);
-      Loss<T>({LossKind::NLL, 1, mean}, false, dense, rows, columns, offset);
-      Loss<T>({LossKind::NLL, 1, mean}, true, dense, rows, columns, offset);
-    }
-  }
-}
-
 template <class T>
 void test_all() {
   test_real<T>();
@@ -462,13 +288,6 @@ void test_all() {
       test_clip<T>({5000, 3, 1025, 64}, max_norm, offset);
       test_clip<T>(std::vector<Index>(150, 77), max_norm, offset);
     }
-  const std::pair<Index, Index> shapes[] = {{1, 1},   {1, 5},    {7, 10},   {128, 10},  {33, 31},  {520, 4},
-                                            {3, 130}, {20, 257}, {2, 5000}, {40, 1000}, {5000, 10}};
-  for (const auto& [rows, columns] : shapes) {
-    for (const RowActivationKind kind : {RowActivationKind::Softmax, RowActivationKind::LogSoftmax})
-      test_row_activation<T>(kind, rows, columns);
-    for (const Index offset : {0, 1}) test_losses<T>(rows, columns, offset);
-  }
 }
 
 }  // namespace

@@ -1,15 +1,12 @@
 """Functions that run after each epoch, and what they may change."""
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fastmlp import _checks, _conversions, _core
-from fastmlp.history import EpochInfo
-
-if TYPE_CHECKING:
-    from fastmlp.trainer import Trainer
+from fastmlp.history import EpochInfo, Training
 
 Callback = Callable[[EpochInfo], Any]
 
@@ -21,7 +18,7 @@ class EpochHook:
     """
 
     def __init__(
-        self, trainer: "Trainer", network: _core.Network, functions: list[Callback]
+        self, trainer: Training, network: _core.Network, functions: list[Callback]
     ) -> None:
         self.trainer = trainer
         self.functions = functions

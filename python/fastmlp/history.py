@@ -1,11 +1,11 @@
 """What a training measured, and what a callback learns of it."""
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from fastmlp import _core
-
-if TYPE_CHECKING:
-    from fastmlp.trainer import Trainer
+from fastmlp.losses import Loss
+from fastmlp.modules import Module
+from fastmlp.optim import Optimizer
 
 
 class History:
@@ -36,6 +36,18 @@ class History:
         return f"History({count}, loss {self.loss[0]:.6g} to {self.loss[-1]:.6g})"
 
 
+class Training(Protocol):
+    """A `Trainer`, as a callback sees it."""
+
+    model: Module
+    optimizer: Optimizer
+    loss_fn: Loss
+
+    @property
+    def history(self) -> History: ...
+    def _network(self) -> _core.Network: ...
+
+
 class EpochInfo:
     """What a callback learns after each epoch.
 
@@ -53,7 +65,7 @@ class EpochInfo:
     __slots__ = ("epoch", "loss", "trainer", "validation_loss")
 
     def __init__(
-        self, epoch: int, loss: float, validation_loss: float | None, trainer: "Trainer"
+        self, epoch: int, loss: float, validation_loss: float | None, trainer: Training
     ) -> None:
         self.epoch = epoch
         self.loss = loss

@@ -1,19 +1,26 @@
 """The options of an optimizer: as attributes, and as a group of parameters by torch's names."""
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, NoReturn, Protocol, TypeVar, overload
 
 import numpy as np
 
 from fastmlp import _checks
 
-if TYPE_CHECKING:
-    from fastmlp.optim import Optimizer
-
 T = TypeVar("T")
 
 # What torch's optimizers and their groups have beside our options.
 TORCH_ONLY = {"foreach": None, "capturable": False, "differentiable": False, "fused": None}
+
+
+class HasOptions(Protocol):
+    """An optimizer, as far as its options go."""
+
+    @property
+    def options(self) -> Mapping[str, Any]: ...
+    @property
+    def parameters(self) -> Sequence[Any]: ...
+    def set_option(self, name: str, value: Any) -> None: ...
 
 
 class Option(Generic[T]):
@@ -28,11 +35,11 @@ class Option(Generic[T]):
     @overload
     def __get__(self, optimizer: None, owner: type) -> "Option[T]": ...
     @overload
-    def __get__(self, optimizer: "Optimizer", owner: type) -> T: ...
-    def __get__(self, optimizer: "Optimizer | None", owner: type) -> Any:
+    def __get__(self, optimizer: HasOptions, owner: type) -> T: ...
+    def __get__(self, optimizer: HasOptions | None, owner: type) -> Any:
         return self if optimizer is None else optimizer.options[self.name]
 
-    def __set__(self, optimizer: "Optimizer", value: T) -> None:
+    def __set__(self, optimizer: HasOptions, value: T) -> None:
         optimizer.set_option(self.name, value)
 
 
@@ -42,7 +49,7 @@ class ParameterGroup(dict[str, Any]):
     A copy is a plain dict.
     """
 
-    def __init__(self, optimizer: "Optimizer") -> None:
+    def __init__(self, optimizer: HasOptions) -> None:
         super().__init__(params=list(optimizer.parameters), **optimizer.options)
         self._optimizer = optimizer
 

@@ -5,19 +5,26 @@ hands on a new symbolic value; so does the sum of two values. Whatever else is d
 value cannot be compiled.
 """
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from fastmlp import _checks, _core
 from fastmlp.parameter import Parameter
 
 if TYPE_CHECKING:
     from fastmlp._core import Operation
-    from fastmlp.modules import Module
 
 _ADVICE = (
     "forward: expected its argument to go through modules, and sums of values (fm.ReLU(), not"
     " np.maximum), got {}, which cannot be compiled"
 )
+
+
+class Tree(Protocol):
+    """A module, as far as its name and those of its sub-modules go."""
+
+    def modules(self) -> Iterator[Any]: ...
+    def named_modules(self) -> Iterator[tuple[str, Any]]: ...
 
 
 class Trace:
@@ -29,7 +36,7 @@ class Trace:
         The model; it knows the names of the layers.
     """
 
-    def __init__(self, root: "Module") -> None:
+    def __init__(self, root: Tree) -> None:
         self.operations: list[Operation] = []
         self.dtype: str | None = None  # of the parameters; None where there are none
         self.precision = "float32"
@@ -37,7 +44,7 @@ class Trace:
         self.dropout = False
         self._root = root
         self._known = {id(module) for module in root.modules()}
-        self._first: tuple[Module, Parameter] | None = None  # an affine layer and its weight
+        self._first: tuple[Tree, Parameter] | None = None  # an affine layer and its weight
         self._input_width: tuple[int, str] | None = None  # and what says so
         self._input = Symbolic(self, 0, None)
 
@@ -64,7 +71,7 @@ class Trace:
         return self._append((layer, value.number, *options), value.maker)
 
     def add_affine(
-        self, value: "Symbolic", module: "Module", weight: Parameter, bias: Parameter | None
+        self, value: "Symbolic", module: Tree, weight: Parameter, bias: Parameter | None
     ) -> "Symbolic":
         """Add an operation with parameters, after checking that it fits those before it."""
         self._check_own(value)
@@ -94,9 +101,7 @@ class Trace:
             self._check_input(right.width, f"{self._name(right.maker[0])} gives")
         return self._append(("add", left.number, right.number), left.maker or right.maker)
 
-    def _append(
-        self, operation: "Operation", maker: "tuple[Module, Parameter] | None"
-    ) -> "Symbolic":
+    def _append(self, operation: "Operation", maker: tuple[Tree, Parameter] | None) -> "Symbolic":
         self.operations.append(operation)
         return Symbolic(self, len(self.operations), maker)
 
@@ -104,7 +109,7 @@ class Trace:
         if value.trace is not self:
             raise TypeError(_ADVICE.format("a value of another model's forward"))
 
-    def _check_fit(self, value: "Symbolic", module: "Module", weight: Parameter) -> None:
+    def _check_fit(self, value: "Symbolic", module: Tree, weight: Parameter) -> None:
         if id(module) not in self._known:
             raise TypeError(
                 f"forward: expected only layers that are attributes of the model, got {module!r};"
@@ -155,7 +160,7 @@ class Trace:
         numbers = {0: 0, **{number: place for place, number in enumerate(kept, 1)}}
         self.operations = [_renumbered(self.operations[number - 1], numbers) for number in kept]
 
-    def _name(self, module: "Module") -> str:
+    def _name(self, module: Tree) -> str:
         name = next((name for name, known in self._root.named_modules() if known is module), "")
         return f"layer {name}: {module!r}" if name else repr(module)
 
@@ -204,7 +209,7 @@ class Symbolic(_core.Symbolic):
 
     __slots__ = ("maker", "number", "trace")
 
-    def __init__(self, trace: Trace, number: int, maker: "tuple[Module, Parameter] | None") -> None:
+    def __init__(self, trace: Trace, number: int, maker: tuple[Tree, Parameter] | None) -> None:
         self.trace = trace
         self.number = number
         self.maker = maker

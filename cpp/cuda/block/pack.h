@@ -61,4 +61,11 @@ int blocks_for(Index threads) {
   return static_cast<int>(blocks < 1 ? 1 : blocks < most ? blocks : most);
 }
 
+// Blocks that give each thread a pack of n values.
+template <class K, class T>
+int blocks_of_packs(Index n) {
+  constexpr Index width = kPackBytes / sizeof(T);
+  return blocks_for<K>((n + width - 1) / width);
+}
+
 }  // namespace fastmlp::cuda

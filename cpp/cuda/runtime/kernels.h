@@ -1,11 +1,11 @@
-// The kernels of the device's table: what core/backend.h says of each holds here. A file a family; table.cpp lists them.
+// The kernels of the device's table: what core/contracts/ says of each holds here. A file a family; table.cpp lists them.
 #pragma once
 
 #include "core/backend.h"
 
 namespace fastmlp::cuda {
 
-// affine.cu
+// affine/affine.cu
 template <class T>
 void affine_forward(const AffineForward<T>&, const Context&);
 template <class T>
@@ -15,7 +15,7 @@ void affine_backward_weight(const AffineBackwardWeight<T>&, const Context&);
 // Of the context's scratch, at its begin; zeros at first, and the last kCounterBytes (split.h) between all kernels.
 std::size_t affine_scratch_bytes();
 
-// pointwise.cu
+// pointwise/pointwise.cu and clip.cu
 template <class T>
 void activation_forward(const Activation&, Index n, const T* x, T* y, const Context&);
 template <class T>
@@ -35,7 +35,7 @@ void clip(int count, T* const* grads, const Index* sizes, double max_norm, doubl
 inline constexpr int kClipPartials = 512;
 inline constexpr std::size_t kClipScratchBytes = kClipPartials * 3 * sizeof(double);
 
-// rows.cu
+// pointwise/rows.cu
 template <class T>
 void row_forward(RowActivationKind, Index rows, Index columns, const T* x, T* y, const Context&);
 template <class T>
@@ -44,7 +44,7 @@ template <class T>
 void loss(const LossArgs<T>&, const Context&);
 Index loss_partials(Index rows);
 
-// whole.cu
+// whole/whole.cu
 template <class T>
 bool trains_whole(const WholeTraining<T>&);
 template <class T>
