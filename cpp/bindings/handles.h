@@ -87,7 +87,7 @@ struct OptimizerOf final : OptimizerHandle {
       : optimizer(kind, options, parameters_), parameters(std::move(parameters_)) {
     for (const auto& parameter : parameters) weights += parameter->size();
   }
-  void set_option(const std::string& name, double value) override { optimizer.set_option(name, value); }
+  void set_option(const std::string& name, double value) override { optimizer.set_option(0, name, value); }
   void step() override;
   void zero_grad(bool forget) override { optimizer.zero_grad(forget); }
   Index steps() const override { return optimizer.steps(); }

@@ -96,29 +96,36 @@ void needed_states(OptimizerKind kind, const OptimizerOptions& o, bool (&needed)
 }  // namespace
 
 template <class T>
-Optimizer<T>::Optimizer(OptimizerKind kind, OptimizerOptions options, std::vector<ParameterPtr> parameters)
-    : kind_(kind), options_(options), wanted_(options) {
-  for (ParameterPtr& parameter : parameters) {
-    if (!index_.emplace(parameter.get(), static_cast<int>(slots_.size())).second)
-      throw std::invalid_argument("params: a parameter appears more than once");
-    slots_.emplace_back().parameter = std::move(parameter);
+Optimizer<T>::Optimizer(OptimizerKind kind, std::vector<ParameterGroup<T>> groups) : kind_(kind) {
+  for (ParameterGroup<T>& group : groups) {
+    Group& own = groups_.emplace_back();
+    own.options = own.wanted = group.options;
+    for (ParameterPtr& parameter : group.parameters) {
+      if (!index_.emplace(parameter.get(), static_cast<int>(slots_.size())).second)
+        throw std::invalid_argument("params: a parameter appears more than once");
+      Slot& slot = slots_.emplace_back();
+      slot.parameter = std::move(parameter);
+      slot.group = groups_.size() - 1;
+    }
   }
 }
 
 template <class T>
-void Optimizer<T>::set_option(const std::string& name, double value) {
+void Optimizer<T>::set_option(int group, const std::string& name, double value) {
   const Locked locked(lock_);
-  wanted_.set(name, value);
+  groups_.at(static_cast<std::size_t>(group)).wanted.set(name, value);
   changed_.store(true, std::memory_order_relaxed);
 }
 
 template <class T>
 void Optimizer<T>::change_options() {
   const Locked locked(lock_);
-  options_ = wanted_;
+  for (Group& group : groups_) {
+    group.options = group.wanted;
+    group.update_step = -1;
+    group.constant = false;
+  }
   changed_.store(false, std::memory_order_relaxed);
-  update_step_ = -1;
-  constant_ = false;
   for (Slot& slot : slots_) slot.made_on = nullptr;
 }
 
@@ -137,29 +144,34 @@ bool Optimizer<T>::constant_from(Index step) const {
 
 template <class T>
 void Optimizer<T>::refresh(Slot& slot) {
-  if (slot.steps != update_step_ && !(constant_ && constant_from(slot.steps))) {
-    update_ = make_update(kind_, options_, slot.steps);
-    update_step_ = slot.steps;
-    constant_ = constant_from(slot.steps);
-    ++stamp_;
+  Group& group = groups_[slot.group];
+  if (slot.steps != group.update_step && !(group.constant && constant_from(slot.steps))) {
+    group.update = make_update(kind_, group.options, slot.steps);
+    group.update_step = slot.steps;
+    group.constant = constant_from(slot.steps);
+    ++group.stamp;
   }
-  if (slot.stamp != stamp_) {
-    slot.update = update_;
-    slot.stamp = stamp_;
+  if (slot.stamp != group.stamp) {
+    slot.update = group.update;
+    slot.stamp = group.stamp;
   }
 }
 
 template <class T>
 bool Optimizer<T>::in_step(const std::vector<int>& slots) const {
-  const auto steps = [&](int slot) { return slots_[static_cast<std::size_t>(slot)].steps; };
-  return std::all_of(slots.begin(), slots.end(), [&](int slot) { return steps(slot) == steps(slots[0]); });
+  const auto at = [&](int slot) -> const Slot& { return slots_[static_cast<std::size_t>(slot)]; };
+  return std::all_of(slots.begin(), slots.end(), [&](int slot) {
+    return at(slot).steps == at(slots[0]).steps && at(slot).group == at(slots[0]).group;
+  });
 }
 
 template <class T>
 const std::vector<Update>& Optimizer<T>::next_updates(const std::vector<int>& slots, Index count) {
-  const Index done = slots_[static_cast<std::size_t>(slots[0])].steps;
+  const Slot& first = slots_[static_cast<std::size_t>(slots[0])];
+  const OptimizerOptions& options = groups_[first.group].options;
+  const Index done = first.steps;
   updates_.resize(constant_from(done + 1) ? 1 : static_cast<std::size_t>(count));
-  for (Update& update : updates_) update = make_update(kind_, options_, done + 1 + (&update - updates_.data()));
+  for (Update& update : updates_) update = make_update(kind_, options, done + 1 + (&update - updates_.data()));
   for (const int number : slots) {
     Slot& slot = slots_[static_cast<std::size_t>(number)];
     slot.steps += count;
@@ -180,7 +192,7 @@ void Optimizer<T>::prepare() {
 template <class T>
 void Optimizer<T>::make_states(Slot& slot) const {
   bool needed[3] = {};
-  needed_states(kind_, options_, needed);
+  needed_states(kind_, groups_[slot.group].options, needed);
   const Device& device = slot.parameter->device();
   for (int s = 0; s < 3; ++s) {
     Buffer<T>& state = slot.state[s];

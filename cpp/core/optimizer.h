@@ -1,4 +1,5 @@
-// The optimizers: options, per-parameter state, and the constants of each step. The formulas are in ops/optimizers.h.
+// The optimizers: groups of parameters with options, per-parameter state, and the constants of each step. The formulas are
+// in ops/optimizers.h.
 #pragma once
 
 #include <memory>
@@ -23,15 +24,25 @@ struct OptimizerOptions {
 // The constants of step number `step` (from 1), as torch.optim forms them.
 Update make_update(OptimizerKind kind, const OptimizerOptions& options, Index step);
 
+// Parameters that share their options.
+template <class T>
+struct ParameterGroup {
+  OptimizerOptions options;
+  std::vector<std::shared_ptr<Parameter<T>>> parameters;
+};
+
 template <class T>
 class Optimizer {
  public:
   using ParameterPtr = std::shared_ptr<Parameter<T>>;
 
-  Optimizer(OptimizerKind kind, OptimizerOptions options, std::vector<ParameterPtr> parameters);
+  Optimizer(OptimizerKind kind, std::vector<ParameterGroup<T>> groups);
+  Optimizer(OptimizerKind kind, OptimizerOptions options, std::vector<ParameterPtr> parameters)
+      : Optimizer(kind, {{options, std::move(parameters)}}) {}
 
+  int groups() const { return static_cast<int>(groups_.size()); }
   // Holds from the next call of take_options on; any thread may set one.
-  void set_option(const std::string& name, double value);
+  void set_option(int group, const std::string& name, double value);
   // Whether options have changed since the last call: targets that somebody has kept are out of date then.
   bool take_options() {
     const bool changed = changed_.load(std::memory_order_relaxed);
@@ -46,7 +57,7 @@ class Optimizer {
   void step();
   void zero_grad(bool forget = true);  // or sets the gradients that there are to zero
 
-  // The parts of a step, for those who apply updates themselves. A slot is a parameter's number here, or -1.
+  // The parts of a step, for those who apply updates themselves. A slot is a parameter's number over all groups, or -1.
   int size() const { return static_cast<int>(slots_.size()); }
   int slot(const Parameter<T>* parameter) const;
   const ParameterPtr& parameter(int slot) const { return slots_[static_cast<std::size_t>(slot)].parameter; }
@@ -57,13 +68,15 @@ class Optimizer {
     Slot& own = slots_[static_cast<std::size_t>(slot)];
     ++own.steps;
     own.parameter->count_change();
-    if (!constant_ || own.stamp != stamp_) refresh(own);
+    const Group& group = groups_[own.group];
+    if (!group.constant || own.stamp != group.stamp) refresh(own);
     return own.update;
   }
-  // Counts `count` steps of slots that have seen equally many so far, and returns their constants: one for each step, or
-  // a single one for all. They hold until the next call.
+  // Counts `count` steps of slots that are in step, and returns their constants: one for each step, or a single one for
+  // all. They hold until the next call.
   const std::vector<Update>& next_updates(const std::vector<int>& slots, Index count);
-  bool in_step(const std::vector<int>& slots) const;  // have they seen equally many?
+  // Whether these slots, all of one group, have seen equally many steps.
+  bool in_step(const std::vector<int>& slots) const;
   UpdateTarget<T> target(int slot);
   void step_slot(int slot, const Context& context);
 
@@ -76,8 +89,17 @@ class Optimizer {
   void set_state(int slot, Index steps, const std::vector<T> (&states)[3]);
 
  private:
+  // The options that hold, those that were set since, and the constants of the group's last step.
+  struct Group {
+    OptimizerOptions options, wanted;
+    Update update;
+    Index update_step = -1;  // the step number that `update` is for; -1: the options have changed
+    Index stamp = 0;         // counts the changes of `update`
+    bool constant = false;   // it holds for all later steps, too
+  };
   struct Slot {
     ParameterPtr parameter;
+    std::size_t group = 0;
     Buffer<T> state[3];
     Index steps = 0;
     Update update;
@@ -92,11 +114,9 @@ class Optimizer {
   }
 
   OptimizerKind kind_;
-  OptimizerOptions options_;
-  // Options that were set and not taken yet.
-  Lock lock_;
-  OptimizerOptions wanted_;
-  std::atomic<bool> changed_{false};
+  Lock lock_;                         // of the wanted options
+  std::atomic<bool> changed_{false};  // some of them were not taken yet
+  std::vector<Group> groups_;
   std::vector<Slot> slots_;
   std::unordered_map<const Parameter<T>*, int> index_;
   // Brings the constants of the slot's step into its update.
@@ -104,10 +124,6 @@ class Optimizer {
   bool constant_from(Index step) const;
   void change_options();
 
-  Update update_;           // the constants ...
-  Index update_step_ = -1;  // ... of this step number; -1: the options have changed
-  Index stamp_ = 0;         // counts the changes of update_
-  bool constant_ = false;   // update_ holds for all later steps, too
   std::vector<Update> updates_;
 };
 

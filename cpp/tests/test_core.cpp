@@ -185,6 +185,53 @@ void gradients(const std::vector<Index>& sizes, Index rows, const char* what) {
   check(largest > 1e-4 && worst < 1e-8, what);
 }
 
+// Weights and biases with options of their own, in one optimizer whose updates are fused, and in two that are not.
+void groups(const std::vector<Index>& sizes, const char* what) {
+  const Index rows = 12, in = sizes.front(), out = sizes.back();
+  std::vector<float> x(rows * in), t(rows * out, 0.25f);
+  const Philox random(11, 0);
+  for (Index i = 0; i < rows * in; ++i) x[i] = static_cast<float>(random.normal(static_cast<std::uint64_t>(i)));
+  const LossSpec spec{LossKind::MSE, 1, true};
+  const Batch<float> batch{x.data(), {t.data(), nullptr}, nullptr, rows};
+  ParameterGroup<float> weights, biases;
+  weights.options.lr = 0.1;
+  weights.options.momentum = 0.9;
+  biases.options.lr = 0.01;
+  const auto parts = [&](const Mlp<float>& mlp) {
+    weights.parameters.clear();
+    biases.parameters.clear();
+    for (std::size_t i = 0; i < mlp.parameters.size(); ++i)
+      (i % 2 == 0 ? weights : biases).parameters.push_back(mlp.parameters[i]);
+  };
+  const Mlp<float> one(sizes, ActivationKind::Tanh, ActivationKind::Identity, 9);
+  const Mlp<float> other(sizes, ActivationKind::Tanh, ActivationKind::Identity, 9);
+
+  parts(one);
+  Optimizer<float> both(OptimizerKind::SGD, {weights, biases});
+  both.set_option(1, "lr", 0.02);
+  both.take_options();
+  Network<float> fused(one.layers);
+  std::vector<double> losses(20);
+  fused.acquire(rows, in, true)->steps(spec, batch, 20, true, {}, both, losses.data());
+
+  parts(other);
+  biases.options.lr = 0.02;
+  Optimizer<float> first(OptimizerKind::SGD, {weights}), second(OptimizerKind::SGD, {biases});
+  Network<float> plain(other.layers);
+  const auto runner = plain.acquire(rows, in, true);
+  for (int i = 0; i < 20; ++i) {
+    for (const auto& parameter : other.parameters) parameter->has_grad = false;
+    runner->step(spec, batch, nullptr, nullptr);
+    first.step();
+    second.step();
+  }
+  bool same = losses.front() > losses.back();
+  for (std::size_t i = 0; i < one.parameters.size(); ++i)
+    same &= std::memcmp(one.parameters[i]->value.data(), other.parameters[i]->value.data(),
+                        static_cast<std::size_t>(one.parameters[i]->size()) * sizeof(float)) == 0;
+  check(same, what);
+}
+
 }  // namespace
 
 int main() {
@@ -197,6 +244,8 @@ int main() {
   std::printf("instruction set: %s\n", active_isa().name);
   train_xor();
   threads_change_nothing();
+  groups({3, 5, 2}, "groups of parameters of a tiny network have options of their own");
+  groups({70, 90, 5}, "groups of parameters of a larger network have options of their own");
   steps_allocate_nothing({3, 5, 2}, "steps of a tiny network allocate nothing");
   steps_allocate_nothing({60, 80, 2}, "steps of a larger network allocate nothing");
   gradients({3, 5, 2}, 9, "gradients of a tiny network");
