@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SAME = ("device", "commit", "options", "left_out")  # or --resume would mix what does not belong
 
 
-def _said_by(*command: str) -> str:
+def _output_of(*command: str) -> str:
     """What a program prints, if it is there and runs."""
     if shutil.which(command[0]) is None:
         return ""
@@ -31,8 +31,8 @@ def _said_by(*command: str) -> str:
 
 
 def _commit() -> str:
-    commit = _said_by("git", "rev-parse", "--short=12", "HEAD") or "unknown"
-    return commit + ("-dirty" if _said_by("git", "status", "--porcelain", "-uno") else "")
+    commit = _output_of("git", "rev-parse", "--short=12", "HEAD") or "unknown"
+    return commit + ("-dirty" if _output_of("git", "status", "--porcelain", "-uno") else "")
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -75,7 +75,7 @@ def _device(facts: dict[str, dict[str, Any]]) -> dict[str, Any]:
     if not found["emulated"]:
         asked = "driver_version", "clocks.max.sm", "clocks.max.mem", "power.limit"
         query = f"--query-gpu={','.join(asked)}", "--format=csv,noheader", "--id=0"
-        if told := _said_by("nvidia-smi", *query):
+        if printed := _output_of("nvidia-smi", *query):
             found["driver"], found["clocks"] = told.split(", ", 1)
     return found
 

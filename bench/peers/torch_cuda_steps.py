@@ -128,7 +128,7 @@ class CompiledModelStep(EagerStep):
         super().update(x, t)
 
 
-class WholeStep(torch_peer.Step):
+class BlockStep(torch_peer.Step):
     """Loss, gradients and update in one function."""
 
     def __init__(self, problem: Problem):
@@ -151,7 +151,7 @@ class WholeStep(torch_peer.Step):
         self.update = torch.no_grad()(torch.compile(self.update, **options))
 
 
-class EnsembleStep(WholeStep):
+class EnsembleStep(BlockStep):
     """Many models at once: their parameters stacked, the function of one model under `vmap`."""
 
     def __init__(self, problem: Problem):
@@ -173,7 +173,7 @@ def make_step(problem: Problem, mode: str, graphs: bool) -> Step:
     if mode == "compiled model":
         return CompiledModelStep(problem, options)
     if mode in ("compiled step", "vmap", "compiled vmap"):
-        step = (EnsembleStep if "vmap" in mode else WholeStep)(problem)
+        step = (EnsembleStep if "vmap" in mode else BlockStep)(problem)
         if "compiled" in mode:
             step.compile(options)
         return step

@@ -3,9 +3,9 @@
 #pragma once
 
 #include "core/contracts/affine.h"
+#include "core/contracts/device_steps.h"
 #include "core/contracts/lanes.h"
 #include "core/contracts/loss.h"
-#include "core/contracts/many_steps.h"
 #include "core/contracts/optimizer.h"
 #include "core/contracts/pointwise.h"
 
@@ -43,8 +43,8 @@ struct Backend {
   // Scales all gradients by max_norm / (norm + 1e-6) where that is below 1; *norm receives their joint norm.
   void (*clip)(int count, T* const* grads, const Index* sizes, double max_norm, double* norm, const Context&);
   // Many steps of a network in one launch, on a device: whether it can, and the steps. Null: never.
-  bool (*trains_whole)(const WholeTraining<T>&);
-  void (*train_whole)(const WholeTraining<T>&, const Context&);
+  bool (*trains_in_block)(const SingleBlockTraining<T>&);
+  void (*train_in_block)(const SingleBlockTraining<T>&, const Context&);
 
   // Tiny networks. lanes_plan lays out the buffer for `rows` rows (training: with all that a backward pass and a step
   // need), and returns its size.

@@ -40,7 +40,7 @@ class Ensemble {
   // network, after all is done. Throws std::invalid_argument where rows are missing or the device cannot do it: a block
   // holds tiny networks only.
   void train(const LossSpec& loss, const DataSet<T>& data, const Index* ids, Index rows, Index steps, double* losses) {
-    WholeTraining<T> args{};
+    SingleBlockTraining<T> args{};
     args.rows = rows;
     args.row_count = data.rows;
     args.x = data.x;
@@ -60,7 +60,7 @@ class Ensemble {
 
     const Device& device = parameters_->device();
     const Backend<T>& kernels = kernels_of<T>(device);
-    if (!kernels.trains_whole || !kernels.trains_whole(args))
+    if (!kernels.trains_in_block || !kernels.trains_in_block(args))
       throw std::invalid_argument(std::string("ensemble: these networks and batches are none for ") + device.name);
     optimizer_.prepare();
     const std::vector<Update>& updates = optimizer_.next_updates({0}, steps);
@@ -71,7 +71,7 @@ class Ensemble {
     args.updates = updates_.data();
     args.one_update = updates.size() == 1;
     args.losses = losses_.data();
-    kernels.train_whole(args, {thread_pool_executor(), nullptr, stream});
+    kernels.train_in_block(args, {thread_pool_executor(), nullptr, stream});
     if (losses)
       check(
           device.download(losses, losses_.data(), static_cast<std::size_t>(models_ * steps) * sizeof(double), stream));
@@ -91,7 +91,7 @@ class Ensemble {
   }
 
   // The layers of the first network.
-  std::vector<LanesLayer<T>> describe(WholeTraining<T>& args) {
+  std::vector<LanesLayer<T>> describe(SingleBlockTraining<T>& args) {
     std::vector<LanesLayer<T>> layers;
     Index offset = 0;
     const UpdateTarget<T> target = optimizer_.target(0);

@@ -3,8 +3,8 @@
 
 #include "cpu/elementwise.h"
 #include "cpu/long_products.h"
+#include "cpu/skinny.h"
 #include "cpu/sums.h"
-#include "cpu/thin.h"
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
@@ -56,9 +56,9 @@ void weight_prefetch(const void* context, Index k0, int rows, Index n0, int colu
   const auto& a = *static_cast<const AffineBackwardWeight<T>*>(context);
   if (!a.weight.update) return;
   const Index offset = k0 * a.N + n0;
-  prefetch_rows<Nearness::L1>(a.weight.target.value + offset, a.N, rows, columns);
+  prefetch_rows<CacheLevel::L1>(a.weight.target.value + offset, a.N, rows, columns);
   for (const T* state : a.weight.target.state)
-    if (state) prefetch_rows<Nearness::L1>(state + offset, a.N, rows, columns);
+    if (state) prefetch_rows<CacheLevel::L1>(state + offset, a.N, rows, columns);
 }
 
 template <class T>
@@ -72,12 +72,12 @@ constexpr EpilogueFunction<T> kBackwardInputEpilogue[] = {FASTMLP_ACTIVATIONS(FA
 #undef FASTMLP_FORWARD
 #undef FASTMLP_BACKWARD
 
-// Up to where the kernels of thin.h beat gemm. Measured in float32, with AVX2 and AVX-512, one and two threads, for 1 to 16
+// Up to where the kernels of skinny.h beat gemm. Measured in float32, with AVX2 and AVX-512, one and two threads, for 1 to 16
 // rows of 3072 x 512 and 512 x 512, and 1 to 1024 rows of 1 to 16 features in or out. Where it makes less than a tenth,
 // gemm has it.
 template <class T>
 struct ThinLimits {
-  static constexpr Index kForwardRows = Thin<T>::kRegisters / Thin<T>::kMostVectors;  // a higher tile is narrower
+  static constexpr Index kForwardRows = Skinny<T>::kRegisters / Skinny<T>::kMostVectors;  // a higher tile is narrower
   static constexpr Index kInputRows = Blocking<T>::kManyRegisters ? 16 : 12;
   static constexpr Index kWeightRows = 8;
   // Whether dot products cost less than padding so few outputs to whole vectors: adding up the lanes of one takes about
@@ -96,8 +96,8 @@ void affine_forward(const AffineForward<T>& a, const Context& context) {
   using Limits = ThinLimits<T>;
   const EpilogueFunction<T> epilogue = kForwardEpilogue<T>[static_cast<int>(a.activation.kind)];
   const Gemm<T> product{a.M, a.N, a.K, {a.x, a.ldx, 1}, {a.weight, a.N, 1}, a.y, a.ldy, {epilogue, &a}};
-  const bool narrow = Limits::dots_pay(a.N, a.K) && a.N * a.K <= Thin<T>::kCopy;
-  if (a.M <= (narrow ? Thin<T>::kMostRows : Limits::kForwardRows)) return few_rows(product, context);
+  const bool narrow = Limits::dots_pay(a.N, a.K) && a.N * a.K <= Skinny<T>::kCopy;
+  if (a.M <= (narrow ? Skinny<T>::kMostRows : Limits::kForwardRows)) return few_rows(product, context);
   if (narrow) return narrow_dots(product, context);
   if (a.K <= Limits::kShortSum) return short_sums(product, context);
   gemm(product, context);
@@ -108,7 +108,7 @@ void affine_backward_input(const AffineBackwardInput<T>& a, const Context& conte
   using Limits = ThinLimits<T>;
   const EpilogueFunction<T> epilogue = kBackwardInputEpilogue<T>[static_cast<int>(a.activation.kind)];
   const Gemm<T> product{a.M, a.K, a.N, {a.dz, a.lddz, 1}, {a.weight, 1, a.N}, a.dx, a.lddx, {epilogue, &a}};
-  const bool narrow = a.N <= Limits::kShortInputSum && a.N * a.K <= Thin<T>::kCopy;
+  const bool narrow = a.N <= Limits::kShortInputSum && a.N * a.K <= Skinny<T>::kCopy;
   const bool few = a.M <= Limits::kInputRows;
   if (narrow && a.M > 1 && (few || a.N <= Limits::kShortSum)) return short_sums(product, context);
   if (few || Limits::dots_pay(a.K, a.N)) return dots(product, context);
@@ -188,7 +188,7 @@ template <class T>
 void turned_weight_epilogue(const void* context, T* tile, Index, int rows, Index k0, int columns) {
   const auto& a = *static_cast<const AffineBackwardWeight<T>*>(context);
   if (rows == 1) return sink_gradient(a.weight, k0, columns, tile);
-  T turned[Thin<T>::kTile];
+  T turned[Skinny<T>::kTile];
   for (int n = 0; n < rows; ++n)
     for (int k = 0; k < columns; ++k) turned[k * rows + n] = tile[n * Blocking<T>::NR + k];
   sink_gradient(a.weight, k0 * a.N, static_cast<Index>(columns) * rows, turned);
@@ -216,7 +216,7 @@ void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& con
       return parallel_thin(context, a.N, work, 64, [&](Index begin, Index end, int) { block(a, 0, a.K, begin, end); });
     return parallel_thin(context, a.K, work, 1, [&](Index begin, Index end, int) { block(a, begin, end, 0, a.N); });
   }
-  if (a.N <= Thin<T>::kMostRows)
+  if (a.N <= Skinny<T>::kMostRows)
     return few_rows<T>({a.N, a.K, a.M, {a.dz, 1, a.lddz}, {a.x, a.ldx, 1}, nullptr, 0, {turned_weight_epilogue<T>, &a}},
                        context);
   // Blocks of rows are summed in the gradient itself, so that the product, not the epilogue, has to add to what is there.

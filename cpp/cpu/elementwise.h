@@ -82,25 +82,25 @@ void dropout(const DropoutState& state, Index layer, double p, Index n, const T*
 }
 
 // Rows of values inside a parameter: the first is at `offset`, the next rows follow `ld` apart.
-struct Place {
+struct Region {
   Index offset, rows, columns, ld;
 };
 
-// One optimizer step on the values at `place`; their gradients' rows are ld_grad apart. Rows are an inner matter, so
+// One optimizer step on the values at `region`; their gradients' rows are ld_grad apart. Rows are an inner matter, so
 // that the constants become vectors once for a tile.
 template <class T, class Rule>
-void update_loop(const ops::UpdateConstants& constants, const Place& place, const UpdateTarget<T>& target,
+void update_loop(const ops::UpdateConstants& constants, const Region& region, const UpdateTarget<T>& target,
                  const T* grad, Index ld_grad) {
   constexpr int states = Rule::kStates;
   using V = Vec<T>;
   const ops::UpdateValues<V> values(constants);
-  for (Index row = 0; row < place.rows; ++row) {
-    const Index offset = place.offset + row * place.ld;
+  for (Index row = 0; row < region.rows; ++row) {
+    const Index offset = region.offset + row * region.ld;
     const T* g = grad + row * ld_grad;
     T* w = target.value + offset;
     T* state[3] = {};
     for (int s = 0; s < states; ++s) state[s] = target.state[s] ? target.state[s] + offset : nullptr;
-    for_vectors<T>(place.columns, [&](Index i, auto part) {
+    for_vectors<T>(region.columns, [&](Index i, auto part) {
       V s[3] = {V(T(0)), V(T(0)), V(T(0))};
       for (int k = 0; k < states; ++k)
         if (state[k]) s[k] = load(state[k] + i, part);
@@ -112,7 +112,7 @@ void update_loop(const ops::UpdateConstants& constants, const Place& place, cons
 }
 
 template <class T>
-using UpdateLoop = void (*)(const ops::UpdateConstants&, const Place&, const UpdateTarget<T>&, const T*, Index);
+using UpdateLoop = void (*)(const ops::UpdateConstants&, const Region&, const UpdateTarget<T>&, const T*, Index);
 #define FASTMLP_UPDATE_LOOP(functor) update_loop<T, ops::functor>,
 template <class T>
 constexpr UpdateLoop<T> kUpdate[] = {FASTMLP_UPDATES(FASTMLP_UPDATE_LOOP)};
@@ -204,20 +204,20 @@ void clip(int count, T* const* grads, const Index* sizes, double max_norm, doubl
   for (int i = 0; i < count; ++i) scale(sizes[i], static_cast<T>(factor), grads[i]);
 }
 
-// What happens to a finished gradient that belongs at `place` of its parameter.
+// What happens to a finished gradient that belongs at `region` of its parameter.
 template <class T>
-FASTMLP_INLINE void sink_tile(const GradientSink<T>& sink, const Place& place, const T* grad, Index ld_grad) {
+FASTMLP_INLINE void sink_tile(const GradientSink<T>& sink, const Region& region, const T* grad, Index ld_grad) {
   if (sink.update) {
-    kUpdate<T>[static_cast<int>(sink.update->kind)](sink.update->constants, place, sink.target, grad, ld_grad);
+    kUpdate<T>[static_cast<int>(sink.update->kind)](sink.update->constants, region, sink.target, grad, ld_grad);
     return;
   }
   if (!sink.grad) return;
-  for (Index row = 0; row < place.rows; ++row, grad += ld_grad) {
-    T* out = sink.grad + place.offset + row * place.ld;
+  for (Index row = 0; row < region.rows; ++row, grad += ld_grad) {
+    T* out = sink.grad + region.offset + row * region.ld;
     if (sink.accumulate) {
-      add(place.columns, grad, out);
+      add(region.columns, grad, out);
     } else {
-      for_vectors<T>(place.columns, [&](Index i, auto part) { store(out + i, load(grad + i, part), part); });
+      for_vectors<T>(region.columns, [&](Index i, auto part) { store(out + i, load(grad + i, part), part); });
     }
   }
 }

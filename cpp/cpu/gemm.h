@@ -19,17 +19,17 @@ struct Blocking {
   static constexpr int NR = NV * kLanes;
   static constexpr int kPanel = kManyRegisters ? 16 : 8;  // rows that a packed panel of A has room for
   static constexpr Index KC = 256;                        // depth of a block of k ...
-  static constexpr Index kWholeK = 512;                   // ... but a K up to this stays whole
+  static constexpr Index kFullDepth = 512;                // ... but a K up to this stays whole
   static constexpr Index MC = ceil_div(512, MR) * MR;     // rows of a packed block of A
-  static constexpr Index kPackedA = ceil_div(MC, MR) * kPanel * kWholeK;
-  static constexpr Index kPackedB = kWholeK * NR;
+  static constexpr Index kPackedA = ceil_div(MC, MR) * kPanel * kFullDepth;
+  static constexpr Index kPackedB = kFullDepth * NR;
   static constexpr Index kTile = MR * NR;
   static constexpr Index kLongRows = 128, kLongColumns = 8 * NR;  // of a tile of double sums, see long_products.h
   static constexpr std::size_t kGemmBytes = (kPackedA + kPackedB + kTile + 64) * sizeof(T);
   static constexpr std::size_t kScratchBytes = kGemmBytes + kLongRows * kLongColumns * sizeof(double);
 };
 
-constexpr Index k_blocks(Index K) { return K <= Blocking<float>::kWholeK ? 1 : ceil_div(K, Blocking<float>::KC); }
+constexpr Index k_blocks(Index K) { return K <= Blocking<float>::kFullDepth ? 1 : ceil_div(K, Blocking<float>::KC); }
 
 template <class T>
 struct Strided {
@@ -47,16 +47,16 @@ struct Epilogue {
   void (*prefetch)(const void* context, Index m0, int rows, Index n0, int columns) = nullptr;
 };
 
-enum class Nearness { L2 = 2, L1 = 3 };
+enum class CacheLevel { L2 = 2, L1 = 3 };
 
 // Asks for the cache lines of a block of values whose rows are `ld` apart.
-template <Nearness nearness, class T>
+template <CacheLevel level, class T>
 FASTMLP_INLINE void prefetch_rows(const T* first, Index ld, Index rows, Index columns) {
   constexpr Index kLine = 64 / sizeof(T);
   for (Index r = 0; r < rows; ++r) {
     const T* row = first + r * ld;
-    for (Index j = 0; j < columns; j += kLine) __builtin_prefetch(row + j, 0, static_cast<int>(nearness));
-    __builtin_prefetch(row + columns - 1, 0, static_cast<int>(nearness));
+    for (Index j = 0; j < columns; j += kLine) __builtin_prefetch(row + j, 0, static_cast<int>(level));
+    __builtin_prefetch(row + columns - 1, 0, static_cast<int>(level));
   }
 }
 
@@ -188,10 +188,10 @@ template <class T>
 void prefetch_sliver(const Strided<T>& B, Index k0, Index K, Index j0, Index columns, Index part, Index parts) {
   if (B.column == 1) {
     const Index begin = part * K / parts, end = (part + 1) * K / parts;
-    prefetch_rows<Nearness::L2>(B.at(k0 + begin, j0), B.row, end - begin, columns);
+    prefetch_rows<CacheLevel::L2>(B.at(k0 + begin, j0), B.row, end - begin, columns);
   } else {
     const Index begin = part * columns / parts, end = (part + 1) * columns / parts;
-    prefetch_rows<Nearness::L2>(B.at(k0, j0 + begin), B.column, end - begin, K);
+    prefetch_rows<CacheLevel::L2>(B.at(k0, j0 + begin), B.column, end - begin, K);
   }
 }
 
@@ -228,7 +228,7 @@ void gemm_part(const Gemm<T>& g, Index m_begin, Index m_end, Index n_begin, Inde
           const int rows = static_cast<int>(i1 - i0);
           if (!in_place && n0 + NR < n_end)
             prefetch_sliver(g.B, k0, K, n0 + NR, smaller(NR, n_end - n0 - NR), t, tiles);
-          if (!first) prefetch_rows<Nearness::L1>(g.partial + i0 * g.ld_partial + n0, g.ld_partial, rows, columns);
+          if (!first) prefetch_rows<CacheLevel::L1>(g.partial + i0 * g.ld_partial + n0, g.ld_partial, rows, columns);
           if (last && g.epilogue.prefetch) g.epilogue.prefetch(g.epilogue.context, i0, rows, n0, columns);
           find_microkernel<T>(rows, vectors)(K, packed_a + t * Block::kPanel * K, b, ldb, tile);
           for (int r = 0; r < rows && !(first && last); ++r) {

@@ -22,7 +22,7 @@ constexpr Index kFoldBlocks = 32;
 // What an activation costs, in weights.
 constexpr Index kActivationWork = 8;
 // While small batches are loaded, those before them are computed: so many values of a few batches wait at most.
-constexpr Index kWaitingValues = 4096, kMostWaiting = 16;
+constexpr Index kPreloadedValues = 4096, kMostPreloaded = 16;
 
 // Room for so many features of a block of R rows.
 template <class T>
@@ -35,7 +35,7 @@ template <class T>
 struct LanesPlan {
   static constexpr Index lanes = Vec<T>::lanes;
   Index rows, row_lanes, U, R, blocks, blocks_per_chunk, chunks;
-  Index waiting;          // batches that are loaded at once
+  Index preloaded;        // batches that are loaded at once
   Index in, out, width;   // first, last, and largest layer width
   Index parameters;       // of all layers, biases included ...
   Index padded;           // ... up to a whole vector
@@ -61,7 +61,7 @@ struct LanesPlan {
     blocks_per_chunk = ceil_div(training ? kTrainingChunk : kPredictionChunk, work * R);
     if (training) blocks_per_chunk = larger(blocks_per_chunk, ceil_div(blocks, kMostChunks));
     chunks = ceil_div(blocks, blocks_per_chunk);
-    waiting = training ? larger(1, smaller(kMostWaiting, kWaitingValues / (blocks * (in + out) * R))) : 1;
+    preloaded = training ? larger(1, smaller(kMostPreloaded, kPreloadedValues / (blocks * (in + out) * R))) : 1;
     const Index kept = training ? blocks : chunks;  // blocks alive at once
     Index end = 0;
     const auto take = [&end](Index n) {
@@ -69,9 +69,9 @@ struct LanesPlan {
       end += round_up(n, 16);
       return at;
     };
-    x = take(waiting * kept * values(in));
+    x = take(preloaded * kept * values(in));
     saved = take(kept * saved_per_block);
-    t = take(training ? waiting * blocks * values(out) : 0);
+    t = take(training ? preloaded * blocks * values(out) : 0);
     dy = take(training ? blocks * values(out) : 0);
     ping = take(training ? chunks * 2 * values(width) : 0);
     accumulators = take(training ? chunks * padded * row_lanes : 0);

@@ -10,8 +10,8 @@ namespace fastmlp::FASTMLP_ISA_NS {
 
 template <class T>
 struct LongProduct {
-  static constexpr Index kShortest = 1 << 15;            // rows
-  static constexpr Index kDepth = Blocking<T>::kWholeK;  // rows that one product takes
+  static constexpr Index kShortest = 1 << 15;               // rows
+  static constexpr Index kDepth = Blocking<T>::kFullDepth;  // rows that one product takes
   static constexpr Index kRows = Blocking<T>::kLongRows, kColumns = Blocking<T>::kLongColumns;  // of a tile
 };
 

@@ -14,7 +14,7 @@
 
 namespace fastmlp {
 
-struct Replay;  // contracts/many_steps.h
+struct Replay;  // contracts/device_steps.h
 
 // run: body(context, task, worker) for every task < tasks, on up to `workers` threads; returns when all are done.
 struct Executor {

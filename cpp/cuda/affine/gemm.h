@@ -78,13 +78,13 @@ struct Gemm {
     return tile_a(shared, half) + kOperandBytes;
   }
 
-  using PieceA = Piece<T, kA, Shape::kRows, kDepth>;
-  using PieceB = Piece<T, kB, Shape::kColumns, kDepth>;
+  using LoadA = ThreadLoad<T, kA, Shape::kRows, kDepth>;
+  using LoadB = ThreadLoad<T, kB, Shape::kColumns, kDepth>;
   static FASTMLP_DEVICE void load(int thread, Registers& own, const Params& p, const Corner& corner, int depth,
                                   int end) {
     const bool whole = depth + kDepth <= end;
-    PieceA(thread).load(p.a, corner.row, depth, end, whole && PieceA::inside(p.a, corner.row), own.a);
-    PieceB(thread).load(p.b, corner.column, depth, end, whole && PieceB::inside(p.b, corner.column), own.b);
+    LoadA(thread).load(p.a, corner.row, depth, end, whole && LoadA::inside(p.a, corner.row), own.a);
+    LoadB(thread).load(p.b, corner.column, depth, end, whole && LoadB::inside(p.b, corner.column), own.b);
   }
   static FASTMLP_DEVICE void store(int thread, Registers& own, unsigned char* shared, int half) {
     Multiply::template store<kA>(tile_a(shared, half), thread, own.a);

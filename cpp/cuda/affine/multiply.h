@@ -20,8 +20,8 @@ struct Stage {
   static constexpr int kRounds = Shape::kWarpRows / kRoundRows;
   static constexpr int kBytes = Shape::kSlices * kRows * kStride * static_cast<int>(sizeof(T));
 
-  static FASTMLP_DEVICE T* row(T* stage, const typename Shape::Place& place, int row) {
-    return stage + ((place.slice * kRows + place.row / Shape::kWarpRows * kRoundRows + row) * kStride + place.column);
+  static FASTMLP_DEVICE T* row(T* stage, const typename Shape::Position& position, int row) {
+    return stage + ((position.slice * kRows + position.row / Shape::kWarpRows * kRoundRows + row) * kStride + position.column);
   }
 };
 
@@ -50,12 +50,12 @@ struct Simt {
   // A row for each term of the sum.
   template <Along kAlong>
   static FASTMLP_DEVICE void store(unsigned char* tile, int thread, const Vector<T> (&vectors)[2]) {
-    using P = Piece<T, kAlong, Shape::kRows, kDepth>;
-    const P piece(thread);
+    using P = ThreadLoad<T, kAlong, Shape::kRows, kDepth>;
+    const P mine(thread);
     T* const values = reinterpret_cast<T*>(tile);
     FASTMLP_UNROLL
     for (int i = 0; i < 2; ++i) {
-      T* const at = values + (piece.depth + i * P::kNext) * kStride + piece.outer;
+      T* const at = values + (mine.depth + i * P::kNext) * kStride + mine.outer;
       if constexpr (kAlong == Along::Sum) {
         FASTMLP_UNROLL
         for (int j = 0; j < P::V; ++j) at[j * kStride] = vectors[i].v[j];
@@ -71,9 +71,9 @@ struct Simt {
                                       int terms) {
     block.each_alone([&](int thread, auto& registers) {
       Registers& own = registers.product;
-      const auto place = Shape::place(thread);
-      const T* const a = reinterpret_cast<const T*>(a_tile) + place.slice * kStride + place.row + place.lane / 8 * 4;
-      const T* const b = reinterpret_cast<const T*>(b_tile) + place.slice * kStride + place.column + place.lane % 8 * 4;
+      const auto position = Shape::position(thread);
+      const T* const a = reinterpret_cast<const T*>(a_tile) + position.slice * kStride + position.row + position.lane / 8 * 4;
+      const T* const b = reinterpret_cast<const T*>(b_tile) + position.slice * kStride + position.column + position.lane % 8 * 4;
       constexpr int kStep = Shape::kSlices * kStride;
       if (terms == kDepth) {
         FASTMLP_UNROLL_BY(kUnrolled)
@@ -86,11 +86,11 @@ struct Simt {
   }
 
   static FASTMLP_DEVICE void stage(T* stage, int thread, int round, const Registers& own) {
-    const auto place = Shape::place(thread);
+    const auto position = Shape::position(thread);
     FASTMLP_UNROLL
     for (int r = 0; r < kDown * 4; ++r) {
       if (r / 4 != round) continue;
-      T* const row = Stage<T, Shape>::row(stage, place, place.lane / 8 * 4 + r % 4) + place.lane % 8 * 4;
+      T* const row = Stage<T, Shape>::row(stage, position, position.lane / 8 * 4 + r % 4) + position.lane % 8 * 4;
       FASTMLP_UNROLL
       for (int j = 0; j < kAcross; ++j) {
         const T* const sums = own.sums[r] + j * 4;
@@ -142,8 +142,8 @@ struct Mma {
 
   template <Along kAlong>
   static FASTMLP_DEVICE void store(unsigned char* tile, int thread, const Vector<float> (&vectors)[2]) {
-    using P = Piece<float, kAlong, Shape::kRows, kDepth>;
-    const P piece(thread);
+    using P = ThreadLoad<float, kAlong, Shape::kRows, kDepth>;
+    const P mine(thread);
     auto* const words = reinterpret_cast<std::uint32_t*>(tile);
     if constexpr (Format::kPerWord == 1) {
       FASTMLP_UNROLL
@@ -151,7 +151,7 @@ struct Mma {
         Vector<std::uint32_t> rounded;
         FASTMLP_UNROLL
         for (int j = 0; j < 4; ++j) rounded.v[j] = Format::word(vectors[i].v[j]);
-        *reinterpret_cast<Vector<std::uint32_t>*>(words + offset<kAlong>(piece.outer, piece.depth + i * P::kNext)) =
+        *reinterpret_cast<Vector<std::uint32_t>*>(words + offset<kAlong>(mine.outer, mine.depth + i * P::kNext)) =
             rounded;
       }
     } else if constexpr (kAlong == Along::Sum) {
@@ -161,14 +161,14 @@ struct Mma {
           std::uint32_t word[2];
         };
         const auto& v = vectors[i].v;
-        *reinterpret_cast<Half*>(words + offset<kAlong>(piece.outer, (piece.depth + i * P::kNext) / 2)) = {
+        *reinterpret_cast<Half*>(words + offset<kAlong>(mine.outer, (mine.depth + i * P::kNext) / 2)) = {
             {Format::word(v[0], v[1]), Format::word(v[2], v[3])}};
       }
     } else {
       Vector<std::uint32_t> rounded;
       FASTMLP_UNROLL
       for (int j = 0; j < 4; ++j) rounded.v[j] = Format::word(vectors[0].v[j], vectors[1].v[j]);
-      *reinterpret_cast<Vector<std::uint32_t>*>(words + offset<kAlong>(piece.outer, piece.depth / 2)) = rounded;
+      *reinterpret_cast<Vector<std::uint32_t>*>(words + offset<kAlong>(mine.outer, mine.depth / 2)) = rounded;
     }
   }
 
@@ -181,18 +181,18 @@ struct Mma {
     for (int step = 0; step < kSliceWords; step += kMmaWords) {
       block.each_alone([&](int thread, auto& registers) {
         Registers& own = registers.product;
-        const auto place = Shape::place(thread);
-        const int g = place.lane / 4, word = place.slice * kSliceWords + step + place.lane % 4;
+        const auto position = Shape::position(thread);
+        const int g = position.lane / 4, word = position.slice * kSliceWords + step + position.lane % 4;
         FASTMLP_UNROLL
         for (int i = 0; i < kDown; ++i) {
           FASTMLP_UNROLL
           for (int f = 0; f < 4; ++f)
-            own.a[i][f] = a[offset<kA>(place.row + i * kMmaRows + g + f % 2 * 8, word + f / 2 * 4)];
+            own.a[i][f] = a[offset<kA>(position.row + i * kMmaRows + g + f % 2 * 8, word + f / 2 * 4)];
         }
         FASTMLP_UNROLL
         for (int j = 0; j < kAcross; ++j) {
           FASTMLP_UNROLL
-          for (int f = 0; f < 2; ++f) own.b[j][f] = b[offset<kB>(place.column + j * kMmaColumns + g, word + f * 4)];
+          for (int f = 0; f < 2; ++f) own.b[j][f] = b[offset<kB>(position.column + j * kMmaColumns + g, word + f * 4)];
         }
       });
       block.each_warp([&](int, auto& lanes) {
@@ -210,7 +210,7 @@ struct Mma {
   }
 
   static FASTMLP_DEVICE void stage(float* stage, int thread, int round, const Registers& own) {
-    const auto place = Shape::place(thread);
+    const auto position = Shape::position(thread);
     struct alignas(8) Pair {
       float v[2];
     };
@@ -219,7 +219,7 @@ struct Mma {
       if (i != round) continue;
       FASTMLP_UNROLL
       for (int half = 0; half < 2; ++half) {
-        float* const row = Stage<float, Shape>::row(stage, place, place.lane / 4 + half * 8) + place.lane % 4 * 2;
+        float* const row = Stage<float, Shape>::row(stage, position, position.lane / 4 + half * 8) + position.lane % 4 * 2;
         FASTMLP_UNROLL
         for (int j = 0; j < kAcross; ++j)
           *reinterpret_cast<Pair*>(row + j * kMmaColumns) = {{own.sums[i][j][half * 2], own.sums[i][j][half * 2 + 1]}};

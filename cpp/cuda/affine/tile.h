@@ -20,10 +20,10 @@ struct Tile {
   template <class T>
   static constexpr int kDepth = 2 * kTileThreads * Vector<T>::kLanes / kRows;
 
-  struct Place {
+  struct Position {
     int slice, row, column, lane;  // the warp's slice and corner in the tile
   };
-  static FASTMLP_DEVICE Place place(int thread) {
+  static FASTMLP_DEVICE Position position(int thread) {
     constexpr int kSliceWarps = kTileWarps / kSlices;
     const int warp = thread / kWarp, in_slice = warp % kSliceWarps;
     return {warp / kSliceWarps, in_slice / kWarpsAcross * kWarpRows, in_slice % kWarpsAcross * kWarpColumns,
@@ -51,14 +51,14 @@ struct Operand {
 
 // What a thread loads of kExtent (result) x kDepth (sum) values: two vectors.
 template <class T, Along kAlong, int kExtent, int kDepth>
-struct Piece {
+struct ThreadLoad {
   static constexpr int V = Vector<T>::kLanes;
   int outer, depth;  // of its first value in the tile
 
   // Along the sum, a warp takes 16 rows of 32 bytes, a whole sector of memory; so its stores into columns of shared
   // memory meet no bank twice. The second vector is half the depth further on.
   // Along the result, the two vectors are neighbours in the sum, as bfloat16 wants them.
-  explicit FASTMLP_DEVICE Piece(int thread) {
+  explicit FASTMLP_DEVICE ThreadLoad(int thread) {
     if constexpr (kAlong == Along::Sum) {
       constexpr int kGroups = kExtent / 16;
       const int warp = thread / kWarp, lane = thread % kWarp;

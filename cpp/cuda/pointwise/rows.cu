@@ -137,7 +137,7 @@ struct RowBackward {
 };
 
 // Where a loss goes: its value from a single block, from several their sums, which another launch adds up.
-struct LossPlace {
+struct LossTarget {
   double* partial;
   double* value;
   double scale;
@@ -145,15 +145,15 @@ struct LossPlace {
 };
 
 template <class K>
-FASTMLP_DEVICE void keep_loss(Block<K>& block, const LossPlace& place) {
+FASTMLP_DEVICE void keep_loss(Block<K>& block, const LossTarget& target) {
   using Registers = typename K::Registers;
   combine<Sum, &Registers::total>(block, K::kThreads);
   block.each_alone([&](int thread, Registers& own) {
     if (thread != 0) return;
     if (block.grid().x > 1)
-      place.partial[block.index().x] = own.total;
+      target.partial[block.index().x] = own.total;
     else
-      *(place.step.replayed ? place.step.replay.losses + place.step.number() : place.value) = own.total * place.scale;
+      *(target.step.replayed ? target.step.replay.losses + target.step.number() : target.value) = own.total * target.scale;
   });
 }
 
@@ -161,7 +161,7 @@ struct AddPartials {
   static constexpr int kThreads = 256;
   struct Params {
     int count;
-    LossPlace place;
+    LossTarget target;
   };
   struct Registers {
     double total;
@@ -170,9 +170,9 @@ struct AddPartials {
   static FASTMLP_DEVICE void run(Block<AddPartials>& block, const Params& p) {
     block.each_alone([&](int thread, Registers& own) {
       own.total = 0;
-      for (int i = thread; i < p.count; i += kThreads) own.total += p.place.partial[i];
+      for (int i = thread; i < p.count; i += kThreads) own.total += p.target.partial[i];
     });
-    keep_loss(block, p.place);
+    keep_loss(block, p.target);
   }
 };
 
@@ -186,14 +186,14 @@ struct ElementLoss {
     Index n;
     const T *y, *t;
     T* dy;
-    LossPlace place;
+    LossTarget target;
   };
   struct Registers {
     double total;
   };
 
   static FASTMLP_DEVICE void run(Block<ElementLoss>& block, const Params& p) {
-    const Real<T> delta = p.delta, scale = p.place.scale;
+    const Real<T> delta = p.delta, scale = p.target.scale;
     block.each_alone([&](int thread, Registers& own) {
       own.total = 0;
       with_element_loss(p.kind, [&](auto functor) {
@@ -212,7 +212,7 @@ struct ElementLoss {
         });
       });
     });
-    keep_loss(block, p.place);
+    keep_loss(block, p.target);
   }
 };
 
@@ -225,7 +225,7 @@ struct ClassLoss {
     const T* y;
     Targets<T> targets;
     T* dy;
-    LossPlace place;
+    LossTarget target;
   };
   struct Registers {
     T sum_t, dot, largest, sum;
@@ -260,7 +260,7 @@ struct ClassLoss {
       combine<Sum, &Registers::sum_t>(block, p.shape.width());
       combine<Sum, &Registers::dot>(block, p.shape.width());
       block.each_alone([&](int thread, Registers& own) {
-        const Real<T> sum_t = own.sum_t, dot = own.dot, scale = p.place.scale;
+        const Real<T> sum_t = own.sum_t, dot = own.dot, scale = p.target.scale;
         const Real<T> largest = Loss::kNeedsLogSumExp ? own.largest : T(0);
         const Real<T> sum = Loss::kNeedsLogSumExp ? own.sum : T(1), inverse = Real<T>(1) / sum;
         if (first + (thread >> p.shape.log_width) < p.shape.rows && (thread & (p.shape.width() - 1)) == 0)
@@ -276,7 +276,7 @@ struct ClassLoss {
         });
       });
     });
-    keep_loss(block, p.place);
+    keep_loss(block, p.target);
   }
 };
 
@@ -284,25 +284,25 @@ struct ClassLoss {
 constexpr Index kAlone = 32 * 1024;
 
 template <class T>
-int launch_element_loss(const LossArgs<T>& a, const LossPlace& place, Stream stream) {
+int launch_element_loss(const LossArgs<T>& a, const LossTarget& target, Stream stream) {
   using K = ElementLoss<T>;
   const Index n = a.rows * a.columns;
   int blocks = n <= kAlone ? 1 : blocks_for<K>(n / (kPackBytes / Index{sizeof(T)}));
   if (blocks > kMostBlocks) blocks = kMostBlocks;
   launch<K>(
       {blocks}, kCombineBytes<K>,
-      {a.spec.kind, a.spec.delta, a.logits, aligned(a.y, a.targets.dense, a.dy), n, a.y, a.targets.dense, a.dy, place},
+      {a.spec.kind, a.spec.delta, a.logits, aligned(a.y, a.targets.dense, a.dy), n, a.y, a.targets.dense, a.dy, target},
       stream);
   return blocks;
 }
 
 template <class T, class Loss>
-int launch_class_loss(const LossArgs<T>& a, const LossPlace& place, Stream stream) {
+int launch_class_loss(const LossArgs<T>& a, const LossTarget& target, Stream stream) {
   using K = ClassLoss<T, Loss>;
   const bool alone = a.rows * a.columns <= kAlone;
   const Rows shape = share_rows(a.rows, a.columns, alone ? kRowThreads : many_threads());
   const int blocks = alone ? 1 : blocks_of(shape);
-  launch<K>({blocks}, kCombineBytes<K>, {shape, a.logits, a.y, a.targets, a.dy, place}, stream);
+  launch<K>({blocks}, kCombineBytes<K>, {shape, a.logits, a.y, a.targets, a.dy, target}, stream);
   return blocks;
 }
 
@@ -329,19 +329,19 @@ template <class T>
 void loss(const LossArgs<T>& a, const Context& context) {
   // A mean is one over elements, or over rows for class losses.
   const Index count = is_class_loss(a.spec.kind) ? a.rows : a.rows * a.columns;
-  const LossPlace place{a.partial, a.value, a.spec.mean ? 1.0 / static_cast<double>(count) : 1.0, Step(context)};
+  const LossTarget target{a.partial, a.value, a.spec.mean ? 1.0 / static_cast<double>(count) : 1.0, Step(context)};
   int blocks = 0;
   switch (a.spec.kind) {
 #define FASTMLP_CASE(functor, name)                                        \
   case LossKind::functor:                                                  \
-    blocks = launch_class_loss<T, ops::functor>(a, place, context.stream); \
+    blocks = launch_class_loss<T, ops::functor>(a, target, context.stream); \
     break;
     FASTMLP_CLASS_LOSSES(FASTMLP_CASE)
 #undef FASTMLP_CASE
     default:
-      blocks = launch_element_loss(a, place, context.stream);
+      blocks = launch_element_loss(a, target, context.stream);
   }
-  if (blocks > 1) launch<AddPartials>({1}, kCombineBytes<AddPartials>, {blocks, place}, context.stream);
+  if (blocks > 1) launch<AddPartials>({1}, kCombineBytes<AddPartials>, {blocks, target}, context.stream);
 }
 
 #define FASTMLP_INSTANTIATE(T)                                                                            \

@@ -44,10 +44,10 @@ template <class T>
 void loss(const LossArgs<T>&, const Context&);
 Index loss_partials(Index rows);
 
-// whole/whole.cu
+// single_block/training.cu
 template <class T>
-bool trains_whole(const WholeTraining<T>&);
+bool trains_in_block(const SingleBlockTraining<T>&);
 template <class T>
-void train_whole(const WholeTraining<T>&, const Context&);
+void train_in_block(const SingleBlockTraining<T>&, const Context&);
 
 }  // namespace fastmlp::cuda

@@ -149,29 +149,29 @@ class Stage {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!ready()) return note(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream), kDoing);
     for (std::size_t at = 0; at < bytes; at += kBytes) {
-      Piece& piece = pieces_[turn_];
+      PinnedBuffer& buffer = buffers_[turn_];
       turn_ = 1 - turn_;
       const std::size_t count = std::min(kBytes, bytes - at);
-      note(cudaEventSynchronize(piece.taken), kDoing);
-      std::memcpy(piece.memory, from + at, count);
-      note(cudaMemcpyAsync(to + at, piece.memory, count, cudaMemcpyHostToDevice, stream), kDoing);
-      note(cudaEventRecord(piece.taken, stream), kDoing);
+      note(cudaEventSynchronize(buffer.taken), kDoing);
+      std::memcpy(buffer.memory, from + at, count);
+      note(cudaMemcpyAsync(to + at, buffer.memory, count, cudaMemcpyHostToDevice, stream), kDoing);
+      note(cudaEventRecord(buffer.taken, stream), kDoing);
     }
   }
 
  private:
   static constexpr const char* kDoing = "copying from the host";
-  struct Piece {
+  struct PinnedBuffer {
     void* memory = nullptr;
     cudaEvent_t taken = nullptr;  // after its last copy
   };
 
   bool ready() {
-    for (Piece& piece : pieces_) {
-      if (!piece.memory && cudaMallocHost(&piece.memory, kBytes) != cudaSuccess) piece.memory = nullptr;
-      if (!piece.taken && cudaEventCreateWithFlags(&piece.taken, cudaEventDisableTiming) != cudaSuccess)
-        piece.taken = nullptr;
-      if (piece.memory && piece.taken) continue;
+    for (PinnedBuffer& buffer : buffers_) {
+      if (!buffer.memory && cudaMallocHost(&buffer.memory, kBytes) != cudaSuccess) buffer.memory = nullptr;
+      if (!buffer.taken && cudaEventCreateWithFlags(&buffer.taken, cudaEventDisableTiming) != cudaSuccess)
+        buffer.taken = nullptr;
+      if (buffer.memory && buffer.taken) continue;
       cudaGetLastError();
       return false;
     }
@@ -179,7 +179,7 @@ class Stage {
   }
 
   std::mutex mutex_;
-  Piece pieces_[2];
+  PinnedBuffer buffers_[2];
   int turn_ = 0;
 };
 

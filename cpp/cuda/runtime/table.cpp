@@ -28,8 +28,8 @@ Backend<T> table() {
   t.loss_partials = loss_partials;
   t.update = update<T>;
   t.clip = clip<T>;
-  t.trains_whole = trains_whole<T>;
-  t.train_whole = train_whole<T>;
+  t.trains_in_block = trains_in_block<T>;
+  t.train_in_block = train_in_block<T>;
   t.prefers_lanes = [](const LanesLayer<T>*, int, Index, bool) { return false; };
   return t;
 }

@@ -24,8 +24,8 @@ class DeviceRunner final : public DenseRunner<T> {
   using Runner<T>::rows_;
 
   // Fills in the network's part of a whole training; whether there is one.
-  bool describe_whole(const LossSpec& spec, Optimizer<T>& optimizer, std::vector<LanesLayer<T>>& layers,
-                      WholeTraining<T>& args) const;
+  bool describe_training(const LossSpec& spec, Optimizer<T>& optimizer, std::vector<LanesLayer<T>>& layers,
+                         SingleBlockTraining<T>& args) const;
   void replay_steps(const LossSpec& spec, const Batch<T>& batch, Index count, Replay replay,
                     const DropoutState& dropout, Optimizer<T>& optimizer);
   // Everything that a recorded kernel has in its arguments, but for the loss.

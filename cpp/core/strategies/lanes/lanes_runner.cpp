@@ -146,10 +146,10 @@ template <class T>
 bool LanesRunner<T>::pack_parameters(const Optimizer<T>& optimizer) {
   if (sink_slots_.empty() || sink_slots_.size() != program_.parameters().size() || !optimizer.in_step(sink_slots_))
     return false;
-  constexpr Index kWholeVectors = 16;
+  constexpr Index kVectorMultiple = 16;
   Index n = 0;
   for (const LanesLayer<T>& layer : layers_) n += (layer.in + 1) * layer.out;
-  packed_.reserve(static_cast<std::size_t>(4 * ((n + kWholeVectors - 1) / kWholeVectors * kWholeVectors)));
+  packed_.reserve(static_cast<std::size_t>(4 * ((n + kVectorMultiple - 1) / kVectorMultiple * kVectorMultiple)));
   for_packed(packed_, layers_, [](T* packed, T* own, std::size_t bytes) { std::memcpy(packed, own, bytes); });
   packed_layers_ = layers_;
   const T* at = packed_.data();

@@ -1,6 +1,6 @@
 // Many steps on a device, and the choice between its two ways.
-#include "core/strategies/chain.h"
 #include "core/strategies/device/device_runner.h"
+#include "core/strategies/chain.h"
 
 namespace fastmlp {
 
@@ -19,10 +19,10 @@ DeviceRunner<T>::~DeviceRunner() {
 
 // Affine operations, and at most a row activation at the end.
 template <class T>
-bool DeviceRunner<T>::describe_whole(const LossSpec& spec, Optimizer<T>& optimizer, std::vector<LanesLayer<T>>& layers,
-                                     WholeTraining<T>& args) const {
+bool DeviceRunner<T>::describe_training(const LossSpec& spec, Optimizer<T>& optimizer,
+                                        std::vector<LanesLayer<T>>& layers, SingleBlockTraining<T>& args) const {
   const int depth = affine_chain(program_);
-  if (!kernels().trains_whole || depth == 0) return false;
+  if (!kernels().trains_in_block || depth == 0) return false;
   if (depth < program_.size()) {
     const Operation<T>& last = program_.operations().back();
     if (depth + 1 < program_.size() || last.kind != OperationKind::RowActivation) return false;
@@ -60,10 +60,10 @@ void DeviceRunner<T>::steps(const LossSpec& spec, const Batch<T>& batch, Index c
   check(device().upload(updates_.data(), updates.data(), updates.size() * sizeof(Update), stream));
   const bool one_update = updates.size() == 1;
 
-  WholeTraining<T> whole{};
+  SingleBlockTraining<T> whole{};
   std::vector<LanesLayer<T>> layers;
-  bool as_whole = describe_whole(spec, optimizer, layers, whole);
-  if (as_whole) {
+  bool in_one_block = describe_training(spec, optimizer, layers, whole);
+  if (in_one_block) {
     const Batch<T> rows = batch.advanced(this->columns_, this->out_columns());
     whole.x = rows.x;
     whole.targets = rows.targets;
@@ -73,10 +73,10 @@ void DeviceRunner<T>::steps(const LossSpec& spec, const Batch<T>& batch, Index c
     whole.updates = updates_.data();
     whole.one_update = one_update;
     whole.losses = losses_.data();
-    as_whole = kernels().trains_whole(whole);
+    in_one_block = kernels().trains_in_block(whole);
   }
-  if (as_whole)
-    kernels().train_whole(whole, this->context());
+  if (in_one_block)
+    kernels().train_in_block(whole, this->context());
   else
     replay_steps(spec, batch, count,
                  {nullptr, 0, updates_.data(), one_update, batch.ids, same_rows, nullptr, losses_.data()}, dropout,

@@ -13,8 +13,8 @@
 
 namespace fastmlp::cuda {
 
-inline constexpr int kMostWholeLayers = 16;
-inline constexpr int kMostWholeThreads = 512;
+inline constexpr int kMostBlockLayers = 16;
+inline constexpr int kMostBlockThreads = 512;
 // Columns of a product, and rows where it has enough of them, that a thread adds up side by side: a value in shared memory
 // then serves several terms. Registers for more float64 rows are wanting.
 inline constexpr int kTileColumns = 4;
@@ -22,19 +22,19 @@ template <class T>
 inline constexpr int kTileRows = sizeof(T) == 4 ? 4 : 2;
 
 // Element (r, c) is values[first + r * ld + c].
-struct Place {
+struct SharedMatrix {
   int first = 0, ld = 0;
 
   FASTMLP_FORMULA int row(int r) const { return first + r * ld; }
 };
 
 template <class T>
-struct WholeLayer {
+struct BlockLayer {
   int in, terms, out;  // terms: in, and 1 for the bias
   Activation activation;
-  Place weight, y, dz;  // until dz is known its place has the activation's derivative
-  bool trained;         // weight or bias
-  int log_lanes;        // of the weights' gradient: lanes side by side in a row of it
+  SharedMatrix weight, y, dz;  // until dz is known its place has the activation's derivative
+  bool trained;                // weight or bias
+  int log_lanes;               // of the weights' gradient: lanes side by side in a row of it
   // The device's memory, of the first network.
   const T *weight_from, *bias_from;
   UpdateTarget<T> weight_to, bias_to;  // null where it is frozen
@@ -46,7 +46,7 @@ struct Range {
 };
 
 template <class T>
-struct WholePlan {
+struct BlockPlan {
   int threads;
   int depth, rows;
   int lowest;  // trained layer
@@ -64,10 +64,10 @@ struct WholePlan {
   int parameters;
   int state[3];  // 0: not kept
   int partial;   // gradients, of each part
-  Place x[2], targets[2];
+  SharedMatrix x[2], targets[2];
   bool loads;  // each step has rows of its own: they are fetched while the last step runs
-  WholeLayer<T> layers[kMostWholeLayers];
-  Range ranges[2 * kMostWholeLayers];
+  BlockLayer<T> layers[kMostBlockLayers];
+  Range ranges[2 * kMostBlockLayers];
   int range_count;
 };
 
@@ -86,10 +86,10 @@ N divide_up(N a, N b) {
 // networks share multiprocessors anyway, and want few instructions in all: small blocks with full tiles.
 // The sizes are estimates; no device was at hand to measure.
 template <class T>
-void share_out(const WholeTraining<T>& a, Index widest, WholePlan<T>& plan) {
+void share_out(const SingleBlockTraining<T>& a, Index widest, BlockPlan<T>& plan) {
   const bool many = a.models > multiprocessors();
   const Index values = a.rows * widest;
-  plan.threads = values <= (many ? 1024 : 32) ? 32 : values <= (many ? 8192 : 1024) ? 128 : kMostWholeThreads;
+  plan.threads = values <= (many ? 1024 : 32) ? 32 : values <= (many ? 8192 : 1024) ? 128 : kMostBlockThreads;
   plan.row_tile = values >= 4 * plan.threads && a.rows >= kTileRows<T> ? kTileRows<T> : 1;
   const Index teams = divide_up<Index>(a.rows, plan.row_tile);
   plan.log_lanes = 0;
@@ -99,7 +99,7 @@ void share_out(const WholeTraining<T>& a, Index widest, WholePlan<T>& plan) {
   // Threads that the largest gradient keeps busy, by tiles or by single values.
   int tiles = 0, singles = 0;
   for (int l = 0; l < plan.depth; ++l) {
-    const WholeLayer<T>& layer = plan.layers[l];
+    const BlockLayer<T>& layer = plan.layers[l];
     tiles = std::max(tiles, divide_up(layer.terms, kTileRows<T>) << log2_ceil(divide_up(layer.out, kTileColumns)));
     singles = std::max(singles, layer.terms << log2_ceil(layer.out));
   }
@@ -112,14 +112,14 @@ void share_out(const WholeTraining<T>& a, Index widest, WholePlan<T>& plan) {
          a.rows >= (4 << (plan.log_parts + 1)))
     ++plan.log_parts;
   for (int l = 0; l < plan.depth; ++l) {
-    WholeLayer<T>& layer = plan.layers[l];
+    BlockLayer<T>& layer = plan.layers[l];
     layer.log_lanes = std::min(5, log2_ceil(single ? layer.out : divide_up(layer.out, kTileColumns)));
     while ((1 << layer.log_lanes) > plan.threads >> plan.log_parts) --layer.log_lanes;
   }
 }
 
 template <class T>
-void add_trained(WholePlan<T>& plan, int begin, int end) {
+void add_trained(BlockPlan<T>& plan, int begin, int end) {
   Range& last = plan.ranges[std::max(0, plan.range_count - 1)];
   if (plan.range_count > 0 && last.end == begin)
     last.end = end;
@@ -129,9 +129,9 @@ void add_trained(WholePlan<T>& plan, int begin, int end) {
 
 // Everything, or false where the network is none for a block.
 template <class T>
-bool plan_whole(const WholeTraining<T>& a, WholePlan<T>& plan) {
+bool plan_block(const SingleBlockTraining<T>& a, BlockPlan<T>& plan) {
   constexpr Index kMost = 1 << 16;  // of any size; more would not fit anyway
-  if (a.depth < 1 || a.depth > kMostWholeLayers || a.rows < 1 || a.rows > kMost || a.models < 1) return false;
+  if (a.depth < 1 || a.depth > kMostBlockLayers || a.rows < 1 || a.rows > kMost || a.models < 1) return false;
   plan = {};
   plan.depth = a.depth;
   plan.rows = static_cast<int>(a.rows);
@@ -145,7 +145,7 @@ bool plan_whole(const WholeTraining<T>& a, WholePlan<T>& plan) {
   for (int l = 0; l < a.depth; ++l) {
     const LanesLayer<T>& from = a.layers[l];
     if (from.in < 1 || from.out < 1 || from.in * from.out > kMost) return false;
-    WholeLayer<T>& layer = plan.layers[l];
+    BlockLayer<T>& layer = plan.layers[l];
     layer.in = static_cast<int>(from.in);
     layer.out = static_cast<int>(from.out);
     layer.terms = layer.in + (from.bias ? 1 : 0);
@@ -170,7 +170,7 @@ bool plan_whole(const WholeTraining<T>& a, WholePlan<T>& plan) {
     }
   }
   share_out(a, widest, plan);
-  const WholeLayer<T>& last = plan.layers[a.depth - 1];
+  const BlockLayer<T>& last = plan.layers[a.depth - 1];
 
   plan.parameters = end;
   for (int s = 0; s < 3; ++s)
@@ -186,7 +186,7 @@ bool plan_whole(const WholeTraining<T>& a, WholePlan<T>& plan) {
     if (a.targets.dense) plan.targets[buffer] = {take(plan.rows * odd(last.out)), odd(last.out)};
   }
   for (int l = 0; l < a.depth; ++l) {
-    WholeLayer<T>& layer = plan.layers[l];
+    BlockLayer<T>& layer = plan.layers[l];
     const int ld = odd(layer.out + 1);
     layer.y = {take(plan.rows * ld), ld};
     layer.dz = {take(plan.rows * odd(layer.out)), odd(layer.out)};
@@ -197,7 +197,7 @@ bool plan_whole(const WholeTraining<T>& a, WholePlan<T>& plan) {
     return std::exchange(plan.bytes, plan.bytes + static_cast<int>(divide_up<std::size_t>(bytes, 8) * 8));
   };
   const std::size_t numbers = static_cast<std::size_t>(plan.loads ? 2 : 1) * static_cast<std::size_t>(plan.rows);
-  plan.losses = take_bytes(kMostWholeThreads / kWarp * sizeof(double));
+  plan.losses = take_bytes(kMostBlockThreads / kWarp * sizeof(double));
   plan.updates = take_bytes(2 * sizeof(Update));
   plan.rule = take_bytes(sizeof(ops::UpdateValues<Real<T>>));
   plan.ids = take_bytes(a.ids ? numbers * sizeof(Index) : 0);
@@ -215,7 +215,7 @@ bool plan_whole(const WholeTraining<T>& a, WholePlan<T>& plan) {
 // some 6 us a layer, and a block should make some 40 of them in a nanosecond (20 in float64). Estimates: no device was
 // at hand to measure. Many networks have no rival.
 template <class T>
-bool worth_a_block(const WholeTraining<T>& a) {
+bool worth_a_block(const SingleBlockTraining<T>& a) {
   if (a.models > 1) return true;
   constexpr Index kOfLayer = sizeof(T) == 4 ? 240'000 : 120'000;
   Index sum = 0;
@@ -225,7 +225,7 @@ bool worth_a_block(const WholeTraining<T>& a) {
 
 // One rule for all that is trained, which keeps the same states of each.
 template <class T>
-bool has_one_rule(const WholeTraining<T>& a) {
+bool has_one_rule(const SingleBlockTraining<T>& a) {
   const GradientSink<T>* first = nullptr;
   for (int l = 0; l < a.depth; ++l)
     for (const GradientSink<T>* sink : {&a.layers[l].weight_sink, &a.layers[l].bias_sink}) {

@@ -13,9 +13,9 @@
 #include "cuda/block/by_kind.h"
 #include "cuda/block/copy_async.h"
 #include "cuda/runtime/kernels.h"
-#include "cuda/whole/whole_layout.h"
-#include "cuda/whole/whole_output.h"
-#include "cuda/whole/whole_product.h"
+#include "cuda/single_block/layout.h"
+#include "cuda/single_block/output.h"
+#include "cuda/single_block/product.h"
 
 namespace fastmlp::cuda {
 
@@ -27,7 +27,7 @@ struct Whole {
   using V = Real<T>;
 
   struct Params {
-    WholePlan<T> plan;
+    BlockPlan<T> plan;
     OutputArgs<T> output;
     double loss_scale;
     const T* x;
@@ -44,7 +44,7 @@ struct Whole {
 
   Block<Whole>& block;
   const Params& p;
-  const WholePlan<T>& plan;
+  const BlockPlan<T>& plan;
   double* const losses;  // of the warps
   Update* const updates;
   ops::UpdateValues<V>* const rule;  // the step's constants
@@ -71,7 +71,7 @@ struct Whole {
 
   // body(place in shared memory, place in the device's) for a parameter of this network.
   template <class Body>
-  FASTMLP_DEVICE void for_parameter(int thread, const WholeLayer<T>& layer, bool bias, const Body& body) {
+  FASTMLP_DEVICE void for_parameter(int thread, const BlockLayer<T>& layer, bool bias, const Body& body) {
     const int n = bias ? layer.out : layer.in * layer.out;
     const Index model = block.index().x * p.model_stride;
     for (int i = thread; i < n; i += kThreads) {
@@ -80,7 +80,7 @@ struct Whole {
     }
   }
 
-  FASTMLP_DEVICE void load(int thread, const WholeLayer<T>& layer, bool bias) {
+  FASTMLP_DEVICE void load(int thread, const BlockLayer<T>& layer, bool bias) {
     const T* const from = bias ? layer.bias_from : layer.weight_from;
     if (!from) return;
     const UpdateTarget<T>& to = bias ? layer.bias_to : layer.weight_to;
@@ -91,7 +91,7 @@ struct Whole {
     });
   }
 
-  FASTMLP_DEVICE void keep(int thread, const WholeLayer<T>& layer, bool bias) {
+  FASTMLP_DEVICE void keep(int thread, const BlockLayer<T>& layer, bool bias) {
     const UpdateTarget<T>& to = bias ? layer.bias_to : layer.weight_to;
     if (!to.value) return;
     for_parameter(thread, layer, bias, [&](int at, Index i) {
@@ -102,20 +102,20 @@ struct Whole {
   }
 
   // The input of biases.
-  FASTMLP_DEVICE void set_ones(int thread, const Place& place, int column) {
+  FASTMLP_DEVICE void set_ones(int thread, const SharedMatrix& place, int column) {
     for (int r = thread; r < plan.rows; r += kThreads) values[place.row(r) + column] = 1;
   }
 
   FASTMLP_DEVICE void begin() {
     block.each([&](int thread, Registers&) {
       for (int l = 0; l < plan.depth; ++l) {
-        const WholeLayer<T>& layer = plan.layers[l];
+        const BlockLayer<T>& layer = plan.layers[l];
         load(thread, layer, false);
         load(thread, layer, true);
         if (l + 1 < plan.depth) set_ones(thread, layer.y, layer.out);
       }
       if (plan.layers[0].bias_from)
-        for (const Place& x : plan.x) set_ones(thread, x, plan.layers[0].in);
+        for (const SharedMatrix& x : plan.x) set_ones(thread, x, plan.layers[0].in);
       fetch_ids(thread, 0);
       if (plan.loads) fetch_ids(thread, 1);
       fetch_update(thread, 0);
@@ -204,8 +204,8 @@ struct Whole {
     });
     block.each([&](int thread, Registers&) {
       for (int l = plan.lowest; l < plan.depth; ++l) {
-        const WholeLayer<T>& layer = plan.layers[l];
-        const Place& x = l > 0 ? plan.layers[l - 1].y : plan.x[turn];
+        const BlockLayer<T>& layer = plan.layers[l];
+        const SharedMatrix& x = l > 0 ? plan.layers[l - 1].y : plan.x[turn];
         if (!layer.trained) continue;
         if (plan.term_tile == 1)
           gradients<1>(thread, layer, x);
@@ -238,10 +238,11 @@ struct Whole {
 
   // The rows from `first` on of left times the product's right side.
   template <int rows>
-  FASTMLP_DEVICE void product(int thread, int first, const Place& left, const WholeProduct& right, const Place& to) {
+  FASTMLP_DEVICE void product(int thread, int first, const SharedMatrix& left, const BlockProduct& right,
+                              const SharedMatrix& to) {
     const int own = row(thread, first, 0);
     if (own >= plan.rows) return;
-    WholeRows<rows> place;
+    BlockRows<rows> place;
     for (int j = 0; j < rows; ++j) {
       const int r = row(thread, first, j);
       place.left[j] = left.row(r < plan.rows ? r : own);
@@ -249,7 +250,8 @@ struct Whole {
     }
     multiply(values, right, place, lane(thread), plan.log_lanes);
   }
-  FASTMLP_DEVICE void product(int thread, int first, const Place& left, const WholeProduct& right, const Place& to) {
+  FASTMLP_DEVICE void product(int thread, int first, const SharedMatrix& left, const BlockProduct& right,
+                              const SharedMatrix& to) {
     if (plan.row_tile == 1)
       product<1>(thread, first, left, right, to);
     else
@@ -257,9 +259,9 @@ struct Whole {
   }
 
   // The activation and its derivative.
-  FASTMLP_DEVICE void forward(int l, const Place& x, int first) {
-    const WholeLayer<T>& layer = plan.layers[l];
-    const WholeProduct weights{layer.terms, layer.out, 1, layer.weight.first, layer.weight.ld, 1, false};
+  FASTMLP_DEVICE void forward(int l, const SharedMatrix& x, int first) {
+    const BlockLayer<T>& layer = plan.layers[l];
+    const BlockProduct weights{layer.terms, layer.out, 1, layer.weight.first, layer.weight.ld, 1, false};
     block.each_in_warp([&](int thread, Registers&) {
       product(thread, first, x, weights, layer.y);
       if (layer.activation.kind == ActivationKind::Identity) return;
@@ -276,7 +278,7 @@ struct Whole {
   }
 
   FASTMLP_DEVICE void output(int turn, int first) {
-    const WholeLayer<T>& last = plan.layers[plan.depth - 1];
+    const BlockLayer<T>& last = plan.layers[plan.depth - 1];
     for (int j = 0; j < plan.row_tile; ++j) {
       const auto find = [&](int thread) {
         const int r = row(thread, first, j);
@@ -295,23 +297,23 @@ struct Whole {
 
   // From layer l's dz to that of the layer before.
   FASTMLP_DEVICE void backward(int l, int first) {
-    const WholeLayer<T>&layer = plan.layers[l], &below = plan.layers[l - 1];
+    const BlockLayer<T>&layer = plan.layers[l], &below = plan.layers[l - 1];
     const bool scaled = below.activation.kind != ActivationKind::Identity;
-    const WholeProduct weights{layer.out, layer.in, 1, layer.weight.first, 1, layer.weight.ld, scaled};
+    const BlockProduct weights{layer.out, layer.in, 1, layer.weight.first, 1, layer.weight.ld, scaled};
     block.each_in_warp([&](int thread, Registers&) { product(thread, first, layer.dz, weights, below.dz); });
   }
 
   // A thread's share of dW = x^T dz (and of the bias's gradient) over its part of the batch.
   template <int tile>
-  FASTMLP_DEVICE void gradients(int thread, const WholeLayer<T>& layer, const Place& x) {
+  FASTMLP_DEVICE void gradients(int thread, const BlockLayer<T>& layer, const SharedMatrix& x) {
     const int of_part = kThreads >> plan.log_parts, part = thread / of_part, teams = of_part >> layer.log_lanes;
     const int team = thread % of_part >> layer.log_lanes, lane = thread & ((1 << layer.log_lanes) - 1);
     const int rows = (plan.rows + (1 << plan.log_parts) - 1) >> plan.log_parts, begin = part * rows;
     const int left = plan.rows - begin;
-    const WholeProduct dz{left < rows ? left : rows, layer.out, x.ld, layer.dz.row(begin), layer.dz.ld, 1, false};
+    const BlockProduct dz{left < rows ? left : rows, layer.out, x.ld, layer.dz.row(begin), layer.dz.ld, 1, false};
     const int to = plan.partial + part * plan.parameters;
     for (int first = team; first < layer.terms; first += tile * teams) {
-      WholeRows<tile> place;
+      BlockRows<tile> place;
       for (int j = 0; j < tile; ++j) {
         const int term = first + j * teams;
         place.left[j] = x.row(begin) + (term < layer.terms ? term : first);
@@ -345,9 +347,9 @@ struct Whole {
 };
 
 template <class T, int threads>
-void launch_whole(const WholeTraining<T>& a, const WholePlan<T>& plan, Stream stream) {
+void launch_training(const SingleBlockTraining<T>& a, const BlockPlan<T>& plan, Stream stream) {
   using K = Whole<T, threads>;
-  const WholeLayer<T>& last = plan.layers[a.depth - 1];
+  const BlockLayer<T>& last = plan.layers[a.depth - 1];
   const Index count = is_class_loss(a.loss.kind) ? a.rows : a.rows * last.out;
   const double scale = a.loss.mean ? 1.0 / static_cast<double>(count) : 1.0;
   const bool derivative = !a.logits && !a.has_row_activation && last.activation.kind != ActivationKind::Identity;
@@ -375,30 +377,30 @@ void launch_whole(const WholeTraining<T>& a, const WholePlan<T>& plan, Stream st
 }  // namespace
 
 template <class T>
-bool trains_whole(const WholeTraining<T>& a) {
-  WholePlan<T> plan;
-  if (!plan_whole(a, plan) || !has_one_rule(a) || !worth_a_block(a)) return false;
+bool trains_in_block(const SingleBlockTraining<T>& a) {
+  BlockPlan<T> plan;
+  if (!plan_block(a, plan) || !has_one_rule(a) || !worth_a_block(a)) return false;
   // The derivative of another activation below a softmax has no place.
   return !a.has_row_activation || plan.layers[a.depth - 1].activation.kind == ActivationKind::Identity;
 }
 
 template <class T>
-void train_whole(const WholeTraining<T>& a, const Context& context) {
-  WholePlan<T> plan;
-  plan_whole(a, plan);
+void train_in_block(const SingleBlockTraining<T>& a, const Context& context) {
+  BlockPlan<T> plan;
+  plan_block(a, plan);
   switch (plan.threads) {
     case 32:
-      return launch_whole<T, 32>(a, plan, context.stream);
+      return launch_training<T, 32>(a, plan, context.stream);
     case 128:
-      return launch_whole<T, 128>(a, plan, context.stream);
+      return launch_training<T, 128>(a, plan, context.stream);
     default:
-      return launch_whole<T, kMostWholeThreads>(a, plan, context.stream);
+      return launch_training<T, kMostBlockThreads>(a, plan, context.stream);
   }
 }
 
-#define FASTMLP_INSTANTIATE(T)                            \
-  template bool trains_whole<T>(const WholeTraining<T>&); \
-  template void train_whole<T>(const WholeTraining<T>&, const Context&);
+#define FASTMLP_INSTANTIATE(T)                                     \
+  template bool trains_in_block<T>(const SingleBlockTraining<T>&); \
+  template void train_in_block<T>(const SingleBlockTraining<T>&, const Context&);
 FASTMLP_INSTANTIATE(float)
 FASTMLP_INSTANTIATE(double)
 #undef FASTMLP_INSTANTIATE

@@ -23,7 +23,7 @@ struct Replay {
 // differ in their parameters: `model_stride` values lie between those of one network and the next (and so for all that
 // the pointers of `layers` name), and losses has `steps` values for each network.
 template <class T>
-struct WholeTraining {
+struct SingleBlockTraining {
   const LanesLayer<T>* layers;  // sinks have an update for each parameter that is trained, and no grad
   int depth;
   RowActivationKind row_activation;  // of the last layer, where has_row_activation

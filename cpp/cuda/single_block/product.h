@@ -3,12 +3,12 @@
 #pragma once
 
 #include "cuda/block/real.h"
-#include "cuda/whole/whole_layout.h"
+#include "cuda/single_block/layout.h"
 
 namespace fastmlp::cuda {
 
 // to(row, c) = sum over t < terms of left(row, t) right(t, c), for columns c < columns; a row is its first value's place.
-struct WholeProduct {
+struct BlockProduct {
   int terms, columns;
   int left_term;                        // from one term to the next
   int right, right_term, right_column;  // the first value, from one term or column to the next
@@ -16,12 +16,12 @@ struct WholeProduct {
 };
 
 template <int rows>
-struct WholeRows {
+struct BlockRows {
   int left[rows], to[rows];  // to: negative for none
 };
 
 template <int rows, int columns, class T>
-FASTMLP_DEVICE void multiply_tile(T* values, const WholeProduct& p, const WholeRows<rows>& row, int first, int next) {
+FASTMLP_DEVICE void multiply_tile(T* values, const BlockProduct& p, const BlockRows<rows>& row, int first, int next) {
   Real<T> sum[rows][columns];
   int right[columns];
   for (int c = 0; c < columns; ++c) {
@@ -46,7 +46,7 @@ FASTMLP_DEVICE void multiply_tile(T* values, const WholeProduct& p, const WholeR
 
 // The share of lane `lane` of 2^log_lanes.
 template <int rows, class T>
-FASTMLP_DEVICE void multiply(T* values, const WholeProduct& p, const WholeRows<rows>& row, int lane, int log_lanes) {
+FASTMLP_DEVICE void multiply(T* values, const BlockProduct& p, const BlockRows<rows>& row, int lane, int log_lanes) {
   const int next = 1 << log_lanes;
   for (int first = 0; first < p.columns; first += kTileColumns * next) {
     switch ((p.columns - first + next - 1) >> log_lanes) {

@@ -11,7 +11,7 @@
 namespace fastmlp::FASTMLP_ISA_NS {
 
 template <class T>
-struct Thin {
+struct Skinny {
   static constexpr int kRegisters = Blocking<T>::MR * Blocking<T>::NV;  // for accumulators
   static constexpr int kMostRows = Blocking<T>::MR;
   static constexpr int kMostVectors = 4;  // in a row of a broadcast tile
@@ -80,15 +80,15 @@ struct BroadcastTiles {
   struct Kernel {
     using Function = void (*)(const Gemm<T>&, Index, Index, Part, Index, Index, bool, T*);
     static constexpr Function get() {
-      if constexpr (NV <= Thin<T>::vectors(MR))
+      if constexpr (NV <= Skinny<T>::vectors(MR))
         return broadcast_tile<T, MR, NV, Part>;
       else
         return nullptr;
     }
   };
   template <class T>
-  using Table =
-      TileTable<T, Kernel, Thin<T>::kMostVectors, typename MakeInts<Thin<T>::kMostRows * Thin<T>::kMostVectors>::type>;
+  using Table = TileTable<T, Kernel, Skinny<T>::kMostVectors,
+                          typename MakeInts<Skinny<T>::kMostRows * Skinny<T>::kMostVectors>::type>;
 };
 
 // The terms [k0, k1) of the sums of `rows` rows and `columns` columns, into (or, unless `first`, added to) `tile`: NR
@@ -96,8 +96,8 @@ struct BroadcastTiles {
 template <class T>
 void broadcast_block(const Gemm<T>& g, Index m0, int rows, Index n0, Index columns, Index k0, Index k1, bool first,
                      T* tile) {
-  constexpr int lanes = Vec<T>::lanes, kMost = Thin<T>::kMostVectors;
-  const Index width = Thin<T>::vectors(rows), vectors = ceil_div(columns, lanes);
+  constexpr int lanes = Vec<T>::lanes, kMost = Skinny<T>::kMostVectors;
+  const Index width = Skinny<T>::vectors(rows), vectors = ceil_div(columns, lanes);
   for (Index v = 0; v < vectors; v += width) {
     const Index n = v * lanes, entry = (rows - 1) * kMost + smaller(width, vectors - v) - 1;
     const int tail = v + width < vectors ? 0 : static_cast<int>(columns % lanes);
@@ -119,10 +119,10 @@ void apply_epilogue(const Gemm<T>& g, Index m0, int rows, Index n0, Index column
 // Columns [n_begin, n_end) of up to kMostRows rows of the product. The sums are those of gemm, bit for bit.
 template <class T>
 void broadcast_rows(const Gemm<T>& g, Index m0, int rows, Index n_begin, Index n_end) {
-  alignas(64) T tile[Thin<T>::kMostRows * Thin<T>::kWide];
+  alignas(64) T tile[Skinny<T>::kMostRows * Skinny<T>::kWide];
   const Index blocks = k_blocks(g.K);
-  for (Index n0 = n_begin; n0 < n_end; n0 += Thin<T>::kWide) {
-    const Index columns = smaller(Thin<T>::kWide, n_end - n0);
+  for (Index n0 = n_begin; n0 < n_end; n0 += Skinny<T>::kWide) {
+    const Index columns = smaller(Skinny<T>::kWide, n_end - n0);
     for (Index kb = 0; kb < blocks; ++kb)
       broadcast_block(g, m0, rows, n0, columns, kb * g.K / blocks, (kb + 1) * g.K / blocks, kb == 0, tile);
     apply_epilogue(g, m0, rows, n0, columns, tile);
@@ -160,7 +160,7 @@ template <class T>
 void few_rows(const Gemm<T>& g, const Context& context) {
   const int rows = static_cast<int>(g.M);
   const Index blocks = k_blocks(g.K), size = g.M * round_up(g.N, Blocking<T>::NR);
-  if (!splits_rows(g.K, g.N) || (blocks + 1) * size > Thin<T>::kCopy) {
+  if (!splits_rows(g.K, g.N) || (blocks + 1) * size > Skinny<T>::kCopy) {
     parallel_thin(context, g.N, g.M * g.N * g.K, 64,
                   [&](Index begin, Index end, int) { broadcast_rows(g, 0, rows, begin, end); });
     return;
@@ -207,7 +207,7 @@ template <class T, int C, int R>
 struct DotTile {
   using Function = void (*)(Index, const T*, Index, const T*, Index, T*);
   static constexpr Function get() {
-    if constexpr (R <= Thin<T>::dot_rows(C))
+    if constexpr (R <= Skinny<T>::dot_rows(C))
       return dot_tile<T, R, C>;
     else
       return nullptr;
@@ -219,12 +219,12 @@ constexpr Index kDotDepth = 16384;  // terms that the lanes sum up before they a
 // Rows and columns of the product whose sums run along memory in both factors: A.column == B.row == 1.
 template <class T>
 void dots_part(const Gemm<T>& g, Index m_begin, Index m_end, Index n_begin, Index n_end) {
-  constexpr int NR = Blocking<T>::NR, kRows = Thin<T>::kDotRows, kColumns = Thin<T>::kDotColumns;
+  constexpr int NR = Blocking<T>::NR, kRows = Skinny<T>::kDotRows, kColumns = Skinny<T>::kDotColumns;
   using Table = TileTable<T, DotTile, kRows, typename MakeInts<kRows * kColumns>::type>;
-  alignas(64) T tile[Thin<T>::kTile];
+  alignas(64) T tile[Skinny<T>::kTile];
   for (Index n0 = n_begin; n0 < n_end; n0 += NR) {
     const int columns = static_cast<int>(smaller(NR, n_end - n0));
-    const Index blocks = ceil_div(m_end - m_begin, Thin<T>::dot_rows(static_cast<int>(smaller(columns, kColumns))));
+    const Index blocks = ceil_div(m_end - m_begin, Skinny<T>::dot_rows(static_cast<int>(smaller(columns, kColumns))));
     for (Index block = 0; block < blocks; ++block) {
       const Index m0 = m_begin + block * (m_end - m_begin) / blocks,
                   m1 = m_begin + (block + 1) * (m_end - m_begin) / blocks;
@@ -234,7 +234,7 @@ void dots_part(const Gemm<T>& g, Index m_begin, Index m_end, Index n_begin, Inde
         const auto kernel = Table::table[(width - 1) * kRows + rows - 1];
         kernel(smaller(g.K, kDotDepth), g.A.at(m0, 0), g.A.row, g.B.at(0, n0 + c), g.B.column, tile + c);
         for (Index k = kDotDepth; k < g.K; k += kDotDepth) {
-          T more[Thin<T>::kTile];
+          T more[Skinny<T>::kTile];
           kernel(smaller(g.K - k, kDotDepth), g.A.at(m0, k), g.A.row, g.B.at(k, n0 + c), g.B.column, more);
           for (int r = 0; r < rows; ++r)
             for (int i = 0; i < width; ++i) tile[r * NR + c + i] += more[r * NR + i];
@@ -289,7 +289,7 @@ void narrow_dots(const Gemm<T>& g, const Context& context) {
 // Short sums. A B that is not row-major has few rows: each thread turns its columns round.
 template <class T>
 void short_sums(const Gemm<T>& g, const Context& context) {
-  constexpr Index kRows = Thin<T>::kMostRows;
+  constexpr Index kRows = Skinny<T>::kMostRows;
   const Index work = g.M * g.N * larger(g.K, 8);
   const auto part = [](const Gemm<T>& product, Index m_begin, Index m_end, Index n_begin, Index n_end) {
     const Index blocks = ceil_div(m_end - m_begin, kRows);

@@ -9,7 +9,7 @@
 
 #include "core/ensemble.h"
 #include "cuda/runtime/kernels.h"
-#include "whole_cases.h"
+#include "single_block_cases.h"
 
 namespace {
 
@@ -63,7 +63,7 @@ Result<T> run(const Case& c, const std::vector<Index>& seeds, bool one_update = 
   }
   const Data<T> data(c);
   result.losses.assign(static_cast<std::size_t>(c.steps * models), -1);
-  WholeTraining<T> args{};
+  SingleBlockTraining<T> args{};
   args.layers = layers.data();
   args.depth = c.depth();
   args.has_row_activation = c.has_row_activation;
@@ -82,9 +82,9 @@ Result<T> run(const Case& c, const std::vector<Index>& seeds, bool one_update = 
   args.losses = result.losses.data();
   args.models = models;
   args.model_stride = stride;
-  check(cuda::trains_whole(args), "the network is one for a block: " + std::to_string(c.in()) + "-" +
-                                      std::to_string(c.sizes[1]) + ", " + std::to_string(c.rows) + " rows");
-  cuda::train_whole(args, {});
+  check(cuda::trains_in_block(args), "the network is one for a block: " + std::to_string(c.in()) + "-" +
+                                         std::to_string(c.sizes[1]) + ", " + std::to_string(c.rows) + " rows");
+  cuda::train_in_block(args, {});
   for (Index m = 0; m < models; ++m)
     for (Index i = c.parameters(); i < stride; ++i)
       check(result.parameters[static_cast<std::size_t>(m * stride + i)] == T(-7), "what lies between stays as it is");
@@ -313,8 +313,8 @@ void test_ensembles() {
 // core/ensemble.h, on a device that has nothing but these kernels, in the host's memory.
 void test_ensemble_class() {
   Backend<float> kernels{};
-  kernels.trains_whole = cuda::trains_whole<float>;
-  kernels.train_whole = cuda::train_whole<float>;
+  kernels.trains_in_block = cuda::trains_in_block<float>;
+  kernels.train_in_block = cuda::train_in_block<float>;
   Device device = host_device();
   device.host = false;
   device.f32 = &kernels;
@@ -371,7 +371,7 @@ void test_one_update() {
 
 template <class T>
 void test_limits() {
-  WholeTraining<T> args{};
+  SingleBlockTraining<T> args{};
   const Update update;
   LanesLayer<T> layer{};
   layer.in = 4096;
@@ -381,14 +381,14 @@ void test_limits() {
   args.depth = 1;
   args.rows = 4;
   args.steps = 1;
-  check(!cuda::trains_whole(args), "a large network is none for a block");
+  check(!cuda::trains_in_block(args), "a large network is none for a block");
   layer.in = 4;
-  check(cuda::trains_whole(args), "a small one is");
+  check(cuda::trains_in_block(args), "a small one is");
   args.rows = 100000;
-  check(!cuda::trains_whole(args), "but not with a large batch");
+  check(!cuda::trains_in_block(args), "but not with a large batch");
   args.rows = 4;
   layer.weight_sink.update = nullptr;
-  check(!cuda::trains_whole(args), "nor if nothing is trained");
+  check(!cuda::trains_in_block(args), "nor if nothing is trained");
 }
 
 }  // namespace
