@@ -77,7 +77,7 @@ void read_interface(const py::dict& interface, DeviceArray& array) {
     array.stream = reinterpret_cast<Stream>(interface["stream"].cast<std::uintptr_t>());
 }
 
-// A capsule that nobody takes over keeps its tensor until it goes itself.
+// An unconsumed capsule owns its tensor.
 void read_dlpack(py::handle object, DeviceArray& array) {
   array.stream = kLegacyStream;
   const py::object capsule =

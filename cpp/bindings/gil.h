@@ -1,5 +1,5 @@
-// THE POLICY: native code computes without the GIL, except where the work is so little (a few microseconds) that
-// handing the GIL over would cost more than another thread could do with it.
+// THE POLICY: native code computes without the GIL, unless the work takes only a few microseconds: handing the GIL over
+// would cost more than other threads gain.
 //
 // At the interpreter's end, a daemon thread that asks for the GIL is ended by CPython (before 3.14) with a forced
 // unwinding, which no destructor survives. Such a thread sleeps here until the process is gone, as it does in 3.14.

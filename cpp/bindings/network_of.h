@@ -53,7 +53,7 @@ class NetworkOf final : public NetworkHandle {
   std::shared_ptr<Network<T>> network_;
   std::shared_ptr<StagingPool<T>> staging_;  // null: the host's memory is the network's
   Index weights_ = 0;                        // how many, with biases
-  py::object last_stream_;                   // keeps it alive until the next pass has waited for it
+  py::object last_stream_;                   // kept alive until the next pass has waited for it
 };
 
 // See ReleaseGilFor; meanwhile the network's parameters stay where they are.

@@ -83,7 +83,7 @@ class RecordedParameters {
     for (const auto& parameter : network_->parameters()) sum += parameter->version.load(std::memory_order_relaxed);
     return sum;
   }
-  // Of what has been viewed already.
+  // Of parameters that have been viewed already.
   void take_fingerprints() {
     for (const auto& parameter : network_->parameters())
       if (parameter->watch.views > 0 || parameter->watch.viewed_in == passes_and_views.era)

@@ -1,4 +1,4 @@
-// Aligned memory of a device that is made once and grows only when a larger batch comes.
+// Aligned memory on a device, which grows when a larger batch comes and never shrinks.
 #pragma once
 
 #include <cstddef>

@@ -1,8 +1,8 @@
 // Where parameters and workspaces live and kernels run: the host, or a device whose library is opened at run time.
 //
 // All work of a device goes to a stream, in order; a stream is the caller's handle of one, or null for the device's own.
-// Kernels and copies are only enqueued: what went wrong in them is told by `synchronize`. Functions that return a
-// const char* return null, or what went wrong, in words that hold until the thread's next call.
+// Kernels and copies are only enqueued; `synchronize` reports their errors. Functions that return a const char* return
+// null, or a message that stays valid until the thread's next call.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +26,7 @@ struct Device {
 
   // Memory of zeros, aligned to 256 bytes (64 on the host); null where there is not enough.
   void* (*allocate)(std::size_t bytes);
-  // After all work that uses it; null is fine.
+  // Waits for all work that uses the memory; null is allowed.
   void (*release)(void* memory);
 
   // Copies in the stream's order. The host's memory may change or go as soon as `upload` returns; `download` returns when the
@@ -56,7 +56,8 @@ const Backend<T>& kernels_of(const Device& device);
 // Throws std::runtime_error for what a device's function returned, unless that is null.
 void check(const char* problem);
 
-// The stream of the calling thread's work on a device. A network's pass in another stream than the last one's waits for that.
+// The stream that the calling thread's work on a device goes to. When a network's next pass uses another stream, it waits
+// for the last pass.
 class StreamScope {
  public:
   explicit StreamScope(Stream stream);

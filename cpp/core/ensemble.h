@@ -1,5 +1,5 @@
-// Many networks of one shape, trained at once on the same data in a device's memory: one launch for any number of steps,
-// in which each network has a block of the device to itself.
+// Many networks of one shape, trained at once on the same data in a device's memory: one launch for any number of steps.
+// Each network has a thread block to itself.
 #pragma once
 
 #include <stdexcept>
@@ -15,7 +15,7 @@ template <class T>
 class Ensemble {
  public:
   // `models` networks with the layers of `shape` (affine ones, and at most a softmax after them), on `device`; their
-  // parameters are zeros at first. Throws std::invalid_argument for other layers.
+  // parameters start as zeros. Throws std::invalid_argument for other layers.
   Ensemble(const Network<T>& shape, Index models, const Device& device, OptimizerKind kind,
            const OptimizerOptions& options)
       : shape_(shape),

@@ -1,4 +1,4 @@
-// Locks that a forked child can take: one that another thread of the parent held counts as free there.
+// Locks that survive a fork: in the child, a lock that another thread of the parent held counts as free.
 #pragma once
 
 #include <atomic>
@@ -12,10 +12,10 @@ namespace fastmlp {
 extern std::atomic<unsigned> forks_and_one;
 inline unsigned fork_generation() { return forks_and_one.load(std::memory_order_relaxed); }
 
-// For short sections. Whoever waits yields its processor.
+// For short critical sections. A waiting thread yields its processor.
 class Lock {
  public:
-  // False where the lock was another thread's at the time of a fork, which left what it guards half changed.
+  // Returns false if another thread held the lock when this process was forked: the data may then be half changed.
   bool lock() {
     const unsigned mine = fork_generation();
     for (;;) {
@@ -46,8 +46,8 @@ class Locked {
   const bool intact;
 };
 
-// What one thread at a time may change, for as long as a training lasts: the others get an error. The same thread may
-// come again, from a callback.
+// Exclusive use of an object by one thread, for as long as a training lasts; other threads get an error. The owner may
+// claim it again, from a callback.
 class Owner {
  public:
   class Claim {

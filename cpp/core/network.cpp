@@ -16,7 +16,7 @@ typename Network<T>::Lease Network<T>::acquire(Index rows, Index columns, bool t
   {
     const Locked locked(lock_);
     if (!locked.intact) forget_free();
-    // The last pass may still be under way in its stream, and what it uses is about to be used in another.
+    // The last pass may still run in another stream, and its memory is about to be used in this one.
     if (!device().host)
       if (const Stream last = std::exchange(last_stream_, StreamScope::current()); last != last_stream_)
         check(device().synchronize(last));
@@ -53,7 +53,7 @@ void Network<T>::release(Runner<T>* runner) {
   if (free_.size() < kMostKept) free_.push_back(std::move(owned));
 }
 
-// A fork has come while another thread was changing the list: its memory is lost.
+// The process was forked while another thread was changing the list: leaks it, since it may be inconsistent.
 template <class T>
 void Network<T>::forget_free() {
   new (&free_) std::vector<std::unique_ptr<Runner<T>>>();

@@ -41,9 +41,10 @@ class Optimizer {
       : Optimizer(kind, {{options, std::move(parameters)}}) {}
 
   int groups() const { return static_cast<int>(groups_.size()); }
-  // Holds from the next call of take_options on; any thread may set one.
+  // Takes effect at the next call of take_options. Any thread may call this.
   void set_option(int group, const std::string& name, double value);
-  // Whether options have changed since the last call: targets that somebody has kept are out of date then.
+  // Makes the options that were set take effect. Returns whether there were any: update targets obtained before are then
+  // out of date.
   bool take_options() {
     const bool changed = changed_.load(std::memory_order_relaxed);
     if (changed) [[unlikely]]
@@ -57,7 +58,7 @@ class Optimizer {
   void step();
   void zero_grad(bool forget = true);  // or sets the gradients that there are to zero
 
-  // The parts of a step, for those who apply updates themselves. A slot is a parameter's number over all groups, or -1.
+  // The parts of a step, for kernels that apply updates themselves. A slot is a parameter's number over all groups; -1: none.
   int size() const { return static_cast<int>(slots_.size()); }
   int slot(const Parameter<T>* parameter) const;
   const ParameterPtr& parameter(int slot) const { return slots_[static_cast<std::size_t>(slot)].parameter; }
@@ -82,10 +83,10 @@ class Optimizer {
 
   Index steps() const;  // the most steps that a parameter has seen
 
-  // What a slot has gathered: its steps, and its states (empty: not made yet), in the order of the rule's.
+  // A slot's steps and states (empty: not allocated yet), in the rule's order.
   Index slot_steps(int slot) const { return slots_[static_cast<std::size_t>(slot)].steps; }
   std::vector<T> state(int slot, int which) const;
-  // Empty states are made when they are needed.
+  // Empty states are allocated when they are needed.
   void set_state(int slot, Index steps, const std::vector<T> (&states)[3]);
 
  private:

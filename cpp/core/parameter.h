@@ -11,15 +11,15 @@
 
 namespace fastmlp {
 
-// Views of a parameter's values can write without anybody knowing. While passes wait for their backward, and views are
-// about, fingerprints of the values tell whether one has; bindings/recorded.h keeps them.
+// NumPy views of a parameter's values can write to them unseen. While passes wait for their backward and views exist,
+// bindings/recorded.h compares fingerprints of the values.
 struct Watch {
   int views = 0;                  // alive
   std::uint64_t viewed_in = 0;    // the era in which the first view was made; 0: none
   std::uint64_t fingerprint = 0;  // of the values before that view
 };
 
-// Other threads may look at it while it is set; it orders nothing else.
+// A relaxed atomic flag: other threads may read it while it is set.
 class Flag {
  public:
   explicit Flag(bool on) : on_(on) {}
@@ -53,8 +53,9 @@ struct Parameter {
   Index size() const { return in * out; }
   void count_change() { version.store(version.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed); }
 
-  // A gradient that somebody still looks at goes on by itself, and a new one takes its place, where no other than the
-  // caller (`own`: how often it counts among the users) works with it. One thread at a time may call this.
+  // Memory for a new gradient. If a view still shows the old one, the view keeps that memory and the parameter gets other
+  // memory, unless another thread works with it (the caller counts `own` times among the users). One thread at a time may
+  // call this.
   T* grad_buffer(int own = 0) {
     if (lent) [[unlikely]]
       part_from_lent(own);
@@ -66,11 +67,11 @@ struct Parameter {
     return grad.data();
   }
 
-  // What views of the gradient hold: once it has been replaced, the memory that they look at.
+  // Shared with views of the gradient: holds the memory that they show once the parameter has got other memory.
   std::shared_ptr<Buffer<T>> lent;
 
-  // The values, and the gradient if there is one, on another device; with `take` they are the parameter's. Networks made
-  // before are of no use afterwards; an optimizer's states follow at its next step.
+  // Copies of the values, and of the gradient if there is one, on another device; `take` makes them the parameter's.
+  // Networks made before cannot be used afterwards; an optimizer's states follow at its next step.
   struct Moved {
     Buffer<T> value, grad;
   };
@@ -83,7 +84,7 @@ struct Parameter {
     grad = std::move(moved.grad);
   }
 
-  // Of the values: changes with each of them.
+  // A hash of the values.
   std::uint64_t fingerprint() const {
     constexpr std::size_t kLanes = 8;
     std::uint64_t lanes[kLanes] = {};
@@ -125,7 +126,7 @@ struct Parameter {
   }
 };
 
-// Counts a thread among those who use the parameters.
+// While it lives, the calling thread counts among those who use the parameters.
 template <class T, std::atomic<int> Parameter<T>::* count>
 class CountedUse {
  public:

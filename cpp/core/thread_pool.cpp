@@ -69,12 +69,12 @@ class ThreadPool {
     unfinished_.store(workers - 1, std::memory_order_relaxed);
     const unsigned number = std::max(number_.load(std::memory_order_relaxed) + 1, 1u);
     for (int worker = 1; worker < workers; ++worker) offers_[worker].number.store(number, std::memory_order_relaxed);
-    // Sequentially consistent, like the decrement below: a notification first looks whether anybody sleeps, and that
-    // look must not pass the store, or a worker that is just falling asleep is missed.
+    // Sequentially consistent, like the decrement below: notify_all checks whether any thread sleeps, and that check must
+    // not be reordered before the store, or a worker that is falling asleep would not wake.
     number_.store(number, std::memory_order_seq_cst);
     number_.notify_all();
     work(0, 0);
-    // A worker that has not begun may be waiting for a processor: its share is done sooner than it comes.
+    // The caller runs the share of a worker that has not started: that worker may be waiting for a processor.
     for (int worker = 1; worker < workers; ++worker)
       if (take(worker, number)) {
         work(worker, 0);
@@ -90,8 +90,8 @@ class ThreadPool {
     int tasks, workers;
     std::uint64_t float_mode;  // the caller's
   };
-  // The number of the job in which a worker has a share that nobody has taken yet. A worker that comes too late, or is
-  // not wanted, finds another number, and must not look at the job: nobody waits for it.
+  // The number of the job in which a worker's share is still free. A late worker, or one that the job does not use, sees a
+  // different number and returns without touching the job.
   struct alignas(64) Offer {
     std::atomic<unsigned> number{0};
   };
@@ -100,7 +100,7 @@ class ThreadPool {
     return offers_[worker].number.compare_exchange_strong(number, 0, std::memory_order_acq_rel);
   }
 
-  // The share of one worker; `self` does it.
+  // Runs the share of one worker; `self` is the number of the worker that runs it.
   void work(int worker, int self) const {
     for (int task = worker; task < job_.tasks; task += job_.workers) job_.body(job_.context, task, self);
   }
@@ -113,7 +113,7 @@ class ThreadPool {
         threads_.emplace_back([this, worker, seen = number_.load()] { loop(worker, seen); });
       }
     } catch (const std::exception&) {
-      // The system has no thread, or no memory, to spare: fewer do the same work.
+      // The system refused a thread, or memory for it: fewer threads do the same work.
     }
     return static_cast<int>(threads_.size());
   }
@@ -121,8 +121,8 @@ class ThreadPool {
   void loop(int worker, unsigned seen) {
     for (;;) {
       seen = wait_until(number_, [seen](unsigned number) { return number != seen; });
-      // The system may leave a worker on the processor of the caller that woke it: each sleeps while the other runs, so
-      // that neither looks worth moving, and every wait costs its spinning in full.
+      // The scheduler may leave a worker on the processor of the caller that woke it: the two then run in turns, and every
+      // wait spins in full.
       const int callers = processor_.load(std::memory_order_relaxed);
       if (callers >= 0 && sched_getcpu() == callers) leave_processor(callers);
       if (!take(worker, seen)) continue;

@@ -13,7 +13,7 @@ namespace fastmlp {
 
 namespace {
 
-// Clips gradients on their device, with the memory that this takes there.
+// Clips gradients on their device, and owns the memory that this needs there.
 template <class T>
 class Clipper {
  public:
@@ -77,7 +77,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Says when a poll is due, without reading the clock at each of millions of short steps.
+// Says when a poll is due. It reads the clock once in a number of steps that it adapts to their length.
 class Pacer {
  public:
   // Steps until the next look at the clock.
@@ -175,7 +175,7 @@ class Fit {
                                                       [](double loss) { return std::isfinite(loss); });
   }
 
-  // Epochs of one step, between which nothing else happens. Returns how many it has run.
+  // Epochs of one step each, without anything between them. Returns how many it has run.
   Index run_short_epochs(Index most) {
     const Index n = run_steps(0, data_.rows, most, false);
     {
@@ -186,8 +186,8 @@ class Fit {
     return n;
   }
 
-  // Epochs of several whole batches, with the rows of all of them made ready at once: for a device, which had better not
-  // wait for the host after each. Returns how many it has run; 0: not worth it.
+  // On a device, prepares the rows of several epochs at once, to avoid host round trips; their batches are all full.
+  // Returns how many epochs it has run; 0: not worth it.
   Index run_epochs(Index most) {
     constexpr Index kMostRows = Index{1} << 20;
     if (host_ || data_.rows % options_.batch_size != 0) return 0;

@@ -1,4 +1,4 @@
-// The training loop: epochs, shuffled mini-batches, clipping, validation, reports, and the hooks of whoever waits.
+// The training loop: epochs, shuffled mini-batches, clipping, validation, reports, and callbacks that run meanwhile.
 #pragma once
 
 #include <functional>
@@ -24,7 +24,7 @@ struct FitOptions {
   std::uint64_t seed = 0;
   double max_grad = 0;  // largest global norm of the gradient; 0: no clipping
   Index eval_interval = 20;
-  bool allow_nonfinite = false;    // in the data; whoever prepares them looks
+  bool allow_nonfinite = false;    // in the data; the bindings check them
   bool stop_at_nonfinite = false;  // after an epoch whose loss is NaN or infinite
 };
 

@@ -86,8 +86,8 @@ struct Region {
   Index offset, rows, columns, ld;
 };
 
-// One optimizer step on the values at `region`; their gradients' rows are ld_grad apart. Rows are an inner matter, so
-// that the constants become vectors once for a tile.
+// One optimizer step on the values of `region`; their gradients' rows are ld_grad apart. The loop over rows is inside, so
+// that the constants are broadcast once for a tile.
 template <class T, class Rule>
 void update_loop(const ops::UpdateConstants& constants, const Region& region, const UpdateTarget<T>& target,
                  const T* grad, Index ld_grad) {
@@ -152,7 +152,7 @@ T largest_of(Index n, const T* x) {
   return reduce_max(largest);
 }
 
-// In blocks, each summed in double (see sums.h); of values times `factor`.
+// The sum of squares of `factor` times the values, in blocks whose sums are added in double (see sums.h).
 template <class T>
 double sum_of_squares(Index n, const T* x, T factor) {
   constexpr Index block = 4096;
@@ -204,7 +204,7 @@ void clip(int count, T* const* grads, const Index* sizes, double max_norm, doubl
   for (int i = 0; i < count; ++i) scale(sizes[i], static_cast<T>(factor), grads[i]);
 }
 
-// What happens to a finished gradient that belongs at `region` of its parameter.
+// Stores a finished gradient of `region`, adds it to the one that is there, or applies the optimizer.
 template <class T>
 FASTMLP_INLINE void sink_tile(const GradientSink<T>& sink, const Region& region, const T* grad, Index ld_grad) {
   if (sink.update) {

@@ -43,7 +43,7 @@ template <class T>
 struct Epilogue {
   void (*apply)(const void* context, T* tile, Index m0, int rows, Index n0, int columns);
   const void* context;
-  // Told of the tile before it is computed, to fetch what `apply` will need; may be null.
+  // Called before a tile is computed, to prefetch what `apply` will read; may be null.
   void (*prefetch)(const void* context, Index m0, int rows, Index n0, int columns) = nullptr;
 };
 
@@ -68,7 +68,7 @@ struct Gemm {
   Index ld_partial;
   Epilogue<T> epilogue;
   bool accumulate = false;  // the sums start from what is in `partial`
-  // The threads share out the columns, as they did those of x W: each finds its part of W in its own cache.
+  // Threads split the columns in the same way as in x W, so that each has its part of W in its own cache.
   bool split_columns = false;
 };
 
@@ -104,7 +104,7 @@ void microkernel(Index K, const T* a, const T* b, Index ldb, T* tile) {
 template <class T>
 using Microkernel = void (*)(Index, const T*, const T*, Index, T*);
 
-// One instance per height and width of a tile, so that edges cost what they hold.
+// One instance for each height and width of a tile, so that edge tiles do no extra work.
 template <class T, int NV, class Rows>
 struct MicrokernelRow;
 template <int... R>
@@ -250,7 +250,7 @@ void gemm_part(const Gemm<T>& g, Index m_begin, Index m_end, Index n_begin, Inde
   }
 }
 
-// How many parts to cut M and N into for so many threads: the split that packs least twice.
+// Into how many parts to split M and N among the threads: the split with the least packing done twice.
 struct Grid {
   Index m, n;
 };

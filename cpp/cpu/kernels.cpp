@@ -43,7 +43,7 @@ constexpr Backend<T> kBackend = {
     .lanes_train = lanes_train<T>,
 };
 
-// Independent chains of FMAs, enough of them to hide the latency: what the arithmetic units can do.
+// The peak rate of FMAs, measured with enough independent chains to hide their latency.
 double fma_flops(double seconds) {
   using V = Vec<float>;
   constexpr int chains = 12, inner = 4096;

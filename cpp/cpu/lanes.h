@@ -30,7 +30,7 @@ __attribute__((noinline)) void fold_gradients(const LanesArgs<T>& a, const Lanes
   }
 }
 
-// At a chunk's end: its totals take the place of its sums, in the first lane, so that what reduces these need not know.
+// At a chunk's end: stores its totals in the first lane of its sums, where the reduction expects them.
 template <class T>
 __attribute__((noinline)) void unfold_gradients(const LanesArgs<T>& a, const LanesPlan<T>& plan, Index chunk,
                                                 bool first) {
@@ -315,7 +315,7 @@ FASTMLP_INLINE void advance(LanesArgs<T>& a, const LanesPlan<T>& plan, Index bat
   if (a.targets.classes) a.targets.classes += rows;
 }
 
-// Loads `count` small batches, from number `step` on. They are ready by the time that they are needed.
+// Loads `count` small batches, from number `step` on, ahead of their use.
 template <class T>
 void load_batches(const LanesArgs<T>& first, const LanesPlan<T>& plan, Index step, Index count) {
   LanesArgs<T> a = first;

@@ -21,7 +21,7 @@ constexpr Index kPredictionChunk = 128 * 1024, kTrainingChunk = 512 * 1024, kMos
 constexpr Index kFoldBlocks = 32;
 // What an activation costs, in weights.
 constexpr Index kActivationWork = 8;
-// While small batches are loaded, those before them are computed: so many values of a few batches wait at most.
+// Small batches are loaded ahead, several at once: at most so many batches, and so many values.
 constexpr Index kPreloadedValues = 4096, kMostPreloaded = 16;
 
 // Room for so many features of a block of R rows.

@@ -1,4 +1,4 @@
-// Products with few rows, few columns or short sums: over before packing would pay, and bound by memory.
+// Skinny products, with few rows, few columns or short sums: bound by memory, and too short for packing to pay.
 //
 // Two kernels read both matrices where they are. `broadcast_tile` scales rows of B by elements of A; `dot_tile` multiplies
 // rows of A with columns of B, where the sum runs along memory in both. The drivers take the same description, with the
@@ -143,8 +143,8 @@ void parallel_thin(const Context& context, Index n, Index work, Index multiple, 
                  [&](Index task, int worker) { body(task * step, smaller(n, (task + 1) * step), worker); });
 }
 
-// Whether a product with this W is shared out by blocks of its rows: few rows of x, forward and backward, then find
-// what they read of W, which is nearly all that they read, where the same thread has left it.
+// Whether a product with this W is split among threads by blocks of W's rows. With few rows of x, nearly all that is read
+// is W, and each thread then finds its part in its own cache, forward and backward.
 constexpr bool splits_rows(Index K, Index N) { return k_blocks(K) >= 4 && N >= 64; }
 
 // body(first block, last) over the blocks of K rows of W.
@@ -165,7 +165,7 @@ void few_rows(const Gemm<T>& g, const Context& context) {
                   [&](Index begin, Index end, int) { broadcast_rows(g, 0, rows, begin, end); });
     return;
   }
-  // Each block has sums of its own, added up in order, whichever thread they come from.
+  // Each block has its own sums; they are added in order, whichever thread they come from.
   T* const sums = reinterpret_cast<T*>(context.scratch);
   parallel_blocks(context, g.K, g.M * g.N * g.K, [&](Index begin, Index end) {
     for (Index kb = begin; kb < end; ++kb)
@@ -254,7 +254,7 @@ void dots(const Gemm<T>& g, const Context& context) {
     parallel_thin(context, g.N, work, 16, [&](Index begin, Index end, int) { dots_part(g, 0, g.M, begin, end); });
 }
 
-// copy[n * K + k] = w[k * ldw + n], k < K, n < N: a matrix of few columns, turned round.
+// copy[n * K + k] = w[k * ldw + n], k < K, n < N: the transpose of a matrix of few columns.
 template <class T>
 void transpose_narrow(const T* w, Index ldw, Index K, Index N, T* copy) {
   constexpr Index lanes = Vec<T>::lanes;
@@ -274,7 +274,7 @@ void transpose_narrow(const T* w, Index ldw, Index K, Index N, T* copy) {
   }
 }
 
-// dots for a row-major B with few columns: each thread turns B round for itself.
+// dots for a row-major B with few columns: each thread transposes B for itself.
 template <class T>
 void narrow_dots(const Gemm<T>& g, const Context& context) {
   parallel_thin(context, g.M, g.M * g.N * g.K, 16, [&](Index begin, Index end, int worker) {
@@ -286,7 +286,7 @@ void narrow_dots(const Gemm<T>& g, const Context& context) {
   });
 }
 
-// Short sums. A B that is not row-major has few rows: each thread turns its columns round.
+// Short sums. A B that is not row-major has few rows: each thread transposes its columns.
 template <class T>
 void short_sums(const Gemm<T>& g, const Context& context) {
   constexpr Index kRows = Skinny<T>::kMostRows;

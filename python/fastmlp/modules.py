@@ -58,7 +58,8 @@ class Module(Stateful):
     """Base of all layers and models.
 
     A model of one's own assigns its layers to attributes and passes its argument through them in
-    `forward`, one after another; assignment registers them, under torch's names::
+    `forward`; values may be added and used more than once, as in `x + self.block(x)`. Assignment
+    registers the layers, under torch's names::
 
         class Net(fm.Module):
             def __init__(self):

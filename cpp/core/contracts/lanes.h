@@ -16,7 +16,7 @@ struct LanesLayer {
   GradientSink<T> weight_sink, bias_sink;
 };
 
-// Room for the backend's own layout of a tiny network's buffer.
+// Opaque storage for the backend's layout of a tiny network's buffer.
 struct LanesPlanStorage {
   alignas(16) unsigned char bytes[256];
 };

@@ -51,7 +51,7 @@ class Runner {
 
   // Whether a forward pass leaves all that the backward pass needs of the batch's x.
   virtual bool keeps_input() const { return false; }
-  // To be called where parameters may have been frozen, or options changed, since the last step.
+  // To be called when parameters may have been frozen, or options changed, since the last step.
   virtual void forget_optimizer() {}
   virtual std::size_t bytes() const = 0;  // of memory, about
 

@@ -24,7 +24,7 @@ void affine_forward(const AffineForward<T>& a, const Context& context) {
   if constexpr (std::is_same_v<T, float>) {
     if (large_forward(a, context)) return;
   }
-  // Few rows wait for W, not for products: those are of float32 in any precision.
+  // Few rows are bound by reading W, so that their products are of float32 in any precision.
   if (a.M > kFewRows) return multiply_as_planned(product_of(a), context);
   if (takes_vectors(a.weight, a.N)) return multiply_few_rows<Vector<T>::kLanes>(a, context);
   multiply_few_rows<1>(a, context);

@@ -1,4 +1,4 @@
-// The forward pass of few rows, where reading W takes the time: each value once, 16 bytes at a time.
+// The forward pass of few rows, which is bound by reading W: each value is read once, 16 bytes at a time.
 //
 // A block has some columns and a part of the sum. Its threads stand side by side along the columns, in groups that take
 // every kGroups-th row of W, several at once, so that memory has much to do at a time.

@@ -21,7 +21,8 @@ struct Stage {
   static constexpr int kBytes = Shape::kSlices * kRows * kStride * static_cast<int>(sizeof(T));
 
   static FASTMLP_DEVICE T* row(T* stage, const typename Shape::Position& position, int row) {
-    return stage + ((position.slice * kRows + position.row / Shape::kWarpRows * kRoundRows + row) * kStride + position.column);
+    return stage +
+           ((position.slice * kRows + position.row / Shape::kWarpRows * kRoundRows + row) * kStride + position.column);
   }
 };
 
@@ -72,8 +73,10 @@ struct Simt {
     block.each_alone([&](int thread, auto& registers) {
       Registers& own = registers.product;
       const auto position = Shape::position(thread);
-      const T* const a = reinterpret_cast<const T*>(a_tile) + position.slice * kStride + position.row + position.lane / 8 * 4;
-      const T* const b = reinterpret_cast<const T*>(b_tile) + position.slice * kStride + position.column + position.lane % 8 * 4;
+      const T* const a =
+          reinterpret_cast<const T*>(a_tile) + position.slice * kStride + position.row + position.lane / 8 * 4;
+      const T* const b =
+          reinterpret_cast<const T*>(b_tile) + position.slice * kStride + position.column + position.lane % 8 * 4;
       constexpr int kStep = Shape::kSlices * kStride;
       if (terms == kDepth) {
         FASTMLP_UNROLL_BY(kUnrolled)
@@ -219,7 +222,8 @@ struct Mma {
       if (i != round) continue;
       FASTMLP_UNROLL
       for (int half = 0; half < 2; ++half) {
-        float* const row = Stage<float, Shape>::row(stage, position, position.lane / 4 + half * 8) + position.lane % 4 * 2;
+        float* const row =
+            Stage<float, Shape>::row(stage, position, position.lane / 4 + half * 8) + position.lane % 4 * 2;
         FASTMLP_UNROLL
         for (int j = 0; j < kAcross; ++j)
           *reinterpret_cast<Pair*>(row + j * kMmaColumns) = {{own.sums[i][j][half * 2], own.sums[i][j][half * 2 + 1]}};

@@ -1,4 +1,4 @@
-// How a block's tile of a product is shared out: to warps and slices, and, while it is loaded, to threads.
+// How a block's tile of a product is divided among warps and slices and, while it is loaded, among threads.
 #pragma once
 
 #include "cuda/block/vectors.h"

@@ -1,4 +1,4 @@
-// Where a gradient goes: into memory, added to what is there, or, through an optimizer, into the parameter.
+// Stores a gradient, adds it to the one that is there, or applies the optimizer to the parameter.
 #pragma once
 
 #include "cuda/block/by_kind.h"

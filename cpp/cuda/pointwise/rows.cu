@@ -153,7 +153,8 @@ FASTMLP_DEVICE void keep_loss(Block<K>& block, const LossTarget& target) {
     if (block.grid().x > 1)
       target.partial[block.index().x] = own.total;
     else
-      *(target.step.replayed ? target.step.replay.losses + target.step.number() : target.value) = own.total * target.scale;
+      *(target.step.replayed ? target.step.replay.losses + target.step.number() : target.value) =
+          own.total * target.scale;
   });
 }
 
@@ -332,8 +333,8 @@ void loss(const LossArgs<T>& a, const Context& context) {
   const LossTarget target{a.partial, a.value, a.spec.mean ? 1.0 / static_cast<double>(count) : 1.0, Step(context)};
   int blocks = 0;
   switch (a.spec.kind) {
-#define FASTMLP_CASE(functor, name)                                        \
-  case LossKind::functor:                                                  \
+#define FASTMLP_CASE(functor, name)                                         \
+  case LossKind::functor:                                                   \
     blocks = launch_class_loss<T, ops::functor>(a, target, context.stream); \
     break;
     FASTMLP_CLASS_LOSSES(FASTMLP_CASE)

@@ -6,7 +6,7 @@ namespace fastmlp {
 
 namespace {
 
-// Buffers by number, each with the number of values that lie in it.
+// Numbered buffers, each with a count of the values that it holds.
 class Pool {
  public:
   int take() {

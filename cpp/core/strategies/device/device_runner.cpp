@@ -48,7 +48,7 @@ void DeviceRunner<T>::steps(const LossSpec& spec, const Batch<T>& batch, Index c
                             DropoutState dropout, Optimizer<T>& optimizer, double* losses) {
   std::vector<int> slots;
   this->find_slots(optimizer, slots);
-  // A single step goes this way, too: how many come at once depends on the time that they take, and the bits must not.
+  // A single step goes this way, too: the number of steps in a call depends on timing, and the bits must not.
   if (slots.empty() || !optimizer.in_step(slots))
     return Runner<T>::steps(spec, batch, count, same_rows, dropout, optimizer, losses);
   for (const int slot : slots) optimizer.target(slot);  // makes the states

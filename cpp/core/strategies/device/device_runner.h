@@ -1,6 +1,6 @@
-// The device strategy: the dense one, and many training steps without waiting for one before the next is on its way. A
-// tiny network runs them as a whole in one launch (whole.cpp); others as a step that is recorded once and replayed, all
-// that changes lying in the device's memory (replay.cpp).
+// The device strategy: the dense one, and many training steps without host round trips. A tiny network runs all of them in
+// one launch of a single block (device_runner.cpp); others run a step that is recorded once and replayed (replay.cpp),
+// with everything that changes from step to step in the device's memory.
 #pragma once
 
 #include "core/strategies/dense/dense_runner.h"
@@ -23,7 +23,7 @@ class DeviceRunner final : public DenseRunner<T> {
   using Runner<T>::device;
   using Runner<T>::rows_;
 
-  // Fills in the network's part of a whole training; whether there is one.
+  // Fills in the network's part of a training in one block. Returns false if the network has none.
   bool describe_training(const LossSpec& spec, Optimizer<T>& optimizer, std::vector<LanesLayer<T>>& layers,
                          SingleBlockTraining<T>& args) const;
   void replay_steps(const LossSpec& spec, const Batch<T>& batch, Index count, Replay replay,

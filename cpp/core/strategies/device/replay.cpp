@@ -79,7 +79,7 @@ void DeviceRunner<T>::replay_steps(const LossSpec& spec, const Batch<T>& batch, 
     device().release_recording(std::exchange(recording_, nullptr));
     recorded_.clear();
     begin_at(0);
-    enqueue(1);  // kernels may make ready what they need, which they must not while they are recorded
+    enqueue(1);  // kernels may initialise themselves at their first launch, which cannot be recorded
     done = 1;
     check(device().begin_recording(StreamScope::current()));
     try {
