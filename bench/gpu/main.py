@@ -76,7 +76,7 @@ def _device(facts: dict[str, dict[str, Any]]) -> dict[str, Any]:
         asked = "driver_version", "clocks.max.sm", "clocks.max.mem", "power.limit"
         query = f"--query-gpu={','.join(asked)}", "--format=csv,noheader", "--id=0"
         if printed := _output_of("nvidia-smi", *query):
-            found["driver"], found["clocks"] = told.split(", ", 1)
+            found["driver"], found["clocks"] = printed.split(", ", 1)
     return found
 
 
