@@ -19,7 +19,7 @@ INCLUDES = {
 }
 # Of core/, what kernels may know.
 FOR_KERNELS = re.compile(
-    r"core/(contracts/\w+|backend|batch|cuda_library|device|dropout|ensemble|float_mode|philox|rng|types)\.h"
+    r"core/(contracts/\w+|backend|batch|cuda_library|device|dropout|float_mode|philox|rng|types)\.h"
 )
 
 

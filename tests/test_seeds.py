@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fastmlp as fm
+from fastmlp import seeds
 from subprocesses import output_of
 
 FORKED = """
@@ -68,3 +69,10 @@ def test_the_seed_of_a_network_is_that_of_its_training() -> None:
 
     assert train(0, 1) == train(0, 2) != train(1, 1)
     assert train(None, 1) == train(None, 1) != train(None, 2)
+
+
+def test_a_generator_goes_on_from_its_state() -> None:
+    generator = seeds.Generator(5)
+    generator.next_seed()
+    twin = seeds.Generator(**generator.state())
+    assert [generator.next_seed() for _ in range(3)] == [twin.next_seed() for _ in range(3)]

@@ -255,7 +255,7 @@ def test_objects_that_nobody_has_made() -> None:
                 lambda: thing.epochs, lambda: thing.backward(), lambda: np.asarray(thing),
                 lambda: fm.SGD([thing]), lambda: fm.clip_grad_norm_([thing], 1.0),
                 lambda: _core.Optimizer("sgd", [thing], {}), lambda: thing._state(),
-                lambda: thing.set_options("sum"), lambda: thing.in_features,
+                lambda: thing.set_options({}), lambda: thing.in_features,
                 lambda: setattr(trainer, "optimizer", thing) or trainer.fit(x, [0, 1]),
                 lambda: setattr(trainer, "loss_fn", thing) or trainer.fit(x, [0, 1]),
                 lambda: _core.Network([("affine", thing, None)], "float32", "float32"),

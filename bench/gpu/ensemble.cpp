@@ -1,4 +1,4 @@
-// Times a step of many tiny networks at once, through core/ensemble.h, checks the first ones' losses against the CPU, and
+// Times a step of many tiny networks at once, a group of core/trainer.h, checks the first ones' losses against the CPU, and
 // prints JSON.   ensemble [models] [steps]
 //
 // On the emulated device, which FASTMLP_CUDA_LIBRARY may name, it is to be run with few models: times mean nothing there.
@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "core/cuda_library.h"
-#include "core/ensemble.h"
 #include "core/rng.h"
+#include "core/trainer.h"
 
 namespace {
 
@@ -43,15 +43,29 @@ const Problem kProblems[] = {
      300},
 };
 
-// Layers of a network whose parameters are drawn by number `model`.
-struct Model {
-  std::vector<Operation<Real>> layers;
-  std::vector<std::shared_ptr<Parameter<Real>>> parameters;
-  std::vector<Real> values;
+OptimizerOptions options_of(const Problem& problem) {
+  OptimizerOptions options;
+  options.lr = problem.lr;
+  return options;
+}
 
-  Model(const Problem& problem, std::uint64_t model) {
+// A network whose parameters are drawn by number `model`, with all that its training changes.
+class Model {
+ public:
+  Model(const Problem& problem, std::uint64_t model, const Device& device)
+      : network_(layers(problem, model, device)), optimizer_(problem.optimizer, options_of(problem), parameters_) {}
+
+  Trainee<Real> trainee() { return {network_, optimizer_, history_}; }
+  std::vector<double> losses() const {
+    return history_.read([](const Measured& measured) { return measured.loss; });
+  }
+
+ private:
+  std::vector<Operation<Real>> layers(const Problem& problem, std::uint64_t model, const Device& device) {
     const Philox random(model, 0);
     const std::size_t depth = problem.sizes.size() - 1;
+    std::vector<Operation<Real>> layers;
+    std::uint64_t drawn = 0;
     for (std::size_t l = 0; l < depth; ++l) {
       const Index in = problem.sizes[l], out = problem.sizes[l + 1];
       Operation<Real> layer;
@@ -60,23 +74,36 @@ struct Model {
       layer.activation.kind = l + 1 < depth ? problem.hidden : problem.last;
       const double bound = 1 / std::sqrt(static_cast<double>(in));
       for (const auto& parameter : {layer.weight, layer.bias}) {
-        for (Index i = 0; i < parameter->size(); ++i) {
-          values.push_back(static_cast<Real>(bound * (2 * random.uniform(values.size()) - 1)));
-          parameter->value.data()[i] = values.back();
-        }
-        parameters.push_back(parameter);
+        for (Index i = 0; i < parameter->size(); ++i)
+          parameter->value.data()[i] = static_cast<Real>(bound * (2 * random.uniform(drawn++) - 1));
+        if (!device.host) parameter->take(parameter->moved_to(device));
+        parameters_.push_back(parameter);
       }
       layers.push_back(layer);
     }
+    return layers;
   }
+
+  std::vector<std::shared_ptr<Parameter<Real>>> parameters_;
+  Network<Real> network_;
+  Optimizer<Real> optimizer_;
+  History history_;
 };
 
-// The rows of all steps, epoch by epoch, and their data.
+using Models = std::vector<std::unique_ptr<Model>>;
+
+Models make_models(const Problem& problem, Index count, const Device& device) {
+  Models models;
+  for (Index m = 0; m < count; ++m)
+    models.push_back(std::make_unique<Model>(problem, static_cast<std::uint64_t>(m), device));
+  return models;
+}
+
 struct Rows {
   std::vector<Real> x, dense;
-  std::vector<Index> classes, ids;
+  std::vector<Index> classes;
 
-  Rows(const Problem& problem, Index steps) {
+  explicit Rows(const Problem& problem) {
     if (problem.rows == 4) {
       x = {0, 0, 0, 1, 1, 0, 1, 1};
       dense = {0, 1, 1, 0};
@@ -90,7 +117,6 @@ struct Rows {
       x.push_back(static_cast<Real>(radius * std::sin(angle)));
       classes.push_back(r % arms);
     }
-    for (Index i = 0; i < steps * problem.batch; ++i) ids.push_back((i * 7 + i / problem.rows) % problem.rows);
   }
 };
 
@@ -101,79 +127,54 @@ Buffer<Value> on(const Device& device, const std::vector<Value>& values) {
   return buffer;
 }
 
-OptimizerOptions options_of(const Problem& problem) {
-  OptimizerOptions options;
-  options.lr = problem.lr;
-  return options;
-}
-
-std::vector<double> losses_on_cpu(const Problem& problem, const Rows& rows, std::uint64_t number, Index steps) {
-  Model model(problem, number);
-  Network<Real> network(model.layers);
-  Optimizer<Real> optimizer(problem.optimizer, options_of(problem), model.parameters);
-  std::vector<double> losses(static_cast<std::size_t>(steps));
-  const bool same = rows.ids.empty();
-  const Batch<Real> batch{rows.x.data(),
-                          {same ? rows.dense.data() : nullptr, same ? nullptr : rows.classes.data()},
-                          same ? nullptr : rows.ids.data(),
-                          problem.batch};
-  network.acquire(problem.batch, problem.sizes[0], true)->steps({problem.loss, 1, true}, batch, steps, same,
-                {}, optimizer, losses.data());
-  return losses;
+void train(const Problem& problem, const Models& models, const Device& device, const Rows& rows, Index epochs) {
+  const auto x = on(device, rows.x), dense = on(device, rows.dense);
+  const auto classes = on(device, rows.classes);
+  const Targets<Real> targets{rows.classes.empty() ? dense.data() : nullptr,
+                              rows.classes.empty() ? nullptr : classes.data()};
+  FitOptions options;
+  options.max_epoch = epochs;
+  options.batch_size = problem.batch;
+  options.seed = 1;
+  options.eval_interval = 1000;
+  options.keep_gradient = false;
+  std::vector<Trainee<Real>> group;
+  for (const auto& model : models) group.push_back(model->trainee());
+  fit<Real>(group, {problem.loss, 1, true}, {x.data(), targets, problem.rows, problem.sizes[0]}, nullptr, options);
+  check(device.synchronize(StreamScope::current()));
 }
 
 // Prints a problem's record; returns whether the losses are those of the CPU.
-bool measure(const Device& device, const Problem& problem, Index models, Index steps) {
-  const Rows rows(problem, steps);
-  const bool same = rows.ids.empty();
-  const auto x = on(device, rows.x), dense = on(device, rows.dense);
-  const auto classes = on(device, rows.classes), ids = on(device, rows.ids);
-  const DataSet<Real> data{
-      x.data(), {same ? dense.data() : nullptr, same ? nullptr : classes.data()}, problem.rows, problem.sizes[0]};
+bool measure(const Device& device, const Problem& problem, Index count, Index steps) {
+  const Rows rows(problem);
+  const Index epochs = std::max(Index{1}, steps * problem.batch / problem.rows);
+  const Models models = make_models(problem, count, device);
+  train(problem, models, device, rows, epochs);
 
-  const Model shape(problem, 0);
-  const Network<Real> network(shape.layers);
-  std::vector<Real> values;
-  for (Index m = 0; m < models; ++m) {
-    const Model model(problem, static_cast<std::uint64_t>(m));
-    values.insert(values.end(), model.values.begin(), model.values.end());
-  }
-  Ensemble<Real> ensemble(network, models, device, problem.optimizer, options_of(problem));
-  ensemble.write(values.data());
-  const auto train = [&](double* losses) {
-    ensemble.train({problem.loss, 1, true}, data, same ? nullptr : ids.data(), problem.batch, steps, losses);
-  };
-  std::vector<double> losses(static_cast<std::size_t>(models * steps));
-  train(losses.data());
-
-  constexpr Index kCompared = 4, kSteps = 50;  // later, the distance of two roundings has grown
+  constexpr Index kCompared = 4, kEpochs = 5;  // later, the distance of two roundings has grown
   double difference = 0;
-  const Index compared = std::min(steps, kSteps);
-  for (Index m = 0; m < std::min(models, kCompared); ++m) {
-    const std::vector<double> expected = losses_on_cpu(problem, rows, static_cast<std::uint64_t>(m), steps);
-    for (Index s = 0; s < compared; ++s) {
-      const double loss = losses[static_cast<std::size_t>(m * steps + s)],
-                   other = expected[static_cast<std::size_t>(s)];
-      difference = std::max(difference, std::isnan(loss) ? INFINITY : std::abs(loss - other));
-    }
+  const Models others = make_models(problem, std::min(count, kCompared), host_device());
+  train(problem, others, host_device(), rows, std::min(epochs, kEpochs));
+  for (std::size_t m = 0; m < others.size(); ++m) {
+    const std::vector<double> expected = others[m]->losses(), losses = models[m]->losses();
+    for (std::size_t e = 0; e < expected.size(); ++e)
+      difference = std::max(difference, std::isnan(losses[e]) ? INFINITY : std::abs(losses[e] - expected[e]));
   }
 
   constexpr int kRepeats = 7;
   std::vector<double> times;
   for (int repeat = 0; repeat < kRepeats; ++repeat) {
-    check(device.synchronize(StreamScope::current()));
     const auto begin = std::chrono::steady_clock::now();
-    train(nullptr);
-    check(device.synchronize(StreamScope::current()));
+    train(problem, models, device, rows, epochs);
     const std::chrono::duration<double> time = std::chrono::steady_clock::now() - begin;
-    times.push_back(time.count() / static_cast<double>(steps) * 1e6);
+    times.push_back(time.count() / static_cast<double>(epochs * problem.rows / problem.batch) * 1e6);
   }
   std::sort(times.begin(), times.end());
   std::printf(
       "  {\"problem\": \"%s\", \"models\": %lld, \"batch\": %lld, \"steps\": %lld, \"us_per_step\": %.4f, "
       "\"us_per_step_best\": %.4f, \"loss_difference\": %.3g}",
-      problem.name, static_cast<long long>(models), static_cast<long long>(problem.batch),
-      static_cast<long long>(steps), times[kRepeats / 2], times[0], difference);
+      problem.name, static_cast<long long>(count), static_cast<long long>(problem.batch), static_cast<long long>(steps),
+      times[kRepeats / 2], times[0], difference);
   return difference < 1e-4;
 }
 

@@ -9,7 +9,7 @@ from peers import CannotDo
 from process import PeerError
 from shapes import Training
 
-STEPS = 1000  # in one launch
+STEPS = 1000  # of a fit
 SECONDS = 300  # that the program may take
 
 
@@ -29,7 +29,7 @@ class Program:
     def ask(self, name: str, *arguments: Any) -> Any:
         if name == "prepare":
             self.record = self._run()
-            return {"mode": f"core/ensemble.h, {STEPS} steps in one launch"}
+            return {"mode": f"a group of core/trainer.h, {STEPS} steps"}
         if name == "check":  # losses of the first models beside the CPU's
             return self.record["loss_difference"]
         if name == "measure":
@@ -43,11 +43,11 @@ class Program:
         """Nothing runs between two turns."""
 
     def _run(self) -> dict[str, Any]:
-        """The record of the workload: the median of some launches."""
+        """The record of the workload: the median of some fits."""
         command = [str(self.program), str(self.workload.models), str(STEPS)]
         try:
             done = subprocess.run(command, text=True, capture_output=True, timeout=SECONDS)
-            told = json.loads(done.stdout)
+            printed = json.loads(done.stdout)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise PeerError(str(error)) from None
         except json.JSONDecodeError:
@@ -57,7 +57,7 @@ class Program:
             self.workload.models,
             self.workload.batch,
         )
-        for record in told["results"]:
+        for record in printed["results"]:
             if (record["problem"], record["models"], record["batch"]) == (name, models, batch):
                 return record
         raise PeerError(f"the program tells nothing of {self.workload.name}")

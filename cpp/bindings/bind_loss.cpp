@@ -8,17 +8,15 @@
 
 namespace fastmlp::bindings {
 
-LossHandle::LossHandle(const std::string& name, const std::string& reduction, double delta) {
+LossHandle::LossHandle(const std::string& name, const std::map<std::string, double>& options) {
   spec.kind = kind_named<LossKind>(kLossNames, name, "name");
-  set(reduction, delta);
+  set(options);
 }
 
-void LossHandle::set(const std::string& reduction, double delta) {
-  if (reduction != "mean" && reduction != "sum")
-    throw py::value_error("reduction: expected 'mean' or 'sum', got '" + reduction + "'");
-  if (!(delta > 0)) throw py::value_error("delta: expected a positive number, got " + std::to_string(delta));
-  spec.mean = reduction == "mean";
-  spec.delta = delta;
+void LossHandle::set(const std::map<std::string, double>& options) {
+  LossSpec changed = spec;
+  for (const auto& [name, value] : options) changed.set(name, value);
+  spec = changed;
 }
 
 namespace {
@@ -83,9 +81,8 @@ PyObject* call(PyObject* self, PyObject* args, PyObject* options) {
 void bind_loss(py::module_& m) {
   py::class_<LossHandle>(m, "Loss", py::custom_type_setup([](PyHeapTypeObject* type) { type->ht_type.tp_call = call; }))
       .def("__reduce__", [](py::handle self) { refuse_pickle(self); })
-      .def(py::init<const std::string&, const std::string&, double>(), py::arg("name"), py::arg("reduction"),
-           py::arg("delta") = 1.0)
-      .def("set_options", method(&LossHandle::set), py::arg("reduction"), py::arg("delta") = 1.0);
+      .def(py::init<const std::string&, const std::map<std::string, double>&>(), py::arg("name"), py::arg("options"))
+      .def("set_options", method(&LossHandle::set), py::arg("options"));
 }
 
 }  // namespace fastmlp::bindings

@@ -4,6 +4,7 @@
 #include "bindings/device_arrays.h"
 #include "bindings/gil.h"
 #include "bindings/handles.h"
+#include "bindings/state.h"
 #include "core/thread_pool.h"
 
 namespace fastmlp::bindings {
@@ -27,51 +28,17 @@ void OptimizerOf<T>::step() {
 }
 
 template <class T>
-py::list OptimizerOf<T>::state() const {
+State OptimizerOf<T>::state() const {
   const Owner::Claim reading(owner, kInUse);
-  py::list result;
-  for (int slot = 0; slot < optimizer.size(); ++slot) {
-    join_streams(optimizer.parameter(slot)->device());
-    py::list states;
-    for (int s = 0; s < 3; ++s) {
-      const std::vector<T> values = optimizer.state(slot, s);
-      if (values.empty())
-        states.append(py::none());
-      else
-        states.append(py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data()));
-    }
-    result.append(py::make_tuple(optimizer.slot_steps(slot), states));
-  }
-  return result;
+  for (const auto& parameter : parameters) join_streams(parameter->device());
+  return optimizer.state();
 }
 
-// All of it is looked at before anything changes.
 template <class T>
-void OptimizerOf<T>::set_state(const py::list& state) {
-  if (static_cast<int>(state.size()) != optimizer.size())
-    throw py::value_error("state: expected one for each of " + std::to_string(optimizer.size()) + " parameters, got " +
-                          std::to_string(state.size()));
-  struct Slot {
-    Index steps;
-    std::vector<T> states[3];
-  };
-  std::vector<Slot> slots(state.size());
-  for (std::size_t i = 0; i < slots.size(); ++i) {
-    const auto entry = state[i].cast<py::tuple>();
-    slots[i].steps = entry[0].cast<Index>();
-    const auto arrays = entry[1].cast<py::list>();
-    const Index size = optimizer.parameter(static_cast<int>(i))->size();
-    for (std::size_t s = 0; s < 3; ++s) {
-      if (arrays[s].is_none()) continue;
-      const CArray<T> values = shaped_arg<T>(arrays[s], "state", BatchShape(true, 1, size));
-      slots[i].states[s].assign(values.data(), values.data() + size);
-    }
-  }
+void OptimizerOf<T>::set_state(const State& state) {
   const Owner::Claim writing(owner, kInUse);
-  for (std::size_t i = 0; i < slots.size(); ++i) {
-    join_streams(optimizer.parameter(static_cast<int>(i))->device());
-    optimizer.set_state(static_cast<int>(i), slots[i].steps, slots[i].states);
-  }
+  for (const auto& parameter : parameters) join_streams(parameter->device());
+  optimizer.set_state(state);
 }
 
 template struct OptimizerOf<float>;
@@ -140,13 +107,22 @@ PyMethodDef every_step[] = {
 }  // namespace
 
 void bind_optimizer(py::module_& m) {
+  m.def(
+      "state_names",
+      [](const std::string& kind) { return state_names(kind_named<OptimizerKind>(kOptimizerNames, kind, "kind")); },
+      py::arg("kind"));
   py::class_<OptimizerHandle, std::shared_ptr<OptimizerHandle>>(
       m, "Optimizer", py::custom_type_setup([](PyHeapTypeObject* type) { type->ht_type.tp_methods = every_step; }))
       .def("__reduce__", [](py::handle self) { refuse_pickle(self); })
       .def(py::init(&make_optimizer), py::arg("kind"), py::arg("parameters"), py::arg("options"))
       .def("set_option", method(&OptimizerHandle::set_option), py::arg("name"), py::arg("value"))
-      .def("_state", method(&OptimizerHandle::state))
-      .def("_set_state", method(&OptimizerHandle::set_state), py::arg("state"))
+      .def("_state", [](py::handle self) { return dict_of(held_by<OptimizerHandle>(self, "self").state()); })
+      .def(
+          "_set_state",
+          [](py::handle self, const py::dict& state) {
+            held_by<OptimizerHandle>(self, "self").set_state(state_of(state, "state"));
+          },
+          py::arg("state"))
       .def_property_readonly("steps", method(&OptimizerHandle::steps));
 }
 

@@ -6,6 +6,7 @@
 #include "bindings/gil.h"
 #include "bindings/handles.h"
 #include "bindings/recorded.h"
+#include "core/clipping.h"
 #include "core/cuda_library.h"
 
 namespace fastmlp::bindings {

@@ -6,6 +6,8 @@
 #include "bindings/gil.h"
 #include "bindings/loss_handle.h"
 #include "bindings/network_of.h"
+#include "bindings/state.h"
+#include "core/clipping.h"
 
 namespace fastmlp::bindings {
 
@@ -13,76 +15,19 @@ namespace {
 
 // The values so far; a fit in another thread may be adding to them.
 template <class T>
-py::array_t<T> copy_of(py::handle self, std::vector<T> History::* values) {
-  History& history = held_by<History>(self, "self");
-  const auto size = [&] {
-    const Locked locked(history.lock);
-    return (history.*values).size();
-  }();
-  py::array_t<T> copy(static_cast<py::ssize_t>(size));  // which may run Python's garbage collector
-  const Locked locked(history.lock);
-  std::copy_n((history.*values).data(), size, copy.mutable_data());
-  return copy;
+py::array_t<T> copy_of(py::handle self, std::vector<T> Measured::* values) {
+  const std::vector<T> copy =
+      held_by<History>(self, "self").read([&](const Measured& measured) { return measured.*values; });
+  return py::array_t<T>(static_cast<py::ssize_t>(copy.size()), copy.data());
 }
 
-// What a history has recorded, by name.
-py::dict history_state(py::handle self) {
-  History& h = held_by<History>(self, "self");
-  std::vector<double> loss, validation_loss, report_loss;
-  std::vector<Index> report_step;
-  Index steps = 0, report_count = 0;
-  double report_sum = 0;
-  {
-    const Locked locked(h.lock);
-    std::tie(loss, validation_loss, report_step, report_loss, steps, report_sum, report_count) =
-        std::tie(h.loss, h.validation_loss, h.report_step, h.report_loss, h.steps, h.report_sum, h.report_count);
-  }
-  const auto array = [](const auto& values) {
-    return py::array(static_cast<py::ssize_t>(values.size()), values.data());
-  };
-  py::dict state;
-  state["loss"] = array(loss);
-  state["validation_loss"] = array(validation_loss);
-  state["report_step"] = array(report_step);
-  state["report_loss"] = array(report_loss);
-  state["steps"] = steps;
-  state["report_sum"] = report_sum;
-  state["report_count"] = report_count;
-  return state;
-}
-
-// All of it is converted before anything changes.
-void restore(History& history, const py::dict& state) {
-  const auto value = [&]<class V>(const char* name, V zero) {
-    if (!state.contains(name)) throw py::value_error(std::string("history: expected '") + name + "', got none");
-    if constexpr (std::is_same_v<V, std::vector<double>> || std::is_same_v<V, std::vector<Index>>) {
-      const auto array = contiguous<typename V::value_type>(real_array(state[name], name));
-      return V(array.data(), array.data() + array.size());
-    } else {
-      return (void)zero, state[name].template cast<V>();
-    }
-  };
-  auto loss = value("loss", std::vector<double>{}), validation_loss = value("validation_loss", std::vector<double>{});
-  auto report_step = value("report_step", std::vector<Index>{});
-  auto report_loss = value("report_loss", std::vector<double>{});
-  const auto steps = value("steps", Index{}), report_count = value("report_count", Index{});
-  const auto report_sum = value("report_sum", 0.0);
-  if (validation_loss.size() > loss.size() || report_step.size() != report_loss.size() || steps < 0 || report_count < 0)
-    throw py::value_error("history: expected curves and counters that belong together");
-  const Locked locked(history.lock);
-  history.loss = std::move(loss);
-  history.validation_loss = std::move(validation_loss);
-  history.report_step = std::move(report_step);
-  history.report_loss = std::move(report_loss);
-  history.steps = steps;
-  history.report_sum = report_sum;
-  history.report_count = report_count;
-}
+py::dict history_state(py::handle self) { return dict_of(held_by<History>(self, "self").state()); }
 
 void set_history_state(py::handle self, const py::dict& state) {
   History& history = held_by<History>(self, "self");
+  const State checked = state_of(state, "history");
   const Owner::Claim writing(history.owner, "trainer: another thread is in its fit");
-  restore(history, state);
+  history.set_state(checked);
 }
 
 // One of the arrays of a data set, the host's or the network's device's.
@@ -268,9 +213,9 @@ void NetworkOf<T>::fit(const FitRequest& request) {
   const std::vector<const T*> start = places();
   std::optional<WithoutGil> released;
   std::optional<FitMark<T>> mark;
-  FitHooks hooks;
+  Trainee<T> trainee{*network_, optimizer->optimizer, request.history};
   if (!request.on_epoch.is_none())
-    hooks.epoch = [&](Index epoch, double loss, const double* validation_loss) {
+    trainee.on_epoch = [&](Index epoch, double loss, const double* validation_loss) {
       const WithoutGil::Pause acquire(*released);
       const py::object value = validation_loss ? py::object(py::float_(*validation_loss)) : py::none();
       const bool stop = request.on_epoch(epoch, loss, value).template cast<bool>();
@@ -282,7 +227,7 @@ void NetworkOf<T>::fit(const FitRequest& request) {
       if (!stop) mark->renew_gradients();
       return stop;
     };
-  hooks.poll = [&](Index epoch, double recent_loss) {
+  const auto poll = [&](Index epoch, double recent_loss) {
     const WithoutGil::Pause acquire(*released);
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
     if (!request.on_poll.is_none()) request.on_poll(epoch, recent_loss);
@@ -297,8 +242,7 @@ void NetworkOf<T>::fit(const FitRequest& request) {
     training.upload_copies(output_columns(training.set.columns));
     if (validation) validation->upload_copies(output_columns(validation->set.columns));
   }
-  fastmlp::fit(*network_, optimizer->optimizer, spec, training.set, validation ? &validation->set : nullptr, options,
-               request.history, hooks);
+  fastmlp::fit<T>({trainee}, spec, training.set, validation ? &validation->set : nullptr, options, poll);
   check(device.synchronize(StreamScope::current()));  // or the last step's error would be that of a later call
 }
 
@@ -312,23 +256,22 @@ void bind_trainer(py::module_& m) {
       .def("set_state", set_history_state, py::arg("state"))
       .def(py::init([](const py::dict& state) {
              auto history = std::make_unique<History>();
-             restore(*history, state);
+             history->set_state(state_of(state, "history"));
              return history;
            }),
            py::arg("state"))
       .def("__reduce__",
            [](py::handle self) { return py::make_tuple(py::type::of(self), py::make_tuple(history_state(self))); })
-      .def_property_readonly("epochs",
-                             [](py::handle self) {
-                               History& h = held_by<History>(self, "self");
-                               const Locked locked(h.lock);
-                               return h.loss.size();
-                             })
-      .def_property_readonly("loss", [](py::handle self) { return copy_of(self, &History::loss); })
+      .def_property_readonly(
+          "epochs",
+          [](py::handle self) {
+            return held_by<History>(self, "self").read([](const Measured& measured) { return measured.loss.size(); });
+          })
+      .def_property_readonly("loss", [](py::handle self) { return copy_of(self, &Measured::loss); })
       .def_property_readonly("validation_loss",
-                             [](py::handle self) { return copy_of(self, &History::validation_loss); })
-      .def_property_readonly("report_step", [](py::handle self) { return copy_of(self, &History::report_step); })
-      .def_property_readonly("report_loss", [](py::handle self) { return copy_of(self, &History::report_loss); });
+                             [](py::handle self) { return copy_of(self, &Measured::validation_loss); })
+      .def_property_readonly("report_step", [](py::handle self) { return copy_of(self, &Measured::report_step); })
+      .def_property_readonly("report_loss", [](py::handle self) { return copy_of(self, &Measured::report_loss); });
   m.def(
       "fit",
       [](py::handle network, py::handle optimizer, py::handle loss, py::handle history, py::object x, py::object t,

@@ -76,9 +76,8 @@ struct OptimizerHandle {
   virtual void step() = 0;
   virtual void zero_grad(bool forget) = 0;  // or set to zero
   virtual Index steps() const = 0;
-  // Of each parameter its steps, and its states as flat arrays in the order of the storage, or None.
-  virtual py::list state() const = 0;
-  virtual void set_state(const py::list& state) = 0;
+  virtual State state() const = 0;
+  virtual void set_state(const State& state) = 0;
 };
 template <class T>
 struct OptimizerOf final : OptimizerHandle {
@@ -91,8 +90,8 @@ struct OptimizerOf final : OptimizerHandle {
   void step() override;
   void zero_grad(bool forget) override { optimizer.zero_grad(forget); }
   Index steps() const override { return optimizer.steps(); }
-  py::list state() const override;
-  void set_state(const py::list& state) override;
+  State state() const override;
+  void set_state(const State& state) override;
   // RuntimeError where another parameter has taken one's place.
   void check_parameters() const {
     for (const auto& parameter : parameters)

@@ -8,8 +8,8 @@ namespace fastmlp::bindings {
 struct LossHandle {
   LossSpec spec;
 
-  LossHandle(const std::string& name, const std::string& reduction, double delta);
-  void set(const std::string& reduction, double delta);
+  LossHandle(const std::string& name, const std::map<std::string, double>& options);
+  void set(const std::map<std::string, double>& options);
 };
 
 }  // namespace fastmlp::bindings

@@ -1,99 +1,11 @@
 #include "core/optimizer.h"
 
 #include <algorithm>
-#include <cmath>
 #include <stdexcept>
 
 #include "core/thread_pool.h"
 
 namespace fastmlp {
-
-void OptimizerOptions::set(const std::string& name, double value) {
-  const std::pair<const char*, double*> numbers[] = {{"lr", &lr},
-                                                     {"momentum", &momentum},
-                                                     {"dampening", &dampening},
-                                                     {"weight_decay", &weight_decay},
-                                                     {"beta1", &beta1},
-                                                     {"beta2", &beta2},
-                                                     {"eps", &eps},
-                                                     {"alpha", &alpha}};
-  const std::pair<const char*, bool*> flags[] = {
-      {"nesterov", &nesterov}, {"amsgrad", &amsgrad}, {"centered", &centered}, {"maximize", &maximize}};
-  for (const auto& [key, place] : numbers)
-    if (name == key) {
-      *place = value;
-      return;
-    }
-  for (const auto& [key, place] : flags)
-    if (name == key) {
-      *place = value != 0;
-      return;
-    }
-  throw std::invalid_argument("option: unknown optimizer option '" + name + "'");
-}
-
-Update make_update(OptimizerKind kind, const OptimizerOptions& o, Index step) {
-  Update update;
-  ops::UpdateConstants& c = update.constants;
-  c.lr = o.lr;
-  c.sign = o.maximize ? -1 : 1;
-  c.l2 = o.weight_decay;
-  c.eps = o.eps;
-  switch (kind) {
-    case OptimizerKind::SGD:
-      update.kind = o.momentum == 0 ? UpdateKind::SGD : UpdateKind::SGDMomentum;
-      c.momentum = o.momentum;
-      c.gradient_share = step == 1 ? 1 : 1 - o.dampening;
-      c.nesterov = o.nesterov;
-      break;
-    case OptimizerKind::Adam:
-    case OptimizerKind::AdamW:
-      update.kind = UpdateKind::Adam;
-      c.beta1 = o.beta1;
-      c.moves_far = o.beta1 <= 0.5;
-      c.beta2 = o.beta2;
-      c.lr = o.lr / (1 - std::pow(o.beta1, static_cast<double>(step)));
-      c.root_scale = 1 / std::sqrt(1 - std::pow(o.beta2, static_cast<double>(step)));
-      c.amsgrad = o.amsgrad;
-      if (kind == OptimizerKind::AdamW) {
-        c.keep = 1 - o.lr * o.weight_decay;
-        c.l2 = 0;
-      }
-      break;
-    case OptimizerKind::RMSprop:
-      update.kind = UpdateKind::RMSprop;
-      c.beta2 = o.alpha;
-      c.moves_far = o.alpha <= 0.5;
-      c.momentum = o.momentum;
-      c.centered = o.centered;
-      break;
-  }
-  c.decays = c.l2 != 0;
-  return update;
-}
-
-namespace {
-
-// Which of the state values a rule needs.
-void needed_states(OptimizerKind kind, const OptimizerOptions& o, bool (&needed)[3]) {
-  switch (kind) {
-    case OptimizerKind::SGD:
-      needed[0] = o.momentum != 0;
-      break;
-    case OptimizerKind::Adam:
-    case OptimizerKind::AdamW:
-      needed[0] = needed[1] = true;
-      needed[2] = o.amsgrad;
-      break;
-    case OptimizerKind::RMSprop:
-      needed[0] = true;
-      needed[1] = o.momentum != 0;
-      needed[2] = o.centered;
-      break;
-  }
-}
-
-}  // namespace
 
 template <class T>
 Optimizer<T>::Optimizer(OptimizerKind kind, std::vector<ParameterGroup<T>> groups) : kind_(kind) {
@@ -172,14 +84,26 @@ const std::vector<Update>& Optimizer<T>::next_updates(const std::vector<int>& sl
   const Index done = first.steps;
   updates_.resize(constant_from(done + 1) ? 1 : static_cast<std::size_t>(count));
   for (Update& update : updates_) update = make_update(kind_, options, done + 1 + (&update - updates_.data()));
+  count_steps(slots, count, updates_.back());
+  return updates_;
+}
+
+template <class T>
+void Optimizer<T>::count_steps(const std::vector<int>& slots, Index count, const Update& last) {
   for (const int number : slots) {
     Slot& slot = slots_[static_cast<std::size_t>(number)];
     slot.steps += count;
     slot.parameter->count_change();
-    slot.update = updates_[0];
+    slot.update = last;
     slot.stamp = -1;
   }
-  return updates_;
+}
+
+template <class T>
+bool Optimizer<T>::keeps(int slot, int state) const {
+  bool needed[3] = {};
+  needed_states(kind_, group_of(slot).options, needed);
+  return needed[state];
 }
 
 template <class T>
@@ -243,29 +167,75 @@ void Optimizer<T>::zero_grad(bool forget) {
 }
 
 template <class T>
-std::vector<T> Optimizer<T>::state(int index, int which) const {
-  const Slot& slot = slots_[static_cast<std::size_t>(index)];
-  const Buffer<T>& state = slot.state[which];
-  std::vector<T> values(state.size());
-  if (!values.empty())
-    check(state.device().download(values.data(), state.data(), values.size() * sizeof(T), StreamScope::current()));
-  return values;
+State Optimizer<T>::state() const {
+  State state;
+  {
+    const Locked locked(lock_);
+    for (std::size_t g = 0; g < groups_.size(); ++g)
+      for (const auto& [name, value] : groups_[g].wanted.all())
+        state.add("group." + std::to_string(g) + "." + name, value);
+  }
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    const std::string prefix = std::to_string(i) + ".";
+    state.add(prefix + "steps", slots_[i].steps);
+    const std::vector<std::string>& names = state_names(kind_);
+    for (std::size_t s = 0; s < names.size(); ++s) {
+      const Buffer<T>& buffer = slots_[i].state[s];
+      if (buffer.size() == 0) continue;
+      std::vector<T> values(buffer.size());
+      check(buffer.device().download(values.data(), buffer.data(), values.size() * sizeof(T), StreamScope::current()));
+      state.add(prefix + names[s], std::move(values));
+    }
+  }
+  return state;
 }
 
 template <class T>
-void Optimizer<T>::set_state(int index, Index steps, const std::vector<T> (&states)[3]) {
-  Slot& slot = slots_[static_cast<std::size_t>(index)];
-  Buffer<T> fresh[3];
-  for (int s = 0; s < 3; ++s) {
-    fresh[s] = Buffer<T>(states[s].size(), slot.parameter->device());
-    if (!states[s].empty())
-      check(fresh[s].device().upload(fresh[s].data(), states[s].data(), states[s].size() * sizeof(T),
-                                     StreamScope::current()));
+void Optimizer<T>::set_state(const State& state) {
+  struct Fresh {
+    Index steps;
+    Buffer<T> state[3];
+  };
+  std::vector<Fresh> fresh;
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    const std::string prefix = std::to_string(i) + ".";
+    Fresh& own = fresh.emplace_back(Fresh{state.get<Index>(prefix + "steps"), {}});
+    if (own.steps < 0) throw std::invalid_argument("state: '" + prefix + "steps': expected at least 0");
+    const Parameter<T>& parameter = *slots_[i].parameter;
+    const std::vector<std::string>& names = state_names(kind_);
+    for (std::size_t s = 0; s < 3; ++s) {
+      own.state[s] = Buffer<T>(parameter.device());
+      if (s >= names.size() || !state.has(prefix + names[s])) continue;
+      const auto values = state.get<std::vector<T>>(prefix + names[s]);
+      if (static_cast<Index>(values.size()) != parameter.size())
+        throw std::invalid_argument("state: '" + prefix + names[s] + "': expected " + std::to_string(parameter.size()) +
+                                    " values, got " + std::to_string(values.size()));
+      own.state[s].reserve(values.size());
+      check(parameter.device().upload(own.state[s].data(), values.data(), values.size() * sizeof(T),
+                                      StreamScope::current()));
+    }
   }
-  for (int s = 0; s < 3; ++s) slot.state[s] = std::move(fresh[s]);
-  slot.steps = steps;
-  slot.stamp = -1;
-  slot.made_on = nullptr;
+  if (state.has(std::to_string(slots_.size()) + ".steps"))
+    throw std::invalid_argument("state: expected that of " + std::to_string(slots_.size()) +
+                                " parameters, got one of more");
+  std::vector<OptimizerOptions> options;
+  for (std::size_t g = 0; g < groups_.size(); ++g) {
+    options.push_back(groups_[g].wanted);
+    for (const auto& [name, value] : options.back().all()) {
+      const std::string key = "group." + std::to_string(g) + "." + name;
+      if (state.has(key)) options.back().set(name, state.get<double>(key));
+    }
+  }
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    Slot& slot = slots_[i];
+    std::move(fresh[i].state, fresh[i].state + 3, slot.state);
+    slot.steps = fresh[i].steps;
+    slot.stamp = -1;
+    slot.made_on = nullptr;
+  }
+  const Locked locked(lock_);
+  for (std::size_t g = 0; g < groups_.size(); ++g) groups_[g].wanted = options[g];
+  changed_.store(true, std::memory_order_relaxed);
 }
 
 template <class T>

@@ -1,5 +1,4 @@
-// The optimizers: groups of parameters with options, per-parameter state, and the constants of each step. The formulas are
-// in ops/optimizers.h.
+// The optimizers: groups of parameters with options, and the states and steps of each parameter.
 #pragma once
 
 #include <memory>
@@ -9,20 +8,11 @@
 
 #include "core/backend.h"
 #include "core/locks.h"
+#include "core/optimizer_options.h"
 #include "core/parameter.h"
+#include "core/state.h"
 
 namespace fastmlp {
-
-struct OptimizerOptions {
-  double lr = 1e-3, momentum = 0, dampening = 0, weight_decay = 0, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, alpha = 0.99;
-  bool nesterov = false, amsgrad = false, centered = false, maximize = false;
-
-  // By torch's name. Throws std::invalid_argument for an unknown one.
-  void set(const std::string& name, double value);
-};
-
-// The constants of step number `step` (from 1), as torch.optim forms them.
-Update make_update(OptimizerKind kind, const OptimizerOptions& options, Index step);
 
 // Parameters that share their options.
 template <class T>
@@ -78,16 +68,28 @@ class Optimizer {
   const std::vector<Update>& next_updates(const std::vector<int>& slots, Index count);
   // Whether these slots, all of one group, have seen equally many steps.
   bool in_step(const std::vector<int>& slots) const;
+  // The same where the constants are known.
+  void count_steps(const std::vector<int>& slots, Index count, const Update& last);
+  // The rule of the slot's next step, and whether it keeps a state.
+  UpdateKind rule(int slot) const { return make_update(kind_, group_of(slot).options, 1).kind; }
+  bool keeps(int slot, int state) const;
+  // Whether a slot of another optimizer has the same kind and options.
+  bool has_options_of(int slot, const Optimizer& other, int other_slot) const {
+    return kind_ == other.kind_ && group_of(slot).options == other.group_of(other_slot).options;
+  }
   UpdateTarget<T> target(int slot);
   void step_slot(int slot, const Context& context);
 
   Index steps() const;  // the most steps that a parameter has seen
 
-  // A slot's steps and states (empty: not allocated yet), in the rule's order.
   Index slot_steps(int slot) const { return slots_[static_cast<std::size_t>(slot)].steps; }
-  std::vector<T> state(int slot, int which) const;
-  // Empty states are allocated when they are needed.
-  void set_state(int slot, Index steps, const std::vector<T> (&states)[3]);
+
+  // "group.<number>.<option>" of each group; "<slot>.steps" of each slot, and its states by torch's names, as
+  // "<slot>.exp_avg", where they exist, in the order of the storage.
+  State state() const;
+  // Options that are missing stay as they are, states are made anew when they are needed. Throws std::invalid_argument for
+  // other parameters than these; nothing has changed then.
+  void set_state(const State& state);
 
  private:
   // The options that hold, those that were set since, and the constants of the group's last step.
@@ -108,6 +110,7 @@ class Optimizer {
     const Device* made_on = nullptr;  // where its states are, if all that the options need are there
   };
 
+  const Group& group_of(int slot) const { return groups_[slots_[static_cast<std::size_t>(slot)].group]; }
   void make_states(Slot& slot) const;  // on the parameter's device
   void need_states(Slot& slot) const {
     if (slot.made_on != &slot.parameter->device()) [[unlikely]]
@@ -115,7 +118,7 @@ class Optimizer {
   }
 
   OptimizerKind kind_;
-  Lock lock_;                         // of the wanted options
+  mutable Lock lock_;                 // of the wanted options
   std::atomic<bool> changed_{false};  // some of them were not taken yet
   std::vector<Group> groups_;
   std::vector<Slot> slots_;

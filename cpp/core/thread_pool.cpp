@@ -54,12 +54,15 @@ void leave_processor(int processor) {
   if (CPU_COUNT(&others) > 0) sched_setaffinity(0, sizeof(others), &others);
 }
 
+// Whether this thread is in a task: the tasks of a task run in its thread.
+thread_local bool in_task = false;
+
 class ThreadPool {
  public:
   void run(int workers, int tasks, Executor::Body body, void* context) {
     workers = std::min(workers, tasks);
     std::unique_lock<std::mutex> lock(busy_, std::defer_lock);
-    if (workers <= 1 || !lock.try_lock()) {
+    if (workers <= 1 || in_task || !lock.try_lock()) {
       for (int task = 0; task < tasks; ++task) body(context, task, 0);
       return;
     }
@@ -102,7 +105,9 @@ class ThreadPool {
 
   // Runs the share of one worker; `self` is the number of the worker that runs it.
   void work(int worker, int self) const {
+    in_task = true;
     for (int task = worker; task < job_.tasks; task += job_.workers) job_.body(job_.context, task, self);
+    in_task = false;
   }
 
   // Starts threads until there are as many helpers; returns how many there are.

@@ -2,7 +2,7 @@
 //
 // The caller works too, as worker 0. Tasks are dealt out statically: worker i of n takes i, i + n, ... A worker that
 // waits spins for some microseconds, then sleeps. While one thread uses the pool, another caller's tasks run on that
-// caller alone: kernels give the same bits either way. The workers of a forked child are started anew on first use.
+// caller alone, and so do those that a task starts: kernels give the same bits either way. The workers of a forked child are started anew on first use.
 #pragma once
 
 #include "core/backend.h"

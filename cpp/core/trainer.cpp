@@ -1,188 +1,106 @@
 #include "core/trainer.h"
 
 #include <algorithm>
-#include <chrono>
-#include <cmath>
-#include <limits>
+#include <exception>
 #include <numeric>
 
 #include "core/rng.h"
 #include "core/thread_pool.h"
+#include "core/trainee.h"
 
 namespace fastmlp {
 
 namespace {
 
-// Clips gradients on their device, and owns the memory that this needs there.
-template <class T>
-class Clipper {
- public:
-  explicit Clipper(const Device& device) : device_(device), norm_(std::size_t{1}, device), scratch_(device) {
-    if (!device.host) scratch_.reserve(kernels_of<T>(device).scratch_bytes);
-  }
-
-  void clip(const std::vector<std::shared_ptr<Parameter<T>>>& parameters, double max_norm) {
-    grads_.clear();
-    sizes_.clear();
-    for (const auto& parameter : parameters) {
-      if (!parameter->has_grad) continue;
-      grads_.push_back(parameter->grad.data());
-      sizes_.push_back(parameter->size());
-    }
-    run(max_norm);
-  }
-  void measure(const T* values, Index size) {
-    grads_.assign(1, const_cast<T*>(values));  // an infinite limit only measures
-    sizes_.assign(1, size);
-    run(std::numeric_limits<double>::infinity());
-  }
-  double norm() const {
-    double norm = 0;
-    check(device_.download(&norm, norm_.data(), sizeof norm, StreamScope::current()));
-    return norm;
-  }
-
- private:
-  void run(double max_norm) {
-    const Context context{thread_pool_executor(), scratch_.data(), StreamScope::current()};
-    kernels_of<T>(device_).clip(static_cast<int>(grads_.size()), grads_.data(), sizes_.data(), max_norm, norm_.data(),
-                                context);
-  }
-
-  const Device& device_;
-  Buffer<double> norm_;
-  Buffer<unsigned char> scratch_;
-  std::vector<T*> grads_;
-  std::vector<Index> sizes_;
-};
-
-}  // namespace
-
-template <class T>
-double clip_grad_norm(const std::vector<std::shared_ptr<Parameter<T>>>& parameters, double max_norm) {
-  if (parameters.empty()) return 0;
-  Clipper<T> clipper(parameters[0]->device());
-  clipper.clip(parameters, max_norm);
-  return clipper.norm();
-}
-
-template <class T>
-double norm(const Device& device, const T* values, Index size) {
-  Clipper<T> clipper(device);
-  clipper.measure(values, size);
-  return clipper.norm();
-}
-
-namespace {
-
-using Clock = std::chrono::steady_clock;
-
-// Says when a poll is due. It reads the clock once in a number of steps that it adapts to their length.
-class Pacer {
- public:
-  // Steps until the next look at the clock.
-  Index patience() const { return std::max(stride_ - count_, Index{1}); }
-
-  // Counts steps.
-  bool due(Index steps) {
-    count_ += steps;
-    if (count_ < stride_) return false;
-    count_ = 0;
-    const Clock::time_point now = Clock::now();
-    const double elapsed = std::chrono::duration<double>(now - last_look_).count();
-    last_look_ = now;
-    if (elapsed < kPollSeconds / 16) stride_ = std::min(stride_ * 2, Index{1} << 20);
-    if (elapsed > kPollSeconds / 4) stride_ = std::max(stride_ / 2, Index{1});
-    if (std::chrono::duration<double>(now - last_poll_).count() < kPollSeconds) return false;
-    last_poll_ = now;
-    return true;
-  }
-
- private:
-  Index count_ = 0, stride_ = 1;
-  Clock::time_point last_look_ = Clock::now(), last_poll_ = last_look_;
-};
+constexpr Index kMostLosses = Index{1} << 20;  // that a call on a device leaves
 
 template <class T>
 class Fit {
  public:
-  Fit(Network<T>& network, Optimizer<T>& optimizer, const LossSpec& loss, const DataSet<T>& data,
-      const DataSet<T>* validation, const FitOptions& options, History& history, const FitHooks& hooks)
-      : network_(network),
-        optimizer_(optimizer),
-        loss_(loss),
+  Fit(const std::vector<Trainee<T>>& group, const LossSpec& loss, const DataSet<T>& data, const DataSet<T>* validation,
+      const FitOptions& options, const PollHook& poll)
+      : loss_(loss),
         data_(data),
         validation_(validation),
         options_(options),
-        history_(history),
-        hooks_(hooks),
+        poll_(poll),
+        device_(group[0].network.device()),
+        first_epoch_(group[0].history.epochs()),
         batches_((data.rows + options.batch_size - 1) / options.batch_size),
-        fused_(network.can_fuse() && options.max_grad == 0),
-        first_step_(history.steps),
-        host_(network.device().host),
-        losses_(host_ ? 256 : 4096),
-        device_ids_(network.device()) {
+        most_steps_(device_.host ? 256 : std::clamp<Index>(kMostLosses / static_cast<Index>(group.size()), 16, 4096)),
+        losses_(group.size() * static_cast<std::size_t>(most_steps_)),
+        device_ids_(device_) {
     if (options.shuffle && batches_ > 1) ids_.resize(static_cast<std::size_t>(data.rows));
-    // What can fail for want of memory comes before anything changes.
-    optimizer.prepare();
-    for (const auto& parameter : network.parameters())
-      if (parameter->requires_grad) parameter->grad_memory();
-    if (options.max_grad > 0) clipper_ = std::make_unique<Clipper<T>>(network.device());
-    const Index tail = data.rows - (batches_ - 1) * options.batch_size;
-    full_ = network.acquire(std::min(options.batch_size, data.rows), data.columns, true);
-    if (tail != full_->rows()) tail_ = network.acquire(tail, data.columns, true);
+    const Index rows = std::min(options.batch_size, data.rows), tail = data.rows - (batches_ - 1) * options.batch_size;
+    all_.reserve(group.size());
+    for (const Trainee<T>& trainee : group) {
+      has_callbacks_ |= static_cast<bool>(trainee.on_epoch);
+      auto& member = all_.emplace_back(std::make_unique<TraineeState<T>>(
+          trainee, typename TraineeState<T>::Batches{rows, tail == rows ? 0 : tail, data.columns}, options));
+      fused_ = fused_ && member->fused();
+      if (device_.host || group.size() == 1) member->acquire();  // on a device, the first one's runner may serve all
+      active_.push_back(member.get());
+    }
+    find_members();
   }
 
   void run() {
-    const bool together = fused_ && !validation_ && !hooks_.epoch;
-    for (Index e = 0; e < options_.max_epoch;) {
-      if (together && e + 1 < options_.max_epoch) {
-        const Index most = options_.max_epoch - 1 - e;
+    const bool together = fused_ && !validation_ && !has_callbacks_;
+    for (Index e = 0; e < options_.max_epoch && !active_.empty();) {
+      const Index most = options_.max_epoch - e - (options_.keep_gradient ? 1 : 0);
+      if (together && most > 0) {
         if (const Index n = batches_ == 1 ? run_short_epochs(most) : run_epochs(most); n > 0) {
           e += n;
-          if (must_stop(n)) return;
+          keep_if([&](TraineeState<T>& member) { return goes_on(member, n); });
           continue;
         }
       }
-      const Index epoch = static_cast<Index>(history_.loss.size());
-      const double loss = run_epoch(epoch, ++e == options_.max_epoch);
-      double validation_loss = 0;
-      if (validation_)
-        validation_loss =
-            network_.evaluate(loss_, validation_->x, validation_->targets, validation_->rows, validation_->columns);
-      {
-        const Locked locked(history_.lock);
-        history_.loss.push_back(loss);
-        if (validation_) history_.validation_loss.push_back(validation_loss);
-      }
-      if (must_stop(1)) return;
-      if (!hooks_.epoch) continue;
-      if (hooks_.epoch(epoch, loss, validation_ ? &validation_loss : nullptr)) return;
-      change_optimizer();
+      const Index epoch = first_epoch_ + e;
+      run_epoch(epoch, ++e == options_.max_epoch);
+      keep_if([&](TraineeState<T>& member) { return end_epoch(member, epoch); });
     }
   }
 
  private:
-  // The states that its rule needs now, and where they are.
-  void change_optimizer() {
-    optimizer_.prepare();
-    full_->forget_optimizer();
-    if (tail_) tail_->forget_optimizer();
+  // Drops the members whose training ends; `goes_on` is called once for each.
+  template <class GoesOn>
+  void keep_if(const GoesOn& goes_on) {
+    const std::size_t before = active_.size();
+    std::erase_if(active_, [&](TraineeState<T>* member) { return !goes_on(*member); });
+    if (active_.size() != before) find_members();
+  }
+  void find_members() {
+    members_.clear();
+    for (TraineeState<T>* member : active_) members_.push_back({&member->network.program(), &member->optimizer});
   }
 
-  bool must_stop(Index epochs) const {
-    return options_.stop_at_nonfinite && !std::all_of(history_.loss.end() - epochs, history_.loss.end(),
-                                                      [](double loss) { return std::isfinite(loss); });
+  bool goes_on(const TraineeState<T>& member, Index epochs) const {
+    return !options_.stop_at_nonfinite || member.history.is_finite(epochs);
+  }
+
+  // After an epoch whose loss is in `sum`. Returns whether the member's training goes on.
+  bool end_epoch(TraineeState<T>& member, Index epoch) {
+    double value = 0;
+    const double* validation_loss = nullptr;
+    if (validation_) {
+      value =
+          member.network.evaluate(loss_, validation_->x, validation_->targets, validation_->rows, validation_->columns);
+      validation_loss = &value;
+    }
+    const double loss = member.sum;
+    member.history.add_epoch(loss, validation_loss);
+    if (!goes_on(member, 1)) return false;
+    if (!member.on_epoch) return true;
+    if (member.on_epoch(epoch, loss, validation_loss)) return false;
+    member.change_optimizer();
+    return true;
   }
 
   // Epochs of one step each, without anything between them. Returns how many it has run.
   Index run_short_epochs(Index most) {
     const Index n = run_steps(0, data_.rows, most, false);
-    {
-      const Locked locked(history_.lock);
-      history_.loss.insert(history_.loss.end(), losses_.begin(), losses_.begin() + n);
-    }
-    poll(n, static_cast<Index>(history_.loss.size()) - 1);
+    for (std::size_t m = 0; m < active_.size(); ++m) active_[m]->history.add_epochs(losses_of(m, n), n);
+    poll(n, active_[0]->history.epochs() - 1);
     return n;
   }
 
@@ -190,11 +108,11 @@ class Fit {
   // Returns how many epochs it has run; 0: not worth it.
   Index run_epochs(Index most) {
     constexpr Index kMostRows = Index{1} << 20;
-    if (host_ || data_.rows % options_.batch_size != 0) return 0;
-    const Index steps = std::min(pacer_.patience(), static_cast<Index>(losses_.size()));
+    if (device_.host || data_.rows % options_.batch_size != 0) return 0;
+    const Index steps = std::min(pacer_.patience(), most_steps_);
     const Index n = std::min({most, steps / batches_, kMostRows / data_.rows});
     if (n < 2) return 0;
-    const Index before = static_cast<Index>(history_.loss.size());
+    const Index before = active_[0]->history.epochs();
     epoch_ids_.resize(static_cast<std::size_t>(n * data_.rows));
     for (Index e = 0; e < n; ++e) {
       Index* const ids = epoch_ids_.data() + e * data_.rows;
@@ -204,15 +122,14 @@ class Fit {
         std::iota(ids, ids + data_.rows, Index{0});
     }
     upload_ids(epoch_ids_);
-    if (optimizer_.take_options()) change_optimizer();
+    for (TraineeState<T>* member : active_) member->take_options();
     run_burst({data_.x, data_.targets, device_ids_.data(), options_.batch_size}, n * batches_);
-    for (Index e = 0; e < n; ++e) {
-      double sum = 0;
-      for (Index i = e * batches_; i < (e + 1) * batches_; ++i)
-        sum += losses_[static_cast<std::size_t>(i)] * (loss_.mean ? static_cast<double>(options_.batch_size) : 1.0);
-      const Locked locked(history_.lock);
-      history_.loss.push_back(loss_.mean ? sum / static_cast<double>(data_.rows) : sum);
-    }
+    for (std::size_t m = 0; m < active_.size(); ++m)
+      for (Index e = 0; e < n; ++e) {
+        active_[m]->sum = 0;
+        add_losses(active_[m]->sum, losses_of(m, n * batches_) + e * batches_, batches_, options_.batch_size);
+        active_[m]->history.add_epoch(epoch_loss(active_[m]->sum), nullptr);
+      }
     poll(n * batches_, before + n - 1);
     return n;
   }
@@ -223,124 +140,138 @@ class Fit {
 
   void upload_ids(const std::vector<Index>& ids) {
     device_ids_.reserve(ids.size());
-    check(network_.device().upload(device_ids_.data(), ids.data(), ids.size() * sizeof(Index), StreamScope::current()));
+    check(device_.upload(device_ids_.data(), ids.data(), ids.size() * sizeof(Index), StreamScope::current()));
   }
 
-  double run_epoch(Index epoch, bool last_epoch) {
+  // An epoch's loss from those of its steps.
+  void add_losses(double& sum, const double* losses, Index count, Index rows) const {
+    for (Index i = 0; i < count; ++i) sum += losses[i] * (loss_.mean ? static_cast<double>(rows) : 1.0);
+  }
+  double epoch_loss(double sum) const { return loss_.mean ? sum / static_cast<double>(data_.rows) : sum; }
+
+  // The members' epoch losses are then in `sum`.
+  void run_epoch(Index epoch, bool last_epoch) {
     if (!ids_.empty()) {
       shuffle_rows(ids_.data(), epoch);
-      if (!host_) upload_ids(ids_);
+      if (!device_.host) upload_ids(ids_);
     }
-    const bool keep_last = last_epoch || hooks_.epoch;
-    double sum = 0;
+    const bool keep_last = options_.keep_gradient && (last_epoch || has_callbacks_);
+    for (TraineeState<T>* member : active_) member->sum = 0;
     for (Index row = 0; row < data_.rows;) {
       const Index left = data_.rows - row, rows = std::min(options_.batch_size, left);
       const bool last_batch = rows == left;
       const Index like_this = left / rows - (keep_last && left % rows == 0 && !last_batch ? 1 : 0);
       const Index n = run_steps(row, rows, like_this, keep_last && last_batch);
-      for (Index i = 0; i < n; ++i)
-        sum += losses_[static_cast<std::size_t>(i)] * (loss_.mean ? static_cast<double>(rows) : 1.0);
+      for (std::size_t m = 0; m < active_.size(); ++m) add_losses(active_[m]->sum, losses_of(m, n), n, rows);
       row += n * rows;
       poll(n, epoch);
     }
-    if (batches_ == 1) return losses_[0];  // unrounded, as in run_short_epochs
-    return loss_.mean ? sum / static_cast<double>(data_.rows) : sum;
+    for (std::size_t m = 0; m < active_.size(); ++m)  // a single step's loss unrounded, as in run_short_epochs
+      active_[m]->sum = batches_ == 1 ? losses_of(m, 1)[0] : epoch_loss(active_[m]->sum);
   }
 
   void poll(Index steps, Index epoch) {
-    if (pacer_.due(steps) && hooks_.poll) hooks_.poll(epoch, losses_[static_cast<std::size_t>(steps - 1)]);
+    if (pacer_.due(steps) && poll_) poll_(epoch, losses_[static_cast<std::size_t>(steps - 1)]);
   }
 
   // Up to `most` steps on batches of `rows` rows from `row` on (all the same, if there is only one batch), as many as
   // may run before the clock is looked at; one, if it is to keep its gradient. Their losses are in losses_.
   Index run_steps(Index row, Index rows, Index most, bool keep_gradient) {
-    if (optimizer_.take_options()) change_optimizer();
+    for (TraineeState<T>* member : active_) member->take_options();
     Batch<T> batch{data_.x, data_.targets, nullptr, rows};
-    const Index out = network_.out_features() < 0 ? data_.columns : network_.out_features();
-    if (!ids_.empty()) batch.ids = host_ ? ids_.data() : device_ids_.data();
-    if (host_)
-      batch.advance(row, data_.columns, out);
-    else
+    if (!ids_.empty()) batch.ids = device_.host ? ids_.data() : device_ids_.data();
+    if (device_.host) {
+      const Index out = active_[0]->network.out_features();
+      batch.advance(row, data_.columns, out < 0 ? data_.columns : out);
+    } else {
       batch.row = row;
-    batch.unchanged = batches_ == 1 && history_.steps > first_step_;
+    }
     if (keep_gradient || !fused_) {
-      losses_[0] = step_with_gradient(batch);
-      report(1);
+      for_active(1, [&](TraineeState<T>& member, double* loss) {
+        *loss = member.step_with_gradient(loss_, batch, batches_ == 1);
+      });
       return 1;
     }
-    const Index n = std::min({most, pacer_.patience(), static_cast<Index>(losses_.size())});
+    const Index n = std::min({most, pacer_.patience(), most_steps_});
     run_burst(batch, n);
     return n;
   }
 
-  // Steps on the rows of the batch and those after them, or on the same ones where there is only one batch.
-  void run_burst(const Batch<T>& batch, Index steps) {
-    runner(batch).steps(loss_, batch, steps, batches_ == 1, dropout(), optimizer_, losses_.data());
-    report(steps);
+  // Fused steps on the rows of the batch and those after them, or on the same ones where there is only one batch.
+  void run_burst(const Batch<T>& batch, Index count) {
+    const bool same_rows = batches_ == 1;
+    if (active_.size() > 1 &&
+        active_[0]->runner(batch.rows).group_steps(loss_, batch, count, same_rows, members_, losses_.data()))
+      return report(count);
+    for_active(count,
+               [&](TraineeState<T>& member, double* losses) { member.steps(loss_, batch, count, same_rows, losses); });
   }
 
-  double step_with_gradient(const Batch<T>& batch) {
-    for (const auto& parameter : network_.parameters()) parameter->has_grad = false;
-    const DropoutState dropout = this->dropout();
-    const double value = runner(batch).step(loss_, batch, &dropout, nullptr);
-    if (clipper_) clipper_->clip(network_.parameters(), options_.max_grad);
-    for (const auto& parameter : network_.parameters())
-      if (const int slot = optimizer_.slot(parameter.get()); slot >= 0 && parameter->has_grad)
-        optimizer_.step_slot(slot, {thread_pool_executor(), nullptr, StreamScope::current()});
-    return value;
+  // step(member, losses), `count` steps of each; on the host one network a thread.
+  template <class Step>
+  void for_active(Index count, const Step& step) {
+    if (active_.size() == 1) {
+      step(*active_[0], losses_.data());
+      return report(count);
+    }
+    std::vector<std::exception_ptr> errors(active_.size());
+    auto run = [&](int member) {
+      const auto m = static_cast<std::size_t>(member);
+      try {
+        step(*active_[m], losses_of(m, count));
+      } catch (...) {
+        errors[m] = std::current_exception();
+      }
+    };
+    const int size = static_cast<int>(active_.size());
+    const Executor executor = thread_pool_executor();
+    executor.run(
+        executor.pool, device_.host ? executor.workers : 1, size,
+        [](void* body, int member, int) { (*static_cast<decltype(run)*>(body))(member); }, &run);
+    for (const std::exception_ptr& error : errors)
+      if (error) std::rethrow_exception(error);
+    report(count);
   }
 
-  Runner<T>& runner(const Batch<T>& batch) { return batch.rows == full_->rows() ? *full_ : *tail_; }
-  DropoutState dropout() const { return {options_.seed, static_cast<std::uint64_t>(history_.steps)}; }
+  // Of a member's steps in the last call.
+  double* losses_of(std::size_t member, Index count) {
+    return losses_.data() + member * static_cast<std::size_t>(count);
+  }
 
   // Counts the steps whose losses are in losses_.
-  void report(Index steps) {
-    const Locked locked(history_.lock);
-    for (Index i = 0; i < steps; ++i) {
-      ++history_.steps;
-      history_.report_sum += losses_[static_cast<std::size_t>(i)];
-      if (++history_.report_count < options_.eval_interval) continue;
-      history_.report_step.push_back(history_.steps);
-      history_.report_loss.push_back(history_.report_sum / static_cast<double>(history_.report_count));
-      history_.report_sum = 0;
-      history_.report_count = 0;
-    }
+  void report(Index count) {
+    for (std::size_t m = 0; m < active_.size(); ++m)
+      active_[m]->history.add_steps(losses_of(m, count), count, options_.eval_interval);
   }
 
-  Network<T>& network_;
-  Optimizer<T>& optimizer_;
   const LossSpec& loss_;
   const DataSet<T>& data_;
   const DataSet<T>* validation_;
   const FitOptions& options_;
-  History& history_;
-  const FitHooks& hooks_;
-  const Index batches_;
-  const bool fused_;
-  const Index first_step_;
-  const bool host_;
+  const PollHook& poll_;
+  const Device& device_;
+  const Index first_epoch_, batches_, most_steps_;
+  bool fused_ = true, has_callbacks_ = false;
+  std::vector<std::unique_ptr<TraineeState<T>>> all_;
+  std::vector<TraineeState<T>*> active_;  // those that are still trained
+  std::vector<GroupMember<T>> members_;   // the same, as strategies take them
   Pacer pacer_;
-  std::vector<double> losses_;  // of the steps of one call
+  std::vector<double> losses_;  // of the steps of one call, for each active network
   std::vector<Index> ids_, epoch_ids_;
   Buffer<Index> device_ids_;
-  std::unique_ptr<Clipper<T>> clipper_;
-  typename Network<T>::Lease full_, tail_;  // runners of whole batches, and of a short last one
 };
 
 }  // namespace
 
 template <class T>
-void fit(Network<T>& network, Optimizer<T>& optimizer, const LossSpec& loss, const DataSet<T>& data,
-         const DataSet<T>* validation, const FitOptions& options, History& history, const FitHooks& hooks) {
-  for (const auto& parameter : network.parameters()) parameter->has_grad = false;
-  Fit<T>(network, optimizer, loss, data, validation, options, history, hooks).run();
+void fit(const std::vector<Trainee<T>>& group, const LossSpec& loss, const DataSet<T>& data,
+         const DataSet<T>* validation, const FitOptions& options, const PollHook& poll) {
+  Fit<T>(group, loss, data, validation, options, poll).run();
 }
 
-#define FASTMLP_INSTANTIATE(T)                                                                            \
-  template double clip_grad_norm<T>(const std::vector<std::shared_ptr<Parameter<T>>>&, double);           \
-  template double norm<T>(const Device&, const T*, Index);                                                \
-  template void fit<T>(Network<T>&, Optimizer<T>&, const LossSpec&, const DataSet<T>&, const DataSet<T>*, \
-                       const FitOptions&, History&, const FitHooks&);
+#define FASTMLP_INSTANTIATE(T)                                                                                \
+  template void fit<T>(const std::vector<Trainee<T>>&, const LossSpec&, const DataSet<T>&, const DataSet<T>*, \
+                       const FitOptions&, const PollHook&);
 FASTMLP_INSTANTIATE(float)
 FASTMLP_INSTANTIATE(double)
 #undef FASTMLP_INSTANTIATE

@@ -1,11 +1,13 @@
-// The training loop: epochs, shuffled mini-batches, clipping, validation, reports, and callbacks that run meanwhile.
+// The training loop: epochs, shuffled mini-batches, clipping, validation, reports, and callbacks that run meanwhile. It
+// trains a group of networks of one shape side by side; one network is a group of one.
 #pragma once
 
 #include <functional>
 #include <vector>
 
-#include "core/locks.h"
+#include "core/history.h"
 #include "core/network.h"
+#include "core/pacer.h"
 
 namespace fastmlp {
 
@@ -26,42 +28,29 @@ struct FitOptions {
   Index eval_interval = 20;
   bool allow_nonfinite = false;    // in the data; the bindings check them
   bool stop_at_nonfinite = false;  // after an epoch whose loss is NaN or infinite
+  bool keep_gradient = true;       // the last step's, and for `on_epoch` that of each epoch
 };
 
-// What all fits of a trainer have recorded. Other threads may read while one fits: its vectors are guarded by `lock`.
-struct History {
-  Lock lock;
-  Owner owner;                          // of a fit
-  std::vector<double> loss;             // of each epoch, before each of its updates
-  std::vector<double> validation_loss;  // after each epoch
-  std::vector<Index> report_step;       // after so many steps in all ...
-  std::vector<double> report_loss;      // ... the mean loss of the last eval_interval steps
-  Index steps = 0;
-  double report_sum = 0;
-  Index report_count = 0;
+// A network of a fit, and what its training changes.
+template <class T>
+struct Trainee {
+  Trainee(Network<T>& network_, Optimizer<T>& optimizer_, History& history_)
+      : network(network_), optimizer(optimizer_), history(history_) {}
+
+  Network<T>& network;
+  Optimizer<T>& optimizer;
+  History& history;
+  // May be empty. It is called after each epoch; true ends this network's training. It may throw, which ends the fit.
+  std::function<bool(Index epoch, double loss, const double* validation_loss)> on_epoch;
 };
 
-// Either may be empty, and may throw, which ends the fit.
-struct FitHooks {
-  // After each epoch; true ends the fit.
-  std::function<bool(Index epoch, double loss, const double* validation_loss)> epoch;
-  // Every kPollSeconds or so.
-  std::function<void(Index epoch, double recent_loss)> poll;
-};
-inline constexpr double kPollSeconds = 0.05;
+// May be empty, and may throw, which ends the fit. It is called every kPollSeconds or so, with the first network's state.
+using PollHook = std::function<void(Index epoch, double recent_loss)>;
 
-// Scales all gradients by max_norm / (norm + 1e-6) where that is below 1, as torch does; returns their joint norm.
+// Trains the networks, which take the same rows in each step. They, and their histories so far, have one shape: layers,
+// device and numbers of epochs and steps; their parameters are apart. On the host, each comes to the same bits as alone.
 template <class T>
-double clip_grad_norm(const std::vector<std::shared_ptr<Parameter<T>>>& parameters, double max_norm);
-
-// The norm of values on a device; NaN or infinite if one of them is.
-template <class T>
-double norm(const Device& device, const T* values, Index size);
-
-// Trains the network. The last step leaves its gradient with the parameters (as does, for its hook, that of each
-// epoch); the others need not form one.
-template <class T>
-void fit(Network<T>& network, Optimizer<T>& optimizer, const LossSpec& loss, const DataSet<T>& data,
-         const DataSet<T>* validation, const FitOptions& options, History& history, const FitHooks& hooks);
+void fit(const std::vector<Trainee<T>>& group, const LossSpec& loss, const DataSet<T>& data,
+         const DataSet<T>* validation, const FitOptions& options, const PollHook& poll = {});
 
 }  // namespace fastmlp

@@ -37,6 +37,8 @@ enum class UpdateKind : int { FASTMLP_UPDATES(FASTMLP_PLAIN_ENUMERATOR) };
 struct Activation {
   ActivationKind kind = ActivationKind::Identity;
   double alpha = 0, beta = 0;
+
+  bool operator==(const Activation&) const = default;
 };
 
 // Whether the backward pass of an activation wants the input z instead of the output.

@@ -8,9 +8,9 @@
 #include <stdexcept>
 #include <vector>
 
-#include "core/rng.h"
 #include "core/thread_pool.h"
 #include "core/trainer.h"
+#include "mlp.h"
 
 namespace {
 
@@ -44,6 +44,7 @@ void operator delete[](void* p, std::size_t, std::align_val_t) noexcept { std::f
 namespace {
 
 using namespace fastmlp;
+using fastmlp::testing::Mlp;
 
 int failures = 0;
 
@@ -51,29 +52,6 @@ void check(bool fine, const char* what) {
   std::printf("%s  %s\n", fine ? "ok    " : "FAILED", what);
   if (!fine) ++failures;
 }
-
-template <class T>
-struct Mlp {
-  std::vector<Operation<T>> layers;
-  std::vector<std::shared_ptr<Parameter<T>>> parameters;
-
-  Mlp(const std::vector<Index>& sizes, ActivationKind hidden, ActivationKind output, std::uint64_t seed) {
-    for (std::size_t l = 0; l + 1 < sizes.size(); ++l) {
-      Operation<T> layer;
-      layer.weight = std::make_shared<Parameter<T>>(sizes[l], sizes[l + 1]);
-      layer.bias = std::make_shared<Parameter<T>>(1, sizes[l + 1]);
-      layer.activation.kind = l + 2 == sizes.size() ? output : hidden;
-      for (const auto& parameter : {layer.weight, layer.bias}) {
-        const Philox random(seed, stream(StreamUse::Values, parameters.size()));
-        const double bound = 1 / std::sqrt(static_cast<double>(sizes[l]));
-        for (Index i = 0; i < parameter->size(); ++i)
-          parameter->value.data()[i] = static_cast<T>(bound * (2 * random.uniform(static_cast<std::uint64_t>(i)) - 1));
-        parameters.push_back(parameter);
-      }
-      layers.push_back(layer);
-    }
-  }
-};
 
 void train_xor() {
   const float x[] = {0, 0, 0, 1, 1, 0, 1, 1}, t[] = {0, 1, 1, 0};
@@ -86,12 +64,13 @@ void train_xor() {
   fit_options.max_epoch = 2000;
   fit_options.batch_size = 4;
   History history;
-  fit<float>(network, optimizer, {LossKind::BCE, 1, true}, {x, {t, nullptr}, 4, 2}, nullptr, fit_options, history, {});
+  fit<float>({{network, optimizer, history}}, {LossKind::BCE, 1, true}, {x, {t, nullptr}, 4, 2}, nullptr, fit_options);
   float y[4];
   network.predict(x, 4, 2, nullptr, y);
   bool right = true;
   for (int i = 0; i < 4; ++i) right &= (y[i] > 0.5f) == (t[i] > 0.5f);
-  check(right && history.loss.back() < 0.01 && history.loss.front() > 0.5, "XOR is learnt");
+  const std::vector<double> loss = history.read([](const Measured& measured) { return measured.loss; });
+  check(right && loss.back() < 0.01 && loss.front() > 0.5, "XOR is learnt");
 }
 
 // Trains a network that takes the dense strategy; returns its weights.
@@ -111,8 +90,8 @@ std::vector<double> train(int threads) {
   options.max_epoch = 3;
   options.batch_size = 48;
   History history;
-  fit<double>(network, optimizer, {LossKind::CrossEntropy, 1, true}, {x.data(), {nullptr, classes.data()}, rows, in},
-              nullptr, options, history, {});
+  fit<double>({{network, optimizer, history}}, {LossKind::CrossEntropy, 1, true},
+              {x.data(), {nullptr, classes.data()}, rows, in}, nullptr, options);
   std::vector<double> weights;
   for (const auto& parameter : mlp.parameters)
     weights.insert(weights.end(), parameter->value.data(), parameter->value.data() + parameter->size());

@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "core/ensemble.h"
 #include "cuda/runtime/kernels.h"
 #include "single_block_cases.h"
 
@@ -40,26 +39,24 @@ Result<T> run(const Case& c, const std::vector<Index>& seeds, bool one_update = 
       result.parameters[static_cast<std::size_t>(m * stride + i)] = static_cast<T>(first_value(seeds[m], i));
 
   const std::vector<Update> updates = updates_of(c);
-  std::vector<LanesLayer<T>> layers;
-  Index offset = 0;
+  std::vector<SingleBlockLayer> layers;
   for (int l = 0; l < c.depth(); ++l) {
-    LanesLayer<T> layer{c.sizes[l], c.sizes[l + 1], nullptr, nullptr, c.activation_of(l), {}, {}};
-    const auto add = [&](Index n, std::size_t number, const T*& value, GradientSink<T>& sink) {
-      value = result.parameters.data() + offset;
-      if (!c.is_frozen(number)) {
-        sink.update = updates.data();
-        sink.target.value = result.parameters.data() + offset;
+    const auto number = static_cast<std::size_t>(2 * l);
+    layers.push_back({c.sizes[l], c.sizes[l + 1], c.activation_of(l), c.bias, !c.is_frozen(number),
+                      c.bias && !c.is_frozen(number + 1)});
+  }
+  std::vector<UpdateTarget<T>> parameters;
+  for (Index m = 0; m < models; ++m) {
+    Index at = m * stride;
+    for (const SingleBlockLayer& layer : layers)
+      for (const bool bias : {false, true}) {
+        UpdateTarget<T>& entry = parameters.emplace_back();
+        if (!bias || c.bias) entry.value = result.parameters.data() + at;
         for (int s = 0; s < 3; ++s)
-          if (needed[s]) sink.target.state[s] = result.states[s].data() + offset;
+          if (needed[s] && (bias ? layer.trains_bias : layer.trains_weight))
+            entry.state[s] = result.states[s].data() + at;
+        at += (bias ? 1 : layer.in) * layer.out;
       }
-      offset += n;
-    };
-    add(layer.in * layer.out, 2 * l, layer.weight, layer.weight_sink);
-    if (c.bias)
-      add(layer.out, 2 * l + 1, layer.bias, layer.bias_sink);
-    else
-      offset += layer.out;
-    layers.push_back(layer);
   }
   const Data<T> data(c);
   result.losses.assign(static_cast<std::size_t>(c.steps * models), -1);
@@ -69,7 +66,8 @@ Result<T> run(const Case& c, const std::vector<Index>& seeds, bool one_update = 
   args.has_row_activation = c.has_row_activation;
   args.row_activation = c.row_activation;
   args.rows = c.rows;
-  args.row_count = data.count;
+  args.rule = updates[0].kind;
+  std::copy_n(needed, 3, args.states);
   args.x = data.x.data();
   args.targets = data.targets(c);
   args.ids = c.by_ids ? data.ids.data() : nullptr;
@@ -81,7 +79,7 @@ Result<T> run(const Case& c, const std::vector<Index>& seeds, bool one_update = 
   args.one_update = one_update;
   args.losses = result.losses.data();
   args.models = models;
-  args.model_stride = stride;
+  args.parameters = parameters.data();
   check(cuda::trains_in_block(args), "the network is one for a block: " + std::to_string(c.in()) + "-" +
                                          std::to_string(c.sizes[1]) + ", " + std::to_string(c.rows) + " rows");
   cuda::train_in_block(args, {});
@@ -295,7 +293,7 @@ void test_many(const Case& c, Index models, bool alone) {
   compare(all, reference(c), c, sizeof(T) == 4 ? 1e-3 : 1e-8, "many networks");
 }
 
-void test_ensembles() {
+void test_groups() {
   Case c;
   c.sizes = {2, 10, 3};
   c.rows = 30;
@@ -310,59 +308,6 @@ void test_ensembles() {
   test_many<double>(c, 150, false);
 }
 
-// core/ensemble.h, on a device that has nothing but these kernels, in the host's memory.
-void test_ensemble_class() {
-  Backend<float> kernels{};
-  kernels.trains_in_block = cuda::trains_in_block<float>;
-  kernels.train_in_block = cuda::train_in_block<float>;
-  Device device = host_device();
-  device.host = false;
-  device.f32 = &kernels;
-
-  Case c;
-  c.sizes = {4, 7, 3};
-  c.has_row_activation = true;
-  c.row_activation = RowActivationKind::LogSoftmax;
-  c.loss.kind = LossKind::NLL;
-  c.classes = true;
-  c.optimizer = OptimizerKind::Adam;
-  const std::vector<Index> seeds = {0, 1, 2};
-  const Index models = static_cast<Index>(seeds.size()), n = c.parameters();
-  const Result<float> expected = run<float>(c, seeds);
-  std::vector<float> values;
-  for (const Index seed : seeds)
-    for (Index i = 0; i < n; ++i) values.push_back(static_cast<float>(first_value(seed, i)));
-
-  std::vector<std::shared_ptr<Parameter<float>>> parameters;
-  const Network<float> shape(make_layers(c, parameters));
-  Ensemble<float> ensemble(shape, models, device, c.optimizer, c.options);
-  check(ensemble.size() == n && ensemble.models() == models, "an ensemble's sizes");
-  ensemble.write(values.data());
-  const Data<float> data(c);
-  std::vector<double> losses(static_cast<std::size_t>(models * c.steps));
-  const DataSet<float> set{data.x.data(), data.targets(c), data.count, c.in()};
-  ensemble.train(c.loss, set, nullptr, c.rows, c.steps, losses.data());
-  ensemble.read(values.data());
-  check(same_bits(losses.data(), expected.losses.data(), models * c.steps), "an ensemble's losses");
-  for (Index m = 0; m < models; ++m)
-    check(same_bits(values.data() + m * n, expected.parameters.data() + m * (n + 3), n), "an ensemble's parameters");
-
-  const auto refuses = [](const auto& call) {
-    try {
-      call();
-    } catch (const std::invalid_argument&) {
-      return true;
-    }
-    return false;
-  };
-  check(refuses([&] { ensemble.train(c.loss, set, nullptr, c.rows, c.steps + 1, nullptr); }), "too few rows");
-  check(refuses([&] {
-          Ensemble<float> on_host(shape, 1, host_device(), c.optimizer, c.options);
-          on_host.train(c.loss, set, nullptr, c.rows, c.steps, nullptr);
-        }),
-        "the host trains no ensembles");
-}
-
 void test_one_update() {
   Case c;
   const Result<float> each = run<float>(c, {0}), one = run<float>(c, {0}, true);
@@ -372,22 +317,19 @@ void test_one_update() {
 template <class T>
 void test_limits() {
   SingleBlockTraining<T> args{};
-  const Update update;
-  LanesLayer<T> layer{};
-  layer.in = 4096;
-  layer.out = 64;
-  layer.weight_sink.update = &update;
+  SingleBlockLayer layer{4096, 64, {}, true, true, false};
   args.layers = &layer;
   args.depth = 1;
   args.rows = 4;
   args.steps = 1;
+  args.models = 1;
   check(!cuda::trains_in_block(args), "a large network is none for a block");
   layer.in = 4;
   check(cuda::trains_in_block(args), "a small one is");
   args.rows = 100000;
   check(!cuda::trains_in_block(args), "but not with a large batch");
   args.rows = 4;
-  layer.weight_sink.update = nullptr;
+  layer.trains_weight = false;
   check(!cuda::trains_in_block(args), "nor if nothing is trained");
 }
 
@@ -401,8 +343,7 @@ int main() {
   test_shapes();
   test_batches();
   test_frozen();
-  test_ensembles();
-  test_ensemble_class();
+  test_groups();
   test_one_update();
   test_limits<float>();
   test_limits<double>();

@@ -29,11 +29,11 @@ class Loss(_core.Loss):
     reduction: str
     _options: tuple[str, ...] = ("reduction",)
 
-    def __init__(self, name: str, reduction: str, delta: float = 1.0) -> None:
-        reduction = _checks.choice("reduction", reduction, ("mean", "sum"))
-        super().__init__(name, reduction, delta)
+    def __init__(self, name: str, reduction: str, **options: float) -> None:
+        super().__init__(name, {})
         self.__dict__["_name"] = name
-        self.reduction = reduction
+        for option, value in {"reduction": reduction, **options}.items():
+            setattr(self, option, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "reduction":
@@ -44,7 +44,7 @@ class Loss(_core.Loss):
             _checks.refuse_attribute(self, name, self._options)
         super().__setattr__(name, value)
         if name in self._options:
-            self.set_options(self.reduction, self.__dict__.get("delta", 1.0))
+            self.set_options(_native({name: value}))
 
     def to(self, *where: Any, **options: Any) -> "Loss":
         """Nothing to move; here for torch's sake. Returns this loss."""
@@ -59,10 +59,19 @@ class Loss(_core.Loss):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        _core.Loss.__init__(self, state["_name"], state["reduction"], state.get("delta", 1.0))
+        options = {name: state[name] for name in self._options}
+        _core.Loss.__init__(self, state["_name"], _native(options))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(reduction={self.reduction!r})"
+
+
+def _native(options: dict[str, Any]) -> dict[str, float]:
+    """Options as the native loss takes them: numbers by name."""
+    native = dict(options)
+    if "reduction" in native:
+        native["mean"] = native.pop("reduction") == "mean"
+    return native
 
 
 class MSELoss(Loss):
@@ -93,9 +102,7 @@ class HuberLoss(Loss):
     _options = ("reduction", "delta")
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
-        delta = _checks.real("delta", delta, above=0)
-        super().__init__("huber", reduction, delta)
-        self.delta = delta
+        super().__init__("huber", reduction, delta=delta)
 
     def __repr__(self) -> str:
         return f"HuberLoss(reduction={self.reduction!r}, delta={self.delta})"

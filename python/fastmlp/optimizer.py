@@ -24,13 +24,6 @@ def _native_options(name: str, value: Any) -> dict[str, float]:
     return {name: float(value)}
 
 
-# The names of the native states of each kind in torch's state dicts; whether torch counts steps.
-_STATES = {
-    "sgd": (("momentum_buffer",), False),
-    "adam": (("exp_avg", "exp_avg_sq", "max_exp_avg_sq"), True),
-    "adamw": (("exp_avg", "exp_avg_sq", "max_exp_avg_sq"), True),
-    "rmsprop": (("square_avg", "momentum_buffer", "grad_avg"), True),
-}
 # What torch's groups hold beside our options.
 _FOREIGN = (*TORCH_ONLY, "params", "param_names", "initial_lr", "decoupled_weight_decay")
 
@@ -39,7 +32,7 @@ class _Checked(NamedTuple):
     """A state dict as far as it has been looked at, ready for the native optimizer."""
 
     options: dict[str, Any]
-    states: list[tuple[int, list[Array | None]]]
+    native: dict[str, Any]
 
 
 class Optimizer(_core.Optimizer):
@@ -143,6 +136,11 @@ class Optimizer(_core.Optimizer):
 
     # State
 
+    @property
+    def _counts(self) -> bool:
+        """Whether torch's states of this kind have a step."""
+        return self._native_kind != "sgd"
+
     def state_dict(self) -> dict[str, Any]:
         """The options, and what was gathered over the steps, in torch's layout.
 
@@ -153,15 +151,16 @@ class Optimizer(_core.Optimizer):
             `exp_avg`. `param_groups`: a list of one dict of options, with the numbers as `params`.
             Arrays are copies; `fastmlp.nn.utils.to_torch` makes tensors of them.
         """
-        names, counts = _STATES[self._native_kind]
+        native = self._state()
         state: dict[int, dict[str, Any]] = {}
-        for number, (steps, arrays) in enumerate(self._state()):
+        for number, parameter in enumerate(self._parameters):
+            steps = native[f"{number}.steps"]
             if steps == 0:
                 continue
-            entry: dict[str, Any] = {"step": float(steps)} if counts else {}
-            for name, array in zip(names, arrays, strict=False):
-                if array is not None:
-                    entry[name] = _to_shape(array, self._parameters[number].shape)
+            entry: dict[str, Any] = {"step": float(steps)} if self._counts else {}
+            for name in _core.state_names(self._native_kind):
+                if (array := native.get(f"{number}.{name}")) is not None:
+                    entry[name] = _to_shape(array, parameter.shape)
             if entry:
                 state[number] = entry
         group = {**self._options, **TORCH_ONLY, "params": list(range(len(self._parameters)))}
@@ -180,7 +179,7 @@ class Optimizer(_core.Optimizer):
         self._load(self._checked(state_dict))
 
     def _load(self, checked: _Checked) -> None:
-        self._set_state(checked.states)
+        self._set_state(checked.native)
         self._set_options(checked.options)
 
     def _checked(self, state_dict: Any) -> _Checked:
@@ -207,8 +206,12 @@ class Optimizer(_core.Optimizer):
             raise ValueError(f"state_dict: expected the state of {numbers}, got also {odd[0]!r}")
         options = self._checked_options(groups[0])
         entries = [state.get(number, {}) for number in numbers]
-        pairs = zip(numbers, entries, self._parameters, strict=True)
-        return _Checked(options, [self._native_state(*pair) for pair in pairs])
+        native: dict[str, Any] = {}
+        for slot, entry in enumerate(entries):
+            steps, arrays = self._native_state(numbers[slot], entry, self._parameters[slot])
+            native[f"{slot}.steps"] = steps
+            native |= {f"{slot}.{name}": array for name, array in arrays.items()}
+        return _Checked(options, native)
 
     def _checked_options(self, group: Mapping[str, Any]) -> dict[str, Any]:
         for name in group:
@@ -227,21 +230,21 @@ class Optimizer(_core.Optimizer):
 
     def _native_state(
         self, number: Any, entry: Any, parameter: Parameter
-    ) -> tuple[int, list[Array | None]]:
-        names, counts = _STATES[self._native_kind]
+    ) -> tuple[int, dict[str, Array]]:
+        names, counts = _core.state_names(self._native_kind), self._counts
         what = f"state_dict: state {number}"
         if not isinstance(entry, Mapping):
             raise TypeError(f"{what}: expected a mapping, got {_checks.show(entry)}")
-        arrays: list[Array | None] = [None] * 3
+        arrays: dict[str, Array] = {}
         for name, value in entry.items():
             if name in names and value is not None:
                 array = parameter.checked(f"{what}: {name}", value).astype(parameter.dtype)
-                arrays[names.index(name)] = np.ascontiguousarray(array.T).reshape(-1)
+                arrays[name] = np.ascontiguousarray(array.T).reshape(-1)
             elif value is not None and not (counts and name == "step"):
                 kind = type(self).__name__
                 raise ValueError(f"{what}: expected that of {kind}, got one with {name!r}")
         if not counts:
-            return int(arrays[0] is not None), arrays
+            return len(arrays), arrays
         steps = _checks.real(f"{what}: step", entry.get("step", 0), at_least=0, below=2**53)
         if steps != int(steps):
             raise ValueError(f"{what}: step: expected a whole number, got {steps}")

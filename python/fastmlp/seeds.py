@@ -4,11 +4,10 @@ The core's generator is counter-based, so a tensor's values depend on (seed, str
 threads, and not on how much other tensors have drawn.
 """
 
-import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import local
+from threading import Lock, local
 
 from fastmlp import _checks
 
@@ -18,13 +17,20 @@ SEED_LIMIT = 2**64
 class Generator:
     """Hands out the streams of one seed, one after another."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, stream: int = 0) -> None:
         self.seed = seed
-        self._streams = itertools.count()
+        self._stream = stream
+        self._lock = Lock()
 
     def next_stream(self) -> tuple[int, int]:
         """The seed and a stream that nothing else uses."""
-        return self.seed, next(self._streams)
+        with self._lock:
+            stream, self._stream = self._stream, self._stream + 1
+        return self.seed, stream
+
+    def state(self) -> dict[str, int]:
+        """From what `Generator(**state)` goes on."""
+        return {"seed": self.seed, "stream": self._stream}
 
     def next_seed(self) -> int:
         """A new 64-bit seed: the next stream's number, mixed (SplitMix64, Steele et al., 2014)."""
@@ -51,8 +57,8 @@ _override = _Override()
 def _after_fork() -> None:
     """A forked process draws its own numbers, unless `manual_seed` has said which."""
     global _global
-    if not _is_seeded:
-        _global = _fresh()
+    # Not the same object: another thread of the parent may hold its lock.
+    _global = Generator(**_global.state()) if _is_seeded else _fresh()
 
 
 if hasattr(os, "register_at_fork"):

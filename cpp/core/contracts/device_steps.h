@@ -19,28 +19,40 @@ struct Replay {
   double* losses;                 // of each step
 };
 
-// Steps of a whole network with fused updates. Unlike the passes above, it takes any number of networks alike, which
-// differ in their parameters: `model_stride` values lie between those of one network and the next (and so for all that
-// the pointers of `layers` name), and losses has `steps` values for each network.
+// An affine layer of a network that is trained in one block, and which of its parameters are trained.
+struct SingleBlockLayer {
+  Index in, out;
+  Activation activation;
+  bool has_bias, trains_weight, trains_bias;
+
+  bool operator==(const SingleBlockLayer&) const = default;
+};
+
+// Steps with fused updates of a whole network, or of many that differ in their parameters and in the constants of their
+// updates: they take the same rows. All memory but `layers` is the device's.
 template <class T>
 struct SingleBlockTraining {
-  const LanesLayer<T>* layers;  // sinks have an update for each parameter that is trained, and no grad
+  const SingleBlockLayer* layers;
   int depth;
   RowActivationKind row_activation;  // of the last layer, where has_row_activation
   bool has_row_activation;
+  UpdateKind rule;  // of every parameter that is trained
+  bool states[3];   // those that the rule keeps
   Index rows;       // of a step
-  Index row_count;  // of x
   const T* x;
   Targets<T> targets;
-  const Index* ids;  // the device's: rows of all steps, one after the other, or null: consecutive rows
+  const Index* ids;  // rows of all steps, one after the other, or null: consecutive rows
   bool same_rows;
   LossSpec loss;
   bool logits;
   Index steps;
-  const Update* updates;  // the device's, of each step, or a single one
+  Index models;
+  // Of each network and each of its layers: the weight with its states, then the bias with its own.
+  const UpdateTarget<T>* parameters;
+  const Update* updates;  // of each step, or a single one ...
   bool one_update;
-  double* losses;  // the device's
-  Index models = 1, model_stride = 0;
+  Index update_stride;  // ... and as many constants further on those of the next network; 0: the same ones
+  double* losses;       // `steps` values of each network
 };
 
 }  // namespace fastmlp

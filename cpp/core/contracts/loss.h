@@ -1,6 +1,8 @@
 // The loss of a batch and its gradient. The formulas are in ops/losses.h.
 #pragma once
 
+#include <string>
+
 #include "core/contracts/context.h"
 
 namespace fastmlp {
@@ -11,6 +13,8 @@ struct LossSpec {
   double delta = 1;  // Huber: where the square ends
   bool mean = true;  // over elements, or rows for class losses; else the sum
 
+  // By name. Throws std::invalid_argument for an unknown option, or a value out of range.
+  void set(const std::string& option, double value);
   bool operator==(const LossSpec&) const = default;
 };
 

@@ -17,6 +17,8 @@ template <class T>
 struct UpdateTarget {
   T* value = nullptr;
   T* state[3] = {nullptr, nullptr, nullptr};
+
+  bool operator==(const UpdateTarget&) const = default;
 };
 
 // What becomes of a parameter's gradient: added to or written into `grad`, or, with `update`, used up at once (`grad`

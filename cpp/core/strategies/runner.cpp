@@ -86,9 +86,9 @@ void Runner<T>::begin_updates(Optimizer<T>& optimizer) const {
 }
 
 template <class T>
-void Runner<T>::find_slots(const Optimizer<T>& optimizer, std::vector<int>& slots) const {
+void Runner<T>::find_slots(const Program<T>& program, const Optimizer<T>& optimizer, std::vector<int>& slots) {
   slots.clear();
-  for (const auto& parameter : program_.parameters())
+  for (const auto& parameter : program.parameters())
     if (const int slot = optimizer.slot(parameter.get()); slot >= 0 && parameter->requires_grad) slots.push_back(slot);
 }
 

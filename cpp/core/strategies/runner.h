@@ -14,6 +14,13 @@ namespace fastmlp {
 enum class Strategy { Automatic, Lanes, Dense, Device };
 inline constexpr const char* kStrategyNames[] = {"automatic", "lanes", "dense", "device"};
 
+// One of several networks of a shape that are trained together.
+template <class T>
+struct GroupMember {
+  const Program<T>* program;
+  Optimizer<T>* optimizer;
+};
+
 template <class T>
 class Runner {
  public:
@@ -43,6 +50,11 @@ class Runner {
   // `count` steps with fused updates, each on batch.rows rows: all on the same, or each on those after the last one's.
   virtual void steps(const LossSpec& spec, const Batch<T>& batch, Index count, bool same_rows, DropoutState dropout,
                      Optimizer<T>& optimizer, double* losses);
+  // The same for a group of networks of this shape at once, without dropout; losses: `count` values of each. Returns false,
+  // and has done nothing, where the strategy has no way to: then each takes its steps with a runner of its own.
+  virtual bool group_steps(const LossSpec&, const Batch<T>&, Index, bool, const std::vector<GroupMember<T>>&, double*) {
+    return false;
+  }
 
   // Memory for an output of inference.
   virtual T* result() = 0;
@@ -74,8 +86,8 @@ class Runner {
   GradientSink<T> sink(const std::shared_ptr<Parameter<T>>& parameter, Index rows, Optimizer<T>* fused) const;
   // Before a pass with fused updates: brings the constants that the sinks point to up to this step.
   void begin_updates(Optimizer<T>& optimizer) const;
-  // Fills in the slots of the parameters that the optimizer updates.
-  void find_slots(const Optimizer<T>& optimizer, std::vector<int>& slots) const;
+  // Fills in the slots of the program's parameters that the optimizer updates.
+  static void find_slots(const Program<T>& program, const Optimizer<T>& optimizer, std::vector<int>& slots);
 
   const Program<T>& program_;
   Index rows_ = -1, columns_ = 0;

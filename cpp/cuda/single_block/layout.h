@@ -28,16 +28,15 @@ struct SharedMatrix {
   FASTMLP_FORMULA int row(int r) const { return first + r * ld; }
 };
 
-template <class T>
 struct BlockLayer {
   int in, terms, out;  // terms: in, and 1 for the bias
   Activation activation;
   SharedMatrix weight, y, dz;  // until dz is known its place has the activation's derivative
-  bool trained;                // weight or bias
-  int log_lanes;               // of the weights' gradient: lanes side by side in a row of it
-  // The device's memory, of the first network.
-  const T *weight_from, *bias_from;
-  UpdateTarget<T> weight_to, bias_to;  // null where it is frozen
+  bool trains_weight, trains_bias;
+  int log_lanes;  // of the weights' gradient: lanes side by side in a row of it
+
+  FASTMLP_FORMULA bool has_bias() const { return terms > in; }
+  FASTMLP_FORMULA bool is_trained() const { return trains_weight || trains_bias; }
 };
 
 // Values [begin, end) of the parameters are trained.
@@ -45,7 +44,6 @@ struct Range {
   int begin, end;
 };
 
-template <class T>
 struct BlockPlan {
   int threads;
   int depth, rows;
@@ -66,7 +64,7 @@ struct BlockPlan {
   int partial;   // gradients, of each part
   SharedMatrix x[2], targets[2];
   bool loads;  // each step has rows of its own: they are fetched while the last step runs
-  BlockLayer<T> layers[kMostBlockLayers];
+  BlockLayer layers[kMostBlockLayers];
   Range ranges[2 * kMostBlockLayers];
   int range_count;
 };
@@ -86,7 +84,7 @@ N divide_up(N a, N b) {
 // networks share multiprocessors anyway, and want few instructions in all: small blocks with full tiles.
 // The sizes are estimates; no device was at hand to measure.
 template <class T>
-void share_out(const SingleBlockTraining<T>& a, Index widest, BlockPlan<T>& plan) {
+void share_out(const SingleBlockTraining<T>& a, Index widest, BlockPlan& plan) {
   const bool many = a.models > multiprocessors();
   const Index values = a.rows * widest;
   plan.threads = values <= (many ? 1024 : 32) ? 32 : values <= (many ? 8192 : 1024) ? 128 : kMostBlockThreads;
@@ -99,7 +97,7 @@ void share_out(const SingleBlockTraining<T>& a, Index widest, BlockPlan<T>& plan
   // Threads that the largest gradient keeps busy, by tiles or by single values.
   int tiles = 0, singles = 0;
   for (int l = 0; l < plan.depth; ++l) {
-    const BlockLayer<T>& layer = plan.layers[l];
+    const BlockLayer& layer = plan.layers[l];
     tiles = std::max(tiles, divide_up(layer.terms, kTileRows<T>) << log2_ceil(divide_up(layer.out, kTileColumns)));
     singles = std::max(singles, layer.terms << log2_ceil(layer.out));
   }
@@ -112,14 +110,13 @@ void share_out(const SingleBlockTraining<T>& a, Index widest, BlockPlan<T>& plan
          a.rows >= (4 << (plan.log_parts + 1)))
     ++plan.log_parts;
   for (int l = 0; l < plan.depth; ++l) {
-    BlockLayer<T>& layer = plan.layers[l];
+    BlockLayer& layer = plan.layers[l];
     layer.log_lanes = std::min(5, log2_ceil(single ? layer.out : divide_up(layer.out, kTileColumns)));
     while ((1 << layer.log_lanes) > plan.threads >> plan.log_parts) --layer.log_lanes;
   }
 }
 
-template <class T>
-void add_trained(BlockPlan<T>& plan, int begin, int end) {
+inline void add_trained(BlockPlan& plan, int begin, int end) {
   Range& last = plan.ranges[std::max(0, plan.range_count - 1)];
   if (plan.range_count > 0 && last.end == begin)
     last.end = end;
@@ -129,7 +126,7 @@ void add_trained(BlockPlan<T>& plan, int begin, int end) {
 
 // Everything, or false where the network is none for a block.
 template <class T>
-bool plan_block(const SingleBlockTraining<T>& a, BlockPlan<T>& plan) {
+bool plan_block(const SingleBlockTraining<T>& a, BlockPlan& plan) {
   constexpr Index kMost = 1 << 16;  // of any size; more would not fit anyway
   if (a.depth < 1 || a.depth > kMostBlockLayers || a.rows < 1 || a.rows > kMost || a.models < 1) return false;
   plan = {};
@@ -141,40 +138,32 @@ bool plan_block(const SingleBlockTraining<T>& a, BlockPlan<T>& plan) {
   Index widest = 1;
   int end = 0;
   const auto take = [&end](int count) { return std::exchange(end, end + count); };
-  const T* kept[3] = {};
   for (int l = 0; l < a.depth; ++l) {
-    const LanesLayer<T>& from = a.layers[l];
+    const SingleBlockLayer& from = a.layers[l];
     if (from.in < 1 || from.out < 1 || from.in * from.out > kMost) return false;
-    BlockLayer<T>& layer = plan.layers[l];
+    BlockLayer& layer = plan.layers[l];
     layer.in = static_cast<int>(from.in);
     layer.out = static_cast<int>(from.out);
-    layer.terms = layer.in + (from.bias ? 1 : 0);
+    layer.terms = layer.in + (from.has_bias ? 1 : 0);
     layer.activation = from.activation;
-    layer.weight_from = from.weight;
-    layer.bias_from = from.bias;
+    layer.trains_weight = from.trains_weight;
+    layer.trains_bias = from.has_bias && from.trains_bias;
     layer.weight.ld = odd(layer.out);
     const int weights = layer.in * layer.weight.ld;
     layer.weight.first = take(layer.terms * layer.weight.ld);
+    const int begin = layer.weight.first, bias = begin + weights;
+    if (layer.trains_weight) add_trained(plan, begin, bias);
+    if (layer.trains_bias) add_trained(plan, bias, bias + layer.weight.ld);
+    if (layer.is_trained()) plan.lowest = std::min(plan.lowest, l);
     widest = std::max(widest, from.out);
-
-    for (const bool bias : {false, true}) {
-      const GradientSink<T>& sink = bias ? from.bias_sink : from.weight_sink;
-      if (!sink.update || (bias && !from.bias)) continue;
-      (bias ? layer.bias_to : layer.weight_to) = sink.target;
-      const int begin = layer.weight.first + (bias ? weights : 0);
-      add_trained(plan, begin, begin + (bias ? layer.weight.ld : weights));
-      for (int s = 0; s < 3; ++s)
-        if (sink.target.state[s]) kept[s] = sink.target.state[s];
-      layer.trained = true;
-      plan.lowest = std::min(plan.lowest, l);
-    }
   }
+  if (plan.range_count == 0) return false;
   share_out(a, widest, plan);
-  const BlockLayer<T>& last = plan.layers[a.depth - 1];
+  const BlockLayer& last = plan.layers[a.depth - 1];
 
   plan.parameters = end;
   for (int s = 0; s < 3; ++s)
-    if (kept[s]) plan.state[s] = take(plan.parameters);
+    if (a.states[s]) plan.state[s] = take(plan.parameters);
   for (int buffer = 0; buffer < 2; ++buffer) {
     if (buffer == 1 && !plan.loads) {
       plan.x[1] = plan.x[0];
@@ -186,7 +175,7 @@ bool plan_block(const SingleBlockTraining<T>& a, BlockPlan<T>& plan) {
     if (a.targets.dense) plan.targets[buffer] = {take(plan.rows * odd(last.out)), odd(last.out)};
   }
   for (int l = 0; l < a.depth; ++l) {
-    BlockLayer<T>& layer = plan.layers[l];
+    BlockLayer& layer = plan.layers[l];
     const int ld = odd(layer.out + 1);
     layer.y = {take(plan.rows * ld), ld};
     layer.dz = {take(plan.rows * odd(layer.out)), odd(layer.out)};
@@ -221,21 +210,6 @@ bool worth_a_block(const SingleBlockTraining<T>& a) {
   Index sum = 0;
   for (int l = 0; l < a.depth; ++l) sum += (l > 0 ? 3 : 2) * a.rows * a.layers[l].in * a.layers[l].out;
   return sum <= kOfLayer * a.depth;
-}
-
-// One rule for all that is trained, which keeps the same states of each.
-template <class T>
-bool has_one_rule(const SingleBlockTraining<T>& a) {
-  const GradientSink<T>* first = nullptr;
-  for (int l = 0; l < a.depth; ++l)
-    for (const GradientSink<T>* sink : {&a.layers[l].weight_sink, &a.layers[l].bias_sink}) {
-      if (!sink->update) continue;
-      if (!first) first = sink;
-      if (sink->update->kind != first->update->kind) return false;
-      for (int s = 0; s < 3; ++s)
-        if (!sink->target.state[s] != !first->target.state[s]) return false;
-    }
-  return first;
 }
 
 }  // namespace fastmlp::cuda

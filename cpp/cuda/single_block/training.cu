@@ -22,13 +22,14 @@ namespace fastmlp::cuda {
 namespace {
 
 template <class T, int threads>
-struct Whole {
+struct Training {
   static constexpr int kThreads = threads;
   using V = Real<T>;
 
   struct Params {
-    BlockPlan<T> plan;
+    BlockPlan plan;
     OutputArgs<T> output;
+    const UpdateTarget<T>* parameters;
     double loss_scale;
     const T* x;
     Targets<T> targets;
@@ -37,67 +38,73 @@ struct Whole {
     UpdateKind kind;
     const Update* updates;
     bool one_update;
+    Index update_stride;
     double* losses;
-    Index model_stride;
   };
   using Registers = OutputRegisters<T>;
 
-  Block<Whole>& block;
+  Block<Training>& block;
   const Params& p;
-  const BlockPlan<T>& plan;
+  const BlockPlan& plan;
   double* const losses;  // of the warps
   Update* const updates;
   ops::UpdateValues<V>* const rule;  // the step's constants
   Index *const ids, *const classes;
   T* const values;
 
-  static FASTMLP_DEVICE void run(Block<Whole>& block, const Params& p) {
+  static FASTMLP_DEVICE void run(Block<Training>& block, const Params& p) {
     unsigned char* const shared = block.shared();
-    Whole whole{block,
-                p,
-                p.plan,
-                reinterpret_cast<double*>(shared + p.plan.losses),
-                reinterpret_cast<Update*>(shared + p.plan.updates),
-                reinterpret_cast<ops::UpdateValues<V>*>(shared + p.plan.rule),
-                reinterpret_cast<Index*>(shared + p.plan.ids),
-                reinterpret_cast<Index*>(shared + p.plan.classes),
-                reinterpret_cast<T*>(shared + p.plan.values)};
-    whole.begin();
-    for (Index step = 0; step < p.steps; ++step) whole.step(step);
-    whole.end();
+    Training training{block,
+                      p,
+                      p.plan,
+                      reinterpret_cast<double*>(shared + p.plan.losses),
+                      reinterpret_cast<Update*>(shared + p.plan.updates),
+                      reinterpret_cast<ops::UpdateValues<V>*>(shared + p.plan.rule),
+                      reinterpret_cast<Index*>(shared + p.plan.ids),
+                      reinterpret_cast<Index*>(shared + p.plan.classes),
+                      reinterpret_cast<T*>(shared + p.plan.values)};
+    training.begin();
+    for (Index step = 0; step < p.steps; ++step) training.step(step);
+    training.end();
   }
 
   // Parameters ---------------------------------------------------------------------------------------------------------
 
-  // body(place in shared memory, place in the device's) for a parameter of this network.
+  // body(place in shared memory, number) for each value of a parameter.
   template <class Body>
-  FASTMLP_DEVICE void for_parameter(int thread, const BlockLayer<T>& layer, bool bias, const Body& body) {
+  FASTMLP_DEVICE void for_parameter(int thread, const BlockLayer& layer, bool bias, const Body& body) {
     const int n = bias ? layer.out : layer.in * layer.out;
-    const Index model = block.index().x * p.model_stride;
     for (int i = thread; i < n; i += kThreads) {
       const int row = i / layer.out;
-      body(layer.weight.row(bias ? layer.in : row) + i - row * layer.out, model + i);
+      body(layer.weight.row(bias ? layer.in : row) + i - row * layer.out, i);
     }
   }
 
-  FASTMLP_DEVICE void load(int thread, const BlockLayer<T>& layer, bool bias) {
-    const T* const from = bias ? layer.bias_from : layer.weight_from;
-    if (!from) return;
-    const UpdateTarget<T>& to = bias ? layer.bias_to : layer.weight_to;
-    for_parameter(thread, layer, bias, [&](int at, Index i) {
-      values[at] = from[i];
+  // Where a parameter of this network, and its states, are in the device's memory.
+  FASTMLP_DEVICE UpdateTarget<T> origin(int l, bool bias) const {
+    return p.parameters[(block.index().x * plan.depth + l) * 2 + bias];
+  }
+
+  FASTMLP_DEVICE void load(int thread, int l, bool bias) {
+    const BlockLayer& layer = plan.layers[l];
+    if (bias && !layer.has_bias()) return;
+    const UpdateTarget<T> from = origin(l, bias);
+    const bool trained = bias ? layer.trains_bias : layer.trains_weight;
+    for_parameter(thread, layer, bias, [&](int at, int i) {
+      values[at] = from.value[i];
       for (int s = 0; s < 3; ++s)
-        if (to.state[s]) values[plan.state[s] + at] = to.state[s][i];
+        if (trained && plan.state[s]) values[plan.state[s] + at] = from.state[s][i];
     });
   }
 
-  FASTMLP_DEVICE void keep(int thread, const BlockLayer<T>& layer, bool bias) {
-    const UpdateTarget<T>& to = bias ? layer.bias_to : layer.weight_to;
-    if (!to.value) return;
-    for_parameter(thread, layer, bias, [&](int at, Index i) {
+  FASTMLP_DEVICE void keep(int thread, int l, bool bias) {
+    const BlockLayer& layer = plan.layers[l];
+    if (!(bias ? layer.trains_bias : layer.trains_weight)) return;
+    const UpdateTarget<T> to = origin(l, bias);
+    for_parameter(thread, layer, bias, [&](int at, int i) {
       to.value[i] = values[at];
       for (int s = 0; s < 3; ++s)
-        if (to.state[s]) to.state[s][i] = values[plan.state[s] + at];
+        if (plan.state[s]) to.state[s][i] = values[plan.state[s] + at];
     });
   }
 
@@ -109,12 +116,12 @@ struct Whole {
   FASTMLP_DEVICE void begin() {
     block.each([&](int thread, Registers&) {
       for (int l = 0; l < plan.depth; ++l) {
-        const BlockLayer<T>& layer = plan.layers[l];
-        load(thread, layer, false);
-        load(thread, layer, true);
+        const BlockLayer& layer = plan.layers[l];
+        load(thread, l, false);
+        load(thread, l, true);
         if (l + 1 < plan.depth) set_ones(thread, layer.y, layer.out);
       }
-      if (plan.layers[0].bias_from)
+      if (plan.layers[0].has_bias())
         for (const SharedMatrix& x : plan.x) set_ones(thread, x, plan.layers[0].in);
       fetch_ids(thread, 0);
       if (plan.loads) fetch_ids(thread, 1);
@@ -131,8 +138,8 @@ struct Whole {
   FASTMLP_DEVICE void end() {
     block.each([&](int thread, Registers&) {
       for (int l = 0; l < plan.depth; ++l) {
-        keep(thread, plan.layers[l], false);
-        keep(thread, plan.layers[l], true);
+        keep(thread, l, false);
+        keep(thread, l, true);
       }
     });
   }
@@ -148,12 +155,14 @@ struct Whole {
     for (int r = thread; r < plan.rows; r += kThreads) copy_async<sizeof(Index)>(to + r, p.ids + step * plan.rows + r);
   }
 
+  FASTMLP_DEVICE Index own_updates() const { return block.index().x * p.update_stride; }
+
   FASTMLP_DEVICE void fetch_update(int thread, Index step) {
     constexpr int kWords = sizeof(Update) / 8;
     static_assert(sizeof(Update) % 8 == 0 && kWords <= kWarp);
     if (thread < kWords && step < p.steps)
       copy_async<8>(reinterpret_cast<unsigned char*>(updates + (step & 1)) + 8 * thread,
-                    reinterpret_cast<const unsigned char*>(p.updates + step) + 8 * thread);
+                    reinterpret_cast<const unsigned char*>(p.updates + own_updates() + step) + 8 * thread);
   }
 
   FASTMLP_DEVICE void convert_update(int thread, Index step) {
@@ -204,9 +213,9 @@ struct Whole {
     });
     block.each([&](int thread, Registers&) {
       for (int l = plan.lowest; l < plan.depth; ++l) {
-        const BlockLayer<T>& layer = plan.layers[l];
+        const BlockLayer& layer = plan.layers[l];
         const SharedMatrix& x = l > 0 ? plan.layers[l - 1].y : plan.x[turn];
-        if (!layer.trained) continue;
+        if (!layer.is_trained()) continue;
         if (plan.term_tile == 1)
           gradients<1>(thread, layer, x);
         else
@@ -260,7 +269,7 @@ struct Whole {
 
   // The activation and its derivative.
   FASTMLP_DEVICE void forward(int l, const SharedMatrix& x, int first) {
-    const BlockLayer<T>& layer = plan.layers[l];
+    const BlockLayer& layer = plan.layers[l];
     const BlockProduct weights{layer.terms, layer.out, 1, layer.weight.first, layer.weight.ld, 1, false};
     block.each_in_warp([&](int thread, Registers&) {
       product(thread, first, x, weights, layer.y);
@@ -278,7 +287,7 @@ struct Whole {
   }
 
   FASTMLP_DEVICE void output(int turn, int first) {
-    const BlockLayer<T>& last = plan.layers[plan.depth - 1];
+    const BlockLayer& last = plan.layers[plan.depth - 1];
     for (int j = 0; j < plan.row_tile; ++j) {
       const auto find = [&](int thread) {
         const int r = row(thread, first, j);
@@ -290,14 +299,14 @@ struct Whole {
                             p.targets.dense ? plan.targets[turn].row(r) : -1,
                             p.targets.dense ? 0 : classes[turn * plan.rows + r]};
       };
-      Output<T, Whole, decltype(find)>(block, p.output, find).run();
+      Output<T, Training, decltype(find)>(block, p.output, find).run();
     }
     block.each_in_warp([](int, Registers&) {});
   }
 
   // From layer l's dz to that of the layer before.
   FASTMLP_DEVICE void backward(int l, int first) {
-    const BlockLayer<T>&layer = plan.layers[l], &below = plan.layers[l - 1];
+    const BlockLayer &layer = plan.layers[l], &below = plan.layers[l - 1];
     const bool scaled = below.activation.kind != ActivationKind::Identity;
     const BlockProduct weights{layer.out, layer.in, 1, layer.weight.first, 1, layer.weight.ld, scaled};
     block.each_in_warp([&](int thread, Registers&) { product(thread, first, layer.dz, weights, below.dz); });
@@ -305,7 +314,7 @@ struct Whole {
 
   // A thread's share of dW = x^T dz (and of the bias's gradient) over its part of the batch.
   template <int tile>
-  FASTMLP_DEVICE void gradients(int thread, const BlockLayer<T>& layer, const SharedMatrix& x) {
+  FASTMLP_DEVICE void gradients(int thread, const BlockLayer& layer, const SharedMatrix& x) {
     const int of_part = kThreads >> plan.log_parts, part = thread / of_part, teams = of_part >> layer.log_lanes;
     const int team = thread % of_part >> layer.log_lanes, lane = thread & ((1 << layer.log_lanes) - 1);
     const int rows = (plan.rows + (1 << plan.log_parts) - 1) >> plan.log_parts, begin = part * rows;
@@ -347,30 +356,27 @@ struct Whole {
 };
 
 template <class T, int threads>
-void launch_training(const SingleBlockTraining<T>& a, const BlockPlan<T>& plan, Stream stream) {
-  using K = Whole<T, threads>;
-  const BlockLayer<T>& last = plan.layers[a.depth - 1];
+void launch_training(const SingleBlockTraining<T>& a, const BlockPlan& plan, Stream stream) {
+  using K = Training<T, threads>;
+  const BlockLayer& last = plan.layers[a.depth - 1];
   const Index count = is_class_loss(a.loss.kind) ? a.rows : a.rows * last.out;
   const double scale = a.loss.mean ? 1.0 / static_cast<double>(count) : 1.0;
   const bool derivative = !a.logits && !a.has_row_activation && last.activation.kind != ActivationKind::Identity;
-  UpdateKind kind{};
-  for (int l = 0; l < a.depth; ++l)
-    for (const GradientSink<T>* sink : {&a.layers[l].weight_sink, &a.layers[l].bias_sink})
-      if (sink->update) kind = sink->update->kind;
   launch<K>({static_cast<int>(a.models)}, static_cast<std::size_t>(plan.bytes),
             {plan,
              {a.has_row_activation, a.logits, derivative, a.row_activation, a.loss.kind, is_class_loss(a.loss.kind),
               a.loss.delta, scale, last.out, plan.log_lanes},
+             a.parameters,
              scale,
              a.x,
              a.targets,
              a.ids,
              a.steps,
-             kind,
+             a.rule,
              a.updates,
              a.one_update,
-             a.losses,
-             a.model_stride},
+             a.update_stride,
+             a.losses},
             stream);
 }
 
@@ -378,15 +384,15 @@ void launch_training(const SingleBlockTraining<T>& a, const BlockPlan<T>& plan, 
 
 template <class T>
 bool trains_in_block(const SingleBlockTraining<T>& a) {
-  BlockPlan<T> plan;
-  if (!plan_block(a, plan) || !has_one_rule(a) || !worth_a_block(a)) return false;
+  BlockPlan plan;
+  if (!plan_block(a, plan) || !worth_a_block(a)) return false;
   // The derivative of another activation below a softmax has no place.
   return !a.has_row_activation || plan.layers[a.depth - 1].activation.kind == ActivationKind::Identity;
 }
 
 template <class T>
 void train_in_block(const SingleBlockTraining<T>& a, const Context& context) {
-  BlockPlan<T> plan;
+  BlockPlan plan;
   plan_block(a, plan);
   switch (plan.threads) {
     case 32:

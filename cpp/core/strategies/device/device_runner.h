@@ -1,6 +1,6 @@
-// The device strategy: the dense one, and many training steps without host round trips. A tiny network runs all of them in
-// one launch of a single block (device_runner.cpp); others run a step that is recorded once and replayed (replay.cpp),
-// with everything that changes from step to step in the device's memory.
+// The device strategy: the dense one, and many training steps without host round trips. A tiny network, or a group of them,
+// runs all of them in one launch, a block for each network (device_runner.cpp); others run a step that is recorded once and
+// replayed (replay.cpp), with everything that changes from step to step in the device's memory.
 #pragma once
 
 #include "core/strategies/dense/dense_runner.h"
@@ -16,6 +16,8 @@ class DeviceRunner final : public DenseRunner<T> {
   Strategy strategy() const override { return Strategy::Device; }
   void steps(const LossSpec& spec, const Batch<T>& batch, Index count, bool same_rows, DropoutState dropout,
              Optimizer<T>& optimizer, double* losses) override;
+  bool group_steps(const LossSpec& spec, const Batch<T>& batch, Index count, bool same_rows,
+                   const std::vector<GroupMember<T>>& members, double* losses) override;
 
  private:
   using Runner<T>::program_;
@@ -23,9 +25,8 @@ class DeviceRunner final : public DenseRunner<T> {
   using Runner<T>::device;
   using Runner<T>::rows_;
 
-  // Fills in the network's part of a training in one block. Returns false if the network has none.
-  bool describe_training(const LossSpec& spec, Optimizer<T>& optimizer, std::vector<LanesLayer<T>>& layers,
-                         SingleBlockTraining<T>& args) const;
+  void upload_parameters(const std::vector<GroupMember<T>>& members);
+  void upload_updates(const std::vector<Update>& updates);
   void replay_steps(const LossSpec& spec, const Batch<T>& batch, Index count, Replay replay,
                     const DropoutState& dropout, Optimizer<T>& optimizer);
   // Everything that a recorded kernel has in its arguments, but for the loss.
@@ -36,6 +37,8 @@ class DeviceRunner final : public DenseRunner<T> {
   Buffer<std::uint64_t> counters_;  // dropout's step
   Buffer<Update> updates_;
   Buffer<double> losses_;
+  Buffer<UpdateTarget<T>> parameters_;  // of a training in one block
+  std::vector<UpdateTarget<T>> uploaded_;
   void* recording_ = nullptr;
   std::vector<std::uintptr_t> recorded_;  // what it stands for
   LossSpec recorded_loss_;

@@ -1,0 +1,51 @@
+// What the fits of a network have measured.
+#pragma once
+
+#include <vector>
+
+#include "core/locks.h"
+#include "core/state.h"
+
+namespace fastmlp {
+
+// The curves and counters of all fits so far. Other threads may read while one fits.
+struct Measured {
+  std::vector<double> loss;             // of each epoch, before each of its updates
+  std::vector<double> validation_loss;  // after each epoch
+  std::vector<Index> report_step;       // after so many steps in all ...
+  std::vector<double> report_loss;      // ... the mean loss of the last eval_interval steps
+  Index steps = 0;
+  double report_sum = 0;  // of the steps since the last report
+  Index report_count = 0;
+};
+
+class History {
+ public:
+  Owner owner;  // of a fit
+
+  // For the thread that fits.
+  Index steps() const { return measured_.steps; }
+  Index epochs() const { return static_cast<Index>(measured_.loss.size()); }
+  // Whether the loss of each of the last epochs is a finite number.
+  bool is_finite(Index epochs) const;
+  // Steps with their losses; every `eval_interval` of them make a report.
+  void add_steps(const double* losses, Index count, Index eval_interval);
+  void add_epochs(const double* losses, Index count);
+  void add_epoch(double loss, const double* validation_loss);
+
+  // For any thread: calls body(const Measured&) under the lock.
+  template <class Body>
+  auto read(const Body& body) const {
+    const Locked locked(lock_);
+    return body(measured_);
+  }
+  State state() const;
+  // Throws std::invalid_argument unless it is one; nothing has changed then.
+  void set_state(const State& state);
+
+ private:
+  mutable Lock lock_;
+  Measured measured_;
+};
+
+}  // namespace fastmlp

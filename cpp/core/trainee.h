@@ -1,0 +1,96 @@
+// One of the networks of a fit, while it lasts: its runners, and how it takes a step by itself.
+#pragma once
+
+#include <memory>
+
+#include "core/clipping.h"
+#include "core/thread_pool.h"
+#include "core/trainer.h"
+
+namespace fastmlp {
+
+template <class T>
+class TraineeState {
+ public:
+  // Rows of a whole batch, and of a short last one (0: there is none).
+  struct Batches {
+    Index rows, tail, columns;
+  };
+
+  TraineeState(const Trainee<T>& trainee, const Batches& batches, const FitOptions& options)
+      : network(trainee.network),
+        optimizer(trainee.optimizer),
+        history(trainee.history),
+        on_epoch(trainee.on_epoch),
+        batches_(batches),
+        options_(options),
+        fused_(network.can_fuse() && options.max_grad == 0),
+        first_step_(history.steps()) {
+    for (const auto& parameter : network.parameters()) parameter->has_grad = false;
+    // What can fail for want of memory comes before anything changes.
+    optimizer.prepare();
+    if (options.keep_gradient || !fused_ || network.device().host)
+      for (const auto& parameter : network.parameters())
+        if (parameter->requires_grad) parameter->grad_memory();
+    if (options.max_grad > 0) clipper_ = std::make_unique<Clipper<T>>(network.device());
+  }
+
+  Network<T>& network;
+  Optimizer<T>& optimizer;
+  History& history;
+  const std::function<bool(Index, double, const double*)>& on_epoch;
+  double sum = 0;  // of the losses of the epoch's steps so far, times their rows where they are means
+
+  // Whether steps need not form gradients.
+  bool fused() const { return fused_; }
+  DropoutState dropout() const { return {options_.seed, static_cast<std::uint64_t>(history.steps())}; }
+
+  // Takes memory for steps, unless it has.
+  void acquire() {
+    if (!whole_) whole_ = network.acquire(batches_.rows, batches_.columns, true);
+    if (!tail_ && batches_.tail > 0) tail_ = network.acquire(batches_.tail, batches_.columns, true);
+  }
+  Runner<T>& runner(Index rows) {
+    acquire();
+    return rows == batches_.rows ? *whole_ : *tail_;
+  }
+
+  // The options that were set since: the states that its rule needs now, and where they are.
+  void take_options() {
+    if (optimizer.take_options()) change_optimizer();
+  }
+  void change_optimizer() {
+    optimizer.prepare();
+    if (whole_) whole_->forget_optimizer();
+    if (tail_) tail_->forget_optimizer();
+  }
+
+  // `count` fused steps; losses are one a step.
+  void steps(const LossSpec& loss, Batch<T> batch, Index count, bool same_rows, double* losses) {
+    batch.unchanged = same_rows && history.steps() > first_step_;
+    runner(batch.rows).steps(loss, batch, count, same_rows, dropout(), optimizer, losses);
+  }
+
+  // A step that leaves its gradient with the parameters; returns the loss.
+  double step_with_gradient(const LossSpec& loss, Batch<T> batch, bool same_rows) {
+    batch.unchanged = same_rows && history.steps() > first_step_;
+    for (const auto& parameter : network.parameters()) parameter->has_grad = false;
+    const DropoutState dropout = this->dropout();
+    const double value = runner(batch.rows).step(loss, batch, &dropout, nullptr);
+    if (clipper_) clipper_->clip(network.parameters(), options_.max_grad);
+    for (const auto& parameter : network.parameters())
+      if (const int slot = optimizer.slot(parameter.get()); slot >= 0 && parameter->has_grad)
+        optimizer.step_slot(slot, {thread_pool_executor(), nullptr, StreamScope::current()});
+    return value;
+  }
+
+ private:
+  const Batches batches_;
+  const FitOptions& options_;
+  const bool fused_;
+  const Index first_step_;
+  std::unique_ptr<Clipper<T>> clipper_;
+  typename Network<T>::Lease whole_, tail_;
+};
+
+}  // namespace fastmlp

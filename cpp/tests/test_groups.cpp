@@ -1,0 +1,246 @@
+// Groups of networks that are trained together come to what each comes to alone: on the host to the same bits, whatever the
+// number of threads; on the device that FASTMLP_CUDA_LIBRARY names, emulated or real, within roundings.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <string>
+
+#include "core/cuda_library.h"
+#include "core/thread_pool.h"
+#include "core/trainer.h"
+#include "mlp.h"
+
+namespace {
+
+using namespace fastmlp;
+using fastmlp::testing::Mlp;
+
+int failures = 0;
+
+void check(bool fine, const std::string& what) {
+  if (fine) return;
+  std::printf("FAILED  %s\n", what.c_str());
+  ++failures;
+}
+
+struct Case {
+  std::vector<Index> sizes = {3, 7, 4};
+  ActivationKind output = ActivationKind::Identity;
+  LossSpec loss = {LossKind::CrossEntropy, 1, true};
+  OptimizerKind kind = OptimizerKind::Adam;
+  bool own_rates = true;
+  Index rows = 50;
+  FitOptions options;
+  std::function<bool(Index member, Index epoch)> stop;
+
+  OptimizerOptions optimizer(Index member) const {
+    OptimizerOptions o;
+    o.lr = 0.01 * static_cast<double>(1 + (own_rates ? member : 0));
+    o.momentum = kind == OptimizerKind::SGD ? 0.9 : 0;
+    return o;
+  }
+};
+
+template <class T>
+struct Rows {
+  std::vector<T> x;
+  std::vector<Index> classes;
+
+  explicit Rows(const Case& c) {
+    const Philox random(7, 0);
+    for (Index i = 0; i < c.rows * c.sizes[0]; ++i)
+      x.push_back(static_cast<T>(random.normal(static_cast<std::uint64_t>(i))));
+    for (Index r = 0; r < c.rows; ++r)
+      classes.push_back(static_cast<Index>(
+          Philox(8, 0).below(static_cast<std::uint64_t>(r), static_cast<std::uint64_t>(c.sizes.back()))));
+  }
+};
+
+// A network of a case with all that its training changes.
+template <class T>
+struct Solo {
+  Mlp<T> mlp;
+  Network<T> network;
+  Optimizer<T> optimizer;
+  History history;
+
+  Solo(const Case& c, Index member, const Device& device)
+      : mlp(c.sizes, ActivationKind::Tanh, c.output, static_cast<std::uint64_t>(member)),
+        network(on(device)),
+        optimizer(c.kind, c.optimizer(member), mlp.parameters) {}
+
+  std::vector<Operation<T>> on(const Device& device) {
+    for (const auto& parameter : mlp.parameters)
+      if (!device.host) parameter->take(parameter->moved_to(device));
+    return mlp.layers;
+  }
+  std::vector<T> values() const {
+    std::vector<T> all;
+    for (const auto& parameter : mlp.parameters) {
+      std::vector<T> own(static_cast<std::size_t>(parameter->size()));
+      parameter->read(own.data());
+      all.insert(all.end(), own.begin(), own.end());
+    }
+    return all;
+  }
+  Measured measured() const {
+    return history.read([](const Measured& m) { return m; });
+  }
+};
+
+template <class T>
+using Group = std::vector<std::unique_ptr<Solo<T>>>;
+
+template <class T>
+void train(const Case& c, const Group<T>& group, Index first, Index count, const DataSet<T>& data) {
+  std::vector<Trainee<T>> trainees;
+  for (Index m = first; m < first + count; ++m) {
+    Solo<T>& solo = *group[static_cast<std::size_t>(m)];
+    trainees.emplace_back(solo.network, solo.optimizer, solo.history);
+    if (c.stop) trainees.back().on_epoch = [&c, m](Index epoch, double, const double*) { return c.stop(m, epoch); };
+  }
+  fit<T>(trainees, c.loss, data, nullptr, c.options);
+}
+
+template <class T>
+Group<T> make(const Case& c, Index size, const Device& device) {
+  Group<T> group;
+  for (Index m = 0; m < size; ++m) group.push_back(std::make_unique<Solo<T>>(c, m, device));
+  return group;
+}
+
+template <class V>
+bool same_bits(const std::vector<V>& a, const std::vector<V>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(V)) == 0;
+}
+
+template <class V>
+double difference(const std::vector<V>& a, const std::vector<V>& b) {
+  double most = a.size() == b.size() ? 0 : INFINITY;
+  for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    const double d = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
+    most = d <= most ? most : d;  // a NaN remains
+  }
+  return most;
+}
+
+constexpr Index kSize = 5;
+
+template <class T>
+void test_host(const Case& c, const std::string& what) {
+  const Rows<T> rows(c);
+  const DataSet<T> data{rows.x.data(), {nullptr, rows.classes.data()}, c.rows, c.sizes[0]};
+  const Group<T> alone = make<T>(c, kSize, host_device());
+  for (Index m = 0; m < kSize; ++m) train(c, alone, m, 1, data);
+  for (const int threads : {1, 2, 3}) {
+    set_num_threads(threads);
+    const Group<T> together = make<T>(c, kSize, host_device());
+    train(c, together, 0, kSize, data);
+    for (std::size_t m = 0; m < kSize; ++m) {
+      const Solo<T>&a = *alone[m], &b = *together[m];
+      const std::string whose = what + ", " + std::to_string(threads) + " threads, network " + std::to_string(m) + ": ";
+      check(same_bits(a.values(), b.values()), whose + "parameters");
+      check(same_bits(a.measured().loss, b.measured().loss), whose + "epochs");
+      check(same_bits(a.measured().report_loss, b.measured().report_loss), whose + "reports");
+      check(a.measured().steps == b.measured().steps, whose + "steps");
+      check(!same_bits(a.values(), Solo<T>(c, static_cast<Index>(m), host_device()).values()), whose + "it trains");
+    }
+  }
+}
+
+template <class T>
+void test_hosts() {
+  Case c;
+  c.options.max_epoch = 7;
+  c.options.batch_size = 16;
+  test_host<T>(c, "a short last batch");
+  c.options.batch_size = c.rows;
+  test_host<T>(c, "one batch");
+  c.options.batch_size = 10;
+  c.options.max_grad = 0.1;
+  test_host<T>(c, "clipping");
+  c.options.max_grad = 0;
+  c.stop = [](Index member, Index epoch) { return epoch == member; };
+  test_host<T>(c, "each stops at another epoch");
+  c.stop = nullptr;
+  c.kind = OptimizerKind::SGD;
+  c.sizes = {70, 90, 60, 5};
+  test_host<T>(c, "larger networks");
+}
+
+void test_nonfinite() {
+  Case c;
+  c.options.max_epoch = 4;
+  c.options.stop_at_nonfinite = true;
+  const Rows<float> rows(c);
+  const Group<float> group = make<float>(c, 3, host_device());
+  const float nan = NAN;
+  group[1]->mlp.parameters[0]->value.data()[0] = nan;
+  train(c, group, 0, 3, DataSet<float>{rows.x.data(), {nullptr, rows.classes.data()}, c.rows, c.sizes[0]});
+  check(group[0]->history.epochs() == 4 && group[1]->history.epochs() == 1 && group[2]->history.epochs() == 4,
+        "only the network whose loss is NaN stops");
+}
+
+template <class T>
+void test_device(const Case& c, const Device& device, const std::string& what) {
+  const Rows<T> rows(c);
+  const Group<T> alone = make<T>(c, kSize, host_device()), together = make<T>(c, kSize, device);
+  const DataSet<T> data{rows.x.data(), {nullptr, rows.classes.data()}, c.rows, c.sizes[0]};
+  for (Index m = 0; m < kSize; ++m) train(c, alone, m, 1, data);
+  Buffer<T> x(rows.x.size(), device);
+  Buffer<Index> classes(rows.classes.size(), device);
+  fastmlp::check(device.upload(x.data(), rows.x.data(), rows.x.size() * sizeof(T), nullptr));
+  fastmlp::check(device.upload(classes.data(), rows.classes.data(), rows.classes.size() * sizeof(Index), nullptr));
+  train(c, together, 0, kSize, DataSet<T>{x.data(), {nullptr, classes.data()}, c.rows, c.sizes[0]});
+  const double tolerance = sizeof(T) == 4 ? 1e-3 : 1e-9;
+  for (std::size_t m = 0; m < kSize; ++m) {
+    const Solo<T>&a = *alone[m], &b = *together[m];
+    const std::string whose = what + ", network " + std::to_string(m) + ": ";
+    check(difference(a.values(), b.values()) < tolerance, whose + "parameters");
+    check(difference(a.measured().loss, b.measured().loss) < tolerance, whose + "epochs");
+    check(a.measured().report_step == b.measured().report_step, whose + "reports");
+    check(a.optimizer.steps() == b.optimizer.steps(), whose + "steps");
+  }
+}
+
+template <class T>
+void test_devices(const Device& device) {
+  for (const bool keep_gradient : {true, false}) {
+    const std::string gradient = keep_gradient ? ", with the last gradient" : "";
+    Case c;
+    c.options.keep_gradient = keep_gradient;
+    c.options.max_epoch = 7;
+    for (const OptimizerKind kind : {OptimizerKind::SGD, OptimizerKind::AdamW})
+      for (const bool own_rates : {true, false})
+        for (const Index batch : {10, 16, 50}) {
+          c.kind = kind;
+          c.own_rates = own_rates;
+          c.options.batch_size = batch;
+          test_device<T>(c, device, "batches of " + std::to_string(batch) + gradient);
+        }
+    c.sizes = {70, 90, 60, 5};
+    test_device<T>(c, device, "networks that are none for a block" + gradient);
+  }
+}
+
+}  // namespace
+
+int main(int count, char**) {
+  if (count == 1) {
+    test_hosts<float>();
+    test_hosts<double>();
+    test_nonfinite();
+  } else {
+    std::string problem;
+    cuda_library(&problem);
+    if (!problem.empty()) {
+      std::printf("skipped: %s\n", problem.c_str());
+      return 77;
+    }
+    test_devices<float>(cuda_device());
+    test_devices<double>(cuda_device());
+  }
+  std::printf(failures ? "%d failures\n" : "all is well\n", failures);
+  return failures ? 1 : 0;
+}

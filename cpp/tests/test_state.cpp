@@ -1,0 +1,140 @@
+// States of the core's classes: a copy that takes over a state goes on to the same bits, and what does not fit is refused.
+#include <cstdio>
+#include <cstring>
+#include <stdexcept>
+
+#include "core/trainer.h"
+#include "mlp.h"
+
+namespace {
+
+using namespace fastmlp;
+using fastmlp::testing::Mlp;
+
+int failures = 0;
+
+void check(bool fine, const std::string& what) {
+  if (fine) return;
+  std::printf("FAILED  %s\n", what.c_str());
+  ++failures;
+}
+
+template <class Call>
+bool refuses(const Call& call) {
+  try {
+    call();
+  } catch (const std::invalid_argument&) {
+    return true;
+  }
+  return false;
+}
+
+// Without the entry `name`, or with another value there.
+State changed(const State& state, const std::string& name, const State::Value* value = nullptr) {
+  State copy;
+  for (const auto& [key, old] : state.entries())
+    if (key != name)
+      copy.add(key, old);
+    else if (value)
+      copy.add(key, *value);
+  return copy;
+}
+
+template <class T>
+struct Training {
+  Mlp<T> mlp{{3, 5, 2}, ActivationKind::Tanh, ActivationKind::Identity, 1};
+  Optimizer<T> optimizer;
+
+  Training(OptimizerKind kind, const OptimizerOptions& options)
+      : optimizer(kind,
+                  {{options, {mlp.parameters[0], mlp.parameters[2]}}, {{}, {mlp.parameters[1], mlp.parameters[3]}}}) {}
+
+  void run(Index from, Index steps) {
+    for (Index step = from; step < from + steps; ++step) {
+      for (const auto& parameter : mlp.parameters) {
+        std::vector<T> grad(static_cast<std::size_t>(parameter->size()));
+        for (std::size_t i = 0; i < grad.size(); ++i)
+          grad[i] = static_cast<T>(Philox(3, static_cast<std::uint64_t>(step)).normal(i));
+        parameter->write_grad(grad.data());
+      }
+      optimizer.step();
+    }
+  }
+  bool equals(const Training& other) const {
+    bool same = true;
+    for (std::size_t p = 0; p < mlp.parameters.size(); ++p)
+      same &= std::memcmp(mlp.parameters[p]->value.data(), other.mlp.parameters[p]->value.data(),
+                          static_cast<std::size_t>(mlp.parameters[p]->size()) * sizeof(T)) == 0;
+    return same;
+  }
+};
+
+template <class T>
+void test_optimizer(OptimizerKind kind) {
+  OptimizerOptions options;
+  options.lr = 0.05;
+  options.momentum = 0.9;
+  options.amsgrad = options.centered = true;
+  const std::string name = kOptimizerNames[static_cast<int>(kind)];
+  Training<T> first(kind, options), second(kind, {});
+  first.optimizer.set_option(1, "lr", 0.03);
+  first.run(0, 3);
+  const State state = first.optimizer.state();
+  for (std::size_t p = 0; p < first.mlp.parameters.size(); ++p)
+    second.mlp.parameters[p]->write(first.mlp.parameters[p]->value.data());
+  second.optimizer.set_state(state);
+  first.run(3, 2);
+  second.run(3, 2);
+  check(first.equals(second), name + " goes on from a state");
+  check(state.get<double>("group.1.lr") == 0.03 && state.get<double>("group.0.lr") == 0.05,
+        name + ": options of groups");
+  check(state.get<Index>("3.steps") == 3, name + ": steps");
+  check(state.get<std::vector<T>>("0." + state_names(kind)[0]).size() == 15, name + ": states by name");
+
+  const State before = second.optimizer.state();
+  const State::Value less = Index{-1}, none = std::vector<T>(14), half = 0.5;
+  const std::string buffer = "1." + state_names(kind)[0];
+  check(refuses([&] { second.optimizer.set_state(changed(state, "3.steps")); }), name + ": missing steps");
+  check(refuses([&] { second.optimizer.set_state(changed(state, "3.steps", &less)); }), name + ": negative steps");
+  check(refuses([&] { second.optimizer.set_state(changed(state, "3.steps", &half)); }), name + ": half steps");
+  check(refuses([&] { second.optimizer.set_state(changed(state, buffer, &none)); }), name + ": a state's size");
+  State more = state;
+  more.add("4.steps", Index{1});
+  check(refuses([&] { second.optimizer.set_state(more); }), name + ": more parameters");
+  check(before.entries() == second.optimizer.state().entries(), name + ": nothing has changed");
+}
+
+void test_history() {
+  History history;
+  const double losses[] = {3, 2, 1};
+  history.add_steps(losses, 3, 2);
+  history.add_epochs(losses, 2);
+  const double validation = 0.5;
+  history.add_epoch(1, &validation);
+  const State state = history.state();
+  History copy;
+  copy.set_state(state);
+  check(copy.state().entries() == state.entries() && copy.epochs() == 3 && copy.steps() == 3, "a history's copy");
+  check(state.get<std::vector<Index>>("report_step") == std::vector<Index>{2}, "a history's reports");
+  const State::Value wrong = std::vector<double>(4), scalar = 1.0;
+  for (const char* name :
+       {"loss", "validation_loss", "report_step", "report_loss", "steps", "report_sum", "report_count"})
+    check(refuses([&] { copy.set_state(changed(state, name)); }), std::string("a history without ") + name);
+  check(refuses([&] { copy.set_state(changed(state, "validation_loss", &wrong)); }),
+        "curves that do not belong together");
+  check(refuses([&] { copy.set_state(changed(state, "loss", &scalar)); }), "a number for a curve");
+  check(copy.state().entries() == state.entries(), "a refused state changes nothing");
+}
+
+}  // namespace
+
+int main() {
+  for (const OptimizerKind kind :
+       {OptimizerKind::SGD, OptimizerKind::Adam, OptimizerKind::AdamW, OptimizerKind::RMSprop}) {
+    test_optimizer<float>(kind);
+    test_optimizer<double>(kind);
+  }
+  test_history();
+  std::printf(failures ? "%d failures\n" : "all is well\n", failures);
+  return failures ? 1 : 0;
+}
