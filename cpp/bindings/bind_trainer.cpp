@@ -13,12 +13,19 @@ namespace fastmlp::bindings {
 
 namespace {
 
-// The values so far; a fit in another thread may be adding to them.
+// The values so far; a fit in another thread may be adding to them. They are copied once: there can be millions.
 template <class T>
 py::array_t<T> copy_of(py::handle self, std::vector<T> Measured::* values) {
-  const std::vector<T> copy =
-      held_by<History>(self, "self").read([&](const Measured& measured) { return measured.*values; });
-  return py::array_t<T>(static_cast<py::ssize_t>(copy.size()), copy.data());
+  const History& history = held_by<History>(self, "self");
+  const std::size_t size = history.read([&](const Measured& measured) { return (measured.*values).size(); });
+  py::array_t<T> copy(static_cast<py::ssize_t>(size));  // which may run Python's garbage collector
+  T* const to = copy.mutable_data();
+  const bool same = history.read([&](const Measured& measured) {
+    if ((measured.*values).size() < size) return false;  // another state has been set meanwhile
+    std::copy_n((measured.*values).data(), size, to);
+    return true;
+  });
+  return same ? copy : copy_of(self, values);
 }
 
 py::dict history_state(py::handle self) { return dict_of(held_by<History>(self, "self").state()); }

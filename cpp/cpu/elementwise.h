@@ -88,12 +88,13 @@ struct Region {
 
 // One optimizer step on the values of `region`; their gradients' rows are ld_grad apart. The loop over rows is inside, so
 // that the constants are broadcast once for a tile.
-template <class T, class Rule>
-void update_loop(const ops::UpdateConstants& constants, const Region& region, const UpdateTarget<T>& target,
-                 const T* grad, Index ld_grad) {
+template <class T, class Rule, bool plain>
+void update_region(const ops::UpdateConstants& constants, const Region& region, const UpdateTarget<T>& target,
+                   const T* grad, Index ld_grad) {
   constexpr int states = Rule::kStates;
   using V = Vec<T>;
-  const ops::UpdateValues<V> values(constants);
+  ops::UpdateValues<V> values(constants);
+  if (plain) values.assume_plain();
   for (Index row = 0; row < region.rows; ++row) {
     const Index offset = region.offset + row * region.ld;
     const T* g = grad + row * ld_grad;
@@ -109,6 +110,15 @@ void update_loop(const ops::UpdateConstants& constants, const Region& region, co
         if (state[k]) store(state[k] + i, s[k], part);
     });
   }
+}
+
+template <class T, class Rule>
+void update_loop(const ops::UpdateConstants& constants, const Region& region, const UpdateTarget<T>& target,
+                 const T* grad, Index ld_grad) {
+  if (constants.plain())
+    update_region<T, Rule, true>(constants, region, target, grad, ld_grad);
+  else
+    update_region<T, Rule, false>(constants, region, target, grad, ld_grad);
 }
 
 template <class T>

@@ -32,6 +32,9 @@ struct UpdateConstants {
   bool centered = false;
   bool decays = false;     // l2 is not 0, times which an infinite weight would be NaN
   bool moves_far = false;  // of the running mean of gradients: to more than halfway
+
+  // Whether none of these options is set.
+  bool plain() const { return !(nesterov || amsgrad || centered || decays || moves_far); }
 };
 
 // The same as values of type V, made once per call.
@@ -58,6 +61,9 @@ struct UpdateValues {
         centered(c.centered),
         decays(c.decays),
         moves_far(c.moves_far) {}
+
+  // For plain constants: tells the compiler so.
+  FASTMLP_FORMULA void assume_plain() { nesterov = amsgrad = centered = decays = moves_far = false; }
 
   // The gradient that the rule sees: of the right sign, with weight decay.
   FASTMLP_FORMULA V gradient(V g, V w) const { return decays ? fma(l2, w, sign * g) : sign * g; }
