@@ -30,6 +30,10 @@ inline constexpr const char* kOptimizerNames[] = {"sgd", "adam", "adamw", "rmspr
 #define FASTMLP_PLAIN_ENUMERATOR(functor) functor,
 enum class UpdateKind : int { FASTMLP_UPDATES(FASTMLP_PLAIN_ENUMERATOR) };
 
+#define FASTMLP_COUNTED(functor) +1
+inline constexpr int kUpdateKinds = 0 FASTMLP_UPDATES(FASTMLP_COUNTED);
+
+#undef FASTMLP_COUNTED
 #undef FASTMLP_ENUMERATOR
 #undef FASTMLP_NAME
 #undef FASTMLP_PLAIN_ENUMERATOR

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "activation_samples.h"
 #include "core/rng.h"
 #include "core/trainer.h"
 #include "cuda/block/by_kind.h"
@@ -38,26 +39,7 @@ struct Case {
   Index out() const { return sizes.back(); }
   bool is_frozen(std::size_t parameter) const { return parameter < frozen.size() && frozen[parameter]; }
   ActivationKind activation(int l) const { return l + 1 < depth() ? hidden : last; }
-  Activation activation_of(int l) const {
-    Activation a{activation(l), 0, 0};
-    switch (a.kind) {
-      case ActivationKind::LeakyReLU:
-        a.alpha = 0.1;
-        break;
-      case ActivationKind::Hardtanh:
-        a.alpha = -0.5, a.beta = 0.75;
-        break;
-      case ActivationKind::ELU:
-        a.alpha = 1.25;
-        break;
-      case ActivationKind::Softplus:
-        a.alpha = 2, a.beta = 20;
-        break;
-      default:
-        break;
-    }
-    return a;
-  }
+  Activation activation_of(int l) const { return sample_of(activation(l)); }
   bool logits() const {
     return has_row_activation ? loss.kind == LossKind::NLL && row_activation == RowActivationKind::LogSoftmax
                               : loss.kind == LossKind::BCE && last == ActivationKind::Sigmoid;

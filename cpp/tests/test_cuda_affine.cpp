@@ -7,6 +7,7 @@
 #include <cstring>
 #include <vector>
 
+#include "activation_samples.h"
 #include "cuda/affine/affine_kernels.h"
 #include "cuda/runtime/kernels.h"
 #include "marked_matrix.h"
@@ -148,9 +149,8 @@ class Affine {
   void activations() {
     Matrix<T> sums = result(c_.M, c_.K);
     launch_input({}, nullptr, sums);
-    for (int kind = 0; kind <= static_cast<int>(ActivationKind::Softplus); ++kind) {
-      const Activation activation{static_cast<ActivationKind>(kind),
-                                  kind == static_cast<int>(ActivationKind::Hardtanh) ? -0.5 : 0.75, 0.5};
+    for (const Activation& activation : fastmlp::testing::all_activations()) {
+      const int kind = static_cast<int>(activation.kind);
       const auto constants = activation_params<T>(activation);
       Matrix<T> y = result(c_.M, c_.N), z = y, y_only = y;
       launch_forward(activation, y, &z);
@@ -198,8 +198,9 @@ class Affine {
     constants.beta2 = 0.5;
     constants.root_scale = 1.25;
     constants.eps = 0.25;
-    for (const UpdateKind kind : {UpdateKind::SGD, UpdateKind::SGDMomentum, UpdateKind::Adam, UpdateKind::RMSprop})
+    for (int rule = 0; rule < kUpdateKinds; ++rule)
       for (const bool option : {false, true}) {
+        const auto kind = static_cast<UpdateKind>(rule);
         constants.momentum = 0.5;
         constants.sign = option ? -1 : 1;
         constants.nesterov = constants.amsgrad = constants.centered = option;

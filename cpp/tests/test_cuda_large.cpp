@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "activation_samples.h"
 #include "core/cuda_library.h"
 #include "cuda/block/real.h"
 #include "cuda/large/large.h"
@@ -200,12 +201,10 @@ class Layer {
     const std::vector<float> xw = product(x, w, s.M, s.N, s.K);
     const auto z_of = [&](float sum, std::size_t i) { return sum + b[i % static_cast<std::size_t>(s.N)]; };
     const std::vector<float> dzw = product(dz, transposed(w, s.K, s.N), s.M, s.K, s.N);
-    const double alphas[] = {0, 0, 0.1, 0, 0, -1, 0, 0, 0, 1, 1}, betas[] = {0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 20};
     Values y(s.M * s.N), z(s.M * s.N), dx(s.M * s.K);
 #define FASTMLP_CASE(functor, name)                                                                                    \
   {                                                                                                                    \
-    const int kind = static_cast<int>(ActivationKind::functor);                                                        \
-    const Activation activation{ActivationKind::functor, alphas[kind], betas[kind]};                                   \
+    const Activation activation = fastmlp::testing::sample_of(ActivationKind::functor);                                \
     const bool input = saves_input(ActivationKind::functor);                                                           \
     AffineForward<float> a{                                                                                            \
         s.M,        s.N,      s.K, device_x.data(),           s.K, device_w.data(), device_b.data(),                   \
