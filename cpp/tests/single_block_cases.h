@@ -92,14 +92,6 @@ inline std::vector<Update> updates_of(const Case& c) {
   return updates;
 }
 
-inline void needed_states(const Case& c, bool (&needed)[3]) {
-  const bool adam = c.optimizer == OptimizerKind::Adam || c.optimizer == OptimizerKind::AdamW;
-  const bool rms = c.optimizer == OptimizerKind::RMSprop, momentum = c.options.momentum != 0;
-  needed[0] = adam || rms || momentum;
-  needed[1] = adam || (rms && momentum);
-  needed[2] = adam ? c.options.amsgrad : rms && c.options.centered;
-}
-
 // The reference ----------------------------------------------------------------------------------------------------------
 
 // Loops over a network of float64 values, with the formulas of cpp/ops.

@@ -32,7 +32,7 @@ Result<T> run(const Case& c, const std::vector<Index>& seeds, bool one_update = 
   Result<T> result;
   result.parameters.assign(size, T(-7));
   bool needed[3];
-  needed_states(c, needed);
+  needed_states(c.optimizer, c.options, needed);
   for (int s = 0; s < 3; ++s) result.states[s].assign(size, T(0));
   for (Index m = 0; m < models; ++m)
     for (Index i = 0; i < c.parameters(); ++i)
@@ -120,7 +120,7 @@ void test(const Case& c, const std::string& what) {
   compare(f32, expected, c, 1e-3, what + ", float32");
   compare(f32, on_cpu<float>(c), c, 1e-3, what + ", float32 against the CPU core");
   bool needed[3];
-  needed_states(c, needed);
+  needed_states(c.optimizer, c.options, needed);
   for (int s = 0; s < 3; ++s)
     if (needed[s])
       check(difference(f64.states[s], expected.states[s], static_cast<std::size_t>(c.parameters())) <= 1e-8,
