@@ -25,7 +25,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def _environment(threads: int) -> dict[str, str]:
+def environment(threads: int) -> dict[str, str]:
     names = ("FASTMLP", "OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")
     limits = {f"{name}_NUM_THREADS": str(threads) for name in names}
     eigen = "" if threads > 1 else " --xla_cpu_multi_thread_eigen=false"
@@ -55,7 +55,7 @@ class WorkerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **_environment(threads), **(env or {})},
+            env={**os.environ, **environment(threads), **(env or {})},
         )
 
     def send(self, *command: Any) -> None:

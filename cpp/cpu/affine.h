@@ -27,6 +27,33 @@ void forward_epilogue(const void* context, T* tile, Index m0, int rows, Index n0
   }
 }
 
+// The same in registers, for activations of an instruction or two.
+template <class T, class Act>
+struct Forward {
+  static constexpr bool kWorksLater = false;
+  const AffineForward<T>& a;
+
+  FASTMLP_INLINE void ask(const TileAt& at, int rows) const { ask_for_tile(a.y + at.i * a.ldy + at.j, a.ldy, rows); }
+  template <int R, int NV>
+  FASTMLP_INLINE void finish(const Vec<T> (&sums)[R][NV], const TileAt& at) const {
+    using V = Vec<T>;
+    const auto params = activation_params<T>(a.activation);
+    FASTMLP_UNROLL
+    for (int v = 0; v < NV; ++v) {
+      const Index j = at.j + v * V::lanes;
+      const V bias = a.bias ? V::load(a.bias + j) : V(T(0));
+      T* y = a.y + at.i * a.ldy + j;
+      T* z_out = a.z ? a.z + at.i * a.ldy + j : nullptr;
+      FASTMLP_UNROLL
+      for (int r = 0; r < R; ++r, y += a.ldy) {
+        const V z = a.bias ? sums[r][v] + bias : sums[r][v];
+        if (z_out) z.store(z_out + r * a.ldy);
+        Act::forward(z, params).store(y);
+      }
+    }
+  }
+};
+
 // Backward to the input: dx = (dz W^T) * act'(saved).
 template <class T, class Act>
 void backward_input_epilogue(const void* context, T* tile, Index m0, int rows, Index k0, int columns) {
@@ -42,6 +69,30 @@ void backward_input_epilogue(const void* context, T* tile, Index m0, int rows, I
     });
   }
 }
+
+template <class T, class Act>
+struct BackwardInput {
+  static constexpr bool kWorksLater = false;
+  const AffineBackwardInput<T>& a;
+
+  FASTMLP_INLINE void ask(const TileAt& at, int rows) const {
+    ask_for_tile(a.saved + at.i * a.lddx + at.j, a.lddx, rows);
+    ask_for_tile(a.dx + at.i * a.lddx + at.j, a.lddx, rows);
+  }
+  template <int R, int NV>
+  FASTMLP_INLINE void finish(const Vec<T> (&sums)[R][NV], const TileAt& at) const {
+    const auto params = activation_params<T>(a.activation);
+    Index row = at.i * a.lddx + at.j;
+    FASTMLP_UNROLL
+    for (int r = 0; r < R; ++r, row += a.lddx) {
+      FASTMLP_UNROLL
+      for (int v = 0; v < NV; ++v) {
+        const Index place = row + v * Vec<T>::lanes;
+        Act::backward(sums[r][v], Vec<T>::load(a.saved + place), params).store(a.dx + place);
+      }
+    }
+  }
+};
 
 // Backward to the weight: tile rows are rows of dW; written, added, or used up by the optimizer.
 template <class T>
@@ -59,6 +110,73 @@ void weight_prefetch(const void* context, Index k0, int rows, Index n0, int colu
   prefetch_rows<CacheLevel::L1>(a.weight.target.value + offset, a.N, rows, columns);
   for (const T* state : a.weight.target.state)
     if (state) prefetch_rows<CacheLevel::L1>(state + offset, a.N, rows, columns);
+}
+
+// Plain SGD while the gradient is in registers.
+template <class T>
+struct ApplySGD {
+  static constexpr bool kWorksLater = false;
+  ops::UpdateValues<Vec<T>> values;
+  T* weight;
+  Index ld;
+
+  ApplySGD(const AffineBackwardWeight<T>& a)
+      : values(a.weight.update->constants), weight(a.weight.target.value), ld(a.N) {}
+
+  FASTMLP_INLINE void ask(const TileAt& at, int rows) const { ask_for_tile(weight + at.i * ld + at.j, ld, rows); }
+  template <int R, int NV>
+  FASTMLP_INLINE void finish(const Vec<T> (&sums)[R][NV], const TileAt& at) const {
+    using V = Vec<T>;
+    ops::UpdateValues<V> plain = values;
+    plain.assume_plain();
+    T* row = weight + at.i * ld + at.j;
+    FASTMLP_UNROLL
+    for (int r = 0; r < R; ++r, row += ld) {
+      FASTMLP_UNROLL
+      for (int v = 0; v < NV; ++v) {
+        T* const w = row + v * V::lanes;
+        ops::SGD::apply(V::load(w), sums[r][v], static_cast<V*>(nullptr), plain).store(w);
+      }
+    }
+  }
+};
+
+// A plain rule with states, while the next tile's gradient is formed.
+template <class T, class Rule>
+struct ApplyRule {
+  ops::UpdateValues<Vec<T>> values;
+  UpdateTarget<T> target;
+  Index ld;
+
+  explicit ApplyRule(const AffineBackwardWeight<T>& a)
+      : values(a.weight.update->constants), target(a.weight.target), ld(a.N) {}
+
+  FASTMLP_INLINE void ask(const TileAt& at, int rows) const {
+    ask_for_tile(target.value + at.i * ld + at.j, ld, rows);
+    for (int s = 0; s < Rule::kStates; ++s)
+      if (target.state[s]) ask_for_tile(target.state[s] + at.i * ld + at.j, ld, rows);
+  }
+  FASTMLP_INLINE void apply(Vec<T> gradient, Index i, Index j) const {
+    using V = Vec<T>;
+    ops::UpdateValues<V> plain = values;
+    plain.assume_plain();
+    const Index place = i * ld + j;
+    V states[3] = {V(T(0)), V(T(0)), V(T(0))};
+    FASTMLP_UNROLL
+    for (int s = 0; s < Rule::kStates; ++s)
+      if (target.state[s]) states[s] = V::load(target.state[s] + place);
+    Rule::apply(V::load(target.value + place), gradient, states, plain).store(target.value + place);
+    FASTMLP_UNROLL
+    for (int s = 0; s < Rule::kStates; ++s)
+      if (target.state[s]) states[s].store(target.state[s] + place);
+  }
+};
+
+// How many blocks of rows a weight's gradient is summed in. Up to kMostDepth one, though its sliver then leaves L1: dW is
+// large, and its sums would have to travel before the optimizer uses them up.
+template <class T>
+FASTMLP_INLINE Index weight_blocks(Index M) {
+  return ceil_div(M, Blocking<T>::kMostDepth);
 }
 
 template <class T>
@@ -100,7 +218,15 @@ void affine_forward(const AffineForward<T>& a, const Context& context) {
   if (a.M <= (narrow ? Skinny<T>::kMostRows : Limits::kForwardRows)) return few_rows(product, context);
   if (narrow) return narrow_dots(product, context);
   if (a.K <= Limits::kShortSum) return short_sums(product, context);
-  gemm(product, context);
+  const Index blocks = k_blocks<T>(a.K);
+  switch (a.activation.kind) {
+    case ActivationKind::Identity:
+      return gemm(product, context, blocks, Forward<T, ops::Identity>{a});
+    case ActivationKind::ReLU:
+      return gemm(product, context, blocks, Forward<T, ops::ReLU>{a});
+    default:
+      gemm(product, context, blocks);
+  }
 }
 
 template <class T>
@@ -112,7 +238,10 @@ void affine_backward_input(const AffineBackwardInput<T>& a, const Context& conte
   const bool few = a.M <= Limits::kInputRows;
   if (narrow && a.M > 1 && (few || a.N <= Limits::kShortSum)) return short_sums(product, context);
   if (few || Limits::dots_pay(a.K, a.N)) return dots(product, context);
-  gemm(product, context);
+  const Index blocks = k_blocks<T>(a.N);
+  if (!a.saved) return gemm(product, context, blocks, Store<T>{a.dx, a.lddx});
+  if (a.activation.kind == ActivationKind::ReLU) return gemm(product, context, blocks, BackwardInput<T, ops::ReLU>{a});
+  gemm(product, context, blocks);
 }
 
 // db, a vector of columns at a time.
@@ -206,9 +335,9 @@ void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& con
   if (a.M <= Limits::kWeightRows) {
     const auto block = WeightRows<T, typename MakeInts<Limits::kWeightRows>::type>::table[a.M - 1];
     const Index work = a.K * a.N * larger(a.M, 2);
-    if (splits_rows(a.K, a.N)) {
-      const Index blocks = k_blocks(a.K);
-      return parallel_blocks(context, a.K, work, [&](Index begin, Index end) {
+    if (splits_rows<T>(a.K, a.N)) {
+      const Index blocks = k_blocks<T>(a.K);
+      return parallel_blocks<T>(context, a.K, work, [&](Index begin, Index end) {
         block(a, begin * a.K / blocks, end * a.K / blocks, 0, a.N);
       });
     }
@@ -220,21 +349,45 @@ void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& con
     return few_rows<T>({a.N, a.K, a.M, {a.dz, 1, a.lddz}, {a.x, a.ldx, 1}, nullptr, 0, {turned_weight_epilogue<T>, &a}},
                        context);
   // Blocks of rows are summed in the gradient itself, so that the product, not the epilogue, has to add to what is there.
-  AffineBackwardWeight<T> product = a;
-  product.weight.accumulate = false;
-  gemm<T>({a.K,
-           a.N,
-           a.M,
-           {a.x, 1, a.ldx},
-           {a.dz, a.lddz, 1},
-           a.weight.grad,
-           a.N,
-           {weight_epilogue<T>, &product, weight_prefetch<T>},
-           a.weight.accumulate,
-           true},
-          context);
+  AffineBackwardWeight<T> sunk = a;
+  sunk.weight.accumulate = false;
+  const Gemm<T> product{a.K,
+                        a.N,
+                        a.M,
+                        {a.x, 1, a.ldx},
+                        {a.dz, a.lddz, 1},
+                        a.weight.grad,
+                        a.N,
+                        {weight_epilogue<T>, &sunk, weight_prefetch<T>},
+                        a.weight.accumulate,
+                        true};
+  const Index blocks = weight_blocks<T>(a.M);
+  const Update* const update = a.weight.update;
+  if (!update) return gemm(product, context, blocks, Store<T>{a.weight.grad, a.N});
+  // Short sums end before the divider has done its part.
+  constexpr Index kShort = 48;
+  if (!update->constants.plain()) return gemm(product, context, blocks);
+  if (update->kind == UpdateKind::SGD) return gemm(product, context, blocks, ApplySGD<T>(a));
+  if (a.M < kShort) return gemm(product, context, blocks);
+  const auto later = [&](auto rule) {
+    using Body = ApplyRule<T, decltype(rule)>;
+    gemm(product, context, blocks, Later<T, Body>{Body(a), nullptr});
+  };
+  switch (update->kind) {
+    case UpdateKind::SGD:
+      break;
+    case UpdateKind::SGDMomentum:
+      return later(ops::SGDMomentum{});
+    case UpdateKind::Adam:
+      return later(ops::Adam{});
+    case UpdateKind::RMSprop:
+      return later(ops::RMSprop{});
+  }
 }
 
-inline bool weight_update_needs_grad(Index M) { return k_blocks(M) > 1; }
+template <class T>
+bool weight_update_needs_grad(Index M) {
+  return weight_blocks<T>(M) > 1;
+}
 
 }  // namespace fastmlp::FASTMLP_ISA_NS

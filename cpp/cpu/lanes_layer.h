@@ -5,7 +5,7 @@
 
 #include <type_traits>
 
-#include "cpu/gemm.h"
+#include "cpu/gemm/gemm.h"
 #include "cpu/simd/quad.h"
 
 namespace fastmlp::FASTMLP_ISA_NS {

@@ -4,14 +4,14 @@
 #pragma once
 
 #include "cpu/elementwise.h"
-#include "cpu/gemm.h"
+#include "cpu/gemm/gemm.h"
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
 template <class T>
 struct LongProduct {
-  static constexpr Index kShortest = 1 << 15;               // rows
-  static constexpr Index kDepth = Blocking<T>::kFullDepth;  // rows that one product takes
+  static constexpr Index kShortest = 1 << 15;  // rows
+  static constexpr Index kDepth = 512;         // rows that one product takes
   static constexpr Index kRows = Blocking<T>::kLongRows, kColumns = Blocking<T>::kLongColumns;  // of a tile
 };
 
@@ -44,7 +44,7 @@ void long_weight_gradient(const AffineBackwardWeight<T>& a, const Context& conte
       const Gemm<T> product{
           a.K,     a.N, smaller(Long::kDepth, a.M - m), {a.x + m * a.ldx, 1, a.ldx}, {a.dz + m * a.lddz, a.lddz, 1},
           nullptr, 0,   {add_long_sums<T>, &sums}};
-      gemm_part(product, k0, k1, n0, n1, reinterpret_cast<T*>(scratch));
+      gemm_part(product, InMemory<T>{}, 1, k0, k1, n0, n1, reinterpret_cast<T*>(scratch));
     }
     T row[Long::kColumns];
     for (Index k = k0; k < k1; ++k) {

@@ -1,4 +1,4 @@
-// What the running processor can do. Defined in dispatch.cpp, which is compiled for the baseline.
+// What the running processor can do and has. Defined in dispatch.cpp and caches.cpp, which are compiled for the baseline.
 #pragma once
 
 namespace fastmlp::processor {
@@ -7,5 +7,11 @@ bool scalar();
 bool avx2();    // AVX2 and FMA, enabled by the operating system
 bool avx512();  // AVX-512 F, DQ, BW and VL
 double now();   // seconds on a monotonic clock
+
+// Bytes of the data caches that a core has to itself; l3: of the cache that it shares with others, or 0.
+struct Caches {
+  long l1, l2, l3;
+};
+const Caches& caches();
 
 }  // namespace fastmlp::processor

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "cpu/elementwise.h"
-#include "cpu/gemm.h"
+#include "cpu/gemm/gemm.h"
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
@@ -18,7 +18,7 @@ struct Skinny {
   static constexpr int kDotRows = 8, kDotColumns = 4;
   static constexpr Index kWide = 512;  // columns whose sums are in L1 while B passes
   static constexpr Index kTile = larger(kMostRows, kDotRows) * Blocking<T>::NR;
-  static constexpr Index kCopy = Blocking<T>::kPackedA;  // values of a copy of a narrow matrix
+  static constexpr Index kCopy = Blocking<T>::kMostPackedA;  // values of a copy of a narrow matrix
 
   // Whole tiles of the epilogue.
   static constexpr int vectors(int rows) { return rows * kMostVectors <= kRegisters ? kMostVectors : Blocking<T>::NV; }
@@ -120,7 +120,7 @@ void apply_epilogue(const Gemm<T>& g, Index m0, int rows, Index n0, Index column
 template <class T>
 void broadcast_rows(const Gemm<T>& g, Index m0, int rows, Index n_begin, Index n_end) {
   alignas(64) T tile[Skinny<T>::kMostRows * Skinny<T>::kWide];
-  const Index blocks = k_blocks(g.K);
+  const Index blocks = k_blocks<T>(g.K);
   for (Index n0 = n_begin; n0 < n_end; n0 += Skinny<T>::kWide) {
     const Index columns = smaller(Skinny<T>::kWide, n_end - n0);
     for (Index kb = 0; kb < blocks; ++kb)
@@ -145,12 +145,15 @@ void parallel_thin(const Context& context, Index n, Index work, Index multiple, 
 
 // Whether a product with this W is split among threads by blocks of W's rows. With few rows of x, nearly all that is read
 // is W, and each thread then finds its part in its own cache, forward and backward.
-constexpr bool splits_rows(Index K, Index N) { return k_blocks(K) >= 4 && N >= 64; }
+template <class T>
+FASTMLP_INLINE bool splits_rows(Index K, Index N) {
+  return k_blocks<T>(K) >= 4 && N >= 64;
+}
 
 // body(first block, last) over the blocks of K rows of W.
-template <class Body>
+template <class T, class Body>
 void parallel_blocks(const Context& context, Index K, Index work, const Body& body) {
-  const Index blocks = k_blocks(K), pieces = smaller(thin_pieces(context, work), blocks);
+  const Index blocks = k_blocks<T>(K), pieces = smaller(thin_pieces(context, work), blocks);
   parallel_tasks(context, pieces,
                  [&](Index piece, int) { body(piece * blocks / pieces, (piece + 1) * blocks / pieces); });
 }
@@ -159,15 +162,15 @@ void parallel_blocks(const Context& context, Index K, Index work, const Body& bo
 template <class T>
 void few_rows(const Gemm<T>& g, const Context& context) {
   const int rows = static_cast<int>(g.M);
-  const Index blocks = k_blocks(g.K), size = g.M * round_up(g.N, Blocking<T>::NR);
-  if (!splits_rows(g.K, g.N) || (blocks + 1) * size > Skinny<T>::kCopy) {
+  const Index blocks = k_blocks<T>(g.K), size = g.M * round_up(g.N, Blocking<T>::NR);
+  if (!splits_rows<T>(g.K, g.N) || (blocks + 1) * size > Skinny<T>::kCopy) {
     parallel_thin(context, g.N, g.M * g.N * g.K, 64,
                   [&](Index begin, Index end, int) { broadcast_rows(g, 0, rows, begin, end); });
     return;
   }
   // Each block has its own sums; they are added in order, whichever thread they come from.
   T* const sums = reinterpret_cast<T*>(context.scratch);
-  parallel_blocks(context, g.K, g.M * g.N * g.K, [&](Index begin, Index end) {
+  parallel_blocks<T>(context, g.K, g.M * g.N * g.K, [&](Index begin, Index end) {
     for (Index kb = begin; kb < end; ++kb)
       broadcast_block(g, 0, rows, 0, g.N, kb * g.K / blocks, (kb + 1) * g.K / blocks, true, sums + kb * size);
   });

@@ -6,7 +6,7 @@
 // networks of four equal widths from 1 to 64, batches from 1 to 4096, AVX2 and AVX-512.
 #pragma once
 
-#include "cpu/gemm.h"
+#include "cpu/gemm/blocking.h"
 #include "cpu/simd/quad.h"
 
 namespace fastmlp::FASTMLP_ISA_NS {

@@ -146,7 +146,7 @@ FASTMLP_INLINE Vec<float> lookup8(const float (&table)[8], Vec<float> s) {
   return Vec<float>::of(Native<float>::lookup8(table, s.reg));
 }
 
-// Transposes one block of lanes x lanes elements: dst[j * ldd + i] = src[i * lds + j].
+// Transposes one block of lanes x lanes elements: dst[j * ldd + i] = src[i * lds + j], stored in ascending order of j.
 // The two blocks must not overlap.
 template <class T>
 FASTMLP_INLINE void transpose_square(const T* src, std::ptrdiff_t lds, T* dst, std::ptrdiff_t ldd) {

@@ -1,0 +1,67 @@
+// THE SIZES of a matrix product's blocks, from the vectors' length and the caches.
+//
+// C = A B is formed in tiles of MR x NR, whose sums stay in registers while k runs. All that a tile reads comes from the
+// nearest caches, because the loops around it walk in blocks:
+//
+//   a sliver of B    KC x NR values, packed: it stays in L1 while every panel of A passes
+//   a panel of A     MR x KC values, packed: it streams from L2, once for each sliver
+//   a block of A     MC x KC values, the panels of up to MC rows: it stays in L2 while the slivers pass
+//
+// MR and NR follow from the registers: AVX2 has 16, 12 of them for sums, AVX-512 has 32. A tile has to have enough sums
+// to hide the latency of a multiply-add (two a cycle, four cycles: eight sums), and twice as many columns as vectors have
+// lanes, so that each broadcast element of A serves two multiply-adds.
+//
+// KC is as large as L1 lets it be: at its end a tile's sums travel to memory and back. A sliver takes three quarters of L1,
+// the rest is for the panel that passes and the tile's own lines. MC is what half of L2 holds; the other half is for what
+// passes through: the next slivers and C.
+#pragma once
+
+#include "cpu/loops.h"
+#include "cpu/processor.h"
+
+namespace fastmlp::FASTMLP_ISA_NS {
+
+template <class T>
+struct Blocking {
+  static constexpr int kLanes = Vec<T>::lanes;
+  static constexpr bool kManyRegisters = kLanes * sizeof(T) == 64;  // AVX-512 has 32
+  static constexpr int MR = kManyRegisters ? 12 : 6;
+  static constexpr int NV = 2;  // vectors a row of a tile
+  static constexpr int NR = NV * kLanes;
+  static constexpr Index kTile = MR * NR;
+
+  // Room for what the caches of any processor make of it.
+  static constexpr Index kMostPackedA = (Index{1} << 20) / sizeof(T);
+  static constexpr Index kMostDepth = 1024;  // of a sliver: beyond L1 for dW, see weight_blocks in affine.h
+  static constexpr Index kPackedB = kMostDepth * NR;
+  static constexpr std::size_t kGemmBytes = (kMostPackedA + kPackedB + 2 * kTile + 128) * sizeof(T);
+  static constexpr Index kLongRows = 128, kLongColumns = 8 * NR;  // of a tile of double sums, see long_products.h
+  static constexpr std::size_t kScratchBytes = kGemmBytes + kLongRows * kLongColumns * sizeof(double);
+};
+
+// Those of this processor.
+template <class T>
+struct BlockSizes {
+  Index KC;        // the most terms of a block of k
+  Index packed_a;  // values of a packed block of A
+  // Rows of a block of A for so many terms.
+  Index MC(Index K) const { return larger(packed_a / K / Blocking<T>::MR, 1) * Blocking<T>::MR; }
+};
+
+template <class T>
+FASTMLP_INLINE BlockSizes<T> block_sizes() {
+  const processor::Caches& caches = processor::caches();
+  const Index l1 = caches.l1 / Index{sizeof(T)}, l2 = caches.l2 / Index{sizeof(T)};
+  const Index depth = l1 * 3 / 4 / Blocking<T>::NR / 8 * 8;
+  return {smaller(larger(depth, 64), Blocking<T>::kMostDepth / 2), smaller(l2 / 2, Blocking<T>::kMostPackedA)};
+}
+
+// How many blocks of k, of nearly equal size, K terms are summed in.
+template <class T>
+FASTMLP_INLINE Index k_blocks(Index K) {
+  return ceil_div(K, block_sizes<T>().KC);
+}
+// The first term of a block.
+FASTMLP_INLINE Index block_begin(Index block, Index blocks, Index K) { return block * K / blocks; }
+
+}  // namespace fastmlp::FASTMLP_ISA_NS

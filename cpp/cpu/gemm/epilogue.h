@@ -1,0 +1,130 @@
+// What becomes of a tile's finished sums. An epilogue is a template argument of the microkernel:
+//
+//   ask(at, rows)      before the sums: prefetches what `finish` will touch
+//   finish(sums, at)   takes them, in registers
+//   kWorksLater        whether `finish` leaves work for the next tile's loop: `work` does one of `left()` pieces
+//
+// Cheap ones work in registers, on tiles of whole vectors. An optimizer that divides and takes roots works later: the
+// divider is idle while multiply-adds run. All else goes through memory: `Buffered` leaves the tile in L1 for a function.
+#pragma once
+
+#include "cpu/gemm/microkernel.h"
+
+namespace fastmlp::FASTMLP_ISA_NS {
+
+// Asks for the lines of a tile's rows, which will be written.
+template <class T>
+FASTMLP_INLINE void ask_for_tile(const T* first, Index ld, int rows) {
+  constexpr int kLine = 64 / sizeof(T);
+  for (int r = 0; r < rows; ++r, first += ld) {
+    FASTMLP_UNROLL
+    for (int j = 0; j < Blocking<T>::NR; j += kLine) __builtin_prefetch(first + j, 1, 3);
+  }
+}
+
+// Stores the sums in C.
+template <class T>
+struct Store {
+  static constexpr bool kWorksLater = false;
+  T* c;
+  Index ldc;
+
+  FASTMLP_INLINE void ask(const TileAt& at, int rows) const { ask_for_tile(c + at.i * ldc + at.j, ldc, rows); }
+  template <int R, int NV>
+  FASTMLP_INLINE void finish(const Vec<T> (&sums)[R][NV], const TileAt& at) const {
+    T* row = c + at.i * ldc + at.j;
+    FASTMLP_UNROLL
+    for (int r = 0; r < R; ++r, row += ldc) {
+      FASTMLP_UNROLL
+      for (int v = 0; v < NV; ++v) {
+        const int left = at.columns - v * Vec<T>::lanes;
+        if (left >= Vec<T>::lanes)
+          sums[r][v].store(row + v * Vec<T>::lanes);
+        else
+          sums[r][v].store_n(row + v * Vec<T>::lanes, left);
+      }
+    }
+  }
+};
+
+template <class T, int R, int NV>
+FASTMLP_INLINE void store_sums(const Vec<T> (&sums)[R][NV], T* tile) {
+  FASTMLP_UNROLL
+  for (int r = 0; r < R; ++r) {
+    FASTMLP_UNROLL
+    for (int v = 0; v < NV; ++v) sums[r][v].store(tile + r * Blocking<T>::NR + v * Vec<T>::lanes);
+  }
+}
+
+// An epilogue that works through memory: it receives the finished tile C[m0 .. m0+rows)[n0 .. n0+columns), rows NR apart.
+template <class T>
+struct Epilogue {
+  void (*apply)(const void* context, T* tile, Index m0, int rows, Index n0, int columns);
+  const void* context;
+  // Called before a tile is computed, to prefetch what `apply` will touch; may be null.
+  void (*prefetch)(const void* context, Index m0, int rows, Index n0, int columns) = nullptr;
+};
+
+template <class T>
+struct Buffered {
+  static constexpr bool kWorksLater = false;
+  Epilogue<T> epilogue;
+  T* tile;  // in L1
+
+  FASTMLP_INLINE void ask(const TileAt& at, int rows) const {
+    if (epilogue.prefetch) epilogue.prefetch(epilogue.context, at.i, rows, at.j, at.columns);
+  }
+  template <int R, int NV>
+  FASTMLP_INLINE void finish(const Vec<T> (&sums)[R][NV], const TileAt& at) const {
+    store_sums<T, R, NV>(sums, tile);
+    epilogue.apply(epilogue.context, tile, at.i, R, at.j, at.columns);
+  }
+};
+
+// Work on a finished tile, some vectors at a time, while the next tile's sums are formed: Body::apply(sum, i, j) for the
+// vector at (i, j) of C.
+template <class T, class Body>
+struct Later {
+  static constexpr bool kWorksLater = true;
+  static constexpr int kPiece = 2;  // vectors: enough to overlap, and few pieces for short sums
+  Body body;
+  T* tile;  // NR columns; the tile that is worked on, whose sums nobody else needs
+  TileAt at{};
+  int done = 0, vectors = 0;
+
+  FASTMLP_INLINE void ask(const TileAt& next, int rows) const { body.ask(next, rows); }
+  FASTMLP_INLINE int left() const { return (vectors - done + kPiece - 1) / kPiece; }
+  FASTMLP_INLINE void work() {
+    if (done + kPiece <= vectors) {
+      FASTMLP_UNROLL
+      for (int i = 0; i < kPiece; ++i) apply(done + i);
+    } else {
+      for (int i = done; i < vectors; ++i) apply(i);
+    }
+    done += kPiece;
+  }
+  FASTMLP_INLINE void work_all() {
+    while (done < vectors) work();
+  }
+  template <int R, int NV>
+  FASTMLP_INLINE void finish(const Vec<T> (&sums)[R][NV], const TileAt& next) {
+    store_sums<T, R, NV>(sums, tile);
+    at = next;
+    done = 0;
+    vectors = R * NV;
+  }
+
+ private:
+  FASTMLP_INLINE void apply(int i) {
+    const int r = i / Blocking<T>::NV, v = i % Blocking<T>::NV * Vec<T>::lanes;
+    body.apply(Vec<T>::load(tile + r * Blocking<T>::NR + v), at.i + r, at.j + v);
+  }
+};
+
+// No epilogue of its own for whole tiles: everything is buffered.
+template <class T>
+struct InMemory {
+  static constexpr bool kWorksLater = false;
+};
+
+}  // namespace fastmlp::FASTMLP_ISA_NS

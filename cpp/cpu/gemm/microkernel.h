@@ -1,0 +1,104 @@
+// The innermost loop: the sums of one tile, in registers from the first term to the epilogue.
+#pragma once
+
+#include "cpu/gemm/packing.h"
+
+namespace fastmlp::FASTMLP_ISA_NS {
+
+// Where a tile's sums begin: at zero, or at what earlier blocks of k have left.
+template <class T>
+struct Partial {
+  const T* sums = nullptr;
+  Index ld = 0;
+};
+
+// A tile of C: its corner, and how many of its columns exist.
+struct TileAt {
+  Index i, j;
+  int columns;
+};
+
+// sums[r][0 .. NV vectors) += the terms [k, end) of a[k][r] * b[k][...].
+template <class T, int R, int NV>
+FASTMLP_INLINE void add_products(Index begin, Index end, const T*& a, const T*& b, Index ldb, Vec<T> (&sums)[R][NV]) {
+  using V = Vec<T>;
+  for (Index k = begin; k < end; ++k) {
+    V row[NV];
+    FASTMLP_UNROLL
+    for (int v = 0; v < NV; ++v) row[v] = V::load(b + v * V::lanes);
+    FASTMLP_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const V scalar(a[r]);
+      FASTMLP_UNROLL
+      for (int v = 0; v < NV; ++v) sums[r][v] = fma(scalar, row[v], sums[r][v]);
+    }
+    a += R;
+    b += ldb;
+  }
+}
+
+// a is a packed panel of R rows, b has rows ldb apart. The epilogue gets the sums, with what `before` has added to them;
+// one that has work left from the tile before does it bit by bit meanwhile (see epilogue.h).
+template <class T, int R, int NV, class Epilogue>
+void compute_tile(Index K, const T* a, const T* b, Index ldb, const Partial<T>& before, Epilogue& epilogue,
+                  const TileAt& at) {
+  using V = Vec<T>;
+  epilogue.ask(at, R);  // what it will touch comes while the loop runs
+  V sums[R][NV];
+  FASTMLP_UNROLL
+  for (int r = 0; r < R; ++r) {
+    FASTMLP_UNROLL
+    for (int v = 0; v < NV; ++v) sums[r][v] = V(T(0));
+  }
+  if constexpr (Epilogue::kWorksLater) {
+    const Index pieces = epilogue.left(), step = K / (pieces + 1);
+    Index k = 0;
+    for (Index piece = 0; piece < pieces; ++piece, k += step) {
+      add_products<T, R, NV>(k, k + step, a, b, ldb, sums);
+      epilogue.work();
+    }
+    add_products<T, R, NV>(k, K, a, b, ldb, sums);
+  } else {
+    add_products<T, R, NV>(0, K, a, b, ldb, sums);
+  }
+  if (before.sums) {
+    const T* row = before.sums + at.i * before.ld + at.j;
+    FASTMLP_UNROLL
+    for (int r = 0; r < R; ++r, row += before.ld) {
+      FASTMLP_UNROLL
+      for (int v = 0; v < NV; ++v) {
+        const int left = at.columns - v * V::lanes;
+        const T* const from = row + v * V::lanes;
+        sums[r][v] = (left >= V::lanes ? V::load(from) : V::load_n(from, left)) + sums[r][v];
+      }
+    }
+  }
+  epilogue.template finish<R, NV>(sums, at);
+}
+
+template <class T, class Epilogue>
+using Microkernel = void (*)(Index, const T*, const T*, Index, const Partial<T>&, Epilogue&, const TileAt&);
+
+// 0, 1, ... in a pack.
+template <int... I>
+struct Ints {};
+template <int N, int... I>
+struct MakeInts : MakeInts<N - 1, N - 1, I...> {};
+template <int... I>
+struct MakeInts<0, I...> {
+  using type = Ints<I...>;
+};
+
+// One instance for each height of a tile, so that a batch's last rows do no extra work.
+template <class T, int NV, class Epilogue, class Heights>
+struct Microkernels;
+template <class T, int NV, class Epilogue, int... R>
+struct Microkernels<T, NV, Epilogue, Ints<R...>> {
+  static constexpr Microkernel<T, Epilogue> of_height[] = {compute_tile<T, R + 1, NV, Epilogue>...};
+};
+template <class T, int NV, class Epilogue>
+FASTMLP_INLINE Microkernel<T, Epilogue> find_microkernel(int rows) {
+  return Microkernels<T, NV, Epilogue, typename MakeInts<Blocking<T>::MR>::type>::of_height[rows - 1];
+}
+
+}  // namespace fastmlp::FASTMLP_ISA_NS
