@@ -335,7 +335,7 @@ void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& con
   if (a.M <= Limits::kWeightRows) {
     const auto block = WeightRows<T, typename MakeInts<Limits::kWeightRows>::type>::table[a.M - 1];
     const Index work = a.K * a.N * larger(a.M, 2);
-    if (splits_rows<T>(a.K, a.N)) {
+    if (splits_rows<T>(a.K, a.N, context)) {
       const Index blocks = k_blocks<T>(a.K);
       return parallel_blocks<T>(context, a.K, work, [&](Index begin, Index end) {
         block(a, begin * a.K / blocks, end * a.K / blocks, 0, a.N);

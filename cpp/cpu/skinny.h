@@ -146,8 +146,8 @@ void parallel_thin(const Context& context, Index n, Index work, Index multiple, 
 // Whether a product with this W is split among threads by blocks of W's rows. With few rows of x, nearly all that is read
 // is W, and each thread then finds its part in its own cache, forward and backward.
 template <class T>
-FASTMLP_INLINE bool splits_rows(Index K, Index N) {
-  return k_blocks<T>(K) >= 4 && N >= 64;
+FASTMLP_INLINE bool splits_rows(Index K, Index N, const Context& context) {
+  return k_blocks<T>(K) >= larger(2, context.executor.workers) && N >= 64;
 }
 
 // body(first block, last) over the blocks of K rows of W.
@@ -163,7 +163,7 @@ template <class T>
 void few_rows(const Gemm<T>& g, const Context& context) {
   const int rows = static_cast<int>(g.M);
   const Index blocks = k_blocks<T>(g.K), size = g.M * round_up(g.N, Blocking<T>::NR);
-  if (!splits_rows<T>(g.K, g.N) || (blocks + 1) * size > Skinny<T>::kCopy) {
+  if (!splits_rows<T>(g.K, g.N, context) || (blocks + 1) * size > Skinny<T>::kCopy) {
     parallel_thin(context, g.N, g.M * g.N * g.K, 64,
                   [&](Index begin, Index end, int) { broadcast_rows(g, 0, rows, begin, end); });
     return;

@@ -1,6 +1,6 @@
 // The three products of an affine layer against plain loops in double, for shapes on both sides of every choice between
-// kernels and with every kind of tail; the same bits with one thread and with three; and nothing written beside the
-// results.
+// kernels, around the edges of blocks and tiles, and with every kind of tail; the same bits with one thread and with
+// three; nothing written beside the results; and every update rule, fused, to the bits of the rule by itself.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -61,10 +61,17 @@ class Affine {
     const Backend<T>& kernels = active_backend<T>();
     const Context context{thread_pool_executor(), scratch_.data()};
     const auto [M, K, N] = s_;
-    const Activation tanh{ActivationKind::Tanh, 0, 0};
+    const Activation tanh{ActivationKind::Tanh, 0, 0}, relu{ActivationKind::ReLU, 0, 0};
+    const auto forward = [&](const Activation& activation, std::vector<T>& y, std::vector<T>* z) {
+      kernels.affine_forward(
+          {M, N, K, x_.data(), K, w_.data(), b_.data(), activation, y.data(), N, z ? z->data() : nullptr}, context);
+    };
+    const auto backward = [&](const Activation& activation, const T* saved, std::vector<T>& dx) {
+      kernels.affine_backward_input({M, N, K, dz_.data(), N, w_.data(), activation, saved, dx.data(), K}, context);
+    };
 
-    auto y = result_of<T>(M * N), z = y;
-    kernels.affine_forward({M, N, K, x_.data(), K, w_.data(), b_.data(), tanh, y.data(), N, z.data()}, context);
+    auto y = result_of<T>(M * N), z = y, other = y;
+    forward(tanh, y, &z);
     expect("z", threads, z, M * N, K, [&](Index i) {
       double sum = b_[at(i % N)];
       for (Index k = 0; k < K; ++k) sum += term(x_[at(i / N * K + k)], w_[at(k * N + i % N)]);
@@ -72,8 +79,18 @@ class Affine {
     });
     expect("y", threads, y, M * N, 1, [&](Index i) { return std::tanh(double{z[at(i)]}); });
 
-    auto dx = result_of<T>(M * K);
-    kernels.affine_backward_input({M, N, K, dz_.data(), N, w_.data(), tanh, x_.data(), dx.data(), K}, context);
+    // Others go other ways, to the same sums.
+    forward({}, other, nullptr);
+    expect_same("identity", other, M * N, [&](Index i) { return z[at(i)]; });
+    forward(relu, other, &y);
+    expect_same("relu", other, M * N, [&](Index i) { return z[at(i)] <= 0 ? T(0) : z[at(i)]; });
+    expect_same("relu's z", y, M * N, [&](Index i) { return z[at(i)]; });
+
+    auto dx = result_of<T>(M * K), plain = dx, other_dx = dx;
+    backward({}, nullptr, plain);
+    backward(relu, x_.data(), other_dx);
+    expect_same("dx, relu", other_dx, M * K, [&](Index i) { return x_[at(i)] <= 0 ? T(0) : plain[at(i)]; });
+    backward(tanh, x_.data(), dx);
     expect("dx", threads, dx, M * K, N, [&](Index i) {
       double sum = 0;
       for (Index n = 0; n < N; ++n) sum += term(dz_[at(i / K * N + n)], w_[at(i % K * N + n)]);
@@ -107,10 +124,61 @@ class Affine {
     a.weight = {sums.data(), false, &update, {w.data(), {}}};
     kernels.affine_backward_weight(a, context);
     expect("W", threads, w, K * N, M, [&](Index i) { return w_[at(i)] - kRate * gradient(i); });
+    for (int rule = 0; rule < kUpdateKinds; ++rule)
+      for (const bool options : {false, true}) run_rule(static_cast<UpdateKind>(rule), options, context);
+  }
+
+  // A fused update gives the bits of the rule by itself on the gradient.
+  void run_rule(UpdateKind kind, bool options, const Context& context) {
+    const Backend<T>& kernels = active_backend<T>();
+    const auto [M, K, N] = s_;
+    Update update;
+    update.kind = kind;
+    update.constants.lr = 0.01;
+    update.constants.momentum = 0.9;
+    update.constants.beta1 = 0.9;
+    update.constants.beta2 = 0.99;
+    update.constants.eps = 1e-3;
+    update.constants.root_scale = 1.5;
+    update.constants.nesterov = update.constants.amsgrad = update.constants.centered = options;
+    update.constants.l2 = options ? 0.1 : 0;
+    update.constants.decays = options;
+    auto gradient = result_of<T>(K * N), sums = gradient;
+    std::vector<T> values[2][4];
+    for (auto& side : values)
+      for (auto& array : side) {
+        array = &array == &side[0] ? w_ : std::vector<T>(static_cast<std::size_t>(K * N), T(0.25));
+        array.resize(static_cast<std::size_t>(K * N + kBeside), T(kMark));
+      }
+    const auto target = [](std::vector<T>(&side)[4]) {
+      return UpdateTarget<T>{side[0].data(), {side[1].data(), side[2].data(), side[3].data()}};
+    };
+    AffineBackwardWeight<T> a{M, N, K, x_.data(), K, dz_.data(), N, {}, {}};
+    a.weight.grad = gradient.data();
+    kernels.affine_backward_weight(a, context);
+    kernels.update(update, K * N, target(values[0]), gradient.data(), context);
+    a.weight = {sums.data(), false, &update, target(values[1])};
+    kernels.affine_backward_weight(a, context);
+    for (std::size_t v = 0; v < 4; ++v)
+      expect_same("a fused update", values[1][v], K * N, [&](Index i) { return values[0][v][at(i)]; });
   }
 
   static std::size_t at(Index i) { return static_cast<std::size_t>(i); }
   static double term(T a, T b) { return static_cast<double>(a) * static_cast<double>(b); }
+
+  template <class Want>
+  void expect_same(const char* what, const std::vector<T>& got, Index n, const Want& want) {
+    bool fine = true;
+    for (Index i = 0; i < n; ++i) fine &= got[at(i)] == want(i);
+    for (Index i = n; i < n + kBeside; ++i) fine &= got[at(i)] == T(kMark);
+    if (!fine) fail(what, 0);
+  }
+
+  void fail(const char* what, int threads) const {
+    std::printf("FAILED %s: batch %ld, %ld -> %ld features, %zu bytes a value, %d threads\n", what,
+                static_cast<long>(s_.M), static_cast<long>(s_.K), static_cast<long>(s_.N), sizeof(T), threads);
+    ++failures;
+  }
 
   // `terms` of a sum bound its error; several threads must give the bits of one.
   template <class Want>
@@ -125,10 +193,7 @@ class Affine {
       fine = std::memcmp(got.data(), first_[next_++].data(), got.size() * sizeof(T)) == 0;
     }
     for (Index i = n; i < n + kBeside; ++i) fine &= got[at(i)] == T(kMark);
-    if (fine) return;
-    std::printf("FAILED %s: batch %ld, %ld -> %ld features, %zu bytes a value, %d threads\n", what,
-                static_cast<long>(s_.M), static_cast<long>(s_.K), static_cast<long>(s_.N), sizeof(T), threads);
-    ++failures;
+    if (!fine) fail(what, threads);
   }
 
   const Shape s_;
@@ -166,6 +231,15 @@ int main() {
       test({M, 100, narrow});
       test({M, narrow, 100});
     }
+  // Tiles and blocks: heights and widths around multiples of both sets of registers, depths around L1's share.
+  for (const Index M : {20, 24, 25, 47, 48, 49, 71, 97})
+    for (const Index N : {24, 31, 32, 33, 64, 65, 96}) test({M, 37, N});
+  for (const Index K : {239, 240, 241, 479, 481, 577, 700}) {
+    test({26, K, 40});
+    test({26, 40, K});
+  }
+  for (const Index M : {240, 512, 513, 1023, 1024, 1025, 2049}) test({M, 50, 33});  // dW's depth
+  test({530, 700, 70});                                                             // several blocks of rows
   test({3, 1200, 3});
   test({40, 1200, 10});
   if (failures == 0) std::puts("ok");

@@ -11,9 +11,9 @@
 // to hide the latency of a multiply-add (two a cycle, four cycles: eight sums), and twice as many columns as vectors have
 // lanes, so that each broadcast element of A serves two multiply-adds.
 //
-// KC is as large as L1 lets it be: at its end a tile's sums travel to memory and back. A sliver takes three quarters of L1,
-// the rest is for the panel that passes and the tile's own lines. MC is what half of L2 holds; the other half is for what
-// passes through: the next slivers and C.
+// KC is as large as L1 lets it be: at its end a tile's sums travel to memory and back. A sliver takes five eighths of L1,
+// the rest is for the panel that passes (a quarter of L1, if MR is 6 and NR 16) and the tile's own lines. MC is what three
+// quarters of L2 hold; the rest is for what passes through: the next slivers and C.
 #pragma once
 
 #include "cpu/loops.h"
@@ -52,14 +52,16 @@ template <class T>
 FASTMLP_INLINE BlockSizes<T> block_sizes() {
   const processor::Caches& caches = processor::caches();
   const Index l1 = caches.l1 / Index{sizeof(T)}, l2 = caches.l2 / Index{sizeof(T)};
-  const Index depth = l1 * 3 / 4 / Blocking<T>::NR / 8 * 8;
-  return {smaller(larger(depth, 64), Blocking<T>::kMostDepth / 2), smaller(l2 / 2, Blocking<T>::kMostPackedA)};
+  const Index depth = l1 * 5 / 8 / Blocking<T>::NR / 8 * 8;
+  return {smaller(larger(depth, 64), Blocking<T>::kMostDepth / 2), smaller(l2 * 3 / 4, Blocking<T>::kMostPackedA)};
 }
 
-// How many blocks of k, of nearly equal size, K terms are summed in.
+// How many blocks of k, of nearly equal size, K terms are summed in: one, or an even number, so that two threads can share
+// them where a product has few rows (see skinny.h).
 template <class T>
 FASTMLP_INLINE Index k_blocks(Index K) {
-  return ceil_div(K, block_sizes<T>().KC);
+  const Index blocks = ceil_div(K, block_sizes<T>().KC);
+  return blocks == 1 ? 1 : round_up(blocks, 2);
 }
 // The first term of a block.
 FASTMLP_INLINE Index block_begin(Index block, Index blocks, Index K) { return block * K / blocks; }
