@@ -51,6 +51,12 @@ double fma_peak(double seconds, int threads) {
   return total / 1e9;
 }
 
+std::map<std::string, Index> product_blocks() {
+  const ProductBlocks blocks = active_isa().product_blocks();
+  return {{"MR", blocks.MR}, {"NR", blocks.NR}, {"KC", blocks.KC},
+          {"MC", blocks.MC}, {"L1", blocks.l1}, {"L2", blocks.l2}};
+}
+
 std::map<std::string, std::string> build_info() {
   return {{"version", FASTMLP_VERSION}, {"compiler", FASTMLP_COMPILER}, {"build_type", FASTMLP_BUILD_TYPE}};
 }
@@ -96,6 +102,7 @@ void bind_runtime(py::module_& m) {
   m.def("available_isas", available_isas);
   m.def("strategy", [] { return kStrategyNames[static_cast<int>(forced_strategy())]; });
   m.def("build_info", build_info);
+  m.def("product_blocks", product_blocks);
   m.def("fma_peak", fma_peak, py::arg("seconds"), py::arg("threads"));
   m.def("set_num_threads", set_num_threads, py::arg("n"));
   m.def("get_num_threads", num_threads);

@@ -57,6 +57,13 @@ struct Backend {
   void (*lanes_train)(const LanesArgs<T>&, const LanesTraining<T>&, const Context&);
 };
 
+// How an instruction set cuts products of float32 matrices: into tiles of MR x NR, blocks of KC terms and of MC rows (see
+// cpu/gemm/blocking.h), for caches of so many bytes.
+struct ProductBlocks {
+  Index MR, NR, KC, MC;
+  Index l1, l2;
+};
+
 // The tables of one instruction set.
 struct Isa {
   const char* name;
@@ -64,6 +71,7 @@ struct Isa {
   const Backend<float>* f32;
   const Backend<double>* f64;
   double (*fma_flops)(double seconds);  // float32 operations a second of independent FMAs on one thread
+  ProductBlocks (*product_blocks)();
 };
 
 // The instruction set in use: the best that this processor has, or the one that FASTMLP_ISA names.

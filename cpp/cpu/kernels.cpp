@@ -69,11 +69,17 @@ double fma_flops(double seconds) {
   return operations / elapsed;
 }
 
+ProductBlocks product_blocks() {
+  const BlockSizes<float> sizes = block_sizes<float>();
+  const processor::Caches& caches = processor::caches();
+  return {Blocking<float>::MR, Blocking<float>::NR, sizes.KC, sizes.MC(sizes.KC), caches.l1, caches.l2};
+}
+
 bool supported() { return processor::FASTMLP_ISA_NS(); }
 
 }  // namespace
 
 extern const Isa kIsa;
-const Isa kIsa = {FASTMLP_ISA_NAME, supported, &kBackend<float>, &kBackend<double>, fma_flops};
+const Isa kIsa = {FASTMLP_ISA_NAME, supported, &kBackend<float>, &kBackend<double>, fma_flops, product_blocks};
 
 }  // namespace fastmlp::FASTMLP_ISA_NS

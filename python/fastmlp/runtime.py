@@ -52,6 +52,10 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
         "available isas": _core.available_isas(),
         "strategy": _core.strategy(),
         "threads": get_num_threads(),
+        "caches": "L1 {L1} KiB, L2 {L2} KiB".format(
+            **{name: _core.product_blocks()[name] >> 10 for name in ("L1", "L2")}
+        ),
+        "blocks of products": "MR {MR}, NR {NR}, KC {KC}, MC {MC}".format(**_core.product_blocks()),
         "cuda": _core.cuda_problem() or _cuda_devices(),
     }
     if mode == "dicts":
