@@ -33,6 +33,7 @@ FILES = (
     "workloads",
     "long_sums",
     "extremes",
+    "batch_invariance",
 )
 LEFT_OUT = (
     "covering_against_torch",  # the same cases are compared with NumPy

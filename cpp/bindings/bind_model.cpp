@@ -91,7 +91,8 @@ void deallocate(PyObject* self) {
 constexpr const char* kPredictDoc = R"(predict($self, /, x, out=None)
 --
 
-The output for a batch, without dropout and with nothing kept for `backward`.
+The output for a batch, without dropout and with nothing kept for `backward`. On the CPU, the bits
+of a row's result do not depend on the rows that come with it.
 
 Parameters
 ----------

@@ -1,176 +1,13 @@
 // The three products of an affine layer: which kernel computes them, with which epilogue.
 #pragma once
 
-#include "cpu/elementwise.h"
+#include "cpu/affine_epilogues.h"
 #include "cpu/long_products.h"
+#include "cpu/narrow.h"
 #include "cpu/skinny.h"
 #include "cpu/sums.h"
 
 namespace fastmlp::FASTMLP_ISA_NS {
-
-// Forward: z = x W + b, y = act(z).
-template <class T, class Act>
-void forward_epilogue(const void* context, T* tile, Index m0, int rows, Index n0, int columns) {
-  using V = Vec<T>;
-  const auto& a = *static_cast<const AffineForward<T>*>(context);
-  const auto params = activation_params<T>(a.activation);
-  for (int r = 0; r < rows; ++r) {
-    const T* sums = tile + r * Blocking<T>::NR;
-    T* y = a.y + (m0 + r) * a.ldy + n0;
-    T* z_out = a.z ? a.z + (m0 + r) * a.ldy + n0 : nullptr;
-    for_vectors<T>(columns, [&](Index j, auto part) {
-      V z = V::load(sums + j);
-      if (a.bias) z = z + load(a.bias + n0 + j, part);
-      if (z_out) store(z_out + j, z, part);
-      store(y + j, Act::forward(z, params), part);
-    });
-  }
-}
-
-// The same in registers, for activations of an instruction or two.
-template <class T, class Act>
-struct Forward {
-  static constexpr bool kWorksLater = false;
-  const AffineForward<T>& a;
-
-  FASTMLP_INLINE void ask(const TileAt& at, int rows) const { ask_for_tile(a.y + at.i * a.ldy + at.j, a.ldy, rows); }
-  template <int R, int NV>
-  FASTMLP_INLINE void finish(const Vec<T> (&sums)[R][NV], const TileAt& at) const {
-    using V = Vec<T>;
-    const auto params = activation_params<T>(a.activation);
-    FASTMLP_UNROLL
-    for (int v = 0; v < NV; ++v) {
-      const Index j = at.j + v * V::lanes;
-      const V bias = a.bias ? V::load(a.bias + j) : V(T(0));
-      T* y = a.y + at.i * a.ldy + j;
-      T* z_out = a.z ? a.z + at.i * a.ldy + j : nullptr;
-      FASTMLP_UNROLL
-      for (int r = 0; r < R; ++r, y += a.ldy) {
-        const V z = a.bias ? sums[r][v] + bias : sums[r][v];
-        if (z_out) z.store(z_out + r * a.ldy);
-        Act::forward(z, params).store(y);
-      }
-    }
-  }
-};
-
-// Backward to the input: dx = (dz W^T) * act'(saved).
-template <class T, class Act>
-void backward_input_epilogue(const void* context, T* tile, Index m0, int rows, Index k0, int columns) {
-  const auto& a = *static_cast<const AffineBackwardInput<T>*>(context);
-  const auto params = activation_params<T>(a.activation);
-  for (int r = 0; r < rows; ++r) {
-    const T* sums = tile + r * Blocking<T>::NR;
-    const Index at = (m0 + r) * a.lddx + k0;
-    for_vectors<T>(columns, [&](Index j, auto part) {
-      Vec<T> d = Vec<T>::load(sums + j);
-      if (a.saved) d = Act::backward(d, load(a.saved + at + j, part), params);
-      store(a.dx + at + j, d, part);
-    });
-  }
-}
-
-template <class T, class Act>
-struct BackwardInput {
-  static constexpr bool kWorksLater = false;
-  const AffineBackwardInput<T>& a;
-
-  FASTMLP_INLINE void ask(const TileAt& at, int rows) const {
-    ask_for_tile(a.saved + at.i * a.lddx + at.j, a.lddx, rows);
-    ask_for_tile(a.dx + at.i * a.lddx + at.j, a.lddx, rows);
-  }
-  template <int R, int NV>
-  FASTMLP_INLINE void finish(const Vec<T> (&sums)[R][NV], const TileAt& at) const {
-    const auto params = activation_params<T>(a.activation);
-    Index row = at.i * a.lddx + at.j;
-    FASTMLP_UNROLL
-    for (int r = 0; r < R; ++r, row += a.lddx) {
-      FASTMLP_UNROLL
-      for (int v = 0; v < NV; ++v) {
-        const Index place = row + v * Vec<T>::lanes;
-        Act::backward(sums[r][v], Vec<T>::load(a.saved + place), params).store(a.dx + place);
-      }
-    }
-  }
-};
-
-// Backward to the weight: tile rows are rows of dW; written, added, or used up by the optimizer.
-template <class T>
-void weight_epilogue(const void* context, T* tile, Index k0, int rows, Index n0, int columns) {
-  const auto& a = *static_cast<const AffineBackwardWeight<T>*>(context);
-  sink_tile(a.weight, {k0 * a.N + n0, rows, columns, a.N}, tile, Blocking<T>::NR);
-}
-
-// Weights and states of the tile to come travel while it is computed.
-template <class T>
-void weight_prefetch(const void* context, Index k0, int rows, Index n0, int columns) {
-  const auto& a = *static_cast<const AffineBackwardWeight<T>*>(context);
-  if (!a.weight.update) return;
-  const Index offset = k0 * a.N + n0;
-  prefetch_rows<CacheLevel::L1>(a.weight.target.value + offset, a.N, rows, columns);
-  for (const T* state : a.weight.target.state)
-    if (state) prefetch_rows<CacheLevel::L1>(state + offset, a.N, rows, columns);
-}
-
-// Plain SGD while the gradient is in registers.
-template <class T>
-struct ApplySGD {
-  static constexpr bool kWorksLater = false;
-  ops::UpdateValues<Vec<T>> values;
-  T* weight;
-  Index ld;
-
-  ApplySGD(const AffineBackwardWeight<T>& a)
-      : values(a.weight.update->constants), weight(a.weight.target.value), ld(a.N) {}
-
-  FASTMLP_INLINE void ask(const TileAt& at, int rows) const { ask_for_tile(weight + at.i * ld + at.j, ld, rows); }
-  template <int R, int NV>
-  FASTMLP_INLINE void finish(const Vec<T> (&sums)[R][NV], const TileAt& at) const {
-    using V = Vec<T>;
-    ops::UpdateValues<V> plain = values;
-    plain.assume_plain();
-    T* row = weight + at.i * ld + at.j;
-    FASTMLP_UNROLL
-    for (int r = 0; r < R; ++r, row += ld) {
-      FASTMLP_UNROLL
-      for (int v = 0; v < NV; ++v) {
-        T* const w = row + v * V::lanes;
-        ops::SGD::apply(V::load(w), sums[r][v], static_cast<V*>(nullptr), plain).store(w);
-      }
-    }
-  }
-};
-
-// A plain rule with states, while the next tile's gradient is formed.
-template <class T, class Rule>
-struct ApplyRule {
-  ops::UpdateValues<Vec<T>> values;
-  UpdateTarget<T> target;
-  Index ld;
-
-  explicit ApplyRule(const AffineBackwardWeight<T>& a)
-      : values(a.weight.update->constants), target(a.weight.target), ld(a.N) {}
-
-  FASTMLP_INLINE void ask(const TileAt& at, int rows) const {
-    ask_for_tile(target.value + at.i * ld + at.j, ld, rows);
-    for (int s = 0; s < Rule::kStates; ++s)
-      if (target.state[s]) ask_for_tile(target.state[s] + at.i * ld + at.j, ld, rows);
-  }
-  FASTMLP_INLINE void apply(Vec<T> gradient, Index i, Index j) const {
-    using V = Vec<T>;
-    ops::UpdateValues<V> plain = values;
-    plain.assume_plain();
-    const Index place = i * ld + j;
-    V states[3] = {V(T(0)), V(T(0)), V(T(0))};
-    FASTMLP_UNROLL
-    for (int s = 0; s < Rule::kStates; ++s)
-      if (target.state[s]) states[s] = V::load(target.state[s] + place);
-    Rule::apply(V::load(target.value + place), gradient, states, plain).store(target.value + place);
-    FASTMLP_UNROLL
-    for (int s = 0; s < Rule::kStates; ++s)
-      if (target.state[s]) states[s].store(target.state[s] + place);
-  }
-};
 
 // How many blocks of rows a weight's gradient is summed in. Up to kMostDepth one, though its sliver then leaves L1: dW is
 // large, and its sums would have to travel before the optimizer uses them up.
@@ -178,17 +15,6 @@ template <class T>
 FASTMLP_INLINE Index weight_blocks(Index M) {
   return ceil_div(M, Blocking<T>::kMostDepth);
 }
-
-template <class T>
-using EpilogueFunction = void (*)(const void*, T*, Index, int, Index, int);
-#define FASTMLP_FORWARD(functor, name) forward_epilogue<T, ops::functor>,
-#define FASTMLP_BACKWARD(functor, name) backward_input_epilogue<T, ops::functor>,
-template <class T>
-constexpr EpilogueFunction<T> kForwardEpilogue[] = {FASTMLP_ACTIVATIONS(FASTMLP_FORWARD)};
-template <class T>
-constexpr EpilogueFunction<T> kBackwardInputEpilogue[] = {FASTMLP_ACTIVATIONS(FASTMLP_BACKWARD)};
-#undef FASTMLP_FORWARD
-#undef FASTMLP_BACKWARD
 
 // Up to where the kernels of skinny.h beat gemm. Measured in float32, with AVX2 and AVX-512, one and two threads, for 1 to 16
 // rows of 3072 x 512 and 512 x 512, and 1 to 1024 rows of 1 to 16 features in or out. Where it makes less than a tenth,
@@ -201,8 +27,8 @@ struct ThinLimits {
   // Whether dot products cost less than padding so few outputs to whole vectors: adding up the lanes of one takes about
   // as long as three multiply-adds.
   static constexpr bool dots_pay(Index outputs, Index depth) {
-    constexpr Index lanes = Vec<T>::lanes, kMost = 16, kReduction = 3;
-    return outputs <= kMost && outputs * (depth + kReduction * lanes) < depth * round_up(outputs, lanes);
+    constexpr Index lanes = Vec<T>::lanes, kReduction = 3;
+    return outputs <= kMostNarrow && outputs * (depth + kReduction * lanes) < depth * round_up(outputs, lanes);
   }
   static constexpr Index kOwnColumns = 128;    // of which each thread can have some, as in the forward pass
   static constexpr Index kShortSum = 4;        // features whose tiles last no longer than packing them
@@ -213,10 +39,10 @@ template <class T>
 void affine_forward(const AffineForward<T>& a, const Context& context) {
   using Limits = ThinLimits<T>;
   const EpilogueFunction<T> epilogue = kForwardEpilogue<T>[static_cast<int>(a.activation.kind)];
-  const Gemm<T> product{a.M, a.N, a.K, {a.x, a.ldx, 1}, {a.weight, a.N, 1}, a.y, a.ldy, {epilogue, &a}};
+  const Gemm<T> product{a.M, a.N, a.K, {a.x, a.ldx, 1}, {a.weight, a.N, 1}, a.y, a.ldy, {epilogue, &a}, {a.bias}};
   const bool narrow = Limits::dots_pay(a.N, a.K) && a.N * a.K <= Skinny<T>::kCopy;
   if (a.M <= (narrow ? Skinny<T>::kMostRows : Limits::kForwardRows)) return few_rows(product, context);
-  if (narrow) return narrow_dots(product, context);
+  if (narrow) return narrow_outputs(a, context);
   if (a.K <= Limits::kShortSum) return short_sums(product, context);
   const Index blocks = k_blocks<T>(a.K);
   switch (a.activation.kind) {
@@ -359,6 +185,7 @@ void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& con
                         a.weight.grad,
                         a.N,
                         {weight_epilogue<T>, &sunk, weight_prefetch<T>},
+                        {},
                         a.weight.accumulate,
                         true};
   const Index blocks = weight_blocks<T>(a.M);

@@ -49,6 +49,15 @@ void broadcast_tile(const Gemm<T>& g, Index m0, Index n0, Part last, Index k0, I
   for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) acc[r][v] = V(T(0));
+  if (g.start.values && k0 == 0) {
+    FASTMLP_UNROLL
+    for (int v = 0; v < NV; ++v) {
+      const T* const own = g.start.values + n0 + v * lanes;
+      const V start = v + 1 < NV ? V::load(own) : load(own, last);
+      FASTMLP_UNROLL
+      for (int r = 0; r < MR; ++r) acc[r][v] = start;
+    }
+  }
   for (Index k = k0; k < k1; ++k) {
     V row[NV];
 #pragma GCC unroll 4
@@ -275,18 +284,6 @@ void transpose_narrow(const T* w, Index ldw, Index K, Index N, T* copy) {
     for (; k < K; ++k)
       for (Index n = n0; n < n0 + columns; ++n) copy[n * K + k] = w[k * ldw + n];
   }
-}
-
-// dots for a row-major B with few columns: each thread transposes B for itself.
-template <class T>
-void narrow_dots(const Gemm<T>& g, const Context& context) {
-  parallel_thin(context, g.M, g.M * g.N * g.K, 16, [&](Index begin, Index end, int worker) {
-    T* copy = reinterpret_cast<T*>(context.scratch + worker * Blocking<T>::kScratchBytes);
-    if (g.N > 1) transpose_narrow(g.B.p, g.B.row, g.K, g.N, copy);
-    Gemm<T> turned = g;
-    turned.B = {g.N > 1 ? copy : g.B.p, 1, g.K};
-    dots_part(turned, begin, end, 0, g.N);
-  });
 }
 
 // Short sums. A B that is not row-major has few rows: each thread transposes its columns.

@@ -1,8 +1,10 @@
 // The matrix product under all dense layers: C[i][j] = sum_k A(i,k) B(k,j), handed tile by tile to an epilogue.
 //
 // The loops are those of BLIS (Van Zee and van de Geijn, 2015): blocks of k; blocks of rows, packed; slivers of columns,
-// packed just before use; tiles. blocking.h says how large they are and why. The order of a sum depends on K alone, never
-// on the threads: each block of k has a sum of its own, and they are added in order.
+// packed just before use; tiles. blocking.h says how large they are and why. The order of a sum depends on K alone, neither
+// on the threads nor on M and N: each block of k has a sum of its own, the first one from `start` on, and they are added in
+// order. The products of skinny.h that a forward pass uses keep to it, so that a row's result does not depend on the
+// other rows of its batch.
 #pragma once
 
 #include <type_traits>
@@ -19,6 +21,7 @@ struct Gemm {
   T* partial;  // M x N, rows ld_partial apart: sums between blocks of k; may be null where there is one block
   Index ld_partial;
   Epilogue<T> epilogue;
+  Start<T> start = {};
   bool accumulate = false;     // the sums start from what is in `partial`
   bool split_columns = false;  // see choose_grid
 };
@@ -66,8 +69,9 @@ void gemm_part(const Gemm<T>& g, const Direct& whole_tiles, Index depth_blocks, 
             const int rows = static_cast<int>(tile_begin(t + 1) - i0);
             if (!in_place && n0 + NR < n_end)
               prefetch_sliver(g.B, k0, K, n0 + NR, smaller(NR, n_end - n0 - NR), t, tiles);
-            find_microkernel<T, decltype(vectors)::value, E>(rows)(K, packed_a + (i0 - block) * K, b, ldb, before,
-                                                                   epilogue, {i0, n0, columns});
+            find_microkernel<T, decltype(vectors)::value, E>(rows)(K, packed_a + (i0 - block) * K, b, ldb,
+                                                                   kb == 0 ? g.start : Start<T>{}, before, epilogue,
+                                                                   {i0, n0, columns});
           }
         };
         using One = std::integral_constant<int, 1>;

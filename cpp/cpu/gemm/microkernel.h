@@ -5,11 +5,18 @@
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
-// Where a tile's sums begin: at zero, or at what earlier blocks of k have left.
+// What earlier blocks of k have left.
 template <class T>
 struct Partial {
   const T* sums = nullptr;
   Index ld = 0;
+};
+
+// What the first block's sums start from instead of zero: a value for each column of C, or for each row.
+template <class T>
+struct Start {
+  const T* values = nullptr;
+  bool by_row = false;
 };
 
 // A tile of C: its corner, and how many of its columns exist.
@@ -17,6 +24,19 @@ struct TileAt {
   Index i, j;
   int columns;
 };
+
+template <class T, int R, int NV>
+FASTMLP_INLINE void begin_sums(const Start<T>& start, const TileAt& at, Vec<T> (&sums)[R][NV]) {
+  using V = Vec<T>;
+  FASTMLP_UNROLL
+  for (int v = 0; v < NV; ++v) {
+    const int left = at.columns - v * V::lanes;
+    const T* const own = start.values + at.j + v * V::lanes;
+    const V columns = start.by_row ? V(T(0)) : left >= V::lanes ? V::load(own) : V::load_n(own, left);
+    FASTMLP_UNROLL
+    for (int r = 0; r < R; ++r) sums[r][v] = start.by_row ? V(start.values[at.i + r]) : columns;
+  }
+}
 
 // sums[r][0 .. NV vectors) += the terms [k, end) of a[k][r] * b[k][...].
 template <class T, int R, int NV>
@@ -37,11 +57,11 @@ FASTMLP_INLINE void add_products(Index begin, Index end, const T*& a, const T*& 
   }
 }
 
-// a is a packed panel of R rows, b has rows ldb apart. The epilogue gets the sums, with what `before` has added to them;
-// one that has work left from the tile before does it bit by bit meanwhile (see epilogue.h).
+// a is a packed panel of R rows, b has rows ldb apart. The epilogue gets the sums, with what `before` has added to them; one
+// that has work left from the tile before does it bit by bit meanwhile (see epilogue.h).
 template <class T, int R, int NV, class Epilogue>
-void compute_tile(Index K, const T* a, const T* b, Index ldb, const Partial<T>& before, Epilogue& epilogue,
-                  const TileAt& at) {
+void compute_tile(Index K, const T* a, const T* b, Index ldb, const Start<T>& start, const Partial<T>& before,
+                  Epilogue& epilogue, const TileAt& at) {
   using V = Vec<T>;
   epilogue.ask(at, R);  // what it will touch comes while the loop runs
   V sums[R][NV];
@@ -50,6 +70,7 @@ void compute_tile(Index K, const T* a, const T* b, Index ldb, const Partial<T>& 
     FASTMLP_UNROLL
     for (int v = 0; v < NV; ++v) sums[r][v] = V(T(0));
   }
+  if (start.values) begin_sums<T, R, NV>(start, at, sums);
   if constexpr (Epilogue::kWorksLater) {
     const Index pieces = epilogue.left(), step = K / (pieces + 1);
     Index k = 0;
@@ -77,7 +98,8 @@ void compute_tile(Index K, const T* a, const T* b, Index ldb, const Partial<T>& 
 }
 
 template <class T, class Epilogue>
-using Microkernel = void (*)(Index, const T*, const T*, Index, const Partial<T>&, Epilogue&, const TileAt&);
+using Microkernel = void (*)(Index, const T*, const T*, Index, const Start<T>&, const Partial<T>&, Epilogue&,
+                             const TileAt&);
 
 // 0, 1, ... in a pack.
 template <int... I>
