@@ -48,7 +48,7 @@ class ParameterOf final : public ParameterHandle {
   py::object grad() const override {
     if (!native->has_grad) return py::none();
     if (!device().host) return copy([&](T* to) { native->read_grad(to); });
-    if (!native->lent) native->lent = std::make_shared<Buffer<T>>();
+    if (!native->viewed_grad) native->viewed_grad = std::make_shared<Buffer<T>>();
     return view(native->grad.data(), [](Held*) {});
   }
   void write(const py::object& values) override {
@@ -86,7 +86,7 @@ class ParameterOf final : public ParameterHandle {
   // What a view of values or of a gradient keeps alive.
   struct Held {
     std::shared_ptr<Parameter<T>> parameter;
-    std::shared_ptr<Buffer<T>> lent;
+    std::shared_ptr<Buffer<T>> viewed_grad;
   };
 
   void check_idle(const char* what) const {
@@ -102,7 +102,7 @@ class ParameterOf final : public ParameterHandle {
   }
   template <class End>
   py::array view(T* data, End) const {
-    return transposed(data, py::capsule(new Held{native, native->lent}, [](void* p) {
+    return transposed(data, py::capsule(new Held{native, native->viewed_grad}, [](void* p) {
                         auto* held = static_cast<Held*>(p);
                         End()(held);
                         delete held;

@@ -13,7 +13,7 @@ struct Batch {
   const Index* ids = nullptr;
   Index rows = 0;
   bool unchanged = false;  // the very rows of this runner's last step
-  Index row = 0;           // the first one; on the host, x and ids begin there
+  Index row = 0;           // the first one's number; 0 where x, targets and ids begin with it
 
   // So many rows on; x has `in` columns, dense targets have `out`.
   void advance(Index by, Index in, Index out) {

@@ -16,7 +16,7 @@ class Buffer {
   explicit Buffer(const Device& device) : device_(&device) {}
   explicit Buffer(std::size_t size, const Device& device = host_device()) : device_(&device) { resize(size); }
 
-  // Makes room for `size` zeros; earlier contents are gone unless there is room already.
+  // Makes room for at least `size` values: new memory of zeros, unless there is room already; then the values stay.
   void reserve(std::size_t size) {
     if (size > size_) resize(size);
   }

@@ -7,7 +7,7 @@
 
 namespace fastmlp {
 
-// Each operation and step has its own Philox counter; a block yields four random words.
+// Each operation and step has a Philox stream of its own; a block yields four random words.
 FASTMLP_FORMULA Philox4x32 dropout_random(const DropoutState& state, Index layer) {
   constexpr std::uint64_t kMostLayers = 1 << 12;
   return {state.seed, stream(StreamUse::Dropout, state.step * kMostLayers + static_cast<std::uint64_t>(layer))};

@@ -4,12 +4,12 @@
 
 namespace fastmlp {
 
-std::atomic<unsigned> forks_and_one{1};
+std::atomic<unsigned> fork_count_plus_one{1};
 
 namespace {
 
 [[maybe_unused]] const int registered =
-    pthread_atfork(nullptr, nullptr, [] { forks_and_one.fetch_add(1, std::memory_order_relaxed); });
+    pthread_atfork(nullptr, nullptr, [] { fork_count_plus_one.fetch_add(1, std::memory_order_relaxed); });
 
 }  // namespace
 

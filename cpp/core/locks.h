@@ -9,8 +9,8 @@
 namespace fastmlp {
 
 // Counts the forks behind this process, from 1.
-extern std::atomic<unsigned> forks_and_one;
-inline unsigned fork_generation() { return forks_and_one.load(std::memory_order_relaxed); }
+extern std::atomic<unsigned> fork_count_plus_one;
+inline unsigned fork_generation() { return fork_count_plus_one.load(std::memory_order_relaxed); }
 
 // For short critical sections. A waiting thread yields its processor.
 class Lock {

@@ -25,11 +25,11 @@ class Network {
   const std::vector<std::shared_ptr<Parameter<T>>>& parameters() const { return program_.parameters(); }
   Strategy strategy_for(Index rows, bool training) const { return fastmlp::strategy_for(program_, rows, training); }
 
-  // A runner for batches of so many rows of `columns` features; it returns to the network when the lease ends.
   struct Return {
     Network* network;
     void operator()(Runner<T>* runner) const { network->release(runner); }
   };
+  // A runner for batches of so many rows of `columns` features; it returns to the network when the lease ends.
   using Lease = std::unique_ptr<Runner<T>, Return>;
   Lease acquire(Index rows, Index columns, bool training);
 
@@ -51,8 +51,8 @@ class Network {
 
   const Program<T> program_;
 
-  Lock lock_;  // of what follows
   Lock backward_lock_;
+  Lock lock_;  // of what follows
   Stream last_stream_ = nullptr;
   std::vector<std::unique_ptr<Runner<T>>> free_;
 };

@@ -70,7 +70,7 @@ void Optimizer<T>::refresh(Slot& slot) {
 }
 
 template <class T>
-bool Optimizer<T>::in_step(const std::vector<int>& slots) const {
+bool Optimizer<T>::equal_step_counts(const std::vector<int>& slots) const {
   const auto at = [&](int slot) -> const Slot& { return slots_[static_cast<std::size_t>(slot)]; };
   return std::all_of(slots.begin(), slots.end(), [&](int slot) {
     return at(slot).steps == at(slots[0]).steps && at(slot).group == at(slots[0]).group;

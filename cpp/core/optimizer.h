@@ -67,8 +67,8 @@ class Optimizer {
   // all. They hold until the next call.
   const std::vector<Update>& next_updates(const std::vector<int>& slots, Index count);
   // Whether these slots, all of one group, have seen equally many steps.
-  bool in_step(const std::vector<int>& slots) const;
-  // The same where the constants are known.
+  bool equal_step_counts(const std::vector<int>& slots) const;
+  // Like next_updates, where the constants are known: `last` is the last step's.
   void count_steps(const std::vector<int>& slots, Index count, const Update& last);
   // The rule of the slot's next step, and whether it keeps a state.
   UpdateKind rule(int slot) const { return make_update(kind_, group_of(slot).options, 1).kind; }

@@ -57,8 +57,8 @@ struct Parameter {
   // memory, unless another thread works with it (the caller counts `own` times among the users). One thread at a time may
   // call this.
   T* grad_buffer(int own = 0) {
-    if (lent) [[unlikely]]
-      part_from_lent(own);
+    if (viewed_grad) [[unlikely]]
+      detach_viewed_grad(own);
     return grad_memory();
   }
   // The gradient's memory as it is, made where there is none.
@@ -68,7 +68,7 @@ struct Parameter {
   }
 
   // Shared with views of the gradient: holds the memory that they show once the parameter has got other memory.
-  std::shared_ptr<Buffer<T>> lent;
+  std::shared_ptr<Buffer<T>> viewed_grad;
 
   // Copies of the values, and of the gradient if there is one, on another device; `take` makes them the parameter's.
   // Networks made before cannot be used afterwards; an optimizer's states follow at its next step.
@@ -111,11 +111,11 @@ struct Parameter {
   }
 
  private:
-  void part_from_lent(int own) {
-    if (has_grad || lent.use_count() <= 1 || users > own) return;
-    *lent = std::move(grad);
+  void detach_viewed_grad(int own) {
+    if (has_grad || viewed_grad.use_count() <= 1 || users > own) return;
+    *viewed_grad = std::move(grad);
     grad = Buffer<T>(device());
-    lent.reset();
+    viewed_grad.reset();
   }
   std::size_t bytes() const { return static_cast<std::size_t>(size()) * sizeof(T); }
   void download(const Buffer<T>& from, T* to) const {

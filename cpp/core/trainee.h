@@ -39,9 +39,10 @@ class TraineeState {
   Optimizer<T>& optimizer;
   History& history;
   const std::function<bool(Index, double, const double*)>& on_epoch;
-  double sum = 0;  // of the losses of the epoch's steps so far, times their rows where they are means
+  double loss_sum = 0;    // of the epoch's steps so far, times their rows where they are means
+  double epoch_loss = 0;  // then
 
-  // Whether steps need not form gradients.
+  // Whether the optimizer uses gradients up within the backward pass.
   bool fused() const { return fused_; }
   DropoutState dropout() const { return {options_.seed, static_cast<std::uint64_t>(history.steps())}; }
 
@@ -55,7 +56,7 @@ class TraineeState {
     return rows == batches_.rows ? *whole_ : *tail_;
   }
 
-  // The options that were set since: the states that its rule needs now, and where they are.
+  // Makes the options that were set take effect: states that the rule needs now are made, and pointers to them renewed.
   void take_options() {
     if (optimizer.take_options()) change_optimizer();
   }

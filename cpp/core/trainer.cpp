@@ -78,7 +78,7 @@ class Fit {
     return !options_.stop_at_nonfinite || member.history.is_finite(epochs);
   }
 
-  // After an epoch whose loss is in `sum`. Returns whether the member's training goes on.
+  // After an epoch. Returns whether the member's training goes on.
   bool end_epoch(TraineeState<T>& member, Index epoch) {
     double value = 0;
     const double* validation_loss = nullptr;
@@ -87,7 +87,7 @@ class Fit {
           member.network.evaluate(loss_, validation_->x, validation_->targets, validation_->rows, validation_->columns);
       validation_loss = &value;
     }
-    const double loss = member.sum;
+    const double loss = member.epoch_loss;
     member.history.add_epoch(loss, validation_loss);
     if (!goes_on(member, 1)) return false;
     if (!member.on_epoch) return true;
@@ -126,9 +126,9 @@ class Fit {
     run_burst({data_.x, data_.targets, device_ids_.data(), options_.batch_size}, n * batches_);
     for (std::size_t m = 0; m < active_.size(); ++m)
       for (Index e = 0; e < n; ++e) {
-        active_[m]->sum = 0;
-        add_losses(active_[m]->sum, losses_of(m, n * batches_) + e * batches_, batches_, options_.batch_size);
-        active_[m]->history.add_epoch(epoch_loss(active_[m]->sum), nullptr);
+        active_[m]->loss_sum = 0;
+        add_losses(active_[m]->loss_sum, losses_of(m, n * batches_) + e * batches_, batches_, options_.batch_size);
+        active_[m]->history.add_epoch(epoch_loss(active_[m]->loss_sum), nullptr);
       }
     poll(n * batches_, before + n - 1);
     return n;
@@ -149,25 +149,24 @@ class Fit {
   }
   double epoch_loss(double sum) const { return loss_.mean ? sum / static_cast<double>(data_.rows) : sum; }
 
-  // The members' epoch losses are then in `sum`.
   void run_epoch(Index epoch, bool last_epoch) {
     if (!ids_.empty()) {
       shuffle_rows(ids_.data(), epoch);
       if (!device_.host) upload_ids(ids_);
     }
     const bool keep_last = options_.keep_gradient && (last_epoch || has_callbacks_);
-    for (TraineeState<T>* member : active_) member->sum = 0;
+    for (TraineeState<T>* member : active_) member->loss_sum = 0;
     for (Index row = 0; row < data_.rows;) {
       const Index left = data_.rows - row, rows = std::min(options_.batch_size, left);
       const bool last_batch = rows == left;
       const Index like_this = left / rows - (keep_last && left % rows == 0 && !last_batch ? 1 : 0);
       const Index n = run_steps(row, rows, like_this, keep_last && last_batch);
-      for (std::size_t m = 0; m < active_.size(); ++m) add_losses(active_[m]->sum, losses_of(m, n), n, rows);
+      for (std::size_t m = 0; m < active_.size(); ++m) add_losses(active_[m]->loss_sum, losses_of(m, n), n, rows);
       row += n * rows;
       poll(n, epoch);
     }
     for (std::size_t m = 0; m < active_.size(); ++m)  // a single step's loss unrounded, as in run_short_epochs
-      active_[m]->sum = batches_ == 1 ? losses_of(m, 1)[0] : epoch_loss(active_[m]->sum);
+      active_[m]->epoch_loss = batches_ == 1 ? losses_of(m, 1)[0] : epoch_loss(active_[m]->loss_sum);
   }
 
   void poll(Index steps, Index epoch) {
@@ -202,7 +201,7 @@ class Fit {
     const bool same_rows = batches_ == 1;
     if (active_.size() > 1 &&
         active_[0]->runner(batch.rows).group_steps(loss_, batch, count, same_rows, members_, losses_.data()))
-      return report(count);
+      return record_losses(count);
     for_active(count,
                [&](TraineeState<T>& member, double* losses) { member.steps(loss_, batch, count, same_rows, losses); });
   }
@@ -212,7 +211,7 @@ class Fit {
   void for_active(Index count, const Step& step) {
     if (active_.size() == 1) {
       step(*active_[0], losses_.data());
-      return report(count);
+      return record_losses(count);
     }
     std::vector<std::exception_ptr> errors(active_.size());
     auto run = [&](int member) {
@@ -230,7 +229,7 @@ class Fit {
         [](void* body, int member, int) { (*static_cast<decltype(run)*>(body))(member); }, &run);
     for (const std::exception_ptr& error : errors)
       if (error) std::rethrow_exception(error);
-    report(count);
+    record_losses(count);
   }
 
   // Of a member's steps in the last call.
@@ -239,7 +238,7 @@ class Fit {
   }
 
   // Counts the steps whose losses are in losses_.
-  void report(Index count) {
+  void record_losses(Index count) {
     for (std::size_t m = 0; m < active_.size(); ++m)
       active_[m]->history.add_steps(losses_of(m, count), count, options_.eval_interval);
   }

@@ -9,8 +9,8 @@
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
-// How many blocks of rows a weight's gradient is summed in. Up to kMostDepth one, though its sliver then leaves L1: dW is
-// large, and its sums would have to travel before the optimizer uses them up.
+// How many blocks of rows a weight's gradient is summed in. One up to kMostDepth rows: storing and loading partial sums of
+// all of dW costs more than a sliver that leaves L1.
 template <class T>
 FASTMLP_INLINE Index weight_blocks(Index M) {
   return ceil_div(M, Blocking<T>::kMostDepth);
@@ -20,13 +20,13 @@ FASTMLP_INLINE Index weight_blocks(Index M) {
 // rows of 3072 x 512 and 512 x 512, and 1 to 1024 rows of 1 to 16 features in or out. Where it makes less than a tenth,
 // gemm has it.
 template <class T>
-struct ThinLimits {
+struct SkinnyLimits {
   static constexpr Index kForwardRows = Skinny<T>::kRegisters / Skinny<T>::kMostVectors;  // a higher tile is narrower
   static constexpr Index kInputRows = Blocking<T>::kManyRegisters ? 16 : 12;
   static constexpr Index kWeightRows = 8;
   // Whether dot products cost less than padding so few outputs to whole vectors: adding up the lanes of one takes about
   // as long as three multiply-adds.
-  static constexpr bool dots_pay(Index outputs, Index depth) {
+  static constexpr bool prefer_unpadded(Index outputs, Index depth) {
     constexpr Index lanes = Vec<T>::lanes, kReduction = 3;
     return outputs <= kMostNarrow && outputs * (depth + kReduction * lanes) < depth * round_up(outputs, lanes);
   }
@@ -37,10 +37,10 @@ struct ThinLimits {
 
 template <class T>
 void affine_forward(const AffineForward<T>& a, const Context& context) {
-  using Limits = ThinLimits<T>;
+  using Limits = SkinnyLimits<T>;
   const EpilogueFunction<T> epilogue = kForwardEpilogue<T>[static_cast<int>(a.activation.kind)];
   const Gemm<T> product{a.M, a.N, a.K, {a.x, a.ldx, 1}, {a.weight, a.N, 1}, a.y, a.ldy, {epilogue, &a}, {a.bias}};
-  const bool narrow = Limits::dots_pay(a.N, a.K) && a.N * a.K <= Skinny<T>::kCopy;
+  const bool narrow = Limits::prefer_unpadded(a.N, a.K) && a.N * a.K <= Skinny<T>::kCopy;
   if (a.M <= (narrow ? Skinny<T>::kMostRows : Limits::kForwardRows)) return few_rows(product, context);
   if (narrow) return narrow_outputs(a, context);
   if (a.K <= Limits::kShortSum) return short_sums(product, context);
@@ -57,13 +57,13 @@ void affine_forward(const AffineForward<T>& a, const Context& context) {
 
 template <class T>
 void affine_backward_input(const AffineBackwardInput<T>& a, const Context& context) {
-  using Limits = ThinLimits<T>;
+  using Limits = SkinnyLimits<T>;
   const EpilogueFunction<T> epilogue = kBackwardInputEpilogue<T>[static_cast<int>(a.activation.kind)];
   const Gemm<T> product{a.M, a.K, a.N, {a.dz, a.lddz, 1}, {a.weight, 1, a.N}, a.dx, a.lddx, {epilogue, &a}};
   const bool narrow = a.N <= Limits::kShortInputSum && a.N * a.K <= Skinny<T>::kCopy;
   const bool few = a.M <= Limits::kInputRows;
   if (narrow && a.M > 1 && (few || a.N <= Limits::kShortSum)) return short_sums(product, context);
-  if (few || Limits::dots_pay(a.K, a.N)) return dots(product, context);
+  if (few || Limits::prefer_unpadded(a.K, a.N)) return dots(product, context);
   const Index blocks = k_blocks<T>(a.N);
   if (!a.saved) return gemm(product, context, blocks, Store<T>{a.dx, a.lddx});
   if (a.activation.kind == ActivationKind::ReLU) return gemm(product, context, blocks, BackwardInput<T, ops::ReLU>{a});
@@ -138,9 +138,9 @@ struct WeightRows<T, Ints<M...>> {
                                    Index) = {weight_block<T, M + 1>...};
 };
 
-// The same from a tile of dW^T.
+// The epilogue for a tile of dW^T.
 template <class T>
-void turned_weight_epilogue(const void* context, T* tile, Index, int rows, Index k0, int columns) {
+void transposed_weight_epilogue(const void* context, T* tile, Index, int rows, Index k0, int columns) {
   const auto& a = *static_cast<const AffineBackwardWeight<T>*>(context);
   if (rows == 1) return sink_gradient(a.weight, k0, columns, tile);
   T turned[Skinny<T>::kTile];
@@ -156,7 +156,7 @@ void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& con
                     [&](Index begin, Index end) { bias_gradient(a, begin, end); });
   }
   if (!a.weight.wanted()) return;
-  using Limits = ThinLimits<T>;
+  using Limits = SkinnyLimits<T>;
   if (a.M > LongProduct<T>::kShortest) return long_weight_gradient(a, context);
   if (a.M <= Limits::kWeightRows) {
     const auto block = WeightRows<T, typename MakeInts<Limits::kWeightRows>::type>::table[a.M - 1];
@@ -168,15 +168,15 @@ void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& con
       });
     }
     if (a.N >= Limits::kOwnColumns)
-      return parallel_thin(context, a.N, work, 64, [&](Index begin, Index end, int) { block(a, 0, a.K, begin, end); });
-    return parallel_thin(context, a.K, work, 1, [&](Index begin, Index end, int) { block(a, begin, end, 0, a.N); });
+      return parallel_split(context, a.N, work, 64, [&](Index begin, Index end, int) { block(a, 0, a.K, begin, end); });
+    return parallel_split(context, a.K, work, 1, [&](Index begin, Index end, int) { block(a, begin, end, 0, a.N); });
   }
   if (a.N <= Skinny<T>::kMostRows)
-    return few_rows<T>({a.N, a.K, a.M, {a.dz, 1, a.lddz}, {a.x, a.ldx, 1}, nullptr, 0, {turned_weight_epilogue<T>, &a}},
-                       context);
+    return few_rows<T>(
+        {a.N, a.K, a.M, {a.dz, 1, a.lddz}, {a.x, a.ldx, 1}, nullptr, 0, {transposed_weight_epilogue<T>, &a}}, context);
   // Blocks of rows are summed in the gradient itself, so that the product, not the epilogue, has to add to what is there.
-  AffineBackwardWeight<T> sunk = a;
-  sunk.weight.accumulate = false;
+  AffineBackwardWeight<T> overwriting = a;
+  overwriting.weight.accumulate = false;
   const Gemm<T> product{a.K,
                         a.N,
                         a.M,
@@ -184,7 +184,7 @@ void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& con
                         {a.dz, a.lddz, 1},
                         a.weight.grad,
                         a.N,
-                        {weight_epilogue<T>, &sunk, weight_prefetch<T>},
+                        {weight_epilogue<T>, &overwriting, weight_prefetch<T>},
                         {},
                         a.weight.accumulate,
                         true};
@@ -198,7 +198,7 @@ void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& con
   if (a.M < kShort) return gemm(product, context, blocks);
   const auto later = [&](auto rule) {
     using Body = ApplyRule<T, decltype(rule)>;
-    gemm(product, context, blocks, Later<T, Body>{Body(a), nullptr});
+    gemm(product, context, blocks, DeferredEpilogue<T, Body>{Body(a), nullptr});
   };
   switch (update->kind) {
     case UpdateKind::SGD:

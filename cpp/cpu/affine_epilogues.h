@@ -27,10 +27,12 @@ void forward_epilogue(const void* context, T* tile, Index m0, int rows, Index n0
 // The same in registers, for activations of an instruction or two.
 template <class T, class Act>
 struct Forward {
-  static constexpr bool kWorksLater = false;
+  static constexpr bool kDeferred = false;
   const AffineForward<T>& a;
 
-  FASTMLP_INLINE void ask(const TileAt& at, int rows) const { ask_for_tile(a.y + at.i * a.ldy + at.j, a.ldy, rows); }
+  FASTMLP_INLINE void prefetch(const TileAt& at, int rows) const {
+    prefetch_tile(a.y + at.i * a.ldy + at.j, a.ldy, rows);
+  }
   template <int R, int NV>
   FASTMLP_INLINE void finish(const Vec<T> (&sums)[R][NV], const TileAt& at) const {
     using V = Vec<T>;
@@ -68,12 +70,12 @@ void backward_input_epilogue(const void* context, T* tile, Index m0, int rows, I
 
 template <class T, class Act>
 struct BackwardInput {
-  static constexpr bool kWorksLater = false;
+  static constexpr bool kDeferred = false;
   const AffineBackwardInput<T>& a;
 
-  FASTMLP_INLINE void ask(const TileAt& at, int rows) const {
-    ask_for_tile(a.saved + at.i * a.lddx + at.j, a.lddx, rows);
-    ask_for_tile(a.dx + at.i * a.lddx + at.j, a.lddx, rows);
+  FASTMLP_INLINE void prefetch(const TileAt& at, int rows) const {
+    prefetch_tile(a.saved + at.i * a.lddx + at.j, a.lddx, rows);
+    prefetch_tile(a.dx + at.i * a.lddx + at.j, a.lddx, rows);
   }
   template <int R, int NV>
   FASTMLP_INLINE void finish(const Vec<T> (&sums)[R][NV], const TileAt& at) const {
@@ -111,7 +113,7 @@ void weight_prefetch(const void* context, Index k0, int rows, Index n0, int colu
 // Plain SGD while the gradient is in registers.
 template <class T>
 struct ApplySGD {
-  static constexpr bool kWorksLater = false;
+  static constexpr bool kDeferred = false;
   ops::UpdateValues<Vec<T>> values;
   T* weight;
   Index ld;
@@ -119,7 +121,7 @@ struct ApplySGD {
   ApplySGD(const AffineBackwardWeight<T>& a)
       : values(a.weight.update->constants), weight(a.weight.target.value), ld(a.N) {}
 
-  FASTMLP_INLINE void ask(const TileAt& at, int rows) const { ask_for_tile(weight + at.i * ld + at.j, ld, rows); }
+  FASTMLP_INLINE void prefetch(const TileAt& at, int rows) const { prefetch_tile(weight + at.i * ld + at.j, ld, rows); }
   template <int R, int NV>
   FASTMLP_INLINE void finish(const Vec<T> (&sums)[R][NV], const TileAt& at) const {
     using V = Vec<T>;
@@ -147,10 +149,10 @@ struct ApplyRule {
   explicit ApplyRule(const AffineBackwardWeight<T>& a)
       : values(a.weight.update->constants), target(a.weight.target), ld(a.N) {}
 
-  FASTMLP_INLINE void ask(const TileAt& at, int rows) const {
-    ask_for_tile(target.value + at.i * ld + at.j, ld, rows);
+  FASTMLP_INLINE void prefetch(const TileAt& at, int rows) const {
+    prefetch_tile(target.value + at.i * ld + at.j, ld, rows);
     for (int s = 0; s < Rule::kStates; ++s)
-      if (target.state[s]) ask_for_tile(target.state[s] + at.i * ld + at.j, ld, rows);
+      if (target.state[s]) prefetch_tile(target.state[s] + at.i * ld + at.j, ld, rows);
   }
   FASTMLP_INLINE void apply(Vec<T> gradient, Index i, Index j) const {
     using V = Vec<T>;

@@ -59,7 +59,7 @@ struct LanesBlock {
   }
 
   Index first_row() const { return block * R; }
-  Index loaded_block() const { return a.preload_slot * plan.blocks + block; }  // of what was loaded
+  Index loaded_block() const { return a.preload_index * plan.blocks + block; }  // of what was loaded
   T* x() const { return a.buffer + plan.x + (a.training ? loaded_block() : slot) * values(plan.in); }
   T* t() const { return a.buffer + plan.t + loaded_block() * values(plan.out); }
   T* dy() const { return a.buffer + plan.dy + block * values(plan.out); }
@@ -320,7 +320,7 @@ template <class T>
 void load_batches(const LanesArgs<T>& first, const LanesPlan<T>& plan, Index step, Index count) {
   LanesArgs<T> a = first;
   advance(a, plan, step);
-  for (a.preload_slot = 0; a.preload_slot < count; ++a.preload_slot, advance(a, plan, 1))
+  for (a.preload_index = 0; a.preload_index < count; ++a.preload_index, advance(a, plan, 1))
     lanes_blocks(a, plan, false, Context{{}, nullptr}, [](const auto& block) {
       block.load_x();
       block.load_targets();
@@ -336,7 +336,7 @@ void lanes_train(const LanesArgs<T>& first, const LanesTraining<T>& training, co
     if (!training.same_rows && plan.preloaded > 1) {
       a.loaded = true;
       if (step % plan.preloaded == 0) load_batches(first, plan, step, smaller(plan.preloaded, training.steps - step));
-      a.preload_slot = step % plan.preloaded;
+      a.preload_index = step % plan.preloaded;
     }
     training.losses[step] = forward_loss_backward(a, plan, scale, context);
     const Update& update = training.updates[training.one_update ? 0 : step];

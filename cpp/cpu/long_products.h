@@ -44,7 +44,7 @@ void long_weight_gradient(const AffineBackwardWeight<T>& a, const Context& conte
       const Gemm<T> product{
           a.K,     a.N, smaller(Long::kDepth, a.M - m), {a.x + m * a.ldx, 1, a.ldx}, {a.dz + m * a.lddz, a.lddz, 1},
           nullptr, 0,   {add_long_sums<T>, &sums}};
-      gemm_part(product, InMemory<T>{}, 1, k0, k1, n0, n1, reinterpret_cast<T*>(scratch));
+      gemm_part(product, NoRegisterEpilogue<T>{}, 1, k0, k1, n0, n1, reinterpret_cast<T*>(scratch));
     }
     T row[Long::kColumns];
     for (Index k = k0; k < k1; ++k) {

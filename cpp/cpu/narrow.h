@@ -10,9 +10,9 @@ namespace fastmlp::FASTMLP_ISA_NS {
 
 constexpr Index kMostNarrow = 16;  // outputs
 
-// Stores a tile of pre-activations that has an output in each row, NR apart, and batch rows from m0 on in its columns.
+// Activates and stores a tile of pre-activations that has an output in each row, NR apart, and batch rows from m0 on in its columns.
 template <class T>
-void turn_outputs(const AffineForward<T>& a, T* sums, Index m0, int columns) {
+void activate_and_transpose(const AffineForward<T>& a, T* sums, Index m0, int columns) {
   constexpr int NR = Blocking<T>::NR;
   const auto store = [&](T* out) {
     for (int m = 0; m < columns; ++m)
@@ -60,13 +60,13 @@ void narrow_outputs_part(const AffineForward<T>& a, Index m_begin, Index m_end, 
           find_microkernel<T, 2, Store<T>>(outputs)(K, panel, sliver, Block::NR, start, before, store, at);
       });
     }
-    turn_outputs(a, sums, m0, columns);
+    activate_and_transpose(a, sums, m0, columns);
   }
 }
 
 template <class T>
 void narrow_outputs(const AffineForward<T>& a, const Context& context) {
-  parallel_thin(context, a.M, a.M * a.N * a.K, Blocking<T>::NR, [&](Index begin, Index end, int worker) {
+  parallel_split(context, a.M, a.M * a.N * a.K, Blocking<T>::NR, [&](Index begin, Index end, int worker) {
     narrow_outputs_part(a, begin, end, reinterpret_cast<T*>(context.scratch + worker * Blocking<T>::kScratchBytes));
   });
 }

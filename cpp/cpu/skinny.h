@@ -139,15 +139,15 @@ void broadcast_rows(const Gemm<T>& g, Index m0, int rows, Index n_begin, Index n
 }
 
 // As many pieces of [0, n) as `work` multiply-adds pay for threads.
-inline Index thin_pieces(const Context& context, Index work) {
+inline Index worthwhile_pieces(const Context& context, Index work) {
   constexpr Index kWorthAThread = 48 * 1024;
   return larger(1, smaller(context.executor.workers, work / kWorthAThread));
 }
 
 // body(begin, end, worker) over [0, n) in parallel.
 template <class Body>
-void parallel_thin(const Context& context, Index n, Index work, Index multiple, const Body& body) {
-  const Index step = round_up(ceil_div(n, thin_pieces(context, work)), multiple);
+void parallel_split(const Context& context, Index n, Index work, Index multiple, const Body& body) {
+  const Index step = round_up(ceil_div(n, worthwhile_pieces(context, work)), multiple);
   parallel_tasks(context, ceil_div(n, step),
                  [&](Index task, int worker) { body(task * step, smaller(n, (task + 1) * step), worker); });
 }
@@ -162,7 +162,7 @@ FASTMLP_INLINE bool splits_rows(Index K, Index N, const Context& context) {
 // body(first block, last) over the blocks of K rows of W.
 template <class T, class Body>
 void parallel_blocks(const Context& context, Index K, Index work, const Body& body) {
-  const Index blocks = k_blocks<T>(K), pieces = smaller(thin_pieces(context, work), blocks);
+  const Index blocks = k_blocks<T>(K), pieces = smaller(worthwhile_pieces(context, work), blocks);
   parallel_tasks(context, pieces,
                  [&](Index piece, int) { body(piece * blocks / pieces, (piece + 1) * blocks / pieces); });
 }
@@ -173,8 +173,8 @@ void few_rows(const Gemm<T>& g, const Context& context) {
   const int rows = static_cast<int>(g.M);
   const Index blocks = k_blocks<T>(g.K), size = g.M * round_up(g.N, Blocking<T>::NR);
   if (!splits_rows<T>(g.K, g.N, context) || (blocks + 1) * size > Skinny<T>::kCopy) {
-    parallel_thin(context, g.N, g.M * g.N * g.K, 64,
-                  [&](Index begin, Index end, int) { broadcast_rows(g, 0, rows, begin, end); });
+    parallel_split(context, g.N, g.M * g.N * g.K, 64,
+                   [&](Index begin, Index end, int) { broadcast_rows(g, 0, rows, begin, end); });
     return;
   }
   // Each block has its own sums; they are added in order, whichever thread they come from.
@@ -261,9 +261,9 @@ template <class T>
 void dots(const Gemm<T>& g, const Context& context) {
   const Index work = g.M * g.N * g.K;
   if (g.M >= g.N)
-    parallel_thin(context, g.M, work, 16, [&](Index begin, Index end, int) { dots_part(g, begin, end, 0, g.N); });
+    parallel_split(context, g.M, work, 16, [&](Index begin, Index end, int) { dots_part(g, begin, end, 0, g.N); });
   else
-    parallel_thin(context, g.N, work, 16, [&](Index begin, Index end, int) { dots_part(g, 0, g.M, begin, end); });
+    parallel_split(context, g.N, work, 16, [&](Index begin, Index end, int) { dots_part(g, 0, g.M, begin, end); });
 }
 
 // copy[n * K + k] = w[k * ldw + n], k < K, n < N: the transpose of a matrix of few columns.
@@ -300,10 +300,10 @@ void short_sums(const Gemm<T>& g, const Context& context) {
     }
   };
   if (g.B.column == 1) {
-    parallel_thin(context, g.M, work, 16, [&](Index begin, Index end, int) { part(g, begin, end, 0, g.N); });
+    parallel_split(context, g.M, work, 16, [&](Index begin, Index end, int) { part(g, begin, end, 0, g.N); });
     return;
   }
-  parallel_thin(context, g.N, work, 64, [&](Index begin, Index end, int worker) {
+  parallel_split(context, g.N, work, 64, [&](Index begin, Index end, int worker) {
     Gemm<T> product = g;
     const Index width = end - begin;
     T* copy = reinterpret_cast<T*>(context.scratch + worker * Blocking<T>::kScratchBytes);

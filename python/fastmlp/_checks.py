@@ -67,7 +67,7 @@ def real(
     return number
 
 
-def endless(name: str, value: Any, **limits: float) -> float:
+def real_or_infinity(name: str, value: Any, **limits: float) -> float:
     """The same, but infinity will do."""
     if _is_scalar(value) and not isinstance(value, bool) and value == math.inf:
         return math.inf

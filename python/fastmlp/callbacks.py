@@ -58,7 +58,7 @@ def check_callbacks(callbacks: Any) -> list[Callback]:
     return functions
 
 
-def unchanging(name: str, data: Any) -> Any:
+def host_copy(name: str, data: Any) -> Any:
     """A copy of what lies in the host's memory, which callbacks cannot change."""
     if not isinstance(data, np.ndarray) and (
         hasattr(data, "__cuda_array_interface__") or getattr(data, "is_cuda", False)

@@ -47,8 +47,8 @@ def clip_grad_norm_(
     ValueError
         If there is no parameter, as with a generator that something else has used up.
     """
-    limit = _checks.endless("max_norm", max_norm, at_least=0)
-    norm_type = _checks.endless("norm_type", norm_type, above=0)
+    limit = _checks.real_or_infinity("max_norm", max_norm, at_least=0)
+    norm_type = _checks.real_or_infinity("norm_type", norm_type, above=0)
     _checks.flag("error_if_nonfinite", error_if_nonfinite)
     found = _gradients_of(parameters)
     native = [p._native for p in found]

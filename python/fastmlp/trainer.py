@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastmlp import _checks, _core, seeds
-from fastmlp.callbacks import Callback, EpochHook, check_callbacks, unchanging
+from fastmlp.callbacks import Callback, EpochHook, check_callbacks, host_copy
 from fastmlp.history import EpochInfo, History
 from fastmlp.losses import CrossEntropyLoss, Loss
 from fastmlp.modules import Module
@@ -183,11 +183,11 @@ class Trainer:
         stream = progress_stream(progress)
         self._check_parameters()
         if functions:
-            x, t = unchanging("x", x), unchanging("t", t)
+            x, t = host_copy("x", x), host_copy("t", t)
             if validation_data is not None:
                 validation_data = (
-                    unchanging("validation_data x", validation_data[0]),
-                    unchanging("validation_data t", validation_data[1]),
+                    host_copy("validation_data x", validation_data[0]),
+                    host_copy("validation_data t", validation_data[1]),
                 )
 
         first = self._history.epochs

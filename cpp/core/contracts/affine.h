@@ -7,7 +7,7 @@
 namespace fastmlp {
 
 // y = act(x W + b); z, unless null, receives x W + b.   x: M x K, W: K x N, b: N or null, y and z: M x N.
-// z has the leading dimension N.
+// z has the leading dimension of y.
 template <class T>
 struct AffineForward {
   Index M, N, K;
@@ -22,8 +22,8 @@ struct AffineForward {
 };
 
 // dx = (dz W^T) * act'(saved).   dz: M x N, W: K x N, dx and saved: M x K. `activation` is that of the operation that
-// made x, `saved` what its derivative is formed from (see saves_input), with the leading dimension K; null for the
-// identity.
+// made x, `saved` what its derivative is formed from (see saves_input), with the leading dimension of dx; null for
+// the identity.
 template <class T>
 struct AffineBackwardInput {
   Index M, N, K;

@@ -3,8 +3,8 @@
 // Conventions of all contracts. Matrices are row-major with a leading dimension in elements (ldx); a batch has one row
 // per sample; M is rows, N outputs, K inputs. Weights are stored in x out: W[k][n], k < K, n < N. Nothing overlaps unless
 // a contract says so. Kernels allocate nothing, never fail, and give the same bits for any number of workers. A device's
-// kernels are enqueued in the context's stream; all their pointers are to its memory, except those to descriptions
-// (Update, LanesLayer), which are the host's.
+// kernels are enqueued in the context's stream; all their pointers are to its memory, except those that a contract
+// calls the host's, and descriptions (Update, SingleBlockLayer).
 #pragma once
 
 #include <cstddef>

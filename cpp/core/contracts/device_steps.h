@@ -8,7 +8,7 @@ namespace fastmlp {
 // A training step that a device records once and replays, with what changes from step to step. It takes the place of
 // the constants, row numbers and results that the kernels' arguments have; all memory is the device's.
 struct Replay {
-  // Two numbers: of the replay's first step among those that were made ready, and of their first row.
+  // Two numbers: of the replay's first step among those of the call, and of the call's first row of data.
   const Index* first;
   Index offset;  // of this step from the replay's first one
   const Update* updates;

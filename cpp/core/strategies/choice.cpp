@@ -1,4 +1,5 @@
-// Which strategy runs a program: the first that can, of those that the backend or FASTMLP_STRATEGY wants.
+// Which strategy runs a program: a device's has Device; the host has Lanes, where they can run it and the backend prefers
+// them or FASTMLP_STRATEGY forces them, else Dense.
 #include "core/strategies/choice.h"
 
 #include <cstdlib>

@@ -9,7 +9,7 @@ namespace fastmlp {
 // What the environment asks for, read once. Throws std::invalid_argument where it is unknown.
 Strategy forced_strategy();
 
-// That of batches of so many rows.
+// The strategy for batches of so many rows.
 template <class T>
 Strategy strategy_for(const Program<T>& program, Index rows, bool training);
 

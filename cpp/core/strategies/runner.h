@@ -41,7 +41,7 @@ class Runner {
   virtual void forward(const Batch<T>& batch, const DropoutState* dropout, T* y) = 0;
   // The loss of the last forward pass; `gradient`: keep its gradient for backward.
   virtual double loss(const LossSpec& spec, const Batch<T>& batch, bool gradient) = 0;
-  // Sends gradients to the parameters: into their grad or, with `fused`, straight into the optimizer.
+  // Sends gradients to the parameters: into their grad or, with `fused`, straight into that optimizer.
   // dy: the gradient of the output, or null for the one that the loss kept. dx, unless null, receives the input's.
   virtual void backward(const T* dy, T* dx, Optimizer<T>* fused) = 0;
   // Forward, loss and backward; returns the loss.

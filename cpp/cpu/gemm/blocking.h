@@ -30,7 +30,7 @@ struct Blocking {
   static constexpr int NR = NV * kLanes;
   static constexpr Index kTile = MR * NR;
 
-  // Room for what the caches of any processor make of it.
+  // Upper bounds, for caches of any size.
   static constexpr Index kMostPackedA = (Index{1} << 20) / sizeof(T);
   static constexpr Index kMostDepth = 1024;  // of a sliver: beyond L1 for dW, see weight_blocks in affine.h
   static constexpr Index kPackedB = kMostDepth * NR;

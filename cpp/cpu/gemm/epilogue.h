@@ -1,8 +1,8 @@
 // What becomes of a tile's finished sums. An epilogue is a template argument of the microkernel:
 //
-//   ask(at, rows)      before the sums: prefetches what `finish` will touch
+//   prefetch(at, rows)      before the sums: prefetches what `finish` will touch
 //   finish(sums, at)   takes them, in registers
-//   kWorksLater        whether `finish` leaves work for the next tile's loop: `work` does one of `left()` pieces
+//   kDeferred        whether `finish` leaves work for the next tile's loop: `work` does one of `left()` pieces
 //
 // Cheap ones work in registers, on tiles of whole vectors. An optimizer that divides and takes roots works later: the
 // divider is idle while multiply-adds run. All else goes through memory: `Buffered` leaves the tile in L1 for a function.
@@ -14,7 +14,7 @@ namespace fastmlp::FASTMLP_ISA_NS {
 
 // Asks for the lines of a tile's rows, which will be written.
 template <class T>
-FASTMLP_INLINE void ask_for_tile(const T* first, Index ld, int rows) {
+FASTMLP_INLINE void prefetch_tile(const T* first, Index ld, int rows) {
   constexpr int kLine = 64 / sizeof(T);
   for (int r = 0; r < rows; ++r, first += ld) {
     FASTMLP_UNROLL
@@ -25,11 +25,11 @@ FASTMLP_INLINE void ask_for_tile(const T* first, Index ld, int rows) {
 // Stores the sums in C.
 template <class T>
 struct Store {
-  static constexpr bool kWorksLater = false;
+  static constexpr bool kDeferred = false;
   T* c;
   Index ldc;
 
-  FASTMLP_INLINE void ask(const TileAt& at, int rows) const { ask_for_tile(c + at.i * ldc + at.j, ldc, rows); }
+  FASTMLP_INLINE void prefetch(const TileAt& at, int rows) const { prefetch_tile(c + at.i * ldc + at.j, ldc, rows); }
   template <int R, int NV>
   FASTMLP_INLINE void finish(const Vec<T> (&sums)[R][NV], const TileAt& at) const {
     T* row = c + at.i * ldc + at.j;
@@ -67,11 +67,11 @@ struct Epilogue {
 
 template <class T>
 struct Buffered {
-  static constexpr bool kWorksLater = false;
+  static constexpr bool kDeferred = false;
   Epilogue<T> epilogue;
   T* tile;  // in L1
 
-  FASTMLP_INLINE void ask(const TileAt& at, int rows) const {
+  FASTMLP_INLINE void prefetch(const TileAt& at, int rows) const {
     if (epilogue.prefetch) epilogue.prefetch(epilogue.context, at.i, rows, at.j, at.columns);
   }
   template <int R, int NV>
@@ -84,15 +84,15 @@ struct Buffered {
 // Work on a finished tile, some vectors at a time, while the next tile's sums are formed: Body::apply(sum, i, j) for the
 // vector at (i, j) of C.
 template <class T, class Body>
-struct Later {
-  static constexpr bool kWorksLater = true;
+struct DeferredEpilogue {
+  static constexpr bool kDeferred = true;
   static constexpr int kPiece = 2;  // vectors: enough to overlap, and few pieces for short sums
   Body body;
   T* tile;  // NR columns; the tile that is worked on, whose sums nobody else needs
   TileAt at{};
   int done = 0, vectors = 0;
 
-  FASTMLP_INLINE void ask(const TileAt& next, int rows) const { body.ask(next, rows); }
+  FASTMLP_INLINE void prefetch(const TileAt& next, int rows) const { body.prefetch(next, rows); }
   FASTMLP_INLINE int left() const { return (vectors - done + kPiece - 1) / kPiece; }
   FASTMLP_INLINE void work() {
     if (done + kPiece <= vectors) {
@@ -123,8 +123,8 @@ struct Later {
 
 // No epilogue of its own for whole tiles: everything is buffered.
 template <class T>
-struct InMemory {
-  static constexpr bool kWorksLater = false;
+struct NoRegisterEpilogue {
+  static constexpr bool kDeferred = false;
 };
 
 }  // namespace fastmlp::FASTMLP_ISA_NS

@@ -27,7 +27,7 @@ struct Gemm {
 };
 
 // The rows [m_begin, m_end) and columns [n_begin, n_end) of the product, by one thread, in `depth_blocks` blocks of k.
-// `whole_tiles` is the epilogue of such, unless it is InMemory.
+// `whole_tiles` is the epilogue of such, unless it is NoRegisterEpilogue.
 template <class T, class Direct>
 void gemm_part(const Gemm<T>& g, const Direct& whole_tiles, Index depth_blocks, Index m_begin, Index m_end,
                Index n_begin, Index n_end, T* scratch) {
@@ -39,7 +39,7 @@ void gemm_part(const Gemm<T>& g, const Direct& whole_tiles, Index depth_blocks, 
   Store<T> store{g.partial, g.ld_partial};
   Buffered<T> buffered{g.epilogue, tile};
   Direct direct = whole_tiles;
-  if constexpr (Direct::kWorksLater) direct.tile = tile + Block::kTile;
+  if constexpr (Direct::kDeferred) direct.tile = tile + Block::kTile;
 
   for (Index kb = 0; kb < depth_blocks; ++kb) {
     const Index k0 = block_begin(kb, depth_blocks, g.K), K = block_begin(kb + 1, depth_blocks, g.K) - k0;
@@ -81,18 +81,18 @@ void gemm_part(const Gemm<T>& g, const Direct& whole_tiles, Index depth_blocks, 
           narrow ? run(store, One{}) : run(store, Two{});
         else if (narrow)
           run(buffered, One{});
-        else if (columns < NR || std::is_same_v<Direct, InMemory<T>>)
+        else if (columns < NR || std::is_same_v<Direct, NoRegisterEpilogue<T>>)
           run(buffered, Two{});
-        else if constexpr (!std::is_same_v<Direct, InMemory<T>>)
+        else if constexpr (!std::is_same_v<Direct, NoRegisterEpilogue<T>>)
           run(direct, Two{});
       }
     }
   }
-  if constexpr (Direct::kWorksLater) direct.work_all();
+  if constexpr (Direct::kDeferred) direct.work_all();
 }
 
 // The product on all threads. `whole_tiles`: see gemm_part; `depth_blocks`: how many blocks the sums are formed in.
-template <class T, class Direct = InMemory<T>>
+template <class T, class Direct = NoRegisterEpilogue<T>>
 void gemm(const Gemm<T>& g, const Context& context, Index depth_blocks, const Direct& whole_tiles = {}) {
   using Block = Blocking<T>;
   const Grid grid = choose_grid<T>(g.M, g.N, g.K, g.split_columns, context.executor.workers);

@@ -38,7 +38,7 @@ FASTMLP_INLINE void begin_sums(const Start<T>& start, const TileAt& at, Vec<T> (
   }
 }
 
-// sums[r][0 .. NV vectors) += the terms [k, end) of a[k][r] * b[k][...].
+// Adds the terms [begin, end) of a[k][r] * b[k][...] to sums[r][0 .. NV vectors); a and b point to the first and advance.
 template <class T, int R, int NV>
 FASTMLP_INLINE void add_products(Index begin, Index end, const T*& a, const T*& b, Index ldb, Vec<T> (&sums)[R][NV]) {
   using V = Vec<T>;
@@ -63,7 +63,7 @@ template <class T, int R, int NV, class Epilogue>
 void compute_tile(Index K, const T* a, const T* b, Index ldb, const Start<T>& start, const Partial<T>& before,
                   Epilogue& epilogue, const TileAt& at) {
   using V = Vec<T>;
-  epilogue.ask(at, R);  // what it will touch comes while the loop runs
+  epilogue.prefetch(at, R);  // what it will touch comes while the loop runs
   V sums[R][NV];
   FASTMLP_UNROLL
   for (int r = 0; r < R; ++r) {
@@ -71,7 +71,7 @@ void compute_tile(Index K, const T* a, const T* b, Index ldb, const Start<T>& st
     for (int v = 0; v < NV; ++v) sums[r][v] = V(T(0));
   }
   if (start.values) begin_sums<T, R, NV>(start, at, sums);
-  if constexpr (Epilogue::kWorksLater) {
+  if constexpr (Epilogue::kDeferred) {
     const Index pieces = epilogue.left(), step = K / (pieces + 1);
     Index k = 0;
     for (Index piece = 0; piece < pieces; ++piece, k += step) {

@@ -1,4 +1,5 @@
-// How a product is shared out among threads: parts of C, never of a sum.
+// How a product is shared out among threads: each takes a part of C, whole sums. (Products with few rows may share out the
+// blocks of a sum, see skinny.h.)
 #pragma once
 
 #include "cpu/gemm/blocking.h"

@@ -54,7 +54,7 @@ class BackwardPlan {
   BackwardPlan(const Program<T>& program, bool to_input)
       : program_(program), gradient_(static_cast<std::size_t>(program.size() + 1), BackwardStep::kNone) {
     find_needed(to_input);
-    past_activation_.resize(gradient_.size());
+    is_preactivation_.resize(gradient_.size());
     for (int value = 0; value <= program.size(); ++value) left_.push_back(uses_with_gradient(value));
   }
 
@@ -98,15 +98,15 @@ class BackwardPlan {
 
   BackwardStep step(int i) {
     const Op& op = operation(i);
-    BackwardStep step{i, gradient_[at(i + 1)], past_activation_[at(i + 1)]};
+    BackwardStep step{i, gradient_[at(i + 1)], is_preactivation_[at(i + 1)]};
     if (op.kind == OperationKind::Add) {
-      // Both of the ways first: they read the same gradient.
-      for (int n = 0; n < 2; ++n) step.ways[n] = way_of_sum(op.inputs[n], step.gradient);
+      // Both inputs first: they read the same gradient.
+      for (int n = 0; n < 2; ++n) step.inputs[n] = gradient_of_sum(op.inputs[n], step.gradient);
       pool_.release(step.gradient);
       return step;
     }
     int now = step.gradient;
-    if (op.kind == OperationKind::Affine && !step.past_activation && op.activation.kind != ActivationKind::Identity) {
+    if (op.kind == OperationKind::Affine && !step.is_preactivation && op.activation.kind != ActivationKind::Identity) {
       step.dz = pool_.take();
       pool_.release(now);
       now = step.dz;
@@ -115,50 +115,50 @@ class BackwardPlan {
     if (needed_[at(input)]) {
       if (op.kind == OperationKind::Affine && input > 0 && operation(input - 1).kind == OperationKind::Affine &&
           program_.uses(input) == 1)
-        step.past_inputs_activation = past_activation_[at(input)] = true;
-      step.ways[0] = way(input);
+        step.input_is_preactivation = is_preactivation_[at(input)] = true;
+      step.inputs[0] = new_gradient(input);
     }
     pool_.release(now);
     return step;
   }
 
-  // To an input whose gradient is made anew.
-  BackwardStep::Way way(int value) {
+  // An input whose gradient is computed into memory of its own.
+  BackwardStep::InputGradient new_gradient(int value) {
     int& gradient = gradient_[at(value)];
     const bool last = --left_[at(value)] == 0;
-    BackwardStep::Way way;
-    way.plus = gradient;
+    BackwardStep::InputGradient input;
+    input.plus = gradient;
     // A sum with an earlier one is formed where the new one lies.
-    way.to = value == 0 && last ? BackwardStep::kInput : pool_.take();
-    pool_.release(way.plus);
-    gradient = way.to;
-    return way;
+    input.to = value == 0 && last ? BackwardStep::kInput : pool_.take();
+    pool_.release(input.plus);
+    gradient = input.to;
+    return input;
   }
-  // To an input of a sum, whose gradient is the sum's own.
-  BackwardStep::Way way_of_sum(int value, int own) {
+  // An input of a sum, whose gradient is the sum's own.
+  BackwardStep::InputGradient gradient_of_sum(int value, int own) {
     if (!needed_[at(value)]) return {};
     int& gradient = gradient_[at(value)];
     const bool last = --left_[at(value)] == 0;
-    BackwardStep::Way way;
-    way.plus = gradient;
+    BackwardStep::InputGradient input;
+    input.plus = gradient;
     if (value == 0 && last) {
-      way.to = BackwardStep::kInput;
+      input.to = BackwardStep::kInput;
     } else if (gradient == BackwardStep::kNone) {
       pool_.share(own);
       gradient = own;
       return {};  // it lies there already
     } else {
-      way.to = pool_.take();
+      input.to = pool_.take();
     }
-    pool_.release(way.plus);
-    gradient = way.to;
-    return way;
+    pool_.release(input.plus);
+    gradient = input.to;
+    return input;
   }
 
   const Program<T>& program_;
   Pool pool_;
   std::vector<int> gradient_;  // of each value: the buffer where its gradient lies
-  std::vector<bool> needed_, past_activation_;
+  std::vector<bool> needed_, is_preactivation_;
   std::vector<int> left_;  // gradients that a value is still to receive
 };
 

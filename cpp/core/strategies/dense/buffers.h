@@ -20,18 +20,18 @@ struct BackwardStep {
   static constexpr int kOutput = -2;  // the gradient of the program's output
   static constexpr int kInput = -3;   // the caller's buffer for that of its input
 
-  // The way to an input: its gradient goes into the buffer `to`, added to that in `plus` if the value has received one
+  // The gradient of an input goes into the buffer `to`, added to that in `plus` if the value has received one
   // from a later operation. A sum hands its own gradient on; nothing is to be done where that lies in place already.
-  struct Way {
+  struct InputGradient {
     int to = kNone, plus = kNone;
   };
 
   int operation;
   int gradient;                         // the buffer where it lies
-  bool past_activation;                 // it is already that of the input of the affine operation's activation
+  bool is_preactivation;                // it is already that of the input of the affine operation's activation
   int dz = kNone;                       // where that goes otherwise
-  bool past_inputs_activation = false;  // the input's gradient is to be that of the input's own activation's input
-  Way ways[2] = {};
+  bool input_is_preactivation = false;  // the input's gradient is to be that of the input's own activation's input
+  InputGradient inputs[2] = {};
 };
 
 struct BackwardBuffers {

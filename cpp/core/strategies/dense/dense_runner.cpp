@@ -186,11 +186,11 @@ void DenseRunner<T>::affine_backward(const BackwardStep& step, Gradients& gradie
     kernels().activation_backward(op.activation, rows_ * out_width, dz, saved_by(step.operation), to, context);
     dz = to;
   }
-  if (const BackwardStep::Way& way = step.ways[0]; way.to != BackwardStep::kNone) {
-    T* const dx = gradients.writable(way.to);
+  if (const BackwardStep::InputGradient& input = step.inputs[0]; input.to != BackwardStep::kNone) {
+    T* const dx = gradients.writable(input.to);
     AffineBackwardInput<T> args{rows_, out_width, in_width, dz,      out_width, op.weight->value.data(),
                                 {},    nullptr,   dx,       in_width};
-    if (step.past_inputs_activation) {
+    if (step.input_is_preactivation) {
       const Operation<T>& below = operation(in - 1);
       args.activation = below.activation;
       if (below.activation.kind != ActivationKind::Identity) args.saved = saved_by(in - 1);
@@ -217,9 +217,9 @@ void DenseRunner<T>::backward(const T* dy, T* dx, Optimizer<T>* fused) {
     if (op.kind == OperationKind::Affine) {
       affine_backward(step, gradients, fused, context);
     } else if (const auto rule = pointwise_rule<T>(op.kind).backward) {
-      if (step.ways[0].to == BackwardStep::kNone) continue;
+      if (step.inputs[0].to == BackwardStep::kNone) continue;
       const PointwiseArgs<T> args = pointwise_args(step.operation, context);
-      T* const to = gradients.writable(step.ways[0].to);
+      T* const to = gradients.writable(step.inputs[0].to);
       if (logits_ && step.operation + 1 == program_.size())
         args.copy(gradient, to);
       else
@@ -228,13 +228,13 @@ void DenseRunner<T>::backward(const T* dy, T* dx, Optimizer<T>* fused) {
       is_sum = true;
     }
     for (int n = 0; n < 2; ++n) {
-      const BackwardStep::Way& way = step.ways[n];
-      if (way.to == BackwardStep::kNone || (!is_sum && way.plus == BackwardStep::kNone)) continue;
-      T* const to = gradients.writable(way.to);
+      const BackwardStep::InputGradient& input = step.inputs[n];
+      if (input.to == BackwardStep::kNone || (!is_sum && input.plus == BackwardStep::kNone)) continue;
+      T* const to = gradients.writable(input.to);
       const T* const own = is_sum ? gradient : to;
       const Index size = rows_ * width(op.inputs[n]);
-      if (way.plus != BackwardStep::kNone)
-        kernels().add(size, own, gradients.at(way.plus), to, context);
+      if (input.plus != BackwardStep::kNone)
+        kernels().add(size, own, gradients.at(input.plus), to, context);
       else
         copy(own, size, to);
     }

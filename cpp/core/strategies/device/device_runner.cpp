@@ -28,7 +28,7 @@ std::optional<Kind> kind_of(const GroupMember<T>& member, const std::vector<int>
   const Program<T>& program = *member.program;
   const Optimizer<T>& optimizer = *member.optimizer;
   const int depth = affine_chain(program);
-  if (depth == 0 || slots.empty() || !optimizer.in_step(slots)) return std::nullopt;
+  if (depth == 0 || slots.empty() || !optimizer.equal_step_counts(slots)) return std::nullopt;
   Kind kind{{}, {}, optimizer.rule(slots[0]), {}, optimizer.slot_steps(slots[0])};
   for (int s = 0; s < 3; ++s) kind.states[s] = optimizer.keeps(slots[0], s);
   if (depth < program.size()) {
@@ -160,7 +160,7 @@ void DeviceRunner<T>::steps(const LossSpec& spec, const Batch<T>& batch, Index c
   std::vector<int> slots;
   this->find_slots(program_, optimizer, slots);
   // A single step is replayed, too: the number of steps in a call depends on timing, and the bits must not.
-  if (slots.empty() || !optimizer.in_step(slots))
+  if (slots.empty() || !optimizer.equal_step_counts(slots))
     return Runner<T>::steps(spec, batch, count, same_rows, dropout, optimizer, losses);
   for (const int slot : slots) optimizer.target(slot);  // makes the states
   losses_.reserve(static_cast<std::size_t>(count));

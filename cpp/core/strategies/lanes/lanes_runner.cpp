@@ -144,7 +144,8 @@ void for_packed(Buffer<T>& packed, const std::vector<LanesLayer<T>>& layers, con
 // Brings the parameters together, where one optimizer updates all of them alike; the sinks are set.
 template <class T>
 bool LanesRunner<T>::pack_parameters(const Optimizer<T>& optimizer) {
-  if (sink_slots_.empty() || sink_slots_.size() != program_.parameters().size() || !optimizer.in_step(sink_slots_))
+  if (sink_slots_.empty() || sink_slots_.size() != program_.parameters().size() ||
+      !optimizer.equal_step_counts(sink_slots_))
     return false;
   constexpr Index kVectorMultiple = 16;
   Index n = 0;
