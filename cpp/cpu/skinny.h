@@ -133,7 +133,8 @@ void broadcast_rows(const Gemm<T>& g, Index m0, int rows, Index n_begin, Index n
   for (Index n0 = n_begin; n0 < n_end; n0 += Skinny<T>::kWide) {
     const Index columns = smaller(Skinny<T>::kWide, n_end - n0);
     for (Index kb = 0; kb < blocks; ++kb)
-      broadcast_block(g, m0, rows, n0, columns, kb * g.K / blocks, (kb + 1) * g.K / blocks, kb == 0, tile);
+      broadcast_block(g, m0, rows, n0, columns, block_begin(kb, blocks, g.K), block_begin(kb + 1, blocks, g.K), kb == 0,
+                      tile);
     apply_epilogue(g, m0, rows, n0, columns, tile);
   }
 }
@@ -147,7 +148,9 @@ inline Index worthwhile_pieces(const Context& context, Index work) {
 // body(begin, end, worker) over [0, n) in parallel.
 template <class Body>
 void parallel_split(const Context& context, Index n, Index work, Index multiple, const Body& body) {
-  const Index step = round_up(ceil_div(n, worthwhile_pieces(context, work)), multiple);
+  const Index pieces = worthwhile_pieces(context, work);
+  if (pieces == 1) return body(0, n, 0);
+  const Index step = round_up(ceil_div(n, pieces), multiple);
   parallel_tasks(context, ceil_div(n, step),
                  [&](Index task, int worker) { body(task * step, smaller(n, (task + 1) * step), worker); });
 }
@@ -181,7 +184,8 @@ void few_rows(const Gemm<T>& g, const Context& context) {
   T* const sums = reinterpret_cast<T*>(context.scratch);
   parallel_blocks<T>(context, g.K, g.M * g.N * g.K, [&](Index begin, Index end) {
     for (Index kb = begin; kb < end; ++kb)
-      broadcast_block(g, 0, rows, 0, g.N, kb * g.K / blocks, (kb + 1) * g.K / blocks, true, sums + kb * size);
+      broadcast_block(g, 0, rows, 0, g.N, block_begin(kb, blocks, g.K), block_begin(kb + 1, blocks, g.K), true,
+                      sums + kb * size);
   });
   for (Index kb = 1; kb < blocks; ++kb) add(size, sums + kb * size, sums);
   apply_epilogue(g, 0, rows, 0, g.N, sums);

@@ -49,21 +49,28 @@ struct BlockSizes {
 };
 
 template <class T>
-FASTMLP_INLINE BlockSizes<T> block_sizes() {
+BlockSizes<T> find_block_sizes() {
   const processor::Caches& caches = processor::caches();
   const Index l1 = caches.l1 / Index{sizeof(T)}, l2 = caches.l2 / Index{sizeof(T)};
   const Index depth = l1 * 5 / 8 / Blocking<T>::NR / 8 * 8;
-  return {smaller(larger(depth, 64), Blocking<T>::kMostDepth / 2), smaller(l2 * 3 / 4, Blocking<T>::kMostPackedA)};
+  return {smaller(larger(depth, 128), Blocking<T>::kMostDepth / 2), smaller(l2 * 3 / 4, Blocking<T>::kMostPackedA)};
+}
+template <class T>
+FASTMLP_INLINE const BlockSizes<T>& block_sizes() {
+  static const BlockSizes<T> sizes = find_block_sizes<T>();
+  return sizes;
 }
 
 // How many blocks of k, of nearly equal size, K terms are summed in: one, or an even number, so that two threads can share
 // them where a product has few rows (see skinny.h).
 template <class T>
 FASTMLP_INLINE Index k_blocks(Index K) {
-  const Index blocks = ceil_div(K, block_sizes<T>().KC);
-  return blocks == 1 ? 1 : round_up(blocks, 2);
+  const Index most = block_sizes<T>().KC;
+  return K <= most ? 1 : round_up(ceil_div(K, most), 2);
 }
 // The first term of a block.
-FASTMLP_INLINE Index block_begin(Index block, Index blocks, Index K) { return block * K / blocks; }
+FASTMLP_INLINE Index block_begin(Index block, Index blocks, Index K) {
+  return blocks == 1 ? block * K : block * K / blocks;  // a division takes as long as a small product
+}
 
 }  // namespace fastmlp::FASTMLP_ISA_NS
