@@ -54,18 +54,17 @@ void leave_processor(int processor) {
   if (CPU_COUNT(&others) > 0) sched_setaffinity(0, sizeof(others), &others);
 }
 
-// Whether this thread is in a task: the tasks of a task run in its thread.
-thread_local bool in_task = false;
-
 class ThreadPool {
  public:
   void run(int workers, int tasks, Executor::Body body, void* context) {
     workers = std::min(workers, tasks);
     std::unique_lock<std::mutex> lock(busy_, std::defer_lock);
-    if (workers <= 1 || in_task || !lock.try_lock()) {
+    // The tasks of a task run in its thread: a worker finds the pool busy, and its caller is the owner.
+    if (workers <= 1 || owner_.load(std::memory_order_relaxed) == pthread_self() || !lock.try_lock()) {
       for (int task = 0; task < tasks; ++task) body(context, task, 0);
       return;
     }
+    owner_.store(pthread_self(), std::memory_order_relaxed);
     workers = std::min(workers, 1 + grow(workers - 1));
     job_ = {body, context, tasks, workers, float_mode()};
     processor_.store(sched_getcpu(), std::memory_order_relaxed);
@@ -84,6 +83,7 @@ class ThreadPool {
         unfinished_.fetch_sub(1, std::memory_order_seq_cst);
       }
     wait_until(unfinished_, [](int n) { return n == 0; });
+    owner_.store(pthread_t{}, std::memory_order_relaxed);
   }
 
  private:
@@ -105,9 +105,7 @@ class ThreadPool {
 
   // Runs the share of one worker; `self` is the number of the worker that runs it.
   void work(int worker, int self) const {
-    in_task = true;
     for (int task = worker; task < job_.tasks; task += job_.workers) job_.body(job_.context, task, self);
-    in_task = false;
   }
 
   // Starts threads until there are as many helpers; returns how many there are.
@@ -138,6 +136,7 @@ class ThreadPool {
   }
 
   std::mutex busy_;
+  std::atomic<pthread_t> owner_{};  // the thread that has locked `busy_`, or none
   std::vector<std::thread> threads_;
   Job job_{};
   std::atomic<int> processor_{-1};               // of the caller
