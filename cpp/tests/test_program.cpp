@@ -86,11 +86,11 @@ void buffers() {
   check(forward_buffers(block).count == 3, "a residual block keeps one value more");
   const BackwardBuffers way = backward_buffers(block, false);
   const BackwardStep& end = way.steps.back();
-  check(way.steps.size() == 4 && end.operation == 0 && end.ways[0].to == BackwardStep::kNone,
+  check(way.steps.size() == 4 && end.operation == 0 && end.inputs[0].to == BackwardStep::kNone,
         "the input's gradient is left out where nobody wants it");
-  check(way.steps[0].ways[0].to == BackwardStep::kNone && way.steps[0].ways[1].to == BackwardStep::kNone,
+  check(way.steps[0].inputs[0].to == BackwardStep::kNone && way.steps[0].inputs[1].to == BackwardStep::kNone,
         "a sum hands its gradient on where it lies");
-  check(way.steps[2].ways[0].plus == BackwardStep::kOutput, "the second gradient of a value is added to the first");
+  check(way.steps[2].inputs[0].plus == BackwardStep::kOutput, "the second gradient of a value is added to the first");
   const Program<float> unused({affine(0, 2, 2), affine(0, 2, 3)});
   check(backward_buffers(unused, true).steps.size() == 1, "what nobody needs has no gradient");
 }
