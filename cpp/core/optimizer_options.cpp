@@ -102,6 +102,7 @@ Update make_update(OptimizerKind kind, const OptimizerOptions& o, Index step) {
 }
 
 void needed_states(OptimizerKind kind, const OptimizerOptions& o, bool (&needed)[3]) {
+  needed[0] = needed[1] = needed[2] = false;
   switch (kind) {
     case OptimizerKind::SGD:
       needed[0] = o.momentum != 0;
