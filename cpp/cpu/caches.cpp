@@ -40,24 +40,21 @@ void read_sysfs(Caches& caches) {
     const long size = parse_size(first_line(folder + "size"));
     if (level == "1") caches.l1 = size;
     if (level == "2") caches.l2 = size;
-    if (level == "3") caches.l3 = size;
   }
 }
 
 Caches find_caches() {
-  Caches caches{0, 0, 0};
+  Caches caches{0, 0};
   read_sysfs(caches);
 #ifdef _SC_LEVEL1_DCACHE_SIZE
   if (caches.l1 <= 0) caches.l1 = sysconf(_SC_LEVEL1_DCACHE_SIZE);
   if (caches.l2 <= 0) caches.l2 = sysconf(_SC_LEVEL2_CACHE_SIZE);
-  if (caches.l3 <= 0) caches.l3 = sysconf(_SC_LEVEL3_CACHE_SIZE);
 #endif
   const auto sane = [](long size, long least, long most, long otherwise) {
     return size < least || size > most ? otherwise : size;
   };
   caches.l1 = sane(caches.l1, 16L << 10, 1L << 20, 32L << 10);
   caches.l2 = sane(caches.l2, 128L << 10, 64L << 20, 512L << 10);
-  caches.l3 = sane(caches.l3, 0, 4L << 30, 0);
   return caches;
 }
 

@@ -8,9 +8,9 @@ bool avx2();    // AVX2 and FMA, enabled by the operating system
 bool avx512();  // AVX-512 F, DQ, BW and VL
 double now();   // seconds on a monotonic clock
 
-// Bytes of the data caches that a core has to itself; l3: of the cache that it shares with others, or 0.
+// Bytes of the data caches that a core has to itself.
 struct Caches {
-  long l1, l2, l3;
+  long l1, l2;
 };
 const Caches& caches();
 
