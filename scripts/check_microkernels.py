@@ -53,7 +53,7 @@ def main(paths: list[str]) -> int:
         for name, lines in _functions(path):
             kernels += 1
             for body in _loops(lines):
-                if sum(operation.startswith("vfmadd") for _, operation, _ in body) < 2:
+                if sum(o.startswith(("vfmadd", "vdpbf16ps")) for _, o, _ in body) < 2:
                     continue
                 loops += 1
                 vectors = [o for _, _, o in body if re.search(r"%[xyz]mm", o)]

@@ -49,6 +49,11 @@ def test_layers(shape: tuple[int, ...], dtype: str) -> None:
         check(fm.MLP(shape, activation, dtype=dtype, seed=seed), shape[0], dtype)
 
 
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "-".join(map(str, shape)))
+def test_products_in_bfloat16(shape: tuple[int, ...]) -> None:
+    check(fm.MLP(shape, "gelu", precision="bf16", seed=0), shape[0], "float32")
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations(name: str, dtype: str) -> None:

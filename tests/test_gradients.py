@@ -119,15 +119,21 @@ def test_covering_against_numpy(case: Case, device: str) -> None:
     assert_close(found, numpy_gradients(problem), TOLERANCE[case.dtype])
 
 
-@pytest.mark.cuda
-@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+@pytest.mark.parametrize(
+    ("device", "precision"),
+    [
+        pytest.param("cuda", "tf32", marks=pytest.mark.cuda),
+        pytest.param("cuda", "bf16", marks=pytest.mark.cuda),
+        ("cpu", "bf16"),
+    ],
+)
 @pytest.mark.parametrize("case", PRECISION_CASES, ids=_ids)
-def test_rounded_products(case: Case, precision: str) -> None:
+def test_rounded_products(case: Case, device: str, precision: str) -> None:
     """They are near the exact ones, and are rounded indeed."""
     problem = draw(case)
-    found, exact = fastmlp_gradients(problem, "cuda", precision), numpy_gradients(problem)
+    found, exact = fastmlp_gradients(problem, device, precision), numpy_gradients(problem)
     assert_close(found, exact, TOLERANCE[precision])
-    if case.widths[0] >= 64:  # smaller ones need not use tensor cores
+    if case.widths[0] >= 64 or device == "cpu":  # smaller ones need not use tensor cores
         assert relative_error(found["y"], exact["y"]) > 1e-5
 
 

@@ -83,6 +83,7 @@ def test_precision() -> None:
     np.testing.assert_array_equal(rounded.to(precision="float32").predict(x), exact)
     assert model.to("cpu").precision == "float32"
     assert model.to("cuda").precision == "float32"
+    assert model.to(precision="bf16").to("cpu").precision == "bf16"
     double = mlp(dtype="float64")
     for call in (
         lambda: double.to("cuda", precision="tf32"),

@@ -100,6 +100,7 @@ void bind_runtime(py::module_& m) {
   m.attr("PRECISIONS") = names(kPrecisionNames);
   m.def("isa", [] { return active_isa().name; });
   m.def("available_isas", available_isas);
+  m.def("bf16_instructions", bf16_instructions);
   m.def("strategy", [] { return kStrategyNames[static_cast<int>(forced_strategy())]; });
   m.def("build_info", build_info);
   m.def("product_blocks", product_blocks);

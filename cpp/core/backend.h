@@ -79,6 +79,8 @@ struct Isa {
 const Isa& active_isa();
 // All that were compiled in, best first.
 const Isa* const* compiled_isas(int& count);
+// The name of the instructions that multiply in bfloat16 (Precision::BF16) there.
+const char* bf16_instructions();
 
 template <class T>
 const Backend<T>& active_backend();

@@ -1,20 +1,13 @@
-// The three products of an affine layer: which kernel computes them, with which epilogue.
+// The three products of an affine layer: which kernel computes them.
 #pragma once
 
-#include "cpu/affine_epilogues.h"
-#include "cpu/long_products.h"
+#include "cpu/affine_products.h"
+#include "cpu/bf16.h"
 #include "cpu/narrow.h"
 #include "cpu/skinny.h"
 #include "cpu/sums.h"
 
 namespace fastmlp::FASTMLP_ISA_NS {
-
-// How many blocks of rows a weight's gradient is summed in. One up to kMostDepth rows: storing and loading partial sums of
-// all of dW costs more than a sliver that leaves L1.
-template <class T>
-FASTMLP_INLINE Index weight_blocks(Index M) {
-  return ceil_div(M, Blocking<T>::kMostDepth);
-}
 
 // Up to where the kernels of skinny.h beat gemm. Measured in float32, with AVX2 and AVX-512, one and two threads, for 1 to 16
 // rows of 3072 x 512 and 512 x 512, and 1 to 1024 rows of 1 to 16 features in or out. Where it makes less than a tenth,
@@ -37,6 +30,8 @@ struct SkinnyLimits {
 
 template <class T>
 void affine_forward(const AffineForward<T>& a, const Context& context) {
+  if constexpr (has_bf16<T>)
+    if (context.precision == Precision::BF16) return bf16_products().forward(a, context);
   using Limits = SkinnyLimits<T>;
   const EpilogueFunction<T> epilogue = kForwardEpilogue<T>[static_cast<int>(a.activation.kind)];
   const Gemm<T> product{a.M, a.N, a.K, {a.x, a.ldx, 1}, {a.weight, a.N, 1}, a.y, a.ldy, {epilogue, &a}, {a.bias}};
@@ -44,19 +39,13 @@ void affine_forward(const AffineForward<T>& a, const Context& context) {
   if (a.M <= (narrow ? Skinny<T>::kMostRows : Limits::kForwardRows)) return few_rows(product, context);
   if (narrow) return narrow_outputs(a, context);
   if (a.K <= Limits::kShortSum) return short_sums(product, context);
-  const Index blocks = k_blocks<T>(a.K);
-  switch (a.activation.kind) {
-    case ActivationKind::Identity:
-      return gemm(product, context, blocks, Forward<T, ops::Identity>{a});
-    case ActivationKind::ReLU:
-      return gemm(product, context, blocks, Forward<T, ops::ReLU>{a});
-    default:
-      gemm(product, context, blocks);
-  }
+  forward_product<Exact<T>>(a, context);
 }
 
 template <class T>
 void affine_backward_input(const AffineBackwardInput<T>& a, const Context& context) {
+  if constexpr (has_bf16<T>)
+    if (context.precision == Precision::BF16) return bf16_products().backward_input(a, context);
   using Limits = SkinnyLimits<T>;
   const EpilogueFunction<T> epilogue = kBackwardInputEpilogue<T>[static_cast<int>(a.activation.kind)];
   const Gemm<T> product{a.M, a.K, a.N, {a.dz, a.lddz, 1}, {a.weight, 1, a.N}, a.dx, a.lddx, {epilogue, &a}};
@@ -64,10 +53,7 @@ void affine_backward_input(const AffineBackwardInput<T>& a, const Context& conte
   const bool few = a.M <= Limits::kInputRows;
   if (narrow && a.M > 1 && (few || a.N <= Limits::kShortSum)) return short_sums(product, context);
   if (few || Limits::prefer_unpadded(a.K, a.N)) return dots(product, context);
-  const Index blocks = k_blocks<T>(a.N);
-  if (!a.saved) return gemm(product, context, blocks, Store<T>{a.dx, a.lddx});
-  if (a.activation.kind == ActivationKind::ReLU) return gemm(product, context, blocks, BackwardInput<T, ops::ReLU>{a});
-  gemm(product, context, blocks);
+  backward_input_product<Exact<T>>(a, context);
 }
 
 // db, a vector of columns at a time.
@@ -156,8 +142,10 @@ void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& con
                     [&](Index begin, Index end) { bias_gradient(a, begin, end); });
   }
   if (!a.weight.wanted()) return;
+  if constexpr (has_bf16<T>)
+    if (context.precision == Precision::BF16) return bf16_products().backward_weight(a, context);
+  if (a.M > LongProduct<T>::kShortest) return long_weight_gradient<T, Exact<T>>(a, context);
   using Limits = SkinnyLimits<T>;
-  if (a.M > LongProduct<T>::kShortest) return long_weight_gradient(a, context);
   if (a.M <= Limits::kWeightRows) {
     const auto block = WeightRows<T, typename MakeInts<Limits::kWeightRows>::type>::table[a.M - 1];
     const Index work = a.K * a.N * larger(a.M, 2);
@@ -174,42 +162,7 @@ void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& con
   if (a.N <= Skinny<T>::kMostRows)
     return few_rows<T>(
         {a.N, a.K, a.M, {a.dz, 1, a.lddz}, {a.x, a.ldx, 1}, nullptr, 0, {transposed_weight_epilogue<T>, &a}}, context);
-  // Blocks of rows are summed in the gradient itself, so that the product, not the epilogue, has to add to what is there.
-  AffineBackwardWeight<T> overwriting = a;
-  overwriting.weight.accumulate = false;
-  const Gemm<T> product{a.K,
-                        a.N,
-                        a.M,
-                        {a.x, 1, a.ldx},
-                        {a.dz, a.lddz, 1},
-                        a.weight.grad,
-                        a.N,
-                        {weight_epilogue<T>, &overwriting, weight_prefetch<T>},
-                        {},
-                        a.weight.accumulate,
-                        true};
-  const Index blocks = weight_blocks<T>(a.M);
-  const Update* const update = a.weight.update;
-  if (!update) return gemm(product, context, blocks, Store<T>{a.weight.grad, a.N});
-  // Short sums end before the divider has done its part.
-  constexpr Index kShort = 48;
-  if (!update->constants.plain()) return gemm(product, context, blocks);
-  if (update->kind == UpdateKind::SGD) return gemm(product, context, blocks, ApplySGD<T>(a));
-  if (a.M < kShort) return gemm(product, context, blocks);
-  const auto later = [&](auto rule) {
-    using Body = ApplyRule<T, decltype(rule)>;
-    gemm(product, context, blocks, DeferredEpilogue<T, Body>{Body(a), nullptr});
-  };
-  switch (update->kind) {
-    case UpdateKind::SGD:
-      break;
-    case UpdateKind::SGDMomentum:
-      return later(ops::SGDMomentum{});
-    case UpdateKind::Adam:
-      return later(ops::Adam{});
-    case UpdateKind::RMSprop:
-      return later(ops::RMSprop{});
-  }
+  backward_weight_product<Exact<T>>(a, context);
 }
 
 template <class T>

@@ -5,7 +5,16 @@
 #include <string>
 
 #include "core/backend.h"
+#include "cpu/bf16.h"
 #include "cpu/processor.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace fastmlp {
 
@@ -18,6 +27,31 @@ bool avx512() {
   return avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
 }
+bool avx512_bf16() { return avx512() && __builtin_cpu_supports("avx512bf16"); }
+
+namespace {
+
+// Linux gives a process the tiles' registers when it asks for them.
+bool may_use_tiles() {
+#if defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
+}  // namespace
+
+bool amx() {
+  static const bool usable = [] {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    constexpr unsigned kBf16 = 1U << 22, kTile = 1U << 24;
+    if (!avx512() || !__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return false;
+    return (edx & kBf16) && (edx & kTile) && may_use_tiles();
+  }();
+  return usable;
+}
 #endif
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
@@ -25,26 +59,44 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 
 namespace scalar {
 extern const Isa kIsa;
-}
+extern const Bf16Products kBf16;
+}  // namespace scalar
 #if defined(__x86_64__)
 namespace avx2 {
 extern const Isa kIsa;
-}
+extern const Bf16Products kBf16;
+}  // namespace avx2
 namespace avx512 {
 extern const Isa kIsa;
+}
+namespace avx512_bf16 {
+extern const Bf16Products kBf16;
+}
+namespace amx {
+extern const Bf16Products kBf16;
 }
 #endif
 
 namespace {
 
 // Best first.
-const Isa* const kIsas[] = {
 #if defined(__x86_64__)
-    &avx512::kIsa,
-    &avx2::kIsa,
+// AMX has products in bfloat16 alone.
+const Isa& amx_isa() {
+  static const Isa isa = [] {
+    Isa of_avx512 = avx512::kIsa;
+    of_avx512.name = "amx";
+    of_avx512.supported = processor::amx;
+    return of_avx512;
+  }();
+  return isa;
+}
+const Isa* const kIsas[] = {&amx_isa(), &avx512::kIsa, &avx2::kIsa, &scalar::kIsa};
+const Bf16Products* const kBf16[] = {&amx::kBf16, &avx512_bf16::kBf16, &avx2::kBf16, &scalar::kBf16};
+#else
+const Isa* const kIsas[] = {&scalar::kIsa};
+const Bf16Products* const kBf16[] = {&scalar::kBf16};
 #endif
-    &scalar::kIsa,
-};
 
 const Isa& choose() {
   const char* wanted = std::getenv("FASTMLP_ISA");
@@ -72,6 +124,26 @@ const Isa* const* compiled_isas(int& count) {
   count = static_cast<int>(sizeof(kIsas) / sizeof(kIsas[0]));
   return kIsas;
 }
+
+const Bf16Products* const* compiled_bf16_products(int& count) {
+  count = static_cast<int>(sizeof(kBf16) / sizeof(kBf16[0]));
+  return kBf16;
+}
+
+const Bf16Products& bf16_products() {
+  static const Bf16Products& products = []() -> const Bf16Products& {
+#if defined(__x86_64__)
+    const std::string isa = active_isa().name;
+    if (isa == "amx") return amx::kBf16;
+    if (isa == "avx512" && processor::avx512_bf16()) return avx512_bf16::kBf16;
+    if (isa != "scalar") return avx2::kBf16;
+#endif
+    return scalar::kBf16;
+  }();
+  return products;
+}
+
+const char* bf16_instructions() { return bf16_products().name; }
 
 template <>
 const Backend<float>& active_backend<float>() {

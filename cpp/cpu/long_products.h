@@ -29,7 +29,7 @@ void add_long_sums(const void* context, T* tile, Index k, int rows, Index n, int
   }
 }
 
-template <class T>
+template <class T, class Form>
 void long_weight_gradient(const AffineBackwardWeight<T>& a, const Context& context) {
   using Long = LongProduct<T>;
   const Index across = ceil_div(a.N, Long::kColumns), down = ceil_div(a.K, Long::kRows);
@@ -41,7 +41,7 @@ void long_weight_gradient(const AffineBackwardWeight<T>& a, const Context& conte
     const LongSums sums{values, k0, n0, n1 - n0};
     for (Index i = 0; i < (k1 - k0) * (n1 - n0); ++i) values[i] = 0;
     for (Index m = 0; m < a.M; m += Long::kDepth) {
-      const Gemm<T> product{
+      const Gemm<T, Form> product{
           a.K,     a.N, smaller(Long::kDepth, a.M - m), {a.x + m * a.ldx, 1, a.ldx}, {a.dz + m * a.lddz, a.lddz, 1},
           nullptr, 0,   {add_long_sums<T>, &sums}};
       gemm_part(product, NoRegisterEpilogue<T>{}, 1, k0, k1, n0, n1, reinterpret_cast<T*>(scratch));

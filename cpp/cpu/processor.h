@@ -6,7 +6,10 @@ namespace fastmlp::processor {
 bool scalar();
 bool avx2();    // AVX2 and FMA, enabled by the operating system
 bool avx512();  // AVX-512 F, DQ, BW and VL
-double now();   // seconds on a monotonic clock
+bool avx512_bf16();
+bool amx();           // tiles of bfloat16, which this process may use
+bool amx_emulated();  // for tests
+double now();         // seconds on a monotonic clock
 
 // Bytes of the data caches that a core has to itself.
 struct Caches {

@@ -192,11 +192,11 @@ def device(name: str, value: Any) -> str:
 
 
 def precision(name: str, value: Any, device: str, dtype: str) -> str:
-    """How float32 matrices are multiplied on a device; elsewhere there is nothing to choose."""
+    """How float32 matrices are multiplied; others leave nothing to choose."""
     if choice(name, value, _core.PRECISIONS) != "float32":
-        if device == "cpu":
+        if value == "tf32" and device == "cpu":
             raise ValueError(
-                f'{name}: expected float32 on the CPU, got {value!r}, which needs "cuda"'
+                f'{name}: expected float32 or bf16 on the CPU, got {value!r}, which needs "cuda"'
             )
         if dtype != "float32":
             raise ValueError(f"{name}: expected float32 with parameters of {dtype}, got {value!r}")

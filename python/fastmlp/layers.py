@@ -28,7 +28,7 @@ class Linear(Module):
     device : {"cpu", "cuda", "cuda:0"}
         Where the parameters lie and the layer computes.
     precision : {"float32", "tf32", "bf16"}
-        How a CUDA device multiplies float32 matrices; see `Module.to`.
+        How float32 matrices are multiplied; see `Module.to`.
 
     Attributes
     ----------
@@ -181,7 +181,7 @@ def MLP(  # noqa: N802 - reads as a class
     device : {"cpu", "cuda", "cuda:0"}
         Where the parameters lie and the network runs.
     precision : {"float32", "tf32", "bf16"}
-        How a CUDA device multiplies float32 matrices; see `Module.to`.
+        How float32 matrices are multiplied; see `Module.to`.
     seed : int, optional
         For the initial values, and for a `Trainer.fit` without a seed of its own; without it they
         come from the global generator.

@@ -222,7 +222,9 @@ class Module(Stateful):
         targets: list[tuple[Parameter, str, str]] = []
         for parameter in self.parameters():
             place = where or parameter.device
-            kept = parameter._precision if place != "cpu" else "float32"
+            kept = parameter._precision
+            if (place, kept) == ("cpu", "tf32"):
+                kept = "float32"
             wanted = kept if precision is None else precision
             dtype = parameter._native.dtype
             targets.append((parameter, place, _checks.precision("precision", wanted, place, dtype)))

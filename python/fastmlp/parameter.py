@@ -227,7 +227,10 @@ class Parameter(NDArrayOperatorsMixin):
         self._assign(index, _real_array("values", values))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._native.value.copy(), self.requires_grad)
+        # On the CPU, where it comes back, there is no TF32.
+        precision = "bf16" if self._precision == "bf16" else "float32"
+        state = {"_precision": precision}
+        return type(self), (self._native.value.copy(), self.requires_grad), state
 
     def __copy__(self) -> "Parameter":
         return self.__deepcopy__({})

@@ -50,6 +50,7 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
         "numpy": np.__version__,
         "isa": _core.isa(),
         "available isas": _core.available_isas(),
+        "bf16 by": _core.bf16_instructions(),
         "strategy": _core.strategy(),
         "threads": get_num_threads(),
         "caches": "L1 {L1} KiB, L2 {L2} KiB".format(

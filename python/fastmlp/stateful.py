@@ -223,10 +223,13 @@ class Stateful(_core.Model):
         dtype : {"float32", "float64"}, optional
             What to convert parameters and buffers of real numbers to.
         precision : {"float32", "tf32", "bf16"}, optional
-            How float32 matrices are multiplied on a CUDA device: in float32, or after rounding to
-            TF32 or bfloat16, which is much faster for large layers. All else stays float32: sums,
-            parameters, activations; and tiny networks, which train as a whole in one launch.
-            Without it, all stays as it is; the CPU always uses float32.
+            How float32 matrices are multiplied: in float32, or after rounding to bfloat16 or, on a
+            CUDA device alone, to TF32. All else stays float32: sums, parameters, activations; and,
+            on a CUDA device, tiny networks, which train as a whole in one launch. Rounding pays
+            for large layers, on a device and on processors with instructions for it (AMX,
+            AVX512_BF16; `fastmlp info` names those in use); others compute bfloat16's products
+            with float32's instructions. Without it, all stays as it is, but that a move to the
+            CPU turns TF32 into float32.
 
         Returns
         -------

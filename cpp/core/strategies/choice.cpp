@@ -36,6 +36,8 @@ namespace {
 
 template <class T>
 bool prefers_lanes(const Program<T>& program, Index rows, bool training) {
+  // In all batches of a network products are rounded, or in none.
+  if (program.precision() != Precision::Float32) return false;
   if (forced_strategy() == Strategy::Dense || !LanesRunner<T>::can_run(program)) return false;
   if (forced_strategy() == Strategy::Automatic) return LanesRunner<T>::is_preferred(program, rows, training);
   // Lanes need a vector for each weight of each chunk of rows.

@@ -14,7 +14,7 @@
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
-template <class T>
+template <class T, class Form = Exact<T>>
 struct Gemm {
   Index M, N, K;
   Strided<T> A, B;
@@ -28,8 +28,8 @@ struct Gemm {
 
 // The rows [m_begin, m_end) and columns [n_begin, n_end) of the product, by one thread, in `depth_blocks` blocks of k.
 // `whole_tiles` is the epilogue of such, unless it is NoRegisterEpilogue.
-template <class T, class Direct>
-void gemm_part(const Gemm<T>& g, const Direct& whole_tiles, Index depth_blocks, Index m_begin, Index m_end,
+template <class T, class Form, class Direct>
+void gemm_part(const Gemm<T, Form>& g, const Direct& whole_tiles, Index depth_blocks, Index m_begin, Index m_end,
                Index n_begin, Index n_end, T* scratch) {
   using Block = Blocking<T>;
   constexpr Index MR = Block::MR, NR = Block::NR;
@@ -52,16 +52,22 @@ void gemm_part(const Gemm<T>& g, const Direct& whole_tiles, Index depth_blocks, 
       const Index block_rows = m_begin + (mb + 1) * (m_end - m_begin) / row_blocks - block;
       const Index tiles = ceil_div(block_rows, MR);  // of nearly equal height
       const auto tile_begin = [&](Index t) { return block + t * block_rows / tiles; };
-      for (Index t = 0; t < tiles; ++t)
-        pack_panel(g.A, tile_begin(t), static_cast<int>(tile_begin(t + 1) - tile_begin(t)), g.M - tile_begin(t), k0, K,
-                   packed_a + (tile_begin(t) - block) * K);
+      for (Index t = 0; t < tiles; ++t) {
+        const Index i0 = tile_begin(t), rows = tile_begin(t + 1) - i0;
+        T* const panel = packed_a + (i0 - block) * K;
+        pack_panel(g.A, i0, static_cast<int>(rows), g.M - i0, k0, K, panel);
+        Form::convert(panel, K, rows);
+      }
       for (Index n0 = n_begin; n0 < n_end; n0 += NR) {
         const int columns = static_cast<int>(smaller(NR, n_end - n0));
         // Few tiles do not pay for packing rows that can be read where they are.
-        const bool in_place = g.B.column == 1 && tiles <= 2 && columns % Vec<T>::lanes == 0;
+        const bool in_place = Form::kInPlace && g.B.column == 1 && tiles <= 2 && columns % Vec<T>::lanes == 0;
         const T* b = in_place ? g.B.at(k0, n0) : packed_b;
         const Index ldb = in_place ? g.B.row : NR;
-        if (!in_place) pack_sliver(g.B, k0, K, n0, columns, packed_b);
+        if (!in_place) {
+          pack_sliver(g.B, k0, K, n0, columns, packed_b);
+          Form::convert(packed_b, K, NR);
+        }
         const auto run = [&](auto& epilogue, auto vectors) {
           using E = std::remove_cvref_t<decltype(epilogue)>;
           for (Index t = 0; t < tiles; ++t) {
@@ -69,9 +75,9 @@ void gemm_part(const Gemm<T>& g, const Direct& whole_tiles, Index depth_blocks, 
             const int rows = static_cast<int>(tile_begin(t + 1) - i0);
             if (!in_place && n0 + NR < n_end)
               prefetch_sliver(g.B, k0, K, n0 + NR, smaller(NR, n_end - n0 - NR), t, tiles);
-            find_microkernel<T, decltype(vectors)::value, E>(rows)(K, packed_a + (i0 - block) * K, b, ldb,
-                                                                   kb == 0 ? g.start : Start<T>{}, before, epilogue,
-                                                                   {i0, n0, columns});
+            const auto compute = find_microkernel<T, decltype(vectors)::value, E, typename Form::Multiply>(rows);
+            compute(Form::words(K), packed_a + (i0 - block) * K, b, ldb, kb == 0 ? g.start : Start<T>{}, before,
+                    epilogue, {i0, n0, columns});
           }
         };
         using One = std::integral_constant<int, 1>;
@@ -92,8 +98,8 @@ void gemm_part(const Gemm<T>& g, const Direct& whole_tiles, Index depth_blocks, 
 }
 
 // The product on all threads. `whole_tiles`: see gemm_part; `depth_blocks`: how many blocks the sums are formed in.
-template <class T, class Direct = NoRegisterEpilogue<T>>
-void gemm(const Gemm<T>& g, const Context& context, Index depth_blocks, const Direct& whole_tiles = {}) {
+template <class T, class Form, class Direct = NoRegisterEpilogue<T>>
+void gemm(const Gemm<T, Form>& g, const Context& context, Index depth_blocks, const Direct& whole_tiles = {}) {
   using Block = Blocking<T>;
   const Grid grid = choose_grid<T>(g.M, g.N, g.K, g.split_columns, context.executor.workers);
   const Index m_step = round_up(ceil_div(g.M, grid.m), grid.m > 1 ? Block::MR : 1);

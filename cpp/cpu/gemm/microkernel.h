@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/gemm/packing.h"
+#include "cpu/gemm/terms.h"
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
@@ -38,8 +39,9 @@ FASTMLP_INLINE void begin_sums(const Start<T>& start, const TileAt& at, Vec<T> (
   }
 }
 
-// Adds the terms [begin, end) of a[k][r] * b[k][...] to sums[r][0 .. NV vectors); a and b point to the first and advance.
-template <class T, int R, int NV>
+// Adds the products [begin, end) of words a[k][r] * b[k][...] to sums[r][0 .. NV vectors); a and b point to the first and
+// advance.
+template <class T, int R, int NV, class Multiply>
 FASTMLP_INLINE void add_products(Index begin, Index end, const T*& a, const T*& b, Index ldb, Vec<T> (&sums)[R][NV]) {
   using V = Vec<T>;
   for (Index k = begin; k < end; ++k) {
@@ -50,16 +52,16 @@ FASTMLP_INLINE void add_products(Index begin, Index end, const T*& a, const T*& 
     for (int r = 0; r < R; ++r) {
       const V scalar(a[r]);
       FASTMLP_UNROLL
-      for (int v = 0; v < NV; ++v) sums[r][v] = fma(scalar, row[v], sums[r][v]);
+      for (int v = 0; v < NV; ++v) sums[r][v] = Multiply::apply(scalar, row[v], sums[r][v]);
     }
     a += R;
     b += ldb;
   }
 }
 
-// a is a packed panel of R rows, b has rows ldb apart. The epilogue gets the sums, with what `before` has added to them; one
+// The sums of K words (see terms.h). a is a packed panel of R rows, b has rows ldb apart. The epilogue gets the sums, with what `before` has added to them; one
 // that has work left from the tile before does it bit by bit meanwhile (see epilogue.h).
-template <class T, int R, int NV, class Epilogue>
+template <class T, int R, int NV, class Epilogue, class Multiply>
 void compute_tile(Index K, const T* a, const T* b, Index ldb, const Start<T>& start, const Partial<T>& before,
                   Epilogue& epilogue, const TileAt& at) {
   using V = Vec<T>;
@@ -75,12 +77,12 @@ void compute_tile(Index K, const T* a, const T* b, Index ldb, const Start<T>& st
     const Index pieces = epilogue.left(), step = K / (pieces + 1);
     Index k = 0;
     for (Index piece = 0; piece < pieces; ++piece, k += step) {
-      add_products<T, R, NV>(k, k + step, a, b, ldb, sums);
+      add_products<T, R, NV, Multiply>(k, k + step, a, b, ldb, sums);
       epilogue.work();
     }
-    add_products<T, R, NV>(k, K, a, b, ldb, sums);
+    add_products<T, R, NV, Multiply>(k, K, a, b, ldb, sums);
   } else {
-    add_products<T, R, NV>(0, K, a, b, ldb, sums);
+    add_products<T, R, NV, Multiply>(0, K, a, b, ldb, sums);
   }
   if (before.sums) {
     const T* row = before.sums + at.i * before.ld + at.j;
@@ -112,15 +114,16 @@ struct MakeInts<0, I...> {
 };
 
 // One instance for each height of a tile, so that a batch's last rows do no extra work.
-template <class T, int NV, class Epilogue, class Heights>
+template <class T, int NV, class Epilogue, class Multiply, class Heights>
 struct Microkernels;
-template <class T, int NV, class Epilogue, int... R>
-struct Microkernels<T, NV, Epilogue, Ints<R...>> {
-  static constexpr Microkernel<T, Epilogue> of_height[] = {compute_tile<T, R + 1, NV, Epilogue>...};
+template <class T, int NV, class Epilogue, class Multiply, int... R>
+struct Microkernels<T, NV, Epilogue, Multiply, Ints<R...>> {
+  static constexpr Microkernel<T, Epilogue> of_height[] = {compute_tile<T, R + 1, NV, Epilogue, Multiply>...};
 };
-template <class T, int NV, class Epilogue>
+template <class T, int NV, class Epilogue, class Multiply = MultiplyAdd>
 FASTMLP_INLINE Microkernel<T, Epilogue> find_microkernel(int rows) {
-  return Microkernels<T, NV, Epilogue, typename MakeInts<Blocking<T>::MR>::type>::of_height[rows - 1];
+  using Heights = typename MakeInts<Blocking<T>::MR>::type;
+  return Microkernels<T, NV, Epilogue, Multiply, Heights>::of_height[rows - 1];
 }
 
 }  // namespace fastmlp::FASTMLP_ISA_NS

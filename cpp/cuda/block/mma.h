@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "cuda/block/vectors.h"
+#include "ops/bfloat16.h"
 
 // Whether this compilation has the instructions. The host's code must not depend on it.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
@@ -65,11 +66,7 @@ struct BF16 {
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
     return bits;
 #elif !defined(__CUDA_ARCH__)
-    const auto half = [](float x) -> std::uint32_t {
-      if (x != x) return 0x7fff;
-      const auto bits = std::bit_cast<std::uint32_t>(x);
-      return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-    };
+    const auto half = [](float x) { return ops::bfloat16_of(std::bit_cast<std::uint32_t>(x)); };
     return half(low) | half(high) << 16;
 #else
     return 0;

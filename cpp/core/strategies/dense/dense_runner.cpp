@@ -60,8 +60,8 @@ template <class T>
 Context DenseRunner<T>::context() {
   const Executor executor = thread_pool_executor();
   scratch_.reserve(static_cast<std::size_t>(device().host ? executor.workers : 1) * kernels().scratch_bytes);
-  if (device().host) return {executor, scratch_.data()};
-  return {executor, scratch_.data(), StreamScope::current(), program_.precision(), replay_};
+  const Stream stream = device().host ? nullptr : StreamScope::current();
+  return {executor, scratch_.data(), stream, program_.precision(), replay_};
 }
 
 template <class T>
