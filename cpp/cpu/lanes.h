@@ -107,8 +107,7 @@ struct LanesBlock {
       const auto loss = find_class_loss<T, !quad>(a.loss.kind);
       for (Index r = 0; r < n; r += Vec<T>::lanes) {
         const int count = static_cast<int>(smaller(Vec<T>::lanes, n - r));
-        const ClassTargets<T, !quad> targets{
-            {a.targets.dense ? t() + r : nullptr, 1, R, count}, Vec<T>::load(t() + r), nullptr};
+        const ClassTargets<T, !quad> targets{{a.targets.dense ? t() + r : nullptr, 1, R, count}, Vec<T>::load(t() + r)};
         const RowGroup<T, !quad> dz{gradient ? dy() + r : nullptr, 1, R, count};
         sum += loss(plan.out, {output() + r, 1, R, count}, targets, a.logits, gradient_scale, dz);
       }

@@ -15,6 +15,14 @@ struct Tail {
 };
 
 template <class T>
+FASTMLP_INLINE int lanes_of(Full) {
+  return Vec<T>::lanes;
+}
+template <class T>
+FASTMLP_INLINE int lanes_of(Tail tail) {
+  return tail.n;
+}
+template <class T>
 FASTMLP_INLINE Vec<T> load(const T* p, Full) {
   return Vec<T>::load(p);
 }

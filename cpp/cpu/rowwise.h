@@ -1,13 +1,12 @@
-// Work on whole rows of outputs, with batch rows in SIMD lanes: softmax, log-softmax, and all losses.
+// Work on whole rows of outputs: softmax, log-softmax, and all losses. Short rows, and those of the lanes strategy, lie across
+// SIMD lanes here; long_rows.h has long ones.
 //
 // A RowGroup names up to `lanes` rows of a matrix, row-major or feature-major, so that both strategies share the code.
 #pragma once
 
 #include <type_traits>
 
-#include "cpu/elementwise.h"
-#include "cpu/sums.h"
-#include "ops/losses.h"
+#include "cpu/long_rows.h"
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
@@ -86,6 +85,7 @@ void for_row_groups(const Context& context, Index rows, Index columns, const Bod
 template <class T>
 void row_forward(RowActivationKind kind, Index rows, Index columns, const T* x, T* y, const Context& context) {
   for_row_groups<T>(context, rows, columns, [&](Index r, int n) {
+    if (is_long_row<T>(columns)) return softmax_long<T>(kind, columns, n, x + r * columns, y + r * columns);
     softmax_group<T>(kind, columns, {x + r * columns, columns, 1, n}, {y + r * columns, columns, 1, n});
   });
 }
@@ -95,6 +95,7 @@ void row_backward(RowActivationKind kind, Index rows, Index columns, const T* dy
                   const Context& context) {
   for_row_groups<T>(context, rows, columns, [&](Index r, int n) {
     const Index at = r * columns;
+    if (is_long_row<T>(columns)) return softmax_backward_long<T>(kind, columns, n, dy + at, y + at, dx + at);
     softmax_backward_group<T>(kind, columns, {dy + at, columns, 1, n}, {y + at, columns, 1, n},
                               {dx + at, columns, 1, n});
   });
@@ -129,15 +130,11 @@ Vec<T> element_loss(Index n, Index padded, const T* y, const T* t, T delta, bool
   return sum;
 }
 
-// The targets of a group of rows for class losses: probabilities, or class numbers.
-//
-// Numbers are compared as values of T, which is exact up to 2^24 columns in float32. In wider rows `get` and `times` see
-// no class, and the loss visits the class's column by its number.
+// The targets of a group of rows for class losses: probabilities, or class numbers, compared as values of T.
 template <class T, bool whole>
 struct ClassTargets {
   RowGroup<const T, whole> dense;  // p is null where classes are given
   Vec<T> classes;
-  const Index* numbers = nullptr;  // of the classes, for wide rows alone
 
   FASTMLP_INLINE Vec<T> get(Index c) const {
     if (dense.p) return dense.get(c);
@@ -152,24 +149,9 @@ struct ClassTargets {
   FASTMLP_INLINE Mask<T> is_class(Index c) const { return classes == Vec<T>(static_cast<T>(c)); }
 };
 
-// Rows that are too wide for class numbers as values of T.
-template <class T>
-constexpr bool is_wide(Index columns) {
-  return sizeof(T) == 4 && columns > Index{1} << 24;
-}
-
-// Lane r is the value in row r's column numbers[r].
-template <class T, bool whole>
-FASTMLP_INLINE Vec<T> values_at(const RowGroup<const T, whole>& y, const Index* numbers) {
-  T values[Vec<T>::lanes] = {};
-  for (int r = 0; r < y.n; ++r) values[r] = y.p[r * y.row + numbers[r] * y.column];
-  return Vec<T>::load(values);
-}
-
 // The loss of each row of a group; dy (p null: not wanted) receives the gradients times `gradient_scale`, 0 for
 // missing rows. Cross-entropy sees outputs less the largest of their row, which changes neither and keeps digits.
-// `by_number`: rows are wide, and each row's class is visited by its number.
-template <class T, bool whole, class Loss, bool by_number>
+template <class T, bool whole, class Loss>
 Vec<T> class_loss(Index columns, const RowGroup<const T, whole>& y, const ClassTargets<T, whole>& t, bool logits,
                   T gradient_scale, const RowGroup<T, whole>& dy) {
   using V = Vec<T>;
@@ -187,11 +169,8 @@ Vec<T> class_loss(Index columns, const RowGroup<const T, whole>& y, const ClassT
     inverse = T(1) / sum;
   }
   const auto shifted = [&](V value) { return Loss::kNeedsLogSumExp ? value - largest : value; };
-  V sum_t(T(1)), dot;
-  if constexpr (by_number)
-    dot = shifted(values_at(y, t.numbers));
-  else
-    dot = sum_of<T>(columns, [&](Index c) { return t.times(c, shifted(y.get(c))); });
+  V sum_t(T(1));
+  const V dot = sum_of<T>(columns, [&](Index c) { return t.times(c, shifted(y.get(c))); });
   if (t.dense.p) sum_t = sum_of<T>(columns, [&](Index c) { return t.get(c); });
   const auto present = first_n_mask<T>(y.n);
   const auto gradient = [&](V value, V e, V target) {
@@ -202,17 +181,8 @@ Vec<T> class_loss(Index columns, const RowGroup<const T, whole>& y, const ClassT
       g = logits ? Loss::logit_gradient(value, target, sum_t) : Loss::gradient(zero, target, sum_t, zero);
     return select(present, g * V(gradient_scale), zero);
   };
-  if (dy.p) {
-    if constexpr (by_number) {
-      T of_class[V::lanes];
-      const V value = values_at(y, t.numbers);
-      gradient(value, exp(shifted(value)), V(T(1))).store(of_class);
-      for (Index c = 0; c < columns; ++c) dy.set(c, gradient(y.get(c), dy.get(c), zero));
-      for (int r = 0; r < y.n; ++r) dy.p[r * dy.row + t.numbers[r] * dy.column] = of_class[r];
-    } else {
-      for (Index c = 0; c < columns; ++c) dy.set(c, gradient(y.get(c), dy.get(c), t.get(c)));
-    }
-  }
+  if (dy.p)
+    for (Index c = 0; c < columns; ++c) dy.set(c, gradient(y.get(c), dy.get(c), t.get(c)));
   return select(present, Loss::value(sum_t, dot, lse), zero);
 }
 
@@ -222,10 +192,10 @@ template <class T, bool whole>
 using ClassLoss = Vec<T> (*)(Index, const RowGroup<const T, whole>&, const ClassTargets<T, whole>&, bool, T,
                              const RowGroup<T, whole>&);
 #define FASTMLP_ELEMENT_LOSS(functor, name) element_loss<T, ops::functor>,
-#define FASTMLP_CLASS_LOSS(functor, name) class_loss<T, whole, ops::functor, by_number>,
+#define FASTMLP_CLASS_LOSS(functor, name) class_loss<T, whole, ops::functor>,
 template <class T>
 constexpr ElementLoss<T> kElementLoss[] = {FASTMLP_ELEMENT_LOSSES(FASTMLP_ELEMENT_LOSS)};
-template <class T, bool whole, bool by_number>
+template <class T, bool whole>
 constexpr ClassLoss<T, whole> kClassLoss[] = {FASTMLP_CLASS_LOSSES(FASTMLP_CLASS_LOSS)};
 #undef FASTMLP_ELEMENT_LOSS
 #undef FASTMLP_CLASS_LOSS
@@ -234,9 +204,9 @@ template <class T>
 FASTMLP_INLINE ElementLoss<T> find_element_loss(LossKind kind) {
   return kElementLoss<T>[static_cast<int>(kind)];
 }
-template <class T, bool whole, bool by_number = false>
+template <class T, bool whole>
 FASTMLP_INLINE ClassLoss<T, whole> find_class_loss(LossKind kind) {
-  return kClassLoss<T, whole, by_number>[static_cast<int>(kind) - static_cast<int>(LossKind::NLL)];
+  return kClassLoss<T, whole>[static_cast<int>(kind) - static_cast<int>(LossKind::NLL)];
 }
 
 // What "mean" divides by: the elements, or the rows for class losses.
@@ -248,6 +218,38 @@ inline double loss_scale(const LossSpec& spec, Index rows, Index columns) {
 constexpr Index kLossRows = 64;  // rows per partial sum; a multiple of all vector lengths
 inline Index loss_partials(Index rows) { return ceil_div(rows, kLossRows); }
 
+// The sum of an element loss over the rows [r0, r1).
+template <class T>
+double element_loss_of_rows(const LossArgs<T>& a, Index r0, Index r1, T gradient_scale) {
+  constexpr Index kBlock = kSumBlock * Vec<T>::lanes;
+  const auto loss = find_element_loss<T>(a.spec.kind);
+  const Index end = r1 * a.columns;
+  double sum = 0;
+  for (Index i = r0 * a.columns; i < end; i += kBlock)
+    sum += static_cast<double>(
+        reduce_add(loss(smaller(kBlock, end - i), 0, a.y + i, a.targets.dense + i, static_cast<T>(a.spec.delta),
+                        a.logits, gradient_scale, a.dy ? a.dy + i : nullptr)));
+  return sum;
+}
+
+// That of a class loss over n rows from row r on, at most a vector of them, row by row.
+template <class T>
+Vec<T> class_loss_of_rows(const LossArgs<T>& a, Index r, int n, T gradient_scale) {
+  const Index at = r * a.columns;
+  const Index* const classes = a.targets.classes ? a.targets.classes + r : nullptr;
+  const T* const dense = classes ? nullptr : a.targets.dense + at;
+  T* const dy = a.dy ? a.dy + at : nullptr;
+  if (is_long_row<T>(a.columns)) {
+    const auto loss = kLongClassLoss<T>[static_cast<int>(a.spec.kind) - static_cast<int>(LossKind::NLL)];
+    return loss(a.columns, n, a.y + at, classes, dense, a.logits, gradient_scale, dy);
+  }
+  T ids[Vec<T>::lanes] = {};
+  for (int i = 0; classes && i < n; ++i) ids[i] = static_cast<T>(classes[i]);
+  const ClassTargets<T, false> targets{{dense, a.columns, 1, n}, Vec<T>::load(ids)};
+  return find_class_loss<T, false>(a.spec.kind)(a.columns, {a.y + at, a.columns, 1, n}, targets, a.logits,
+                                                gradient_scale, {dy, a.columns, 1, n});
+}
+
 template <class T>
 void loss(const LossArgs<T>& a, const Context& context) {
   constexpr Index lanes = Vec<T>::lanes;
@@ -256,38 +258,14 @@ void loss(const LossArgs<T>& a, const Context& context) {
   const Index pieces = loss_partials(a.rows);
   parallel_ranges(context, pieces, larger(1, kPiece / (2 * a.columns * kLossRows)), [&](Index begin, Index end) {
     for (Index piece = begin; piece < end; ++piece) {
-      const Index r0 = piece * kLossRows, r1 = smaller(a.rows, r0 + kLossRows), at = r0 * a.columns;
-      T* dy = a.dy ? a.dy + at : nullptr;
+      const Index r0 = piece * kLossRows, r1 = smaller(a.rows, r0 + kLossRows);
       if (!is_class_loss(a.spec.kind)) {
-        constexpr Index kBlock = kSumBlock * lanes;
-        const auto loss = find_element_loss<T>(a.spec.kind);
-        const Index size = (r1 - r0) * a.columns;
-        double sum = 0;
-        for (Index i = 0; i < size; i += kBlock)
-          sum += static_cast<double>(
-              reduce_add(loss(smaller(kBlock, size - i), 0, a.y + at + i, a.targets.dense + at + i,
-                              static_cast<T>(a.spec.delta), a.logits, gradient_scale, dy ? dy + i : nullptr)));
-        a.partial[piece] = sum;
+        a.partial[piece] = element_loss_of_rows(a, r0, r1, gradient_scale);
         continue;
       }
       Vec<T> sum(T(0));  // of at most kLossRows / lanes terms a lane
-      for (Index r = r0; r < r1; r += lanes) {
-        const int n = static_cast<int>(smaller(lanes, r1 - r));
-        ClassTargets<T, false> t{{nullptr, a.columns, 1, n}, Vec<T>(T(-1))};
-        if (a.targets.classes && is_wide<T>(a.columns)) {
-          t.numbers = a.targets.classes + r;
-        } else if (a.targets.classes) {
-          T ids[lanes] = {};
-          for (int i = 0; i < n; ++i) ids[i] = static_cast<T>(a.targets.classes[r + i]);
-          t.classes = Vec<T>::load(ids);
-        } else {
-          t.dense.p = a.targets.dense + r * a.columns;
-        }
-        const RowGroup<T, false> gradient{a.dy ? a.dy + r * a.columns : nullptr, a.columns, 1, n};
-        const auto loss =
-            t.numbers ? find_class_loss<T, false, true>(a.spec.kind) : find_class_loss<T, false>(a.spec.kind);
-        sum += loss(a.columns, {a.y + r * a.columns, a.columns, 1, n}, t, a.logits, gradient_scale, gradient);
-      }
+      for (Index r = r0; r < r1; r += lanes)
+        sum += class_loss_of_rows(a, r, static_cast<int>(smaller(lanes, r1 - r)), gradient_scale);
       a.partial[piece] = static_cast<double>(reduce_add(sum));
     }
   });
