@@ -14,7 +14,7 @@ namespace fastmlp::FASTMLP_ISA_NS {
 // gemm has it.
 template <class T>
 struct SkinnyLimits {
-  static constexpr Index kForwardRows = Skinny<T>::kRegisters / Skinny<T>::kMostVectors;  // a higher tile is narrower
+  static constexpr Index kForwardRows = Skinny<T>::kRegisters / 4;  // a higher tile is narrower
   static constexpr Index kInputRows = Blocking<T>::kManyRegisters ? 16 : 12;
   static constexpr Index kWeightRows = 8;
   // Whether dot products cost less than padding so few outputs to whole vectors: adding up the lanes of one takes about

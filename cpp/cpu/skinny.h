@@ -14,14 +14,16 @@ template <class T>
 struct Skinny {
   static constexpr int kRegisters = Blocking<T>::MR * Blocking<T>::NV;  // for accumulators
   static constexpr int kMostRows = Blocking<T>::MR;
-  static constexpr int kMostVectors = 4;  // in a row of a broadcast tile
+  static constexpr int kMostVectors = 8;  // in a row of a broadcast tile
   static constexpr int kDotRows = 8, kDotColumns = 4;
   static constexpr Index kWide = 512;  // columns whose sums are in L1 while B passes
   static constexpr Index kTile = larger(kMostRows, kDotRows) * Blocking<T>::NR;
   static constexpr Index kCopy = Blocking<T>::kMostPackedA;  // values of a copy of a narrow matrix
 
   // Whole tiles of the epilogue.
-  static constexpr int vectors(int rows) { return rows * kMostVectors <= kRegisters ? kMostVectors : Blocking<T>::NV; }
+  static constexpr int vectors(int rows) {
+    return rows * kMostVectors <= kRegisters ? kMostVectors : rows * 4 <= kRegisters ? 4 : Blocking<T>::NV;
+  }
   static constexpr int dot_rows(int columns) { return static_cast<int>(smaller(kDotRows, kRegisters / columns)); }
 };
 
@@ -47,7 +49,7 @@ void broadcast_tile(const Gemm<T>& g, Index m0, Index n0, Part last, Index k0, I
   V acc[MR][NV];
 #pragma GCC unroll 16
   for (int r = 0; r < MR; ++r)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int v = 0; v < NV; ++v) acc[r][v] = V(T(0));
   if (g.start.values && k0 == 0) {
     FASTMLP_UNROLL
@@ -60,7 +62,7 @@ void broadcast_tile(const Gemm<T>& g, Index m0, Index n0, Part last, Index k0, I
   }
   for (Index k = k0; k < k1; ++k) {
     V row[NV];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int v = 0; v < NV; ++v) {
       if (v * lanes * sizeof(T) % 64 == 0) __builtin_prefetch(b + v * lanes + kRowsAhead * g.B.row);
       row[v] = v + 1 < NV ? V::load(b + v * lanes) : load(b + v * lanes, last);
@@ -68,7 +70,7 @@ void broadcast_tile(const Gemm<T>& g, Index m0, Index n0, Part last, Index k0, I
 #pragma GCC unroll 16
     for (int r = 0; r < MR; ++r) {
       const V scalar(a[r * g.A.row]);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int v = 0; v < NV; ++v) acc[r][v] = fma(scalar, row[v], acc[r][v]);
     }
     a += g.A.column;
@@ -76,7 +78,7 @@ void broadcast_tile(const Gemm<T>& g, Index m0, Index n0, Part last, Index k0, I
   }
 #pragma GCC unroll 16
   for (int r = 0; r < MR; ++r)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int v = 0; v < NV; ++v) {
       T* out = tile + v / Blocking<T>::NV * MR * NR + r * NR + v % Blocking<T>::NV * lanes;
       (first ? acc[r][v] : V::load(out) + acc[r][v]).store(out);
