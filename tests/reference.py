@@ -89,6 +89,43 @@ def softplus(beta: float = 1, threshold: float = 20) -> Function:
     return function
 
 
+def selu(z: Array) -> tuple[Array, Pullback]:
+    scale, alpha = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
+    y, pull_elu = elu(alpha)(z)
+    return scale * y, lambda dy: scale * pull_elu(dy)
+
+
+def celu(alpha: float = 1) -> Function:
+    def function(z: Array) -> tuple[Array, Pullback]:
+        y, pull_elu = elu(1)(z / alpha)
+        return alpha * y, pull_elu
+
+    return function
+
+
+def mish(z: Array) -> tuple[Array, Pullback]:
+    inner, pull_softplus = softplus()(z)
+    t, pull_tanh = tanh(inner)
+    return z * t, lambda dy: dy * t + pull_softplus(pull_tanh(dy * z))
+
+
+def hardsigmoid(z: Array) -> tuple[Array, Pullback]:
+    return np.clip(z + 3, 0, 6) / 6, lambda dy: dy * ((z > -3) & (z < 3)) / 6
+
+
+def hardswish(z: Array) -> tuple[Array, Pullback]:
+    share, pull_share = hardsigmoid(z)
+    return z * share, lambda dy: dy * share + pull_share(dy * z)
+
+
+def log_sigmoid(z: Array) -> tuple[Array, Pullback]:
+    return -np.logaddexp(0, -z), lambda dy: dy * sigmoid(-z)[0]
+
+
+def softsign(z: Array) -> tuple[Array, Pullback]:
+    return z / (1 + np.abs(z)), lambda dy: dy / (1 + np.abs(z)) ** 2
+
+
 def softmax(z: Array) -> tuple[Array, Pullback]:
     y = np.exp(z - z.max(axis=1, keepdims=True))
     y = y / y.sum(axis=1, keepdims=True)

@@ -73,6 +73,23 @@ class Optimizer:
         getattr(reference, self.name.lower())(w, g, state, **self.options)
 
 
+def _torch_function(function: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
+    """A torch module of a function of torch.nn.functional and the input.
+
+    torch's own Hardsigmoid has a derivative of 1/6 rounded to float32, in float64, too, and its
+    Hardswish overflows where the result does not.
+    """
+
+    def make(nn: Any) -> Any:
+        class Module(nn.Module):  # type: ignore[misc, name-defined]
+            def forward(self, x: Any) -> Any:
+                return function(nn.functional, x)
+
+        return Module()
+
+    return make
+
+
 ACTIVATIONS = {
     row.id: row
     for row in [
@@ -147,6 +164,52 @@ ACTIVATIONS = {
             lambda: fm.Softplus(2.0),
             lambda nn: nn.Softplus(2.0),
             reference.softplus(2),
+        ),
+        Activation(
+            "relu6",
+            fm.ReLU6,
+            lambda nn: nn.ReLU6(),
+            reference.hardtanh(0, 6),
+            "relu6",
+            kinks=(0, 6),
+            range=(0, 6),
+        ),
+        Activation("selu", fm.SELU, lambda nn: nn.SELU(), reference.selu, "selu", kinks=(0,)),
+        Activation("celu", fm.CELU, lambda nn: nn.CELU(), reference.celu(), "celu"),
+        Activation("celu(0.5)", lambda: fm.CELU(0.5), lambda nn: nn.CELU(0.5), reference.celu(0.5)),
+        Activation("mish", fm.Mish, lambda nn: nn.Mish(), reference.mish, "mish"),
+        Activation(
+            "hardswish",
+            fm.Hardswish,
+            _torch_function(lambda f, x: x * (f.relu6(x + 3) / 6)),
+            reference.hardswish,
+            "hardswish",
+            kinks=(-3, 3),
+        ),
+        Activation(
+            "hardsigmoid",
+            fm.Hardsigmoid,
+            _torch_function(lambda f, x: f.relu6(x + 3) / 6),
+            reference.hardsigmoid,
+            "hardsigmoid",
+            kinks=(-3, 3),
+            range=(0, 1),
+        ),
+        Activation(
+            "logsigmoid",
+            fm.LogSigmoid,
+            lambda nn: nn.LogSigmoid(),
+            reference.log_sigmoid,
+            "logsigmoid",
+            range=(-np.inf, 0),
+        ),
+        Activation(
+            "softsign",
+            fm.Softsign,
+            lambda nn: nn.Softsign(),
+            reference.softsign,
+            "softsign",
+            range=(-1, 1),
         ),
         Activation(
             "softmax",

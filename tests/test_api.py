@@ -44,7 +44,16 @@ def test_all_names_exist_and_are_those_of_torch(torch: Any) -> None:
     for name in fm.__all__:
         assert hasattr(fm, name)
     layers = [n for n in fm.__all__ if isinstance(getattr(fm, n), type) and n[0].isupper()]
-    own = {"MLP", "Trainer", "History", "EpochInfo", "Tensor", "Parameter"}
+    own = {
+        "MLP",
+        "Trainer",
+        "History",
+        "EpochInfo",
+        "Tensor",
+        "Parameter",
+        "Residual",
+        "Standardize",
+    }
     unknown = [
         name
         for name in layers

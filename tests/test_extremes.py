@@ -91,6 +91,14 @@ def test_derivatives_of_huge_values(dtype: str, torch: Any) -> None:
         (fm.Tanh(), nn.Tanh()),
         (fm.Sigmoid(), nn.Sigmoid()),
         (fm.LeakyReLU(), nn.LeakyReLU()),
+        (fm.ReLU6(), nn.ReLU6()),
+        (fm.SELU(), nn.SELU()),
+        (fm.CELU(0.5), nn.CELU(0.5)),
+        (fm.Mish(), nn.Mish()),
+        (fm.Hardswish(), nn.Hardswish()),
+        (fm.Hardsigmoid(), nn.Hardsigmoid()),
+        (fm.LogSigmoid(), nn.LogSigmoid()),
+        (fm.Softsign(), nn.Softsign()),
     ]
     largest = float(np.finfo(dtype).max)
     for ours, theirs in pairs:

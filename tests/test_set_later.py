@@ -15,6 +15,7 @@ X = np.array([[-2.0, -0.3, 0.4, 3.0]], "f4")
     [
         (fm.LeakyReLU(), "negative_slope", 0.5, fm.LeakyReLU(0.5)),
         (fm.ELU(), "alpha", 2.0, fm.ELU(2.0)),
+        (fm.CELU(), "alpha", 2.0, fm.CELU(2.0)),
         (fm.Softplus(), "beta", 3.0, fm.Softplus(3.0)),
         (fm.Softplus(), "threshold", 1.0, fm.Softplus(threshold=1.0)),
         (fm.Hardtanh(), "max_val", 0.5, fm.Hardtanh(-1, 0.5)),
@@ -39,6 +40,7 @@ def test_options_of_layers(activation: Any, name: str, value: Any, same: fm.Modu
     [
         (fm.LeakyReLU(), "negative_slope", -1, ValueError),
         (fm.ELU(), "alpha", "big", TypeError),
+        (fm.CELU(), "alpha", 0, ValueError),
         (fm.Softplus(), "beta", 0, ValueError),
         (fm.Hardtanh(), "max_val", -2, ValueError),
         (fm.GELU(), "approximate", "erf", ValueError),

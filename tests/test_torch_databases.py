@@ -18,6 +18,13 @@ ELEMENTWISE = [
     "SiLU",
     "ELU",
     "Softplus",
+    "ReLU6",
+    "SELU",
+    "CELU",
+    "Mish",
+    "Hardswish",
+    "LogSigmoid",
+    "Softsign",
 ]
 ROWWISE = ["Softmax", "LogSoftmax"]
 LOSSES = ["MSELoss", "L1Loss", "HuberLoss", "BCELoss", "BCEWithLogitsLoss"]

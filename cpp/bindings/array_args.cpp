@@ -56,12 +56,15 @@ py::array real_array(py::handle object, const char* name) {
   return converted(object, name);
 }
 
-RowsShape rows_shape(std::span<const py::ssize_t> shape, const char* name, Index columns, const char* takes) {
+RowsShape rows_shape(std::span<const py::ssize_t> shape, const char* name, Index columns, const char* takes,
+                     bool flatten) {
   const std::size_t n = shape.size();
-  if (n != 1 && n != 2)
+  if (n < 1 || (n > 2 && !flatten))
     throw py::value_error(std::string(name) + ": expected shape (rows, features) or (features,), got " +
                           shape_text(shape));
-  const Index rows = n == 1 ? 1 : shape[0], width = shape[n - 1];
+  const Index rows = n == 1 ? 1 : shape[0];
+  Index width = 1;
+  for (const py::ssize_t size : shape.subspan(n == 1 ? 0 : 1)) width *= size;
   if (columns >= 0 && width != columns) {
     const bool turned = n == 1 && columns == 1;
     throw py::value_error(
@@ -75,9 +78,9 @@ RowsShape rows_shape(std::span<const py::ssize_t> shape, const char* name, Index
 }
 
 template <class T>
-Matrix<T> matrix_arg(py::handle object, const char* name, Index columns, const char* takes) {
+Matrix<T> matrix_arg(py::handle object, const char* name, Index columns, const char* takes, bool flatten) {
   const py::array array = real_array(object, name);
-  const RowsShape rows = rows_shape(shape_of(array), name, columns, takes);
+  const RowsShape rows = rows_shape(shape_of(array), name, columns, takes, flatten);
   CArray<T> values = contiguous<T>(array);
   const bool copied = values.ptr() != array.ptr();
   return {rows, std::move(values), copied};
@@ -267,7 +270,7 @@ TargetArg<T> target_arg(py::handle object, const char* name, LossKind loss, Inde
 }
 
 #define FASTMLP_INSTANTIATE(T)                                                             \
-  template Matrix<T> matrix_arg<T>(py::handle, const char*, Index, const char*);           \
+  template Matrix<T> matrix_arg<T>(py::handle, const char*, Index, const char*, bool);     \
   template CArray<T> shaped_arg<T>(py::handle, const char*, std::span<const py::ssize_t>); \
   template T* output_arg<T>(const py::array&, const char*, std::span<const py::ssize_t>);  \
   template void check_probabilities<T>(const T*, Index);                                   \

@@ -52,7 +52,9 @@ struct RowsShape {
 };
 // ValueError unless it is one, with as many columns as `takes` ("the model's first layer") takes; columns < 0: any. There
 // may be no row.
-RowsShape rows_shape(std::span<const py::ssize_t> shape, const char* name, Index columns, const char* takes);
+// `flatten`: further dimensions make one of features with the last.
+RowsShape rows_shape(std::span<const py::ssize_t> shape, const char* name, Index columns, const char* takes,
+                     bool flatten = false);
 
 // A new C-contiguous array; `type` is a subclass of ndarray. Its values are those at `data`, which somebody else keeps
 // alive, or, where that is null, memory of its own.
@@ -98,7 +100,7 @@ struct Matrix : RowsShape {
 };
 
 template <class T>
-Matrix<T> matrix_arg(py::handle object, const char* name, Index columns, const char* takes);
+Matrix<T> matrix_arg(py::handle object, const char* name, Index columns, const char* takes, bool flatten = false);
 
 // An array of exactly this shape; its values are copied where needed.
 template <class T>

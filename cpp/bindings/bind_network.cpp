@@ -39,13 +39,13 @@ Operation<T> make_operation(const py::tuple& spec) {
 }
 
 std::shared_ptr<NetworkHandle> make_network(const std::vector<py::tuple>& specs, const std::string& dtype,
-                                            const std::string& precision_name) {
+                                            const std::string& precision_name, bool flatten) {
   const auto precision = kind_named<Precision>(kPrecisionNames, precision_name, "precision");
   return with_dtype(dtype, [&](auto zero) -> std::shared_ptr<NetworkHandle> {
     using T = decltype(zero);
     std::vector<Operation<T>> operations;
     for (const py::tuple& spec : specs) operations.push_back(make_operation<T>(spec));
-    return std::make_shared<NetworkOf<T>>(Program<T>(std::move(operations), precision));
+    return std::make_shared<NetworkOf<T>>(Program<T>(std::move(operations), precision), flatten);
   });
 }
 
@@ -115,7 +115,7 @@ template <class T>
 py::object NetworkOf<T>::predict_on_device(py::handle object, py::handle out) {
   const DeviceArray x = device_array(object, "x");
   x.require(dtype_name<T>(), "x");
-  const RowsShape rows = rows_shape(x.shape, "x", network_->in_features(), "the model's first layer");
+  const RowsShape rows = rows_shape(x.shape, "x", network_->in_features(), kTakes, flatten_);
   const BatchShape shape(rows.one_row, rows.rows, output_columns(rows.columns));
   py::object result = out ? py::reinterpret_borrow<py::object>(out) : new_device_array(object, shape);
   const DeviceArray y = device_output(result, "out", dtype_name<T>(), shape);
@@ -138,7 +138,8 @@ template class NetworkOf<double>;
 void bind_network(py::module_& m) {
   py::class_<NetworkHandle, std::shared_ptr<NetworkHandle>>(m, "Network", py::is_final())
       .def("__reduce__", [](py::handle self) { refuse_pickle(self); })
-      .def(py::init(&make_network), py::arg("operations"), py::arg("dtype"), py::arg("precision"))
+      .def(py::init(&make_network), py::arg("operations"), py::arg("dtype"), py::arg("precision"),
+           py::arg("flatten") = false)
       .def_property_readonly(
           "in_features", [](py::handle n) { return width_or_none(held_by<NetworkHandle>(n, "self").in_features()); })
       .def_property_readonly(

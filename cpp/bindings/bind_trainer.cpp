@@ -171,7 +171,7 @@ void NetworkOf<T>::fit(const FitRequest& request) {
     if (x.on_device) {
       d.device_x = device_array(x.object, x.name);
       d.device_x.require(dtype_name<T>(), x.name);
-      rows = rows_shape(d.device_x.shape, x.name, network_->in_features(), "the model's first layer");
+      rows = rows_shape(d.device_x.shape, x.name, network_->in_features(), kTakes, flatten_);
       d.set.x = static_cast<const T*>(d.device_x.data);
     } else {
       d.x = input(x.object, x.name);

@@ -18,7 +18,8 @@ struct FitData;
 template <class T>
 class NetworkOf final : public NetworkHandle {
  public:
-  explicit NetworkOf(Program<T> program) : network_(std::make_shared<Network<T>>(std::move(program))) {
+  NetworkOf(Program<T> program, bool flatten)
+      : network_(std::make_shared<Network<T>>(std::move(program))), flatten_(flatten) {
     for (const auto& parameter : network_->parameters()) weights_ += parameter->size();
     if (!network_->device().host) staging_ = std::make_shared<StagingPool<T>>();
   }
@@ -35,8 +36,10 @@ class NetworkOf final : public NetworkHandle {
   void fit(const FitRequest& request) override;
 
  private:
+  static constexpr const char* kTakes = "the model's first layer";
+
   Matrix<T> input(py::handle x, const char* name) const {
-    return matrix_arg<T>(x, name, network_->in_features(), "the model's first layer");
+    return matrix_arg<T>(x, name, network_->in_features(), kTakes, flatten_);
   }
   Index output_columns(Index columns) const {
     return network_->out_features() < 0 ? columns : network_->out_features();
@@ -52,6 +55,7 @@ class NetworkOf final : public NetworkHandle {
 
   std::shared_ptr<Network<T>> network_;
   std::shared_ptr<StagingPool<T>> staging_;  // null: the host's memory is the network's
+  const bool flatten_;                       // inputs of more dimensions are taken, as rows of features
   Index weights_ = 0;                        // how many, with biases
   py::object last_stream_;                   // kept alive until the next pass has waited for it
 };
@@ -78,7 +82,7 @@ bool gives_probabilities(const Network<T>& network) {
   const Operation<T>& last = network.program().operations().back();
   if (last.kind == OperationKind::RowActivation) return last.row_activation == RowActivationKind::Softmax;
   const Activation& activation = last.activation;
-  return activation.kind == ActivationKind::Sigmoid ||
+  return activation.kind == ActivationKind::Sigmoid || activation.kind == ActivationKind::Hardsigmoid ||
          (activation.kind == ActivationKind::Hardtanh && activation.alpha >= 0 && activation.beta <= 1);
 }
 

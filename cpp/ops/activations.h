@@ -8,18 +8,25 @@
 #include "ops/common.h"
 
 // One row per activation: X(functor, "name in Python").
-#define FASTMLP_ACTIVATIONS(X) \
-  X(Identity, "identity")      \
-  X(ReLU, "relu")              \
-  X(LeakyReLU, "leaky_relu")   \
-  X(Sigmoid, "sigmoid")        \
-  X(Tanh, "tanh")              \
-  X(Hardtanh, "hardtanh")      \
-  X(GELU, "gelu")              \
-  X(GELUTanh, "gelu_tanh")     \
-  X(SiLU, "silu")              \
-  X(ELU, "elu")                \
-  X(Softplus, "softplus")
+#define FASTMLP_ACTIVATIONS(X)  \
+  X(Identity, "identity")       \
+  X(ReLU, "relu")               \
+  X(LeakyReLU, "leaky_relu")    \
+  X(Sigmoid, "sigmoid")         \
+  X(Tanh, "tanh")               \
+  X(Hardtanh, "hardtanh")       \
+  X(GELU, "gelu")               \
+  X(GELUTanh, "gelu_tanh")      \
+  X(SiLU, "silu")               \
+  X(ELU, "elu")                 \
+  X(Softplus, "softplus")       \
+  X(SELU, "selu")               \
+  X(CELU, "celu")               \
+  X(Mish, "mish")               \
+  X(Hardswish, "hardswish")     \
+  X(Hardsigmoid, "hardsigmoid") \
+  X(LogSigmoid, "logsigmoid")   \
+  X(Softsign, "softsign")
 
 namespace fastmlp::ops {
 
@@ -182,6 +189,105 @@ struct Softplus {
   static FASTMLP_FORMULA V backward(V dy, V z, const ActivationParams<V>& p) {
     const V scaled = p.alpha * z;
     return select(scaled > p.beta, dy, dy * sigmoid(scaled));
+  }
+};
+
+// scale (z > 0 ? z : alpha (exp(z) - 1)), with the constants that keep mean 0 and variance 1 (Klambauer and others, arXiv
+// 1706.02515).
+struct SELU {
+  static constexpr bool kSavesInput = true;
+  static constexpr double kAlpha = 1.6732632423543772848, kScale = 1.0507009873554804934;
+  template <class V>
+  static FASTMLP_FORMULA V forward(V z, const ActivationParams<V>&) {
+    return select(z > V(0), V(kScale) * z, V(kScale * kAlpha) * expm1(min(V(0), z)));
+  }
+  template <class V>
+  static FASTMLP_FORMULA V backward(V dy, V z, const ActivationParams<V>&) {
+    return dy * select(z > V(0), V(kScale), V(kScale * kAlpha) * exp(min(V(0), z)));
+  }
+};
+
+// z > 0 ? z : alpha (exp(z / alpha) - 1), alpha > 0 (Barron, arXiv 1704.07483).
+struct CELU {
+  static constexpr bool kSavesInput = true;
+  template <class V>
+  static FASTMLP_FORMULA V forward(V z, const ActivationParams<V>& p) {
+    return select(z > V(0), z, p.alpha * expm1(min(V(0), z) / p.alpha));
+  }
+  template <class V>
+  static FASTMLP_FORMULA V backward(V dy, V z, const ActivationParams<V>& p) {
+    return select(z > V(0), dy, dy * exp(min(V(0), z) / p.alpha));
+  }
+};
+
+// z tanh(log(1 + exp(z))) (Misra, arXiv 1908.08681). With n = exp(z) and m = n (n + 2), the tanh is m / (m + 2).
+struct Mish {
+  static constexpr bool kSavesInput = true;
+  static constexpr double kLimit = 40;  // from far below on, the tanh and the derivative are 1
+  template <class V>
+  static FASTMLP_FORMULA V forward(V z, const ActivationParams<V>&) {
+    const V n = exp(min(V(kLimit), z)), m = n * (n + V(2));
+    return z * (m / (m + V(2)));
+  }
+  template <class V>
+  static FASTMLP_FORMULA V backward(V dy, V unbounded, const ActivationParams<V>&) {
+    const V z = min(V(kLimit), unbounded);
+    const V n = exp(z), m = n * (n + V(2)), inverse = V(1) / (m + V(2));
+    // z times the tanh's derivative, 4 n (n + 1) / (m + 2)^2.
+    return dy * fma(z, (V(4) * n * inverse) * ((n + V(1)) * inverse), m * inverse);
+  }
+};
+
+// z min(max(z + 3, 0), 6) / 6 (Howard and others, arXiv 1905.02244).
+struct Hardswish {
+  static constexpr bool kSavesInput = true;
+  template <class V>
+  static FASTMLP_FORMULA V forward(V z, const ActivationParams<V>&) {
+    return select(z <= V(-3), V(0), select(z >= V(3), z, z * (z + V(3)) / V(6)));
+  }
+  template <class V>
+  static FASTMLP_FORMULA V backward(V dy, V z, const ActivationParams<V>&) {
+    return select(z <= V(-3), V(0), select(z >= V(3), dy, dy * (z / V(3) + V(0.5))));
+  }
+};
+
+// min(max(z + 3, 0), 6) / 6; the derivative at the bounds is 0, as in torch.
+struct Hardsigmoid {
+  static constexpr bool kSavesInput = false;
+  template <class V>
+  static FASTMLP_FORMULA V forward(V z, const ActivationParams<V>&) {
+    return select(z <= V(-3), V(0), select(z >= V(3), V(1), (z + V(3)) / V(6)));
+  }
+  template <class V>
+  static FASTMLP_FORMULA V backward(V dy, V a, const ActivationParams<V>&) {
+    return select(a <= V(0), V(0), select(a >= V(1), V(0), dy / V(6)));
+  }
+};
+
+// log(1 / (1 + exp(-z))); the derivative is 1 - exp(a).
+struct LogSigmoid {
+  static constexpr bool kSavesInput = false;
+  template <class V>
+  static FASTMLP_FORMULA V forward(V z, const ActivationParams<V>&) {
+    return log_sigmoid(z);
+  }
+  template <class V>
+  static FASTMLP_FORMULA V backward(V dy, V a, const ActivationParams<V>&) {
+    return dy * -expm1(a);
+  }
+};
+
+// z / (1 + |z|).
+struct Softsign {
+  static constexpr bool kSavesInput = true;
+  template <class V>
+  static FASTMLP_FORMULA V forward(V z, const ActivationParams<V>&) {
+    return z / (V(1) + abs(z));
+  }
+  template <class V>
+  static FASTMLP_FORMULA V backward(V dy, V z, const ActivationParams<V>&) {
+    const V inverse = V(1) / (V(1) + abs(z));
+    return dy * inverse * inverse;
   }
 };
 

@@ -15,6 +15,7 @@ inline Activation sample_of(ActivationKind kind) {
     case ActivationKind::Hardtanh:
       return {kind, -0.5, 0.75};
     case ActivationKind::ELU:
+    case ActivationKind::CELU:
       return {kind, 1.25, 0};
     case ActivationKind::Softplus:
       return {kind, 2, 20};

@@ -13,23 +13,31 @@ from typing import TYPE_CHECKING, Any
 from fastmlp import cuda, init, nn, ops, optim
 from fastmlp._core import __version__
 from fastmlp.activations import (
+    CELU,
     ELU,
     GELU,
+    SELU,
+    Hardsigmoid,
+    Hardswish,
     Hardtanh,
     Identity,
     LeakyReLU,
+    LogSigmoid,
     LogSoftmax,
+    Mish,
     ReLU,
+    ReLU6,
     Sigmoid,
     SiLU,
     Softmax,
     Softplus,
+    Softsign,
     Tanh,
 )
 from fastmlp.clipping import clip_grad_norm_, clip_grad_value_
 from fastmlp.containers import ModuleDict, ModuleList, Sequential
 from fastmlp.history import EpochInfo, History
-from fastmlp.layers import MLP, Dropout, Linear
+from fastmlp.layers import MLP, Dropout, Flatten, Linear
 from fastmlp.losses import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -40,8 +48,30 @@ from fastmlp.losses import (
     NLLLoss,
 )
 from fastmlp.modules import Module
+from fastmlp.nn.functional import (
+    celu,
+    elu,
+    gelu,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    leaky_relu,
+    log_softmax,
+    logsigmoid,
+    mish,
+    relu,
+    relu6,
+    selu,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    softsign,
+    tanh,
+)
 from fastmlp.optim import SGD, Adam, AdamW, RMSprop
 from fastmlp.parameter import Parameter
+from fastmlp.residual import Residual
 from fastmlp.runtime import get_num_threads, set_num_threads, show_config, threads
 from fastmlp.seeds import manual_seed
 from fastmlp.tensor import Tensor, no_grad, tensor
@@ -51,9 +81,11 @@ if TYPE_CHECKING:
     from fastmlp import plotting
 
 __all__ = [
+    "CELU",
     "ELU",
     "GELU",
     "MLP",
+    "SELU",
     "SGD",
     "Adam",
     "AdamW",
@@ -62,6 +94,9 @@ __all__ = [
     "CrossEntropyLoss",
     "Dropout",
     "EpochInfo",
+    "Flatten",
+    "Hardsigmoid",
+    "Hardswish",
     "Hardtanh",
     "History",
     "HuberLoss",
@@ -69,8 +104,10 @@ __all__ = [
     "L1Loss",
     "LeakyReLU",
     "Linear",
+    "LogSigmoid",
     "LogSoftmax",
     "MSELoss",
+    "Mish",
     "Module",
     "ModuleDict",
     "ModuleList",
@@ -78,28 +115,50 @@ __all__ = [
     "Parameter",
     "RMSprop",
     "ReLU",
+    "ReLU6",
+    "Residual",
     "Sequential",
     "SiLU",
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "Softsign",
     "Tanh",
     "Tensor",
     "Trainer",
     "__version__",
+    "celu",
     "clip_grad_norm_",
     "clip_grad_value_",
     "cuda",
+    "elu",
+    "gelu",
     "get_num_threads",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
     "init",
+    "leaky_relu",
+    "log_softmax",
+    "logsigmoid",
     "manual_seed",
+    "mish",
     "nn",
     "no_grad",
     "ops",
     "optim",
     "plotting",
+    "relu",
+    "relu6",
+    "selu",
     "set_num_threads",
     "show_config",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "softsign",
+    "tanh",
     "tensor",
     "threads",
 ]

@@ -42,16 +42,27 @@ class Activation(Module):
         return x.trace.add("activation", x, *self.native())
 
 
-class Identity(Activation, name="identity"):
-    """x itself."""
-
-
-class ReLU(Activation, name="relu"):
-    """max(x, 0)."""
+class _TakesInplace:
+    """The constructor of those whose one argument is torch's `inplace`."""
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
         _checks.flag("inplace", inplace)
+
+
+class Identity(Activation, name="identity"):
+    """x itself."""
+
+
+class ReLU(_TakesInplace, Activation, name="relu"):
+    """max(x, 0)."""
+
+
+class ReLU6(_TakesInplace, Activation, name="relu6"):
+    """x clamped to [0, 6]."""
+
+    def native(self) -> tuple[str, float, float]:
+        return "hardtanh", 0.0, 6.0
 
 
 class LeakyReLU(Activation, name="leaky_relu"):
@@ -150,12 +161,36 @@ class GELU(Activation, name="gelu"):
 Activation.by_name["gelu_tanh"] = partial(GELU, "tanh")
 
 
-class SiLU(Activation, name="silu"):
+class SiLU(_TakesInplace, Activation, name="silu"):
     """x * sigmoid(x)."""
 
-    def __init__(self, inplace: bool = False) -> None:
-        super().__init__()
-        _checks.flag("inplace", inplace)
+
+class Mish(_TakesInplace, Activation, name="mish"):
+    """x * tanh(softplus(x)) (Misra, arXiv 1908.08681)."""
+
+
+class Hardswish(_TakesInplace, Activation, name="hardswish"):
+    """x times Hardsigmoid of x (Howard and others, arXiv 1905.02244)."""
+
+
+class Hardsigmoid(_TakesInplace, Activation, name="hardsigmoid"):
+    """(x + 3) / 6, clamped to [0, 1]."""
+
+
+class LogSigmoid(Activation, name="logsigmoid"):
+    """log(1 / (1 + exp(-x)))."""
+
+
+class Softsign(Activation, name="softsign"):
+    """x / (1 + |x|)."""
+
+
+class SELU(_TakesInplace, Activation, name="selu"):
+    """1.0507 x where x is positive, else 1.7581 (exp(x) - 1).
+
+    These constants, here rounded, keep mean 0 and variance 1 from layer to layer (Klambauer and
+    others, arXiv 1706.02515).
+    """
 
 
 class ELU(Activation, name="elu"):
@@ -169,6 +204,29 @@ class ELU(Activation, name="elu"):
     option_names = ("alpha",)
     checks: ClassVar[dict[str, Callable[[str, Any], Any]]] = {
         "alpha": _checks.real,
+    }
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        super().__init__()
+        _checks.flag("inplace", inplace)
+        self.alpha = alpha
+
+    def constants(self) -> tuple[float, float]:
+        return self.alpha, 0.0
+
+
+class CELU(Activation, name="celu"):
+    """x where that is positive, else alpha * (exp(x / alpha) - 1) (Barron, arXiv 1704.07483).
+
+    Parameters
+    ----------
+    alpha : float
+        Positive.
+    """
+
+    option_names = ("alpha",)
+    checks: ClassVar[dict[str, Callable[[str, Any], Any]]] = {
+        "alpha": partial(_checks.real, above=0),
     }
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:

@@ -153,6 +153,49 @@ class Dropout(Module):
         return f"p={self.p}"
 
 
+def _last(name: str, dim: Any) -> int:
+    number = _checks.integer(name, dim, at_least=-1)
+    if number != -1:
+        raise ValueError(f"{name}: expected -1, the last dimension, got {number}")
+    return number
+
+
+def _first(name: str, dim: Any) -> int:
+    number = _checks.integer(name, dim, at_least=0)
+    if number != 1:
+        raise ValueError(f"{name}: expected 1, the dimension after that of the rows, got {number}")
+    return number
+
+
+class Flatten(Module):
+    """Take inputs of any number of dimensions: all after the first make one of features.
+
+    It has an effect where it gets the model's input; between layers, values are rows of features.
+
+    Parameters
+    ----------
+    start_dim : int
+        1: rows stay rows.
+    end_dim : int
+        -1.
+    """
+
+    checks: ClassVar[dict[str, Callable[[str, Any], Any]]] = {"start_dim": _first, "end_dim": _last}
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        super().__init__()
+        self.start_dim = start_dim
+        self.end_dim = end_dim
+
+    def forward(self, x: Any) -> Any:
+        """Take inputs of more dimensions in the program being traced."""
+        return x.trace.add_flatten(x) if isinstance(x, Symbolic) else self(x)
+
+    def extra_repr(self) -> str:
+        """As torch's."""
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
 def MLP(  # noqa: N802 - reads as a class
     sizes: Sequence[int],
     activation: str | Activation | type[Activation] = "relu",

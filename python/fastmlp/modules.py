@@ -26,6 +26,7 @@ class Plan:
     def __init__(self, trace: Trace, previous: "Plan | None") -> None:
         self.operations = tuple(trace.operations) or (("activation", 0, "identity", 0.0, 0.0),)
         self.dropout = trace.dropout
+        self.flatten = trace.flatten
         self.precision = trace.precision
         self.places = trace.places
         # Networks are kept by program and dtype: with dropout, train() and eval() have one each.
@@ -45,9 +46,9 @@ class Plan:
         return self._network("float64" if np.asarray(x).dtype == np.float64 else "float32")
 
     def _network(self, dtype: str) -> _core.Network:
-        key = self.operations, dtype
+        key = self.operations, dtype, self.flatten
         if key not in self.networks:
-            self.networks[key] = _core.Network(self.operations, dtype, self.precision)
+            self.networks[key] = _core.Network(self.operations, dtype, self.precision, self.flatten)
         return self.networks[key]
 
     def _is_placed_as(self, other: "Plan") -> bool:
@@ -79,7 +80,7 @@ class Module(Stateful):
     to the parameters' dtype. Without parameters, float64 stays float64 and all else becomes
     float32. A call raises TypeError if x is not made of real numbers or `forward` cannot be
     compiled, and ValueError if x is empty, of the wrong width, or neither one- nor
-    two-dimensional.
+    two-dimensional (`Flatten` takes more dimensions).
     """
 
     training: bool = True

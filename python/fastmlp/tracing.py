@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from fastmlp._core import Operation
 
 _ADVICE = (
-    "forward: expected its argument to go through modules, and sums of values (fm.ReLU(), not"
-    " np.maximum), got {}, which cannot be compiled"
+    "forward: expected its argument to go through modules, and sums of values (fm.ReLU() or"
+    " fm.relu(...), not np.maximum), got {}, which cannot be compiled"
 )
 
 
@@ -42,6 +42,8 @@ class Trace:
         self.precision = "float32"
         self.places: list[tuple[str, int]] = []  # of the parameters: device, and moves so far
         self.dropout = False
+        self.flatten = False  # inputs of more than two dimensions are taken
+        self.out_width: int | None = None  # of the result, where a layer has decided
         self._root = root
         self._known = {id(module) for module in root.modules()}
         self._first: tuple[Tree, Parameter] | None = None  # an affine layer and its weight
@@ -62,6 +64,7 @@ class Trace:
                 f" computed from its argument, got {_checks.show(result)}"
             )
         self._keep_what_leads_to(result.number)
+        self.out_width = result.width if result.maker else None
         del self._input  # or the trace, its values and the model would hold one another
         return self
 
@@ -83,6 +86,17 @@ class Trace:
         biases = None if bias is None else bias._native
         operation: Operation = ("affine", value.number, weight._native, biases)
         return self._append(operation, (module, weight))
+
+    def add_flatten(self, value: "Symbolic") -> "Symbolic":
+        """Take inputs of more dimensions; all other values are rows of features already."""
+        self._check_own(value)
+        self.flatten |= value.number == 0
+        return value
+
+    @property
+    def in_width(self) -> int | None:
+        """The width of the input, where a layer has decided."""
+        return self._input_width and self._input_width[0]
 
     def add_sum(self, left: "Symbolic", right: "Symbolic") -> "Symbolic":
         """Add the sum of two values."""
@@ -187,6 +201,14 @@ _FUNCTIONS = frozenset(
         "silu",
         "elu",
         "softplus",
+        "relu6",
+        "selu",
+        "celu",
+        "mish",
+        "hardswish",
+        "hardsigmoid",
+        "logsigmoid",
+        "softsign",
         "softmax",
         "log_softmax",
         "dropout",

@@ -1,21 +1,29 @@
 """Layers, activations, losses and containers under torch's names: ``from fastmlp import nn``."""
 
 from fastmlp.activations import (
+    CELU,
     ELU,
     GELU,
+    SELU,
+    Hardsigmoid,
+    Hardswish,
     Hardtanh,
     Identity,
     LeakyReLU,
+    LogSigmoid,
     LogSoftmax,
+    Mish,
     ReLU,
+    ReLU6,
     Sigmoid,
     SiLU,
     Softmax,
     Softplus,
+    Softsign,
     Tanh,
 )
 from fastmlp.containers import ModuleDict, ModuleList, Sequential
-from fastmlp.layers import Dropout, Linear
+from fastmlp.layers import Dropout, Flatten, Linear
 from fastmlp.losses import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -28,33 +36,44 @@ from fastmlp.losses import (
 from fastmlp.modules import Module
 from fastmlp.nn import functional, init, utils
 from fastmlp.parameter import Parameter
+from fastmlp.residual import Residual
 
 __all__ = [
+    "CELU",
     "ELU",
     "GELU",
+    "SELU",
     "BCELoss",
     "BCEWithLogitsLoss",
     "CrossEntropyLoss",
     "Dropout",
+    "Flatten",
+    "Hardsigmoid",
+    "Hardswish",
     "Hardtanh",
     "HuberLoss",
     "Identity",
     "L1Loss",
     "LeakyReLU",
     "Linear",
+    "LogSigmoid",
     "LogSoftmax",
     "MSELoss",
+    "Mish",
     "Module",
     "ModuleDict",
     "ModuleList",
     "NLLLoss",
     "Parameter",
     "ReLU",
+    "ReLU6",
+    "Residual",
     "Sequential",
     "SiLU",
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "Softsign",
     "Tanh",
     "functional",
     "init",

@@ -12,10 +12,18 @@ from fastmlp.layers import Dropout
 from fastmlp.tensor import Tensor
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=256, typed=True)
+def _kept(kind: Any, *arguments: Any) -> Any:
+    return kind(*arguments)
+
+
 def _made(kind: Any, *arguments: Any) -> Any:
     """One object for each kind and its options: making modules would end all traces."""
-    return kind(*arguments)
+    try:
+        hash(arguments)
+    except TypeError:  # no option is of such a type: let the class say so
+        return kind(*arguments)
+    return _kept(kind, *arguments)
 
 
 def _activation(kind: Any, x: Any, *options: Any) -> Any:
@@ -24,12 +32,12 @@ def _activation(kind: Any, x: Any, *options: Any) -> Any:
 
 def relu(input: Any, inplace: bool = False) -> Any:
     """max(input, 0)."""
-    return _activation(activations.ReLU, input)
+    return _activation(activations.ReLU, input, inplace)
 
 
 def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Any:
     """See `fastmlp.LeakyReLU`."""
-    return _activation(activations.LeakyReLU, input, negative_slope)
+    return _activation(activations.LeakyReLU, input, negative_slope, inplace)
 
 
 def sigmoid(input: Any) -> Any:
@@ -44,7 +52,7 @@ def tanh(input: Any) -> Any:
 
 def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Any:
     """See `fastmlp.Hardtanh`."""
-    return _activation(activations.Hardtanh, input, min_val, max_val)
+    return _activation(activations.Hardtanh, input, min_val, max_val, inplace)
 
 
 def gelu(input: Any, approximate: str = "none") -> Any:
@@ -54,17 +62,57 @@ def gelu(input: Any, approximate: str = "none") -> Any:
 
 def silu(input: Any, inplace: bool = False) -> Any:
     """input * sigmoid(input)."""
-    return _activation(activations.SiLU, input)
+    return _activation(activations.SiLU, input, inplace)
 
 
 def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     """See `fastmlp.ELU`."""
-    return _activation(activations.ELU, input, alpha)
+    return _activation(activations.ELU, input, alpha, inplace)
 
 
 def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     """See `fastmlp.Softplus`."""
     return _activation(activations.Softplus, input, beta, threshold)
+
+
+def relu6(input: Any, inplace: bool = False) -> Any:
+    """input clamped to [0, 6]."""
+    return _activation(activations.ReLU6, input, inplace)
+
+
+def selu(input: Any, inplace: bool = False) -> Any:
+    """See `fastmlp.SELU`."""
+    return _activation(activations.SELU, input, inplace)
+
+
+def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
+    """See `fastmlp.CELU`."""
+    return _activation(activations.CELU, input, alpha, inplace)
+
+
+def mish(input: Any, inplace: bool = False) -> Any:
+    """input * tanh(softplus(input))."""
+    return _activation(activations.Mish, input, inplace)
+
+
+def hardswish(input: Any, inplace: bool = False) -> Any:
+    """input * hardsigmoid(input)."""
+    return _activation(activations.Hardswish, input, inplace)
+
+
+def hardsigmoid(input: Any, inplace: bool = False) -> Any:
+    """(input + 3) / 6, clamped to [0, 1]."""
+    return _activation(activations.Hardsigmoid, input, inplace)
+
+
+def logsigmoid(input: Any) -> Any:
+    """log(1 / (1 + exp(-input)))."""
+    return _activation(activations.LogSigmoid, input)
+
+
+def softsign(input: Any) -> Any:
+    """input / (1 + |input|)."""
+    return _activation(activations.Softsign, input)
 
 
 def softmax(input: Any, dim: int = 1) -> Any:
