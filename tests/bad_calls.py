@@ -6,6 +6,8 @@ is 2-5-3 and fits x (6 x 2) with t (6 classes); `regression` is 2-4-1 with a sig
 
 from typing import Any
 
+from bad_calls_layers import LAYERS
+
 Call = tuple[Any, ...]
 
 X, T, OUT = r"\bx\b", r"\bt\b|\btarget\b", r"\bout\b"
@@ -274,4 +276,4 @@ OPS: list[Call] = [
     ("tensor([1, 2], requires_grad=True)", TypeError, "float"),
 ]
 
-TABLE = [*INPUTS, *OUTPUTS, *TARGETS, *FIT, *OPTIMIZERS, *MODELS, *STATES, *OPS]
+TABLE = [*INPUTS, *OUTPUTS, *TARGETS, *FIT, *OPTIMIZERS, *MODELS, *STATES, *OPS, *LAYERS]

@@ -45,6 +45,12 @@ def world() -> dict[str, Any]:
         optimizer = fm.SGD(regression.parameters(), lr=0.1)
         return fm.Trainer(regression, optimizer, loss_fn).fit(x, t, max_epoch=2)
 
+    normed = fm.Sequential(fm.Linear(2, 4), fm.BatchNorm1d(4), fm.Linear(4, 3))
+
+    def fit_normed(**options: Any) -> fm.History:
+        trainer = fm.Trainer(normed, fm.SGD(normed.parameters(), lr=0.1))
+        return trainer.fit(x, t, max_epoch=2, **options)
+
     read_only = np.zeros((6, 3), "float32")
     read_only.flags.writeable = False
     with fm.no_grad():
@@ -65,6 +71,9 @@ def world() -> dict[str, Any]:
         "cross_entropy": fm.CrossEntropyLoss(),
         "fit": fit,
         "fit_regression": fit_regression,
+        "fit_normed": fit_normed,
+        "norm": fm.BatchNorm1d(2),
+        "scaler": fm.Standardize(2),
         "parameters": list(model.parameters()),
         "weight": model[0].weight,
         "state": model.state_dict(),

@@ -6,16 +6,32 @@ namespace fastmlp::bindings {
 
 namespace {
 
-// ("affine", input, weight, bias), ("activation", input, name, alpha, beta), ("dropout", input, p), ("add", input, input);
-// inputs are numbers of values.
+// An int64 number of NumPy's, which lives as long as the pointer to it.
+std::shared_ptr<std::int64_t> shared_count(const py::object& object) {
+  auto array = object.cast<py::array_t<std::int64_t, 0>>();
+  if (array.size() != 1) throw py::value_error("operations: expected one number of batches");
+  std::int64_t* const count = array.mutable_data();
+  return {count, [owner = array.release().ptr()](std::int64_t*) {
+            const py::gil_scoped_acquire acquire;
+            Py_DECREF(owner);
+          }};
+}
+
+// ("affine", input, weight, bias), ("activation", input, name, alpha, beta), ("dropout", input, p), ("add", input, input),
+// ("layer_norm", input, weight, bias, features, eps), ("prelu", input, weight, features), ("batch_norm", input, weight,
+// bias, features, eps, statistics, momentum, mean, variance, deviations, batches); inputs are numbers of values.
 template <class T>
 Operation<T> make_operation(const py::tuple& spec) {
   Operation<T> operation;
   const auto kind = spec[0].cast<std::string>();
   operation.inputs[0] = spec[1].cast<int>();
+  const auto parameter = [&](std::size_t i) -> std::shared_ptr<Parameter<T>> {
+    if (spec[i].is_none()) return nullptr;
+    return native<T>(held_by<ParameterHandle>(spec[i], "operations"), "operations");
+  };
   if (kind == "affine") {
-    operation.weight = native<T>(held_by<ParameterHandle>(spec[2], "operations"), "operations");
-    if (!spec[3].is_none()) operation.bias = native<T>(held_by<ParameterHandle>(spec[3], "operations"), "operations");
+    operation.weight = parameter(2);
+    operation.bias = parameter(3);
   } else if (kind == "activation") {
     const auto name = spec[2].cast<std::string>();
     if (name == "softmax" || name == "log_softmax") {
@@ -32,8 +48,27 @@ Operation<T> make_operation(const py::tuple& spec) {
   } else if (kind == "add") {
     operation.kind = OperationKind::Add;
     operation.inputs[1] = spec[2].cast<int>();
+  } else if (kind == "layer_norm" || kind == "batch_norm") {
+    operation.kind = kind == "layer_norm" ? OperationKind::LayerNorm : OperationKind::BatchNorm;
+    operation.weight = parameter(2);
+    operation.bias = parameter(3);
+    operation.features = spec[4].cast<Index>();
+    operation.eps = spec[5].cast<double>();
+    if (operation.kind == OperationKind::BatchNorm) {
+      operation.batch.statistics =
+          kind_named<StatisticsOf>(kStatisticsNames, spec[6].cast<std::string>(), "operations");
+      operation.batch.momentum = spec[7].cast<std::optional<double>>();
+      operation.batch.mean = parameter(8);
+      operation.batch.variance = parameter(9);
+      operation.batch.deviations = spec[10].cast<bool>();
+      if (!spec[11].is_none()) operation.batch.batches = shared_count(spec[11].attr("array"));
+    }
+  } else if (kind == "prelu") {
+    operation.kind = OperationKind::PReLU;
+    operation.weight = parameter(2);
+    operation.features = spec[3].cast<Index>();
   } else {
-    throw py::value_error("operations: expected 'affine', 'activation', 'dropout' or 'add', got '" + kind + "'");
+    throw py::value_error("operations: unknown kind '" + kind + "'");
   }
   return operation;
 }
@@ -56,6 +91,7 @@ py::object width_or_none(Index width) { return width < 0 ? py::object(py::none()
 template <class T>
 py::object NetworkOf<T>::forward(py::handle object, const DropoutState* dropout) {
   Matrix<T> x = input(object, "x");
+  check_rows(x.rows, dropout != nullptr, "x");
   const Index work = this->work(x);
   join_streams(network_->device());
   auto tape = std::make_unique<TapeOf<T>>(network_, staging_.get(), std::move(x), work);
@@ -92,6 +128,7 @@ T* NetworkOf<T>::checked_output(py::handle object, const Matrix<T>& x) const {
 template <class T>
 py::object NetworkOf<T>::predict(py::handle object, py::handle out, const DropoutState* dropout, PyTypeObject* result) {
   const Matrix<T> x = input(object, "x");
+  check_rows(x.rows, dropout != nullptr, "x");
   const Index columns = output_columns(x.columns);
   if (x.rows == 0 && !out) return new_array<T>(x.shape(columns), result);
   py::object array = out ? py::reinterpret_borrow<py::object>(out) : new_array<T>(x.shape(columns), result);
@@ -116,6 +153,7 @@ py::object NetworkOf<T>::predict_on_device(py::handle object, py::handle out) {
   const DeviceArray x = device_array(object, "x");
   x.require(dtype_name<T>(), "x");
   const RowsShape rows = rows_shape(x.shape, "x", network_->in_features(), kTakes, flatten_);
+  check_rows(rows.rows, false, "x");
   const BatchShape shape(rows.one_row, rows.rows, output_columns(rows.columns));
   py::object result = out ? py::reinterpret_borrow<py::object>(out) : new_device_array(object, shape);
   const DeviceArray y = device_output(result, "out", dtype_name<T>(), shape);

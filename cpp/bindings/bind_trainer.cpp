@@ -242,6 +242,9 @@ void NetworkOf<T>::fit(const FitRequest& request) {
 
   FitOptions options = request.options;
   options.batch_size = std::min(options.batch_size, training.set.rows);
+  check_rows(std::min(options.batch_size, (training.set.rows - 1) % options.batch_size + 1), true,
+             "batch_size: one of the batches");
+  if (validation) check_rows(validation->set.rows, false, "validation_data x");
   optimizer->check_parameters();
   mark.emplace(*network_);
   released.emplace();

@@ -41,6 +41,13 @@ class NetworkOf final : public NetworkHandle {
   Matrix<T> input(py::handle x, const char* name) const {
     return matrix_arg<T>(x, name, network_->in_features(), kTakes, flatten_);
   }
+  // ValueError for a batch of one row where it is to give the statistics of a BatchNorm.
+  void check_rows(Index rows, bool training, const char* name) const {
+    if (rows == 1 && network_->program().mixes_rows(training))
+      throw py::value_error(
+          std::string(name) +
+          ": expected more than one row where BatchNorm1d takes its statistics from the batch, got 1");
+  }
   Index output_columns(Index columns) const {
     return network_->out_features() < 0 ? columns : network_->out_features();
   }

@@ -6,6 +6,7 @@
 #include "core/contracts/device_steps.h"
 #include "core/contracts/lanes.h"
 #include "core/contracts/loss.h"
+#include "core/contracts/normalization.h"
 #include "core/contracts/optimizer.h"
 #include "core/contracts/pointwise.h"
 
@@ -29,6 +30,13 @@ struct Backend {
   // Softmax and log-softmax of each row; y may be x, dx may be dy. Backward takes the output y.
   void (*row_forward)(RowActivationKind, Index rows, Index columns, const T* x, T* y, const Context&);
   void (*row_backward)(RowActivationKind, Index rows, Index columns, const T* dy, const T* y, T* dx, const Context&);
+
+  void (*layer_norm_forward)(const LayerNormForward<T>&, const Context&);
+  void (*layer_norm_backward)(const LayerNormBackward<T>&, const Context&);
+  void (*batch_norm_forward)(const BatchNormForward<T>&, const Context&);
+  void (*batch_norm_backward)(const BatchNormBackward<T>&, const Context&);
+  void (*prelu_forward)(const PReLUForward<T>&, const Context&);
+  void (*prelu_backward)(const PReLUBackward<T>&, const Context&);
 
   // Inverted dropout, y = x / (1 - p) or 0 (Srivastava et al., 2014), with the mask of this layer; y may be x.
   void (*dropout)(const DropoutState&, Index layer, double p, Index n, const T* x, T* y, const Context&);

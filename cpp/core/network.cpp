@@ -9,9 +9,10 @@ namespace fastmlp {
 
 template <class T>
 typename Network<T>::Lease Network<T>::acquire(Index rows, Index columns, bool training) {
-  for (const auto& parameter : parameters())
-    if (&parameter->device() != &device()) [[unlikely]]
-      throw std::runtime_error("the model's parameters have moved to another device");
+  for (const auto* all : {&parameters(), &program_.buffers()})
+    for (const auto& parameter : *all)
+      if (&parameter->device() != &device()) [[unlikely]]
+        throw std::runtime_error("the model's parameters have moved to another device");
   std::unique_ptr<Runner<T>> runner;
   {
     const Locked locked(lock_);
@@ -63,7 +64,8 @@ void Network<T>::forget_free() {
 
 // Rows that one pass of inference takes at most: buffers of a few megabytes.
 template <class T>
-Index Network<T>::inference_rows(Index rows, Index columns) const {
+Index Network<T>::inference_rows(Index rows, Index columns, bool training) const {
+  if (program_.mixes_rows(training)) return rows;
   constexpr Index kValues = Index{1} << 20, kFewest = 256;
   Index widest = columns;
   for (int value = 0; value <= program_.size(); ++value) widest = std::max(widest, program_.width(value));
@@ -72,7 +74,8 @@ Index Network<T>::inference_rows(Index rows, Index columns) const {
 
 template <class T>
 void Network<T>::predict(const T* x, Index rows, Index columns, const DropoutState* dropout, T* y) {
-  const Index out = out_features() < 0 ? columns : out_features(), most = inference_rows(rows, columns);
+  const Index out = out_features() < 0 ? columns : out_features(),
+              most = inference_rows(rows, columns, dropout != nullptr);
   for (Index row = 0; row < rows; row += most) {
     const Index n = std::min(most, rows - row);
     const Lease runner = acquire(n, columns, false);
@@ -84,7 +87,7 @@ void Network<T>::predict(const T* x, Index rows, Index columns, const DropoutSta
 
 template <class T>
 double Network<T>::evaluate(const LossSpec& spec, const T* x, const Targets<T>& targets, Index rows, Index columns) {
-  const Index out = out_features() < 0 ? columns : out_features(), most = inference_rows(rows, columns);
+  const Index out = out_features() < 0 ? columns : out_features(), most = inference_rows(rows, columns, false);
   double total = 0;
   for (Index row = 0; row < rows; row += most) {
     const Index n = std::min(most, rows - row);

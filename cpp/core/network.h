@@ -47,7 +47,7 @@ class Network {
  private:
   void release(Runner<T>* runner);
   void forget_free();
-  Index inference_rows(Index rows, Index columns) const;
+  Index inference_rows(Index rows, Index columns, bool training) const;
 
   const Program<T> program_;
 

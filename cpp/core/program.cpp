@@ -30,9 +30,14 @@ void Program<T>::collect_parameters() {
       else
         shares_parameters_ = true;
     }
-  if (!parameters_.empty()) device_ = &parameters_[0]->device();
+  for (const Operation<T>& operation : operations_)
+    for (const auto& buffer : {operation.batch.mean, operation.batch.variance})
+      if (buffer) buffers_.push_back(buffer);
+  std::vector<std::shared_ptr<Parameter<T>>> all = parameters_;
+  all.insert(all.end(), buffers_.begin(), buffers_.end());
+  if (!all.empty()) device_ = &all[0]->device();
   kernels_ = &kernels_of<T>(*device_);
-  for (const auto& parameter : parameters_)
+  for (const auto& parameter : all)
     if (&parameter->device() != device_)
       throw std::invalid_argument(std::string("layers: expected parameters on one device, got some on ") +
                                   device_->name + " and some on " + parameter->device().name);
@@ -60,6 +65,10 @@ void Program<T>::find_widths() {
       if (taken >= 0 && taken != operation.weight->in)
         refuse("a layer follows another, with", operation.weight->in, taken);
       widths_[i + 1] = operation.weight->out;
+    } else if (operation.features >= 0) {
+      if (taken < 0) same(in, operation.features, "layers take the input with");
+      if (taken >= 0 && taken != operation.features) refuse("a layer follows another, with", operation.features, taken);
+      widths_[i + 1] = operation.features;
     } else if (operation.inputs[1] != Operation<T>::kNone) {
       const Index other = width(operation.inputs[1]);
       if (taken < 0 && other >= 0) same(in, other, "a sum is of the input and a value, with");
@@ -69,6 +78,26 @@ void Program<T>::find_widths() {
   }
   for (Index& width : widths_)
     if (width < 0) width = in;
+}
+
+template <class T>
+bool Program<T>::mixes_rows(bool training) const {
+  return std::any_of(operations_.begin(), operations_.end(), [=](const Operation<T>& operation) {
+    return operation.kind == OperationKind::BatchNorm && operation.from_batch(training);
+  });
+}
+
+template <class T>
+bool Program<T>::counts_batches() const {
+  return std::any_of(operations_.begin(), operations_.end(), [](const Operation<T>& operation) {
+    return operation.batch.mean && operation.from_batch(true) && !operation.batch.momentum;
+  });
+}
+
+template <class T>
+void Program<T>::add_batches(Index count) const {
+  for (const Operation<T>& operation : operations_)
+    if (operation.batch.batches && operation.from_batch(true)) *operation.batch.batches += count;
 }
 
 template <class T>

@@ -8,6 +8,8 @@
 #include "cpu/affine.h"
 #include "cpu/gather.h"
 #include "cpu/lanes.h"
+#include "cpu/normalization.h"
+#include "cpu/prelu.h"
 #include "cpu/processor.h"
 #include "cpu/strategy.h"
 
@@ -26,6 +28,12 @@ constexpr Backend<T> kBackend = {
     .add = add<T>,
     .row_forward = row_forward<T>,
     .row_backward = row_backward<T>,
+    .layer_norm_forward = layer_norm_forward<T>,
+    .layer_norm_backward = layer_norm_backward<T>,
+    .batch_norm_forward = batch_norm_forward<T>,
+    .batch_norm_backward = batch_norm_backward<T>,
+    .prelu_forward = prelu_forward<T>,
+    .prelu_backward = prelu_backward<T>,
     .dropout = dropout<T>,
     .gather = gather<T>,
     .loss = loss<T>,

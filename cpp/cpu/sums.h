@@ -44,4 +44,18 @@ FASTMLP_INLINE Vec<T> sum_of(Index n, const Term& term) {
   return sum.value();
 }
 
+// The sum over a row of term(column, part), in the vectors of the row.
+template <class T, class Term>
+FASTMLP_INLINE T row_sum(Index columns, const Term& term) {
+  constexpr Index kBlock = kSumBlock * Vec<T>::lanes;
+  BlockSum<T> total;
+  for (Index begin = 0; begin < columns; begin += kBlock) {
+    Vec<T> block(T(0));
+    for_vectors<T>(smaller(kBlock, columns - begin),
+                   [&](Index i, auto part) { block += keep(term(begin + i, part), part); });
+    total.add(block);
+  }
+  return reduce_add(total.value());
+}
+
 }  // namespace fastmlp::FASTMLP_ISA_NS

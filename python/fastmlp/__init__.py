@@ -25,6 +25,7 @@ from fastmlp.activations import (
     LogSigmoid,
     LogSoftmax,
     Mish,
+    PReLU,
     ReLU,
     ReLU6,
     Sigmoid,
@@ -69,8 +70,9 @@ from fastmlp.nn.functional import (
     softsign,
     tanh,
 )
+from fastmlp.normalization import BatchNorm1d, LayerNorm, Standardize
 from fastmlp.optim import SGD, Adam, AdamW, RMSprop
-from fastmlp.parameter import Parameter
+from fastmlp.parameter import Buffer, Parameter
 from fastmlp.residual import Residual
 from fastmlp.runtime import get_num_threads, set_num_threads, show_config, threads
 from fastmlp.seeds import manual_seed
@@ -91,6 +93,8 @@ __all__ = [
     "AdamW",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "BatchNorm1d",
+    "Buffer",
     "CrossEntropyLoss",
     "Dropout",
     "EpochInfo",
@@ -102,6 +106,7 @@ __all__ = [
     "HuberLoss",
     "Identity",
     "L1Loss",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "LogSigmoid",
@@ -112,6 +117,7 @@ __all__ = [
     "ModuleDict",
     "ModuleList",
     "NLLLoss",
+    "PReLU",
     "Parameter",
     "RMSprop",
     "ReLU",
@@ -123,6 +129,7 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Softsign",
+    "Standardize",
     "Tanh",
     "Tensor",
     "Trainer",

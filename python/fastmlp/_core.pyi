@@ -13,6 +13,22 @@ Operation = (
     | tuple[Literal["activation"], int, str, float, float]
     | tuple[Literal["dropout"], int, float]
     | tuple[Literal["add"], int, int]
+    | tuple[Literal["layer_norm"], int, Parameter | None, Parameter | None, int, float]
+    | tuple[Literal["prelu"], int, Parameter, int]
+    | tuple[
+        Literal["batch_norm"],
+        int,
+        Parameter | None,
+        Parameter | None,
+        int,
+        float,
+        Literal["batch", "running", "mode"],
+        float | None,
+        Parameter | None,
+        Parameter | None,
+        bool,
+        Any,
+    ]
 )
 
 __version__: str

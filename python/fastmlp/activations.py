@@ -4,8 +4,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
+import numpy as np
+
 from fastmlp import _checks
 from fastmlp.modules import Module
+from fastmlp.parameter import Parameter, check_successor
 from fastmlp.tracing import Symbolic
 
 
@@ -261,6 +264,74 @@ class Softplus(Activation, name="softplus"):
 
     def constants(self) -> tuple[float, float]:
         return self.beta, self.threshold
+
+
+class PReLU(Module):
+    """x where that is positive, else weight * x (He and others, arXiv 1502.01852).
+
+    Parameters
+    ----------
+    num_parameters : int
+        1, or the number of features: each its own slope.
+    init : float
+        The first slope.
+    dtype : {"float32", "float64"}
+        Of the weight.
+    device : {"cpu", "cuda", "cuda:0"}
+        Where it lies.
+
+    Attributes
+    ----------
+    weight : Parameter, shape (num_parameters,)
+    """
+
+    weight: Any
+    checks: ClassVar[dict[str, Callable[[str, Any], Any]]] = {
+        "num_parameters": partial(_checks.integer, at_least=1),
+        "init": _checks.real,
+    }
+
+    def __init__(
+        self,
+        num_parameters: int = 1,
+        init: float = 0.25,
+        dtype: Any = "float32",
+        *,
+        device: str = "cpu",
+    ) -> None:
+        super().__init__()
+        self.num_parameters = num_parameters
+        self.init = init
+        dtype = _checks.dtype("dtype", dtype)
+        _checks.device("device", device)
+        self.weight = Parameter(np.full(self.num_parameters, self.init, dtype))
+        self.to(device=device)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        current = self.__dict__.get(name)
+        if isinstance(current, Parameter) and (value is None or isinstance(value, Parameter)):
+            check_successor(name, current, value)
+        super().__setattr__(name, value)
+
+    def check_option(self, name: str, value: Any) -> Any:
+        if name in self.checks and name in self.__dict__:
+            raise AttributeError(f"{name}: cannot be changed; make a new PReLU")
+        return super().check_option(name, value)
+
+    def reset_parameters(self) -> None:
+        """The first slope."""
+        self.weight.copy_(np.full(self.num_parameters, self.init))
+
+    def forward(self, x: Any) -> Any:
+        """Add this activation to the program being traced."""
+        if not isinstance(x, Symbolic):
+            return self(x)
+        features = None if self.num_parameters == 1 else self.num_parameters
+        return x.trace.add_columns("prelu", x, self, features, (self.weight,), features or -1)
+
+    def extra_repr(self) -> str:
+        """As torch's."""
+        return f"num_parameters={self.num_parameters}"
 
 
 def _check_dim(name: str, dim: Any) -> int:

@@ -221,7 +221,7 @@ class Module(Stateful):
     def _move(self, device: str | None, precision: str | None) -> None:
         where = None if device is None else _checks.device("device", device)
         targets: list[tuple[Parameter, str, str]] = []
-        for parameter in self.parameters():
+        for parameter in self._stored():
             place = where or parameter.device
             kept = parameter._precision
             if (place, kept) == ("cpu", "tf32"):
@@ -243,7 +243,7 @@ class Module(Stateful):
         ValueError
             If they lie on both.
         """
-        return self._common("device", [p.device for p in self.parameters()], "cpu")
+        return self._common("device", [p.device for p in self._stored()], "cpu")
 
     @property
     def precision(self) -> str:
@@ -265,7 +265,7 @@ class Module(Stateful):
     # Modes
 
     def train(self: M, mode: bool = True) -> M:
-        """Switch dropout on, here and below; returns this module."""
+        """Switch dropout and statistics of the batch on, here and below; returns this module."""
         _checks.flag("mode", mode)
         for module in self.modules():
             if module.training != mode:
@@ -273,7 +273,7 @@ class Module(Stateful):
         return self
 
     def eval(self: M) -> M:
-        """Switch dropout off, here and below; returns this module."""
+        """Switch dropout and statistics of the batch off, here and below; returns this module."""
         return self.train(False)
 
     def requires_grad_(self: M, requires_grad: bool = True) -> M:

@@ -247,6 +247,41 @@ class Parameter(NDArrayOperatorsMixin):
         return f"Parameter({about})\n{self._native.value}"
 
 
+class Buffer(Parameter):
+    """Numbers that a module keeps and no optimizer changes, such as running statistics.
+
+    Like a parameter it lies with the native core, moves between devices and is part of a state
+    dict; `parameters()` does not give it.
+
+    Parameters
+    ----------
+    data : array_like of float32 or float64
+        The first values, copied.
+    """
+
+    def __init__(self, data: Any, requires_grad: bool = False) -> None:
+        super().__init__(data, requires_grad)
+
+    def __repr__(self) -> str:
+        return (
+            super()
+            .__repr__()
+            .replace("Parameter", "Buffer", 1)
+            .replace(", requires_grad=False", "", 1)
+        )
+
+
+def check_successor(name: str, current: Parameter, value: Parameter | None) -> None:
+    """Whether a parameter can take the place of another; an error that names it otherwise."""
+    if value is None or type(value) is not type(current):
+        kind = type(current).__name__
+        raise TypeError(f"{name}: expected a {kind}, got {_checks.show(value)}")
+    if value.shape != current.shape:
+        raise ValueError(f"{name}: expected shape {current.shape}, got {value.shape}")
+    if value.dtype != current.dtype:
+        raise TypeError(f"{name}: expected {current.dtype}, the layer's dtype, got {value.dtype}")
+
+
 def _real_array(name: str, values: Any) -> Array:
     if isinstance(values, Parameter):
         return values._native.value

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastmlp import _checks, _conversions, _core
 from fastmlp._types import Array
-from fastmlp.parameter import Parameter
+from fastmlp.parameter import Buffer, Parameter
 
 S = TypeVar("S", bound="Stateful")
 
@@ -63,8 +63,16 @@ class Stateful(_core.Model):
     def _all_parameters(self, recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
         for prefix, module in self._own(recurse):
             for name, value in list(module.__dict__.items()):
-                if isinstance(value, Parameter):
+                if isinstance(value, Parameter) and not isinstance(value, Buffer):
                     yield f"{prefix}.{name}" if prefix else name, value
+
+    def _stored(self) -> Iterator[Parameter]:
+        """All that the native core holds, parameters and buffers, each once."""
+        seen: set[int] = set()
+        for _, place in self._all_state():
+            if isinstance(place, Parameter) and id(place) not in seen:
+                seen.add(id(place))
+                yield place
 
     # Buffers
 
@@ -108,9 +116,11 @@ class Stateful(_core.Model):
     def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Array]]:
         """All buffers and their names."""
         for at, module in self._own(recurse):
-            for name in module._buffers():
+            native = [name for name, value in module.__dict__.items() if isinstance(value, Buffer)]
+            for name in (*native, *module._buffers()):
                 if (value := module.__dict__[name]) is not None:
-                    yield ".".join(part for part in (prefix, at, name) if part), value
+                    array = value.data if isinstance(value, Buffer) else value
+                    yield ".".join(part for part in (prefix, at, name) if part), array
 
     def buffers(self, recurse: bool = True) -> Iterator[Array]:
         """All buffers."""
@@ -257,7 +267,7 @@ class Stateful(_core.Model):
         return self
 
     def _convert(self, dtype: str) -> None:
-        parameters = list(self.parameters())
+        parameters = list(self._stored())
         for parameter in parameters:
             _checks.precision("precision", parameter._precision, parameter.device, dtype)
         for parameter in parameters:

@@ -5,8 +5,8 @@ hands on a new symbolic value; so does the sum of two values. Whatever else is d
 value cannot be compiled.
 """
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
 from fastmlp import _checks, _core
 from fastmlp.parameter import Parameter
@@ -25,6 +25,14 @@ class Tree(Protocol):
 
     def modules(self) -> Iterator[Any]: ...
     def named_modules(self) -> Iterator[tuple[str, Any]]: ...
+
+
+class Maker(NamedTuple):
+    """The layer that decided on a value's width, and a parameter of its, if it has any."""
+
+    module: Tree
+    width: int
+    parameter: Parameter | None
 
 
 class Trace:
@@ -46,7 +54,8 @@ class Trace:
         self.out_width: int | None = None  # of the result, where a layer has decided
         self._root = root
         self._known = {id(module) for module in root.modules()}
-        self._first: tuple[Tree, Parameter] | None = None  # an affine layer and its weight
+        self._first: tuple[Tree, Parameter] | None = None  # a layer and a parameter of its
+        self._multiplies: tuple[Tree, Parameter] | None = None  # an affine layer and its weight
         self._input_width: tuple[int, str] | None = None  # and what says so
         self._input = Symbolic(self, 0, None)
 
@@ -76,16 +85,33 @@ class Trace:
     def add_affine(
         self, value: "Symbolic", module: Tree, weight: Parameter, bias: Parameter | None
     ) -> "Symbolic":
-        """Add an operation with parameters, after checking that it fits those before it."""
-        self._check_own(value)
-        self._check_fit(value, module, weight)
-        self.dtype = weight._native.dtype
-        self.precision = weight._precision
-        own = [weight._native] if bias is None else [weight._native, bias._native]
-        self.places += [(native.device, native.moves) for native in own]
-        biases = None if bias is None else bias._native
-        operation: Operation = ("affine", value.number, weight._native, biases)
-        return self._append(operation, (module, weight))
+        """Add a product with a weight, after checking that it fits what is before it."""
+        gives, takes = weight.shape
+        maker = self._fit(value, module, takes, gives, (weight, bias))
+        self._check_precision(module, weight)
+        operation: Operation = ("affine", value.number, weight._native, _native(bias))
+        return self._append(operation, maker)
+
+    def add_columns(
+        self,
+        kind: str,
+        value: "Symbolic",
+        module: Tree,
+        features: int | None,
+        parameters: Sequence[Parameter | None],
+        *options: Any,
+        buffers: Sequence[Parameter | None] = (),
+    ) -> "Symbolic":
+        """Add an operation with parameters and buffers of a value a feature, or None.
+
+        With `features` of None it takes values of any width.
+        """
+        width = features
+        if features is None and value.maker is not None:
+            width = value.maker.width
+        maker = self._fit(value, module, width, width, (*parameters, *buffers))
+        natives = [_native(parameter) for parameter in parameters]
+        return self._append((kind, value.number, *natives, *options), maker)
 
     def add_flatten(self, value: "Symbolic") -> "Symbolic":
         """Take inputs of more dimensions; all other values are rows of features already."""
@@ -106,16 +132,16 @@ class Trace:
             if left.width != right.width:
                 raise ValueError(
                     f"forward: expected a sum of values of one width, got {left.width} features of"
-                    f" {self._name(left.maker[0])} and {right.width} of"
-                    f" {self._name(right.maker[0])}"
+                    f" {self._name(left.maker.module)} and {right.width} of"
+                    f" {self._name(right.maker.module)}"
                 )
         elif left.maker:
-            self._check_input(left.width, f"{self._name(left.maker[0])} gives")
+            self._check_input(left.width, f"{self._name(left.maker.module)} gives")
         elif right.maker:
-            self._check_input(right.width, f"{self._name(right.maker[0])} gives")
+            self._check_input(right.width, f"{self._name(right.maker.module)} gives")
         return self._append(("add", left.number, right.number), left.maker or right.maker)
 
-    def _append(self, operation: "Operation", maker: tuple[Tree, Parameter] | None) -> "Symbolic":
+    def _append(self, operation: Any, maker: "Maker | None") -> "Symbolic":
         self.operations.append(operation)
         return Symbolic(self, len(self.operations), maker)
 
@@ -123,37 +149,66 @@ class Trace:
         if value.trace is not self:
             raise TypeError(_ADVICE.format("a value of another model's forward"))
 
-    def _check_fit(self, value: "Symbolic", module: Tree, weight: Parameter) -> None:
+    def _fit(
+        self,
+        value: "Symbolic",
+        module: Tree,
+        takes: int | None,
+        gives: int | None,
+        parameters: Sequence[Parameter | None],
+    ) -> "Maker | None":
+        """Check that a layer with parameters fits what is before it; widths of None are any."""
+        self._check_own(value)
         if id(module) not in self._known:
             raise TypeError(
                 f"forward: expected only layers that are attributes of the model, got {module!r};"
                 " keep layers in attributes, in a Sequential, a ModuleList or a ModuleDict"
             )
-        takes = weight.shape[1]
         if value.maker is None:
-            self._check_input(takes, f"{self._name(module)} takes")
-        elif value.width != takes:
+            if takes is not None:
+                self._check_input(takes, f"{self._name(module)} takes")
+        elif value.maker.width != takes:
             raise ValueError(
-                f"{self._name(module)}: expected {value.width} input features, as many as"
-                f" {self._name(value.maker[0])} gives, got {takes}"
+                f"{self._name(module)}: expected {value.maker.width} input features, as many as"
+                f" {self._name(value.maker.module)} gives, got {takes}"
             )
+        own = [parameter for parameter in parameters if parameter is not None]
+        if not own:
+            return value.maker if gives is None else Maker(module, gives, None)
+        before = self._first
+        if value.maker is not None and value.maker.parameter is not None:
+            before = value.maker.module, value.maker.parameter
         if self._first is None:
-            self._first = module, weight
-        previous, before = value.maker or self._first
-        if before.dtype != weight.dtype:
+            self._first = before = module, own[0]
+        assert before is not None
+        self._check_place(module, own[0], *before)  # the native program looks at the others
+        self.dtype = own[0]._native.dtype
+        self.places += [(parameter._native.device, parameter._native.moves) for parameter in own]
+        return None if gives is None else Maker(module, gives, own[0])
+
+    def _check_place(
+        self, module: Tree, parameter: Parameter, previous: Tree, before: Parameter
+    ) -> None:
+        if before.dtype != parameter.dtype:
             raise TypeError(
                 f"{self._name(module)}: expected {before.dtype}, the dtype of"
-                f" {self._name(previous)}, got {weight.dtype}"
+                f" {self._name(previous)}, got {parameter.dtype}"
             )
-        for what, here, there in (
-            ("device", weight.device, before.device),
-            ("precision", weight._precision, before._precision),
-        ):
-            if here != there:
-                raise ValueError(
-                    f"{self._name(module)}: expected {what} {there!r}, that of"
-                    f" {self._name(previous)}, got {here!r}; model.to(...) brings all to one"
-                )
+        self._check_same("device", module, parameter.device, previous, before.device)
+
+    def _check_precision(self, module: Tree, weight: Parameter) -> None:
+        if self._multiplies is None:
+            self._multiplies = module, weight
+        previous, before = self._multiplies
+        self.precision = before._precision
+        self._check_same("precision", module, weight._precision, previous, before._precision)
+
+    def _check_same(self, what: str, module: Tree, here: str, previous: Tree, there: str) -> None:
+        if here != there:
+            raise ValueError(
+                f"{self._name(module)}: expected {what} {there!r}, that of"
+                f" {self._name(previous)}, got {here!r}; model.to(...) brings all to one"
+            )
 
     def _check_input(self, width: int, why: str) -> None:
         """All that says how wide the input is must agree."""
@@ -177,6 +232,10 @@ class Trace:
     def _name(self, module: Tree) -> str:
         name = next((name for name, known in self._root.named_modules() if known is module), "")
         return f"layer {name}: {module!r}" if name else repr(module)
+
+
+def _native(parameter: Parameter | None) -> "_core.Parameter | None":
+    return None if parameter is None else parameter._native
 
 
 def _inputs(operation: "Operation") -> tuple[int, ...]:
@@ -224,14 +283,13 @@ class Symbolic(_core.Symbolic):
     trace : Trace
     number : int
         The value's: 0 is the input, operation i makes value i + 1.
-    maker : (Module, Parameter) or None
-        The affine layer that decided on its width, and the layer's weight; None: it is as wide as
-        the input.
+    maker : Maker or None
+        The layer that decided on its width; None: it is as wide as the input.
     """
 
     __slots__ = ("maker", "number", "trace")
 
-    def __init__(self, trace: Trace, number: int, maker: tuple[Tree, Parameter] | None) -> None:
+    def __init__(self, trace: Trace, number: int, maker: Maker | None) -> None:
         self.trace = trace
         self.number = number
         self.maker = maker
@@ -240,7 +298,7 @@ class Symbolic(_core.Symbolic):
     def width(self) -> int:
         """How many features, where a layer has decided."""
         assert self.maker is not None
-        return self.maker[1].shape[0]
+        return self.maker.width
 
     def __add__(self, other: Any) -> "Symbolic":
         if not isinstance(other, Symbolic):

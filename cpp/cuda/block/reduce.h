@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "cuda/block/block.h"
+#include "ops/common.h"
 
 namespace fastmlp::cuda {
 

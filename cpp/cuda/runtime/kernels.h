@@ -44,6 +44,20 @@ template <class T>
 void loss(const LossArgs<T>&, const Context&);
 Index loss_partials(Index rows);
 
+// pointwise/normalization.cu and prelu.cu
+template <class T>
+void layer_norm_forward(const LayerNormForward<T>&, const Context&);
+template <class T>
+void layer_norm_backward(const LayerNormBackward<T>&, const Context&);
+template <class T>
+void batch_norm_forward(const BatchNormForward<T>&, const Context&);
+template <class T>
+void batch_norm_backward(const BatchNormBackward<T>&, const Context&);
+template <class T>
+void prelu_forward(const PReLUForward<T>&, const Context&);
+template <class T>
+void prelu_backward(const PReLUBackward<T>&, const Context&);
+
 // single_block/training.cu
 template <class T>
 bool trains_in_block(const SingleBlockTraining<T>&);

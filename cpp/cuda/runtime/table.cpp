@@ -22,6 +22,12 @@ Backend<T> table() {
   t.add = add<T>;
   t.row_forward = row_forward<T>;
   t.row_backward = row_backward<T>;
+  t.layer_norm_forward = layer_norm_forward<T>;
+  t.layer_norm_backward = layer_norm_backward<T>;
+  t.batch_norm_forward = batch_norm_forward<T>;
+  t.batch_norm_backward = batch_norm_backward<T>;
+  t.prelu_forward = prelu_forward<T>;
+  t.prelu_backward = prelu_backward<T>;
   t.dropout = dropout<T>;
   t.gather = gather<T>;
   t.loss = loss<T>;

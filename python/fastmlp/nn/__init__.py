@@ -13,6 +13,7 @@ from fastmlp.activations import (
     LogSigmoid,
     LogSoftmax,
     Mish,
+    PReLU,
     ReLU,
     ReLU6,
     Sigmoid,
@@ -35,7 +36,8 @@ from fastmlp.losses import (
 )
 from fastmlp.modules import Module
 from fastmlp.nn import functional, init, utils
-from fastmlp.parameter import Parameter
+from fastmlp.normalization import BatchNorm1d, LayerNorm, Standardize
+from fastmlp.parameter import Buffer, Parameter
 from fastmlp.residual import Residual
 
 __all__ = [
@@ -45,6 +47,8 @@ __all__ = [
     "SELU",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "BatchNorm1d",
+    "Buffer",
     "CrossEntropyLoss",
     "Dropout",
     "Flatten",
@@ -54,6 +58,7 @@ __all__ = [
     "HuberLoss",
     "Identity",
     "L1Loss",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "LogSigmoid",
@@ -64,6 +69,7 @@ __all__ = [
     "ModuleDict",
     "ModuleList",
     "NLLLoss",
+    "PReLU",
     "Parameter",
     "ReLU",
     "ReLU6",
@@ -74,6 +80,7 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Softsign",
+    "Standardize",
     "Tanh",
     "functional",
     "init",

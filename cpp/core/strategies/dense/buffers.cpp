@@ -76,7 +76,7 @@ class BackwardPlan {
   void find_needed(bool to_input) {
     needed_ = {to_input};
     for (const Op& operation : program_.operations()) {
-      bool needed = operation.kind == OperationKind::Affine;
+      bool needed = operation.has_parameters();
       for (const int input : operation.inputs) needed = needed || (input != Op::kNone && needed_[at(input)]);
       needed_.push_back(needed);
     }

@@ -19,6 +19,7 @@ DenseRunner<T>::DenseRunner(const Program<T>& program)
       memory_(program.device()),
       outputs_(program.operations().size()),
       z_(program.operations().size()),
+      kept_(program.operations().size()),
       values_(program.operations().size() + 1) {}
 
 // Memory -----------------------------------------------------------------------------------------------------------
@@ -32,6 +33,9 @@ void DenseRunner<T>::lay_out() {
     return at;
   };
   for (int value = 0; value <= program_.size(); ++value) widest = std::max(widest, width(value));
+  for (int i = 0; i < program_.size(); ++i)
+    if (const auto kept = pointwise_rule<T>(operation(i).kind).kept)
+      kept_[static_cast<std::size_t>(i)] = take(kept(rows_, width(i + 1)));
   if (this->training_) {
     for (int i = 0; i < program_.size(); ++i) {
       const auto at = static_cast<std::size_t>(i);
@@ -89,8 +93,16 @@ Batch<T> DenseRunner<T>::gather(const Batch<T>& batch) {
 // Forward ----------------------------------------------------------------------------------------------------------
 
 template <class T>
-PointwiseArgs<T> DenseRunner<T>::pointwise_args(int i, const Context& context) const {
-  return {operation(i), i, rows_, width(i + 1), drops_ ? &dropout_ : nullptr, device(), kernels(), context};
+PointwiseArgs<T> DenseRunner<T>::pointwise_args(int i, const Context& context) {
+  return {operation(i),
+          i,
+          rows_,
+          width(i + 1),
+          drops_ ? &dropout_ : nullptr,
+          device(),
+          kernels(),
+          context,
+          memory_.data() + kept_[static_cast<std::size_t>(i)]};
 }
 
 template <class T>
@@ -124,6 +136,7 @@ void DenseRunner<T>::forward(const Batch<T>& batch, const DropoutState* dropout,
     }
     value(i + 1) = out;
   }
+  if (dropout && !replay_) program_.add_batches(1);
   const T* const output = value(program_.size());
   if (y && y != output) copy(output, rows_ * width(program_.size()), y);
 }
@@ -217,9 +230,12 @@ void DenseRunner<T>::backward(const T* dy, T* dx, Optimizer<T>* fused) {
     if (op.kind == OperationKind::Affine) {
       affine_backward(step, gradients, fused, context);
     } else if (const auto rule = pointwise_rule<T>(op.kind).backward) {
-      if (step.inputs[0].to == BackwardStep::kNone) continue;
-      const PointwiseArgs<T> args = pointwise_args(step.operation, context);
-      T* const to = gradients.writable(step.inputs[0].to);
+      const bool wanted = step.inputs[0].to != BackwardStep::kNone;
+      if (!wanted && !op.has_parameters()) continue;
+      PointwiseArgs<T> args = pointwise_args(step.operation, context);
+      args.weight_sink = this->sink(op.weight, 0, fused);
+      args.bias_sink = this->sink(op.bias, 0, fused);
+      T* const to = wanted ? gradients.writable(step.inputs[0].to) : nullptr;
       if (logits_ && step.operation + 1 == program_.size())
         args.copy(gradient, to);
       else

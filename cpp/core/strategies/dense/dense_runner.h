@@ -47,7 +47,7 @@ class DenseRunner : public Runner<T> {
   const Operation<T>& operation(int i) const { return program_.operations()[static_cast<std::size_t>(i)]; }
   const T*& value(int number) { return values_[static_cast<std::size_t>(number)]; }
   void copy(const T* from, Index n, T* to) const;
-  PointwiseArgs<T> pointwise_args(int i, const Context& context) const;
+  PointwiseArgs<T> pointwise_args(int i, const Context& context);
   // What the derivative of an affine operation's activation is formed from.
   const T* saved_by(int i);
   void affine_forward(int i, T* y, const Context& context);
@@ -58,7 +58,8 @@ class DenseRunner : public Runner<T> {
 
   Buffer<T> memory_;
   std::vector<Index> outputs_;   // offsets in memory_ of each operation's output,
-  std::vector<Index> z_;         // and of the input of its activation, where that is saved
+  std::vector<Index> z_;         // and of the input of its activation, where that is saved,
+  std::vector<Index> kept_;      // and of what its rule keeps for the backward pass,
   std::vector<Index> gradient_;  // and of the buffers for gradients
   Index result_ = 0;             // of the output's gradient; in evaluation, of the output
 

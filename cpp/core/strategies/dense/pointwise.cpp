@@ -5,6 +5,29 @@ namespace fastmlp {
 namespace {
 
 template <class T>
+void batch_norm(const PointwiseArgs<T>& a, const T* x, const T*, T* y) {
+  const BatchNormOptions<T>& options = a.operation.batch;
+  BatchNormForward<T> args{};
+  args.rows = a.rows;
+  args.columns = a.columns;
+  args.x = x;
+  args.weight = a.weight();
+  args.bias = a.bias();
+  args.eps = a.operation.eps;
+  args.from_batch = a.operation.from_batch(a.training());
+  args.deviations = options.deviations;
+  if (options.mean) {
+    // A mean over all batches so far, of which this is one more.
+    args.momentum = options.momentum ? *options.momentum : 1.0 / static_cast<double>(*options.batches + 1);
+    args.running_mean = options.mean->value.data();
+    args.running_variance = options.variance->value.data();
+  }
+  args.statistics = NormStatistics<T>::in(a.kept, a.columns);
+  args.y = y;
+  a.kernels.batch_norm_forward(args, a.context);
+}
+
+template <class T>
 constexpr PointwiseRule<T> kRules[] = {
     // Affine: a product of matrices, not a rule.
     {},
@@ -35,6 +58,36 @@ constexpr PointwiseRule<T> kRules[] = {
     // Add
     {[](const PointwiseArgs<T>& a, const T* x, const T* x2, T* y) { a.kernels.add(a.size(), x, x2, y, a.context); },
      nullptr},
+    // LayerNorm
+    {[](const PointwiseArgs<T>& a, const T* x, const T*, T* y) {
+       a.kernels.layer_norm_forward(
+           {a.rows, a.columns, x, a.weight(), a.bias(), a.operation.eps, NormStatistics<T>::in(a.kept, a.rows), y},
+           a.context);
+     },
+     [](const PointwiseArgs<T>& a, const T* dy, const T* x, const T*, T* dx) {
+       a.kernels.layer_norm_backward({a.rows, a.columns, x, dy, a.weight(), NormStatistics<T>::in(a.kept, a.rows), dx,
+                                      a.weight_sink, a.bias_sink},
+                                     a.context);
+     },
+     [](Index rows, Index) { return NormStatistics<T>::size(rows); }},
+    // BatchNorm
+    {batch_norm<T>,
+     [](const PointwiseArgs<T>& a, const T* dy, const T* x, const T*, T* dx) {
+       a.kernels.batch_norm_backward({a.rows, a.columns, x, dy, a.weight(), a.operation.from_batch(a.training()),
+                                      NormStatistics<T>::in(a.kept, a.columns), dx, a.weight_sink, a.bias_sink},
+                                     a.context);
+     },
+     [](Index, Index columns) { return NormStatistics<T>::size(columns); }},
+    // PReLU
+    {[](const PointwiseArgs<T>& a, const T* x, const T*, T* y) {
+       a.kernels.prelu_forward({a.rows, a.columns, x, a.weight(), a.operation.weight->size() == 1, y}, a.context);
+     },
+     [](const PointwiseArgs<T>& a, const T* dy, const T* x, const T*, T* dx) {
+       a.kernels.prelu_backward(
+           {a.rows, a.columns, x, dy, a.weight(), a.operation.weight->size() == 1, a.kept, dx, a.weight_sink},
+           a.context);
+     },
+     [](Index, Index columns) { return columns; }},
 };
 
 }  // namespace

@@ -16,7 +16,12 @@ struct PointwiseArgs {
   const Device& device;
   const Backend<T>& kernels;
   const Context& context;
+  T* kept = nullptr;                           // the rule's memory, from the forward pass to the backward one
+  GradientSink<T> weight_sink{}, bias_sink{};  // backward
 
+  const T* weight() const { return operation.weight ? operation.weight->value.data() : nullptr; }
+  const T* bias() const { return operation.bias ? operation.bias->value.data() : nullptr; }
+  bool training() const { return dropout != nullptr; }
   Index size() const { return rows * columns; }
   void copy(const T* from, T* to) const {
     const std::size_t bytes = static_cast<std::size_t>(size()) * sizeof(T);
@@ -28,8 +33,11 @@ template <class T>
 struct PointwiseRule {
   // y of x, and of x2 where it takes two values.
   void (*forward)(const PointwiseArgs<T>&, const T* x, const T* x2, T* y);
-  // dx of dy and of x or y. Null for a sum, whose gradient is that of each input.
+  // dx of dy and of x or y; null where nobody wants it, but the parameters' gradients. Without: a sum, whose gradient is
+  // that of each input.
   void (*backward)(const PointwiseArgs<T>&, const T* dy, const T* x, const T* y, T* dx);
+  // How many values it keeps for the backward pass; null: none.
+  Index (*kept)(Index rows, Index columns) = nullptr;
 };
 
 // Of any kind but Affine.

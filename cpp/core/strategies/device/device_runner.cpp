@@ -160,7 +160,7 @@ void DeviceRunner<T>::steps(const LossSpec& spec, const Batch<T>& batch, Index c
   std::vector<int> slots;
   this->find_slots(program_, optimizer, slots);
   // A single step is replayed, too: the number of steps in a call depends on timing, and the bits must not.
-  if (slots.empty() || !optimizer.equal_step_counts(slots))
+  if (slots.empty() || !optimizer.equal_step_counts(slots) || program_.counts_batches())
     return Runner<T>::steps(spec, batch, count, same_rows, dropout, optimizer, losses);
   for (const int slot : slots) optimizer.target(slot);  // makes the states
   losses_.reserve(static_cast<std::size_t>(count));
@@ -170,6 +170,7 @@ void DeviceRunner<T>::steps(const LossSpec& spec, const Batch<T>& batch, Index c
   replay_steps(spec, batch, count,
                {nullptr, 0, updates_.data(), one_update, batch.ids, same_rows, nullptr, losses_.data()}, dropout,
                optimizer);
+  program_.add_batches(count);
   check(device().download(losses, losses_.data(), static_cast<std::size_t>(count) * sizeof(double),
                           StreamScope::current()));
 }
