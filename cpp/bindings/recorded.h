@@ -26,6 +26,7 @@ struct PassesAndViews {
       watch.fingerprint = parameter.fingerprint();
     }
     ++watch.views;
+    ++watch.made;
     ++alive;
     ++made;
   }

@@ -56,7 +56,8 @@ std::vector<Operation<T>> fused(const std::vector<Operation<T>>& operations) {
     for (int& input : result.back().inputs)
       if (input != Op::kNone) input = number[static_cast<std::size_t>(input)];
     number[i + 1] = static_cast<int>(result.size());
-    takes_activation.push_back(operation.kind == OperationKind::Affine);
+    takes_activation.push_back(operation.kind == OperationKind::Affine &&
+                               operation.activation.kind == ActivationKind::Identity);
   }
   return result;
 }

@@ -5,6 +5,15 @@
 
 namespace fastmlp {
 
+template <class T>
+struct Network<T>::Folded {
+  Folded(std::vector<std::uint64_t> versions_, Program<T> program)
+      : versions(std::move(versions_)), network(std::move(program), false) {}
+
+  const std::vector<std::uint64_t> versions;  // of the parameters and buffers that it was made of
+  Network network;
+};
+
 // Runners ----------------------------------------------------------------------------------------------------------
 
 template <class T>
@@ -54,10 +63,11 @@ void Network<T>::release(Runner<T>* runner) {
   if (free_.size() < kMostKept) free_.push_back(std::move(owned));
 }
 
-// The process was forked while another thread was changing the list: leaks it, since it may be inconsistent.
+// The process was forked while another thread was changing what the lock guards: leaks it, since it may be inconsistent.
 template <class T>
 void Network<T>::forget_free() {
   new (&free_) std::vector<std::unique_ptr<Runner<T>>>();
+  new (&folded_) std::shared_ptr<Folded>();
 }
 
 // Inference --------------------------------------------------------------------------------------------------------
@@ -73,7 +83,30 @@ Index Network<T>::inference_rows(Index rows, Index columns, bool training) const
 }
 
 template <class T>
+std::shared_ptr<typename Network<T>::Folded> Network<T>::folded_now() {
+  if (!folds_) return nullptr;
+  std::vector<std::uint64_t> versions;
+  bool viewed = false;  // and so may change unseen
+  for (const auto* all : {&parameters(), &program_.buffers()})
+    for (const auto& parameter : *all) {
+      versions.push_back(parameter->version.load(std::memory_order_relaxed));
+      versions.push_back(parameter->watch.made.load(std::memory_order_relaxed));
+      viewed |= parameter->watch.views.load(std::memory_order_relaxed) > 0;
+    }
+  if (!viewed) {
+    const Locked locked(lock_);
+    if (locked.intact && folded_ && folded_->versions == versions) return folded_;
+  }
+  auto fresh = std::make_shared<Folded>(std::move(versions), Program<T>(folded(program_), program_.precision()));
+  if (viewed) return fresh;
+  const Locked locked(lock_);
+  if (!locked.intact) forget_free();
+  return folded_ = fresh;
+}
+
+template <class T>
 void Network<T>::predict(const T* x, Index rows, Index columns, const DropoutState* dropout, T* y) {
+  if (const auto other = dropout ? nullptr : folded_now()) return other->network.predict(x, rows, columns, nullptr, y);
   const Index out = out_features() < 0 ? columns : out_features(),
               most = inference_rows(rows, columns, dropout != nullptr);
   for (Index row = 0; row < rows; row += most) {
@@ -87,6 +120,7 @@ void Network<T>::predict(const T* x, Index rows, Index columns, const DropoutSta
 
 template <class T>
 double Network<T>::evaluate(const LossSpec& spec, const T* x, const Targets<T>& targets, Index rows, Index columns) {
+  if (const auto other = folded_now()) return other->network.evaluate(spec, x, targets, rows, columns);
   const Index out = out_features() < 0 ? columns : out_features(), most = inference_rows(rows, columns, false);
   double total = 0;
   for (Index row = 0; row < rows; row += most) {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "core/folding.h"
 #include "core/locks.h"
 #include "core/strategies/choice.h"
 
@@ -15,7 +16,8 @@ namespace fastmlp {
 template <class T>
 class Network {
  public:
-  explicit Network(Program<T> program) : program_(std::move(program)) {}
+  explicit Network(Program<T> program, bool folds = true)
+      : program_(std::move(program)), folds_(folds && device().host && can_fold(program_)) {}
   explicit Network(std::vector<Operation<T>> operations) : Network(Program<T>(std::move(operations))) {}
 
   const Program<T>& program() const { return program_; }
@@ -45,16 +47,22 @@ class Network {
   bool can_fuse() const { return !program_.shares_parameters(); }
 
  private:
+  struct Folded;
+
+  // The network that predicts in this one's place, for the values that the parameters have now; null: none.
+  std::shared_ptr<Folded> folded_now();
   void release(Runner<T>* runner);
   void forget_free();
   Index inference_rows(Index rows, Index columns, bool training) const;
 
   const Program<T> program_;
+  const bool folds_;
 
   Lock backward_lock_;
   Lock lock_;  // of what follows
   Stream last_stream_ = nullptr;
   std::vector<std::unique_ptr<Runner<T>>> free_;
+  std::shared_ptr<Folded> folded_;
 };
 
 }  // namespace fastmlp

@@ -14,9 +14,10 @@ namespace fastmlp {
 // NumPy views of a parameter's values can write to them unseen. While passes wait for their backward and views exist,
 // bindings/recorded.h compares fingerprints of the values.
 struct Watch {
-  int views = 0;                  // alive
-  std::uint64_t viewed_in = 0;    // the era in which the first view was made; 0: none
-  std::uint64_t fingerprint = 0;  // of the values before that view
+  std::atomic<int> views{0};           // alive
+  std::atomic<std::uint64_t> made{0};  // views, so far
+  std::uint64_t viewed_in = 0;         // the era in which the first view was made; 0: none
+  std::uint64_t fingerprint = 0;       // of the values before that view
 };
 
 // A relaxed atomic flag: other threads may read it while it is set.

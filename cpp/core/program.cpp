@@ -97,7 +97,11 @@ bool Program<T>::counts_batches() const {
 template <class T>
 void Program<T>::add_batches(Index count) const {
   for (const Operation<T>& operation : operations_)
-    if (operation.batch.batches && operation.from_batch(true)) *operation.batch.batches += count;
+    if (operation.batch.batches && operation.from_batch(true)) {
+      *operation.batch.batches += count;
+      operation.batch.mean->count_change();
+      operation.batch.variance->count_change();
+    }
 }
 
 template <class T>
