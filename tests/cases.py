@@ -31,6 +31,10 @@ class Case:
     dtype: str = "float64"
     threads: int = 1
 
+    def __post_init__(self) -> None:
+        widths = (*self.widths[:-1], LOSSES[self.loss].outputs(self.widths[-1]))
+        object.__setattr__(self, "widths", widths)  # as many outputs as the loss takes
+
     @property
     def id(self) -> str:
         sizes = "-".join(map(str, self.widths))
@@ -188,7 +192,7 @@ def _fit_for_comparison(problem: Problem) -> bool:
         if any(_near(z, kink, margin) for kink in activation.kinks):
             return False
     kink = LOSSES[case.loss].kink
-    if kink is not None and _near(found.y - problem.t, kink, margin):
+    if kink is not None and _near(problem.t - found.y, kink, margin):
         return False
     if case.loss == "bce" and (found.y * (1 - found.y)).min() < 1e-4:
         return False  # torch divides and multiplies by y (1 - y), which costs it digits there

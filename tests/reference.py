@@ -159,6 +159,57 @@ def huber(delta: float = 1) -> Callable[[Array, Array], tuple[Array, Array]]:
     return function
 
 
+def smooth_l1(beta: float = 1) -> Callable[[Array, Array], tuple[Array, Array]]:
+    def function(y: Array, t: Array) -> tuple[Array, Array]:
+        value, slope = huber(beta)(y, t)
+        return value / beta, slope / beta
+
+    return function
+
+
+def poisson_nll(
+    log_input: bool, full: bool, eps: float = 1e-8
+) -> Callable[[Array, Array], tuple[Array, Array]]:
+    def function(y: Array, t: Array) -> tuple[Array, Array]:
+        stirling = np.zeros_like(t)
+        if full:
+            many = t > 1
+            n = t[many]
+            stirling[many] = n * np.log(n) - n + 0.5 * np.log(2 * math.pi * n)
+        if log_input:
+            return np.exp(y) - t * y + stirling, np.exp(y) - t
+        return y - t * np.log(y + eps) + stirling, 1 - t / (y + eps)
+
+    return function
+
+
+def gaussian_nll(y: Array, t: Array) -> tuple[Array, Array]:
+    mean, variance = np.split(y, 2, axis=1)
+    v, e = np.maximum(variance, 1e-6), mean - t
+    value = 0.5 * (np.log(v) + e * e / v + math.log(2 * math.pi))
+    return value, np.concatenate([e / v, 0.5 * (1 / v - (e / v) ** 2)], axis=1)
+
+
+def kl_div(y: Array, t: Array) -> tuple[Array, Array]:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        entropy = np.where(t > 0, t * np.log(t), 0)
+    return entropy - t * y, -t
+
+
+def kl_div_log(y: Array, t: Array) -> tuple[Array, Array]:
+    return np.exp(t) * (t - y), -np.exp(t)
+
+
+def quantile(quantiles: Sequence[float]) -> Callable[[Array, Array], tuple[Array, Array]]:
+    q = np.array(quantiles)
+
+    def function(y: Array, t: Array) -> tuple[Array, Array]:
+        e = t - y
+        return np.where(e > 0, q * e, (q - 1) * e), np.where(e > 0, -q, 1 - q) * (e != 0)
+
+    return function
+
+
 def bce(y: Array, t: Array) -> tuple[Array, Array]:
     with np.errstate(divide="ignore"):
         log_y, log_rest = np.maximum(np.log(y), -100), np.maximum(np.log1p(-y), -100)
@@ -178,6 +229,14 @@ def cross_entropy(y: Array, t: Array) -> tuple[Array, Array]:
     chosen = one_hot(t, y.shape[1]) if t.ndim == 1 else t
     log_probability, pullback = log_softmax(y)
     return -(chosen * log_probability).sum(axis=1), pullback(-chosen)
+
+
+def smoothed_cross_entropy(eps: float) -> Callable[[Array, Array], tuple[Array, Array]]:
+    def function(y: Array, t: Array) -> tuple[Array, Array]:
+        chosen = one_hot(t, y.shape[1])
+        return cross_entropy(y, (1 - eps) * chosen + eps / y.shape[1])
+
+    return function
 
 
 def one_hot(classes: Array, count: int) -> Array:

@@ -45,11 +45,14 @@ class Loss:
     head: str = "identity"  # the activation it usually follows
     heads: tuple[str, ...] | None = None  # None: any
     kink: float | None = None  # of y - t
+    count: int = 0  # of outputs, where only one will do
 
-    @property
-    def fewest_outputs(self) -> int:
-        """Losses of classes need two to choose from."""
-        return 2 if self.id.startswith(("nll", "cross_entropy")) else 1
+    def outputs(self, wanted: int) -> int:
+        """A number of outputs that it takes: classes need two to choose from, means a variance."""
+        if self.id.startswith("gaussian_nll"):
+            return wanted + wanted % 2
+        fewest = 2 if self.id.startswith(("nll", "cross_entropy")) else 1
+        return self.count or max(wanted, fewest)
 
 
 @dataclass(frozen=True)
@@ -245,6 +248,44 @@ def _classes(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
     return rng.integers(0, columns, size=rows)
 
 
+def _counts(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+    return rng.poisson(3, size=(rows, columns)).astype(float)
+
+
+def _logarithms(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+    return np.log(rng.uniform(0.1, 1, size=(rows, columns)))
+
+
+def _half(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+    return rng.normal(size=(rows, columns // 2))
+
+
+def _column(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+    return rng.normal(size=(rows, 1))
+
+
+_QUANTILES = (0.1, 0.5, 0.75)
+
+
+def _torch_gaussian(nn: Any, reduction: str) -> Any:
+    loss = nn.GaussianNLLLoss(full=True, reduction=reduction)
+
+    def function(y: Any, t: Any) -> Any:
+        half = y.shape[1] // 2
+        return loss(y[:, :half], t, y[:, half:])
+
+    return function
+
+
+def _torch_quantile(nn: Any, reduction: str) -> Any:
+    def function(y: Any, t: Any) -> Any:
+        q, e = y.new_tensor(_QUANTILES), t - y
+        values = (q * e.clamp(min=0) + (1 - q) * (-e).clamp(min=0)).flatten()
+        return values.mean() if reduction == "mean" else values.sum()
+
+    return function
+
+
 def _probabilities(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
     return rng.dirichlet(np.ones(columns), size=rows)
 
@@ -280,6 +321,70 @@ LOSSES = {
             lambda nn, r: nn.HuberLoss(delta=0.4, reduction=r),
             reference.huber(0.4),
             _real,
+        ),
+        Loss(
+            "smooth_l1",
+            lambda r: fm.SmoothL1Loss(reduction=r),
+            lambda nn, r: nn.SmoothL1Loss(reduction=r),
+            reference.smooth_l1(),
+            _real,
+        ),
+        Loss(
+            "smooth_l1(0.4)",
+            lambda r: fm.SmoothL1Loss(beta=0.4, reduction=r),
+            lambda nn, r: nn.SmoothL1Loss(beta=0.4, reduction=r),
+            reference.smooth_l1(0.4),
+            _real,
+        ),
+        Loss(
+            "poisson_nll",
+            lambda r: fm.PoissonNLLLoss(reduction=r),
+            lambda nn, r: nn.PoissonNLLLoss(reduction=r),
+            reference.poisson_nll(True, False),
+            _counts,
+        ),
+        Loss(
+            "poisson_nll(rate)",
+            lambda r: fm.PoissonNLLLoss(log_input=False, full=True, eps=1e-3, reduction=r),
+            lambda nn, r: nn.PoissonNLLLoss(log_input=False, full=True, eps=1e-3, reduction=r),
+            reference.poisson_nll(False, True, 1e-3),
+            _counts,
+            head="softplus",
+            heads=("softplus", "sigmoid", "softmax"),
+        ),
+        Loss(
+            "gaussian_nll",
+            lambda r: fm.GaussianNLLLoss(full=True, reduction=r),
+            _torch_gaussian,
+            reference.gaussian_nll,
+            _half,
+            head="softplus",
+            heads=("softplus", "sigmoid"),
+        ),
+        Loss(
+            "kl_div",
+            lambda r: fm.KLDivLoss(reduction=r),
+            lambda nn, r: nn.KLDivLoss(reduction=r),
+            reference.kl_div,
+            _share,
+            head="log_softmax",
+        ),
+        Loss(
+            "kl_div(log_target)",
+            lambda r: fm.KLDivLoss(reduction=r, log_target=True),
+            lambda nn, r: nn.KLDivLoss(reduction=r, log_target=True),
+            reference.kl_div_log,
+            _logarithms,
+            head="log_softmax",
+        ),
+        Loss(
+            "quantile",
+            lambda r: fm.QuantileLoss(_QUANTILES, reduction=r),
+            _torch_quantile,
+            reference.quantile(_QUANTILES),
+            _column,
+            kink=0,
+            count=len(_QUANTILES),
         ),
         Loss(
             "bce",
@@ -318,6 +423,13 @@ LOSSES = {
             lambda nn, r: nn.CrossEntropyLoss(reduction=r),
             reference.cross_entropy,
             _probabilities,
+        ),
+        Loss(
+            "cross_entropy(label_smoothing)",
+            lambda r: fm.CrossEntropyLoss(label_smoothing=0.2, reduction=r),
+            lambda nn, r: nn.CrossEntropyLoss(label_smoothing=0.2, reduction=r),
+            reference.smoothed_cross_entropy(0.2),
+            _classes,
         ),
     ]
 }

@@ -24,6 +24,7 @@ EXPECTED = {
         r"hidden_linear\.weight \(8, 1\)\n.*epoch 1: training loss",
         "temperature.png",
     ),
+    "weights.py": (r"no weights +finds.*\nweights of rows +finds.*one's own +finds", None),
     "xor.py": (r"0 0\.\d+\n.*accuracy +0\.\d+\n", None),
 }
 

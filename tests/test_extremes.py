@@ -38,7 +38,8 @@ def _compare(found: Any, want: Any, dtype: str, about: str) -> None:
 @DTYPES
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_cross_entropy(dtype: str, reduction: str, torch: Any) -> None:
-    ours, theirs = fm.CrossEntropyLoss(reduction), torch.nn.CrossEntropyLoss(reduction=reduction)
+    ours = fm.CrossEntropyLoss(reduction=reduction)
+    theirs = torch.nn.CrossEntropyLoss(reduction=reduction)
     for a, b in itertools.product(LOGITS, LOGITS):
         for t in ([0], [1], [[1.0, 0.0]], [[0.25, 0.75]]):
             found, want = _both(torch, ours, theirs, np.array([[a, b]], dtype), np.array(t))

@@ -50,7 +50,7 @@ def test_options_of_layers(activation: Any, name: str, value: Any, same: fm.Modu
         (fm.Linear(2, 3), "out_features", 5, AttributeError),
         (fm.Linear(2, 3), "weight", None, TypeError),
         (fm.Linear(2, 3), "bias", np.zeros(2), ValueError),
-        (fm.MSELoss(), "reduction", "none", ValueError),
+        (fm.MSELoss(), "reduction", "all", ValueError),
         (fm.HuberLoss(), "delta", 0, ValueError),
         (fm.Linear(2, 3), "training", "yes", TypeError),
         (fm.MLP([1, 1]), "traning", False, AttributeError),

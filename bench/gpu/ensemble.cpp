@@ -140,7 +140,7 @@ void train(const Problem& problem, const Models& models, const Device& device, c
   options.keep_gradient = false;
   std::vector<Trainee<Real>> group;
   for (const auto& model : models) group.push_back(model->trainee());
-  fit<Real>(group, {problem.loss, 1, true}, {x.data(), targets, problem.rows, problem.sizes[0]}, nullptr, options);
+  fit<Real>(group, {problem.loss}, {x.data(), targets, problem.rows, problem.sizes[0]}, nullptr, options);
   check(device.synchronize(StreamScope::current()));
 }
 

@@ -114,43 +114,6 @@ bool overlap(const void* a, std::size_t a_bytes, const void* b, std::size_t b_by
   return a0 < b0 + b_bytes && b0 < a0 + a_bytes;
 }
 
-namespace {
-
-bool is_integer(const py::array& array) {
-  const char kind = array.dtype().kind();
-  return kind == 'i' || kind == 'u' || kind == 'b';
-}
-
-// Whether bad(value) holds for any of the values; written so that compilers use SIMD.
-template <class T, class Bad>
-bool any_of(const T* values, Index n, Bad bad) {
-  using Mask = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
-  Mask found = 0;
-  for (Index i = 0; i < n; ++i) found |= bad(values[i]) ? ~Mask{0} : Mask{0};
-  return found != 0;
-}
-
-// Where a matrix has its value number i.
-std::string place_of(Index i, Index columns) {
-  return " in row " + std::to_string(i / columns) + (columns > 1 ? ", column " + std::to_string(i % columns) : "");
-}
-
-template <class T>
-void check_values(const T* t, Index n, Index columns, const char* name, bool unit_interval, bool allow_nan) {
-  const bool bad = unit_interval ? any_of(t, n, [](T v) { return !((v >= 0) & (v <= 1)); })
-                                 : any_of(t, n, [](T v) { return v != v; });
-  if (!bad) return;
-  for (Index i = 0; i < n; ++i) {
-    if (std::isnan(t[i]) && !allow_nan)
-      throw py::value_error(std::string(name) + ": expected numbers, got NaN" + place_of(i, columns));
-    if (unit_interval && (t[i] < 0 || t[i] > 1))
-      throw py::value_error(std::string(name) + ": expected values from 0 to 1, got " + std::to_string(t[i]) +
-                            place_of(i, columns));
-  }
-}
-
-}  // namespace
-
 template <class T>
 void check_finite(const T* values, Index rows, Index columns, const char* name) {
   constexpr Index kBlock = 4096;  // so that compilers use SIMD, and a bad value ends the search
@@ -176,106 +139,12 @@ void check_probabilities(const T* y, Index n) {
                             "; BCEWithLogitsLoss takes any number");
 }
 
-namespace {
-
-// Each row of targets that are no class indices holds the probabilities of the classes.
-template <class T>
-void check_distributions(const T* t, Index rows, Index columns, const char* name, bool allow_nan) {
-  constexpr double kRounding = 1e-3;  // of float16's sums, and of those who print three digits
-  for (Index r = 0; r < rows; ++r) {
-    double sum = 0;
-    for (Index c = 0; c < columns; ++c) {
-      const T value = t[r * columns + c];
-      if (!(value >= 0 && value <= 1) && !(allow_nan && std::isnan(value)))
-        throw py::value_error(std::string(name) + ": expected class probabilities from 0 to 1, or class indices, got " +
-                              std::to_string(value) + " in row " + std::to_string(r));
-      sum += static_cast<double>(value);
-    }
-    if (std::abs(sum - 1) > kRounding)
-      throw py::value_error(std::string(name) +
-                            ": expected class probabilities that sum to 1 in each row, got a sum of " +
-                            std::to_string(sum) + " in row " + std::to_string(r));
-  }
-}
-
-// One-hot rows may be integers; class indices are 1-D, and of a single row 0-D.
-bool mean_classes(std::span<const py::ssize_t> shape, LossKind loss, Index columns, bool one_row) {
-  if (loss != LossKind::CrossEntropy) return loss == LossKind::NLL;
-  return shape.empty() || (shape.size() == 1 && (!one_row || shape[0] != columns));
-}
-
-}  // namespace
-
-bool are_classes(std::span<const py::ssize_t> shape, const char* name, LossKind loss, Index rows, Index columns,
-                 bool one_row) {
-  const std::size_t n = shape.size();
-  const auto single = [&] {
-    const bool column = n == 2 && shape[1] == 1 && shape[0] == rows;
-    return column ? std::string("; if these are class indices, write ") + name + "[:, 0]" : std::string();
-  };
-  if (mean_classes(shape, loss, columns, one_row)) {
-    if (!(n == 1 && shape[0] == rows) && !(n == 0 && one_row))
-      throw py::value_error(std::string(name) + ": expected shape (" + std::to_string(rows) +
-                            ",) with a class index for each row, got " + shape_text(shape) + single());
-    return true;
-  }
-  const bool fits = (n == 2 && shape[0] == rows && shape[1] == columns) ||
-                    (n == 1 && shape[0] == rows && columns == 1) || (n == 1 && one_row && shape[0] == columns);
-  if (!fits)
-    throw py::value_error(std::string(name) + ": expected shape (" + std::to_string(rows) + ", " +
-                          std::to_string(columns) + ") like the model's output, got " + shape_text(shape) +
-                          (is_class_loss(loss) ? single() : ""));
-  return false;
-}
-
-void check_classes(const Index* classes, Index rows, const char* name, Index columns) {
-  for (Index r = 0; r < rows; ++r)
-    if (classes[r] < 0 || classes[r] >= columns)
-      throw py::value_error(std::string(name) + ": expected class indices from 0 to " + std::to_string(columns - 1) +
-                            ", got " + std::to_string(classes[r]) + " in row " + std::to_string(r));
-}
-
-void check_outputs(LossKind loss, Index columns) {
-  if (!is_class_loss(loss) || columns > 1) return;
-  throw py::value_error(
-      std::string("loss_fn: ") + (loss == LossKind::NLL ? "NLLLoss" : "CrossEntropyLoss") +
-      " expects a model with an output for each class, at least two, got one; use MSELoss for real values,"
-      " or BCEWithLogitsLoss for two classes");
-}
-
-template <class T>
-TargetArg<T> target_arg(py::handle object, const char* name, LossKind loss, Index rows, Index columns, bool one_row,
-                        bool allow_nan) {
-  check_outputs(loss, columns);
-  const py::array array = real_array(object, name);
-  const auto shape = shape_of(array);
-  if (mean_classes(shape, loss, columns, one_row) && !is_integer(array))
-    throw py::type_error(std::string(name) + ": expected integer class indices, got dtype " + dtype_text(array) +
-                         "; write " + name + ".astype(int) if they are whole numbers, or use MSELoss for real values");
-  TargetArg<T> arg;
-  if (are_classes(shape, name, loss, rows, columns, one_row)) {
-    const CArray<Index> classes = contiguous<Index>(array);
-    check_classes(classes.data(), rows, name, columns);
-    arg.targets.classes = classes.data();
-    arg.array = classes;
-  } else {
-    const CArray<T> dense = contiguous<T>(array);
-    const bool unit_interval = loss == LossKind::BCE || loss == LossKind::BCEWithLogits;
-    check_values(dense.data(), rows * columns, columns, name, unit_interval, allow_nan);
-    if (loss == LossKind::CrossEntropy) check_distributions(dense.data(), rows, columns, name, allow_nan);
-    arg.targets.dense = dense.data();
-    arg.array = dense;
-  }
-  return arg;
-}
-
 #define FASTMLP_INSTANTIATE(T)                                                             \
   template Matrix<T> matrix_arg<T>(py::handle, const char*, Index, const char*, bool);     \
   template CArray<T> shaped_arg<T>(py::handle, const char*, std::span<const py::ssize_t>); \
   template T* output_arg<T>(const py::array&, const char*, std::span<const py::ssize_t>);  \
   template void check_probabilities<T>(const T*, Index);                                   \
-  template void check_finite<T>(const T*, Index, Index, const char*);                      \
-  template TargetArg<T> target_arg<T>(py::handle, const char*, LossKind, Index, Index, bool, bool);
+  template void check_finite<T>(const T*, Index, Index, const char*);
 FASTMLP_INSTANTIATE(float)
 FASTMLP_INSTANTIATE(double)
 #undef FASTMLP_INSTANTIATE

@@ -7,8 +7,10 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cstdint>
 #include <span>
 #include <string>
+#include <type_traits>
 
 #include "core/backend.h"
 
@@ -113,31 +115,25 @@ T* output_arg(const py::array& array, const char* name, std::span<const py::ssiz
 // Whether two memory ranges share a byte.
 bool overlap(const void* a, std::size_t a_bytes, const void* b, std::size_t b_bytes);
 
+// Whether bad(value) holds for any of the values; written so that compilers use SIMD.
+template <class T, class Bad>
+bool any_of(const T* values, Index n, Bad bad) {
+  using Mask = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+  Mask found = 0;
+  for (Index i = 0; i < n; ++i) found |= bad(values[i]) ? ~Mask{0} : Mask{0};
+  return found != 0;
+}
+
+// Where a matrix has its value number i.
+inline std::string place_of(Index i, Index columns) {
+  return " in row " + std::to_string(i / columns) + (columns > 1 ? ", column " + std::to_string(i % columns) : "");
+}
+
 // ValueError unless all values are probabilities, which BCE takes the logarithms of.
 template <class T>
 void check_probabilities(const T* y, Index n);
 // ValueError naming the first row that holds NaN or an infinite number.
 template <class T>
 void check_finite(const T* values, Index rows, Index columns, const char* name);
-
-// Whether targets of this shape are class indices, one for each row, and not as many values as the output has.
-// ValueError unless they are either.
-bool are_classes(std::span<const py::ssize_t> shape, const char* name, LossKind loss, Index rows, Index columns,
-                 bool one_row);
-// ValueError unless each is one of 0 to columns - 1.
-void check_classes(const Index* classes, Index rows, const char* name, Index columns);
-
-// ValueError where a loss of classes has a single output to choose from.
-void check_outputs(LossKind loss, Index columns);
-
-// Targets of a batch, checked for the loss.
-template <class T>
-struct TargetArg {
-  py::object array;  // keeps the data alive
-  Targets<T> targets;
-};
-template <class T>
-TargetArg<T> target_arg(py::handle object, const char* name, LossKind loss, Index rows, Index columns, bool one_row,
-                        bool allow_nan = false);
 
 }  // namespace fastmlp::bindings

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "bindings/loss_handle.h"
 #include "core/trainer.h"
 
 namespace fastmlp::bindings {
@@ -108,9 +109,13 @@ struct OptimizerOf final : OptimizerHandle {
 
 struct FitRequest {
   OptimizerHandle& optimizer;
-  const LossSpec& loss;  // may change in callbacks
+  const LossHandle& loss;  // may change in callbacks
   History& history;
-  py::object x, t, validation_x, validation_t;  // None: no validation
+  // Of the training and the validation, None where there is no such thing. A function, which takes an output, row
+  // numbers (or the first one) and whether its gradient is wanted, comes in the place of a loss and targets.
+  struct Data {
+    py::object x, t, sample_weight, function;
+  } training, validation;
   FitOptions options;
   py::object on_epoch, on_poll;  // None, or to be called
 };

@@ -14,6 +14,8 @@ namespace fastmlp::bindings {
 
 template <class T>
 struct FitData;
+struct DataNames;
+struct TargetNames;
 
 template <class T>
 class NetworkOf final : public NetworkHandle {
@@ -58,7 +60,10 @@ class NetworkOf final : public NetworkHandle {
   void check_apart(const void* out, Index size, const void* x, Index x_size) const;
   T* checked_output(py::handle out, const Matrix<T>& x) const;
   void keep_apart(FitData<T>& data, Index columns) const;
-  Targets<T> device_targets(const DeviceArray& array, const char* name, LossKind loss, Index rows, Index columns) const;
+  void take_device_targets(FitData<T>& data, const FitRequest::Data& from, const TargetNames& names,
+                           const LossHandle& loss, bool allow_nonfinite) const;
+  void take_data(FitData<T>& data, const FitRequest& request, const FitRequest::Data& from,
+                 const DataNames& names) const;
 
   std::shared_ptr<Network<T>> network_;
   std::shared_ptr<StagingPool<T>> staging_;  // null: the host's memory is the network's

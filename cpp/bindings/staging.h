@@ -21,18 +21,35 @@ void download(T* to, const Buffer<T>& from, Index size) {
   check(from.device().download(to, from.data(), static_cast<std::size_t>(size) * sizeof(T), StreamScope::current()));
 }
 
+// Targets, and what goes along with them.
 template <class T>
-struct Staging {
-  explicit Staging(const Device& device)
-      : x(device), y(device), dx(device), dy(device), dense(device), classes(device) {}
+struct TargetCopies {
+  explicit TargetCopies(const Device& device)
+      : dense(device), weights(device), column_weights(device), column_params(device), classes(device) {}
 
-  Buffer<T> x, y, dx, dy, dense;
+  Buffer<T> dense, weights, column_weights, column_params;
   Buffer<Index> classes;
 
-  Targets<T> upload_targets(const Targets<T>& targets, Index rows, Index columns) {
-    if (targets.classes) return {nullptr, upload(classes, targets.classes, rows)};
-    return {upload(dense, targets.dense, rows * columns), nullptr};
+  Targets<T> take(const Targets<T>& from, Index rows, Index columns) {
+    Targets<T> to;
+    const auto bring = [](auto& buffer, const auto* values, Index size, auto& place) {
+      if (values) place = upload(buffer, values, size);
+    };
+    bring(dense, from.dense, rows * columns, to.dense);
+    bring(classes, from.classes, rows, to.classes);
+    bring(weights, from.weights, rows, to.weights);
+    bring(column_weights, from.column_weights, columns, to.column_weights);
+    bring(column_params, from.column_params, columns, to.column_params);
+    return to;
   }
+};
+
+template <class T>
+struct Staging {
+  explicit Staging(const Device& device) : x(device), y(device), dx(device), dy(device), targets(device) {}
+
+  Buffer<T> x, y, dx, dy;
+  TargetCopies<T> targets;
 };
 
 template <class T>

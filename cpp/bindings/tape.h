@@ -6,6 +6,7 @@
 #include "bindings/gil.h"
 #include "bindings/network_of.h"
 #include "bindings/recorded.h"
+#include "bindings/target_args.h"
 #include "bindings/tensor.h"
 
 namespace fastmlp::bindings {
@@ -46,12 +47,31 @@ class TapeOf final : public Tape {
   T* output() { return y_.get(); }
   BatchShape output_shape() const { return {one_row_, rows_, columns_}; }
 
-  std::unique_ptr<LossNode> loss(const LossSpec& spec, py::handle target) override {
+  py::object loss(const LossHandle& loss, py::handle target, py::handle sample_weight, py::handle output) override {
     check_free();
+    const LossSpec& spec = loss.spec;
     if (spec.kind == LossKind::BCE && !gives_probabilities(*network_)) check_probabilities(y_.get(), rows_ * columns_);
-    TargetArg<T> targets = target_arg<T>(target, "t", spec.kind, rows_, columns_, one_row_);
+    if (is_pair_loss(spec.kind) && columns_ % 2 == 0) check_variances(y_.get(), rows_, columns_);
+    TargetArg<T> targets = target_arg<T>(target, sample_weight, kTargetNames, loss, rows_, columns_, one_row_);
     check_free();  // the target may be a program
-    return std::make_unique<LossOf>(*this, spec, std::move(targets));
+    if (spec.reduction == Reduction::None) {
+      auto values = std::make_unique<KnownGradient>(*this, spec, targets);
+      T* const data = values->values();
+      const auto shape = values_shape(spec.kind, output_shape(), one_row_, columns_);
+      return recorded_tensor<T>(std::move(values), data, shape, output, true);
+    }
+    auto node = std::make_unique<LossOf>(*this, spec, std::move(targets));
+    double* const value = node->value();
+    return recorded_tensor<double>(std::move(node), value, {}, output, true);
+  }
+
+  py::object loss(double value, py::handle gradient, py::handle output) override {
+    check_free();
+    const CArray<T> dy = shaped_arg<T>(gradient, "gradient", output_shape());
+    check_free();
+    auto node = std::make_unique<KnownGradient>(*this, value, dy.data());
+    double* const place = node->value();
+    return recorded_tensor<double>(std::move(node), place, {}, output, true);
   }
 
   py::object backward(py::handle grad_output, bool input_gradient) override {
@@ -66,13 +86,15 @@ class TapeOf final : public Tape {
    public:
     LossOf(TapeOf& tape, const LossSpec& spec, TargetArg<T> target)
         : tape_(tape), spec_(spec), target_(std::move(target)) {
-      value = form_gradient();
+      value_ = first_ = form_gradient();
     }
+    double* value() { return &value_; }
 
-    py::object backward(bool input_gradient) override {
+    py::object backward(py::handle, py::handle gradient, bool input_gradient) override {
+      refuse_gradient(gradient);
       tape_.check_open();
       // Another loss of the same output has been formed since.
-      if (tape_.gradient_of_ != this && form_gradient() != value && value == value)
+      if (tape_.gradient_of_ != this && form_gradient() != first_ && first_ == first_)
         throw std::runtime_error("the targets were changed after this loss was formed; call backward before");
       tape_.check_free();
       py::object dx = tape_.finish(nullptr, input_gradient);
@@ -83,7 +105,7 @@ class TapeOf final : public Tape {
    private:
     double form_gradient() {
       tape_.gradient_of_ = this;
-      if (tape_.rows_ == 0) return spec_.mean ? std::numeric_limits<double>::quiet_NaN() : 0;
+      if (tape_.rows_ == 0) return spec_.is_mean() ? std::numeric_limits<double>::quiet_NaN() : 0;
       join_streams(tape_.network_->device());
       const Claim claim(tape_);
       const ReleaseGilFor release(tape_.work_);
@@ -93,7 +115,57 @@ class TapeOf final : public Tape {
     TapeOf& tape_;
     const LossSpec spec_;
     TargetArg<T> target_;
+    double value_, first_;  // the tensor's, which may be written to, and what it was
   };
+
+  // A loss whose gradient is there in full when it is formed: one that is a function, or the values of one of ours, each
+  // for itself.
+  class KnownGradient final : public LossNode {
+   public:
+    KnownGradient(TapeOf& tape, double value, const T* gradient)
+        : tape_(tape), value_(value), dy_(gradient, gradient + tape.rows_ * tape.columns_) {}
+    KnownGradient(TapeOf& tape, const LossSpec& spec, const TargetArg<T>& target)
+        : tape_(tape),
+          of_row_(spec.values_of_row(tape.columns_)),
+          values_(static_cast<std::size_t>(tape.rows_ * of_row_)),
+          dy_(static_cast<std::size_t>(tape.rows_ * tape.columns_)) {
+      loss_values(spec, tape.rows_, tape.columns_, tape.y_.get(), target.targets, values_.data(), dy_.data());
+    }
+    T* values() { return values_.data(); }
+    double* value() { return &value_; }
+
+    py::object backward(py::handle tensor, py::handle gradient, bool input_gradient) override {
+      if (of_row_ == 0) {
+        refuse_gradient(gradient);
+      } else {
+        const auto array = py::reinterpret_borrow<py::array>(tensor);
+        const CArray<T> g = shaped_arg<T>(output_gradient(array, gradient), "grad_output", shape_of(array));
+        tape_.check_open();
+        scale(g.data());
+      }
+      tape_.check_open();
+      py::object dx = tape_.finish(dy_.data(), input_gradient);
+      dy_ = {};
+      return dx;
+    }
+
+   private:
+    // By the gradient of each value.
+    void scale(const T* gradient) {
+      for (Index r = 0; r < tape_.rows_; ++r)
+        for (Index c = 0; c < tape_.columns_; ++c)
+          dy_[static_cast<std::size_t>(r * tape_.columns_ + c)] *= gradient[r * of_row_ + c % of_row_];
+    }
+
+    TapeOf& tape_;
+    double value_ = 0;
+    Index of_row_ = 0;  // values; 0: there is a single one in all
+    std::vector<T> values_, dy_;
+  };
+
+  static void refuse_gradient(py::handle gradient) {
+    if (gradient && !gradient.is_none()) throw py::type_error("grad_output: expected none for a loss, got an array");
+  }
 
   // While one thread works on the pass, without the GIL, others get an error.
   class Claim {
@@ -112,7 +184,7 @@ class TapeOf final : public Tape {
   }
   // The host's targets in the network's memory.
   Targets<T> placed(const Targets<T>& targets) const {
-    return staging_ ? staging_->upload_targets(targets, rows_, columns_) : targets;
+    return staging_ ? staging_->targets.take(targets, rows_, columns_) : targets;
   }
 
   void check_open() const {

@@ -17,15 +17,6 @@ Leaf* leaf_of(py::handle tensor) {
   return node && node->kind == Node::Kind::Leaf ? static_cast<Leaf*>(node) : nullptr;
 }
 
-// The gradient that backward() starts from at a model's output.
-py::object output_gradient(const py::object& output, PyObject* given) {
-  if (given && given != Py_None) return py::reinterpret_borrow<py::object>(given);
-  const auto array = py::reinterpret_borrow<py::array>(output);
-  if (array.size() != 1)
-    throw py::value_error("grad_output: expected an array of shape " + shape_text(array) + ", got none");
-  return py::module_::import("numpy").attr("ones")(array.attr("shape"), array.dtype());
-}
-
 void add_to_leaf(Leaf& leaf, py::handle tensor, const py::object& gradient) {
   const py::object own =
       gradient.attr("reshape")(tensor.attr("shape")).attr("astype")(tensor.attr("dtype"), py::arg("copy") = false);
@@ -36,13 +27,12 @@ void run_backward(py::object tensor, PyObject* grad_output) {
   const Node* node = origin(tensor).node;
   py::object gradient;  // of what `tensor` is; null: nobody wants it
   if (node && node->kind == Node::Kind::Loss) {
-    if (grad_output && grad_output != Py_None)
-      throw py::type_error("grad_output: expected none for a loss, got an array");
     const auto output = py::reinterpret_borrow<py::object>(origin(tensor).source);
     if (!output)
       throw std::runtime_error(
           "backward has run already for this forward pass, which freed what it saved; call the model again");
-    gradient = static_cast<LossNode*>(origin(tensor).node)->backward(origin(output).source != nullptr);
+    gradient =
+        static_cast<LossNode*>(origin(tensor).node)->backward(tensor, grad_output, origin(output).source != nullptr);
     // A kept loss does not keep the output.
     const auto source = py::reinterpret_steal<py::object>(std::exchange(origin(tensor).source, nullptr));
     tensor = py::reinterpret_borrow<py::object>(origin(output).source);
@@ -135,7 +125,8 @@ Parameters
 ----------
 grad_output : array_like, optional
     The gradient with respect to this tensor, of its shape. Needed for a model's output,
-    unless that has one element; a loss takes none.
+    and for the values of a loss with ``reduction="none"``, unless there is one element; other
+    losses take none.
 
 Raises
 ------
@@ -173,6 +164,14 @@ PyTypeObject* make_type() {
 
 }  // namespace
 
+py::object output_gradient(const py::object& tensor, py::handle given) {
+  if (given && !given.is_none()) return py::reinterpret_borrow<py::object>(given);
+  const auto array = py::reinterpret_borrow<py::array>(tensor);
+  if (array.size() != 1)
+    throw py::value_error("grad_output: expected an array of shape " + shape_text(array) + ", got none");
+  return py::module_::import("numpy").attr("ones")(array.attr("shape"), array.dtype());
+}
+
 bool recording() { return is_recording; }
 
 void bind_tensor(py::module_& m) {
@@ -185,6 +184,7 @@ void bind_tensor(py::module_& m) {
         origin(tensor).node = new Leaf;
       },
       py::arg("tensor"));
+  m.def("is_leaf", [](py::handle tensor) { return is_tensor(tensor) && leaf_of(tensor); }, py::arg("tensor"));
   m.def("recording", recording);
   m.def("set_recording", [](bool on) { is_recording = on; }, py::arg("on"));
 }

@@ -12,6 +12,7 @@
 #include <span>
 
 #include "bindings/array_args.h"
+#include "bindings/loss_handle.h"
 
 namespace fastmlp::bindings {
 
@@ -35,16 +36,17 @@ struct Leaf final : Node {
 class LossNode : public Node {
  public:
   LossNode() : Node(Kind::Loss) {}
-  virtual py::object backward(bool input_gradient) = 0;
-
-  double value = 0;
+  // gradient: null or None, or the gradient of `tensor`, what this is the node of, where that has several values.
+  virtual py::object backward(py::handle tensor, py::handle gradient, bool input_gradient) = 0;
 };
 
 // What one forward pass saved for its backward pass. `backward` returns the gradient of the input, or null.
 class Tape : public Node {
  public:
   Tape() : Node(Kind::Tape) {}
-  virtual std::unique_ptr<LossNode> loss(const LossSpec& spec, py::handle target) = 0;
+  // Tensors of a loss of `output`, which is this pass's: of ours, or of one whose value and gradient are known.
+  virtual py::object loss(const LossHandle& loss, py::handle target, py::handle sample_weight, py::handle output) = 0;
+  virtual py::object loss(double value, py::handle gradient, py::handle output) = 0;
   virtual py::object backward(py::handle grad_output, bool input_gradient) = 0;
 };
 
@@ -72,6 +74,9 @@ py::object recorded_tensor(std::unique_ptr<Node> node, T* data, std::span<const 
   origin(tensor) = {node.release(), source.inc_ref().ptr()};
   return tensor;
 }
+
+// The gradient that backward() starts from at a tensor: the given one, or, for a single value without one, 1.
+py::object output_gradient(const py::object& tensor, py::handle given);
 
 // Whether calls of models and losses are recorded in this thread: not under no_grad().
 bool recording();

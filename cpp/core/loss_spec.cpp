@@ -5,14 +5,25 @@
 namespace fastmlp {
 
 void LossSpec::set(const std::string& option, double value) {
-  if (option == "mean")
-    mean = value != 0;
-  else if (option == "delta" && value > 0)
-    delta = value;
-  else if (option == "delta")
-    throw std::invalid_argument("delta: expected a positive number, got " + std::to_string(value));
-  else
+  const auto require = [&](bool fine, const char* expected) {
+    if (!fine) throw std::invalid_argument(option + ": expected " + expected + ", got " + std::to_string(value));
+  };
+  if (option == "reduction") {
+    reduction = static_cast<Reduction>(static_cast<int>(value));
+  } else if (option == "delta") {
+    require(value > 0, "a positive number");
+    alpha = value;
+  } else if (option == "beta" || option == "eps") {
+    require(value >= 0, "a number of at least 0");
+    alpha = value;
+  } else if (option == "full") {
+    full = value != 0;
+  } else if (option == "label_smoothing") {
+    require(value >= 0 && value <= 1, "a number from 0 to 1");
+    label_smoothing = value;
+  } else {
     throw std::invalid_argument("option: unknown option '" + option + "' of a loss");
+  }
 }
 
 }  // namespace fastmlp

@@ -119,8 +119,9 @@ void Network<T>::predict(const T* x, Index rows, Index columns, const DropoutSta
 }
 
 template <class T>
-double Network<T>::evaluate(const LossSpec& spec, const T* x, const Targets<T>& targets, Index rows, Index columns) {
-  if (const auto other = folded_now()) return other->network.evaluate(spec, x, targets, rows, columns);
+double Network<T>::evaluate(const LossSpec& spec, const T* x, const Targets<T>& targets, Index rows, Index columns,
+                            double share) {
+  if (const auto other = folded_now()) return other->network.evaluate(spec, x, targets, rows, columns, share);
   const Index out = out_features() < 0 ? columns : out_features(), most = inference_rows(rows, columns, false);
   double total = 0;
   for (Index row = 0; row < rows; row += most) {
@@ -130,8 +131,7 @@ double Network<T>::evaluate(const LossSpec& spec, const T* x, const Targets<T>& 
     runner->forward({x + row * columns, {}, nullptr, n}, nullptr, y);
     total += runner->total_loss(spec, y, targets.from(row, out));
   }
-  if (!spec.mean) return total;
-  return total / static_cast<double>(is_class_loss(spec.kind) ? rows : rows * out);
+  return spec.is_mean() ? total / (share * static_cast<double>(spec.terms_of_row(out))) : total;
 }
 
 template class Network<float>;

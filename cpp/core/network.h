@@ -40,8 +40,8 @@ class Network {
 
   // Inference for any number of rows, in pieces of bounded memory.
   void predict(const T* x, Index rows, Index columns, const DropoutState* dropout, T* y);
-  // The loss over a data set, in evaluation mode.
-  double evaluate(const LossSpec& spec, const T* x, const Targets<T>& targets, Index rows, Index columns);
+  // The loss over a data set, in evaluation mode; `share` is the sum of its rows' shares.
+  double evaluate(const LossSpec& spec, const T* x, const Targets<T>& targets, Index rows, Index columns, double share);
 
   // Whether an optimizer may consume gradients during the backward pass: not if a parameter serves twice.
   bool can_fuse() const { return !program_.shares_parameters(); }

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "core/clipping.h"
+#include "core/host_mirror.h"
 #include "core/thread_pool.h"
 #include "core/trainer.h"
 
@@ -25,7 +26,8 @@ class TraineeState {
         batches_(batches),
         options_(options),
         fused_(network.can_fuse() && options.max_grad == 0),
-        first_step_(history.steps()) {
+        first_step_(history.steps()),
+        output_(network.device()) {
     for (const auto& parameter : network.parameters()) parameter->has_grad = false;
     // What can fail for want of memory comes before anything changes.
     optimizer.prepare();
@@ -75,23 +77,57 @@ class TraineeState {
   // A step that leaves its gradient with the parameters; returns the loss.
   double step_with_gradient(const LossSpec& loss, Batch<T> batch, bool same_rows) {
     batch.unchanged = same_rows && history.steps() > first_step_;
-    for (const auto& parameter : network.parameters()) parameter->has_grad = false;
+    forget_gradients();
     const DropoutState dropout = this->dropout();
     const double value = runner(batch.rows).step(loss, batch, &dropout, nullptr);
+    update();
+    return value;
+  }
+
+  // The same with a loss that is a function.
+  double step_with_function(const LossFunction<T>& function, const Batch<T>& batch, const RowNumbers& rows) {
+    forget_gradients();
+    const DropoutState dropout = this->dropout();
+    Runner<T>& own = runner(batch.rows);
+    const Index size = batch.rows * out_columns(batches_.columns);
+    output_.reserve(size);
+    own.forward(own.consecutive(batch), &dropout, output_.memory(0));
+    const double value = function(output_.to_host(0, size), rows, output_.host(1));
+    own.backward(output_.to_device(1, size), nullptr, nullptr);
+    update();
+    return value;
+  }
+
+  // The loss of other data, in evaluation mode.
+  double evaluate(const LossSpec& loss, const DataSet<T>& data) {
+    if (!data.function) return network.evaluate(loss, data.x, data.targets, data.rows, data.columns, data.share());
+    const Index size = data.rows * out_columns(data.columns);
+    HostMirror<T> output(network.device());
+    output.reserve(size);
+    network.predict(data.x, data.rows, data.columns, nullptr, output.memory(0));
+    return data.function(output.to_host(0, size), {nullptr, 0, data.rows}, nullptr);
+  }
+
+ private:
+  Index out_columns(Index columns) const { return network.out_features() < 0 ? columns : network.out_features(); }
+  void forget_gradients() {
+    for (const auto& parameter : network.parameters()) parameter->has_grad = false;
+  }
+  // From the gradients that the parameters have.
+  void update() {
     if (clipper_) clipper_->clip(network.parameters(), options_.max_grad);
     for (const auto& parameter : network.parameters())
       if (const int slot = optimizer.slot(parameter.get()); slot >= 0 && parameter->has_grad)
         optimizer.step_slot(slot, {thread_pool_executor(), nullptr, StreamScope::current()});
-    return value;
   }
 
- private:
   const Batches batches_;
   const FitOptions& options_;
   const bool fused_;
   const Index first_step_;
   std::unique_ptr<Clipper<T>> clipper_;
   typename Network<T>::Lease whole_, tail_;
+  HostMirror<T> output_;  // and its gradient, for losses that are functions
 };
 
 }  // namespace fastmlp

@@ -28,6 +28,7 @@ class Fit {
         first_epoch_(group[0].history.epochs()),
         batches_((data.rows + options.batch_size - 1) / options.batch_size),
         most_steps_(device_.host ? 256 : std::clamp<Index>(kMostLosses / static_cast<Index>(group.size()), 16, 4096)),
+        share_(data.share()),
         losses_(group.size() * static_cast<std::size_t>(most_steps_)),
         device_ids_(device_) {
     if (options.shuffle && batches_ > 1) ids_.resize(static_cast<std::size_t>(data.rows));
@@ -37,7 +38,7 @@ class Fit {
       has_callbacks_ |= static_cast<bool>(trainee.on_epoch);
       auto& member = all_.emplace_back(std::make_unique<TraineeState<T>>(
           trainee, typename TraineeState<T>::Batches{rows, tail == rows ? 0 : tail, data.columns}, options));
-      fused_ = fused_ && member->fused();
+      fused_ = fused_ && member->fused() && !data.function;
       if (device_.host || group.size() == 1) member->acquire();  // on a device, the first one's runner may serve all
       active_.push_back(member.get());
     }
@@ -83,8 +84,7 @@ class Fit {
     double value = 0;
     const double* validation_loss = nullptr;
     if (validation_) {
-      value =
-          member.network.evaluate(loss_, validation_->x, validation_->targets, validation_->rows, validation_->columns);
+      value = member.evaluate(loss_, *validation_);
       validation_loss = &value;
     }
     const double loss = member.epoch_loss;
@@ -127,7 +127,8 @@ class Fit {
     for (std::size_t m = 0; m < active_.size(); ++m)
       for (Index e = 0; e < n; ++e) {
         active_[m]->loss_sum = 0;
-        add_losses(active_[m]->loss_sum, losses_of(m, n * batches_) + e * batches_, batches_, options_.batch_size);
+        add_losses(active_[m]->loss_sum, losses_of(m, n * batches_) + e * batches_, batches_, options_.batch_size,
+                   {epoch_ids_.data() + e * data_.rows, 0, data_.rows});
         active_[m]->history.add_epoch(epoch_loss(active_[m]->loss_sum), nullptr);
       }
     poll(n * batches_, before + n - 1);
@@ -143,11 +144,18 @@ class Fit {
     check(device_.upload(device_ids_.data(), ids.data(), ids.size() * sizeof(Index), StreamScope::current()));
   }
 
-  // An epoch's loss from those of its steps.
-  void add_losses(double& sum, const double* losses, Index count, Index rows) const {
-    for (Index i = 0; i < count; ++i) sum += losses[i] * (loss_.mean ? static_cast<double>(rows) : 1.0);
+  // An epoch's loss from those of its steps, which take the rows `all`, so many each.
+  void add_losses(double& sum, const double* losses, Index count, Index rows, const RowNumbers& all) const {
+    for (Index i = 0; i < count; ++i) {
+      const RowNumbers own{all.ids ? all.ids + i * rows : nullptr, all.first + i * rows, rows};
+      sum += losses[i] * (loss_.is_mean() ? data_.share(own) : 1.0);
+    }
   }
-  double epoch_loss(double sum) const { return loss_.mean ? sum / static_cast<double>(data_.rows) : sum; }
+  double epoch_loss(double sum) const { return loss_.is_mean() ? sum / share_ : sum; }
+  // Of an epoch, from row number `row` of its order on.
+  RowNumbers rows_from(Index row, Index count) const {
+    return {ids_.empty() ? nullptr : ids_.data() + row, row, count};
+  }
 
   void run_epoch(Index epoch, bool last_epoch) {
     if (!ids_.empty()) {
@@ -161,7 +169,8 @@ class Fit {
       const bool last_batch = rows == left;
       const Index like_this = left / rows - (keep_last && left % rows == 0 && !last_batch ? 1 : 0);
       const Index n = run_steps(row, rows, like_this, keep_last && last_batch);
-      for (std::size_t m = 0; m < active_.size(); ++m) add_losses(active_[m]->loss_sum, losses_of(m, n), n, rows);
+      for (std::size_t m = 0; m < active_.size(); ++m)
+        add_losses(active_[m]->loss_sum, losses_of(m, n), n, rows, rows_from(row, n * rows));
       row += n * rows;
       poll(n, epoch);
     }
@@ -187,7 +196,8 @@ class Fit {
     }
     if (keep_gradient || !fused_) {
       for_active(1, [&](TraineeState<T>& member, double* loss) {
-        *loss = member.step_with_gradient(loss_, batch, batches_ == 1);
+        *loss = data_.function ? member.step_with_function(data_.function, batch, rows_from(row, rows))
+                               : member.step_with_gradient(loss_, batch, batches_ == 1);
       });
       return 1;
     }
@@ -250,6 +260,7 @@ class Fit {
   const PollHook& poll_;
   const Device& device_;
   const Index first_epoch_, batches_, most_steps_;
+  const double share_;  // of all rows
   bool fused_ = true, has_callbacks_ = false;
   std::vector<std::unique_ptr<TraineeState<T>>> all_;
   std::vector<TraineeState<T>*> active_;  // those that are still trained

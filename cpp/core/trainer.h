@@ -11,12 +11,34 @@
 
 namespace fastmlp {
 
+// Which rows of a data set: those numbered `ids`, or, where that is null, those from number `first` on.
+struct RowNumbers {
+  const Index* ids;
+  Index first, count;
+};
+
+// A loss that is not one of ours: from the output of some rows its value and, unless dy is null, its gradient. All
+// memory is the host's. It may throw, which ends the fit before the step changes anything.
+template <class T>
+using LossFunction = std::function<double(const T* y, const RowNumbers& rows, T* dy)>;
+
 // Rows with their targets.
 template <class T>
 struct DataSet {
   const T* x = nullptr;
   Targets<T> targets;
   Index rows = 0, columns = 0;
+  const double* shares = nullptr;      // of the rows (see Targets), in the host's memory; null: 1 each
+  LossFunction<T> function = nullptr;  // in place of the loss and the targets, unless empty
+
+  // The sum of some rows' shares.
+  double share(const RowNumbers& which) const {
+    if (!shares) return static_cast<double>(which.count);
+    double sum = 0;
+    for (Index i = 0; i < which.count; ++i) sum += shares[which.ids ? which.ids[i] : which.first + i];
+    return sum;
+  }
+  double share() const { return share({nullptr, 0, rows}); }
 };
 
 struct FitOptions {

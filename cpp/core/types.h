@@ -53,6 +53,7 @@ constexpr bool saves_input(ActivationKind kind) {
   return table[static_cast<int>(kind)];
 }
 
+constexpr bool is_pair_loss(LossKind kind) { return kind == LossKind::GaussianNLL; }
 constexpr bool is_class_loss(LossKind kind) { return kind >= LossKind::NLL; }
 
 }  // namespace fastmlp

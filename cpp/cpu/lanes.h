@@ -7,7 +7,7 @@
 
 #include "cpu/lanes_layer.h"
 #include "cpu/lanes_layout.h"
-#include "cpu/rowwise.h"
+#include "cpu/losses.h"
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
@@ -62,21 +62,44 @@ struct LanesBlock {
   Index loaded_block() const { return a.preload_index * plan.blocks + block; }  // of what was loaded
   T* x() const { return a.buffer + plan.x + (a.training ? loaded_block() : slot) * values(plan.in); }
   T* t() const { return a.buffer + plan.t + loaded_block() * values(plan.out); }
+  T* weights() const { return a.buffer + plan.weights + loaded_block() * values(plan.out); }
+  T* params() const { return a.buffer + plan.params + loaded_block() * values(plan.out); }
   T* dy() const { return a.buffer + plan.dy + block * values(plan.out); }
   T* saved() const { return a.buffer + plan.saved + slot * plan.saved_per_block; }
 
   void load_x() const { load_block(a.x, a.ids, first_row(), plan.rows_in(block), plan.in, R, false, x()); }
 
+  Index source_of(Index r) const { return a.ids ? a.ids[first_row() + r] : first_row() + r; }
+
   void load_targets() const {
-    if (a.targets.dense) {
-      load_block(a.targets.dense, a.ids, first_row(), plan.rows_in(block), plan.out, R, false, t());
-      return;
-    }
     const Index n = plan.rows_in(block);
-    T* const classes = t();
-    for (Index r = 0; r < n; ++r)
-      classes[r] = static_cast<T>(a.targets.classes[a.ids ? a.ids[first_row() + r] : first_row() + r]);
-    for (Index r = n; r < R; ++r) classes[r] = classes[n - 1];
+    if (a.targets.dense) {
+      load_block(a.targets.dense, a.ids, first_row(), n, plan.out, R, false, t());
+    } else {
+      T* const classes = t();
+      for (Index r = 0; r < n; ++r) classes[r] = static_cast<T>(a.targets.classes[source_of(r)]);
+      for (Index r = n; r < R; ++r) classes[r] = classes[n - 1];
+    }
+    if (weighs()) load_weights();
+    if (a.targets.column_params)
+      for (Index c = 0; c < plan.out; ++c)
+        for (Index r = 0; r < R; ++r) params()[c * R + r] = a.targets.column_params[c];
+  }
+
+  // Whether there are weights of values, or, for class losses, of rows.
+  bool weighs() const { return a.targets.weights || weighs_columns(); }
+  bool weighs_columns() const {
+    return a.targets.column_weights && !is_class_loss(a.loss.kind) && !is_pair_loss(a.loss.kind);
+  }
+  void load_weights() const {
+    const Index n = plan.rows_in(block);
+    const bool by_row = is_class_loss(a.loss.kind);
+    T* const to = weights();
+    for (Index r = 0; r < R; ++r) {
+      const T own = r >= n ? T(0) : a.targets.weights ? a.targets.weights[source_of(r)] : T(1);
+      for (Index c = 0; c < (by_row ? 1 : plan.out); ++c)
+        to[c * R + r] = weighs_columns() ? own * a.targets.column_weights[c] : own;
+    }
   }
 
   // Returns the network's output.
@@ -105,24 +128,32 @@ struct LanesBlock {
     Vec<T> sum(T(0));
     if (is_class_loss(a.loss.kind)) {
       const auto loss = find_class_loss<T, !quad>(a.loss.kind);
+      const ClassLossOptions<T> options(a.loss, a.targets, plan.out, a.logits, gradient_scale);
       for (Index r = 0; r < n; r += Vec<T>::lanes) {
         const int count = static_cast<int>(smaller(Vec<T>::lanes, n - r));
-        const ClassTargets<T, !quad> targets{{a.targets.dense ? t() + r : nullptr, 1, R, count}, Vec<T>::load(t() + r)};
+        const ClassTargets<T, !quad> targets{
+            {a.targets.dense ? t() + r : nullptr, 1, R, count}, Vec<T>::load(t() + r), options};
         const RowGroup<T, !quad> dz{gradient ? dy() + r : nullptr, 1, R, count};
-        sum += loss(plan.out, {output() + r, 1, R, count}, targets, a.logits, gradient_scale, dz);
+        const Vec<T> weight = weighs() ? Vec<T>::load(weights() + r) : Vec<T>(T(1));
+        sum += loss(plan.out, {output() + r, 1, R, count}, targets, weight, dz);
       }
       if (gradient)
         for (Index r = round_up(n, Vec<T>::lanes); r < R; r += Vec<T>::lanes)
           for (Index c = 0; c < plan.out; ++c) Vec<T>(T(0)).store(dy() + c * R + r);
+      return static_cast<double>(reduce_add(sum));
+    }
+    const LossValues<T> all{output(), t(), gradient ? dy() : nullptr, weighs() ? weights() : nullptr,
+                            a.targets.column_params ? params() : nullptr};
+    if (is_pair_loss(a.loss.kind)) {
+      const auto loss = find_pair_loss<T>(a.loss.kind);
+      const Index pairs = plan.out / 2;
+      for (Index c = 0; c < pairs; ++c) sum += loss(n, R, pairs * R, all.at(c * R), a.loss, gradient_scale);
     } else {
       const auto loss = find_element_loss<T>(a.loss.kind);
       if (n == R)
-        sum = loss(plan.out * R, whole, output(), t(), static_cast<T>(a.loss.delta), a.logits, gradient_scale,
-                   gradient ? dy() : nullptr);
+        sum = loss(plan.out * R, whole, all, a.loss, a.logits, gradient_scale);
       else
-        for (Index c = 0; c < plan.out; ++c)
-          sum += loss(n, R, output() + c * R, t() + c * R, static_cast<T>(a.loss.delta), a.logits, gradient_scale,
-                      gradient ? dy() + c * R : nullptr);
+        for (Index c = 0; c < plan.out; ++c) sum += loss(n, R, all.at(c * R), a.loss, a.logits, gradient_scale);
     }
     return static_cast<double>(reduce_add(sum));
   }
@@ -247,6 +278,11 @@ double total_loss(const LanesArgs<T>& a, const LanesPlan<T>& plan, double scale)
 }
 
 template <class T>
+FASTMLP_INLINE double batch_scale(const LanesArgs<T>& a, const LanesPlan<T>& plan) {
+  return loss_scale(a.loss, a.targets, a.ids, a.rows, plan.out);
+}
+
+template <class T>
 void lanes_forward(const LanesArgs<T>& a, const Context& context) {
   const LanesPlan<T>& plan = plan_of(a);
   lanes_blocks(a, plan, a.training, context, [&](const auto& block) {
@@ -259,7 +295,7 @@ void lanes_forward(const LanesArgs<T>& a, const Context& context) {
 template <class T>
 double lanes_loss(const LanesArgs<T>& a, bool gradient, const Context& context) {
   const LanesPlan<T>& plan = plan_of(a);
-  const double scale = loss_scale(a.loss, a.rows, plan.out);
+  const double scale = batch_scale(a, plan);
   lanes_blocks(a, plan, true, context, [&](const auto& block) {
     block.load_targets();
     add_loss<T>(block, block.loss(gradient, static_cast<T>(scale)));
@@ -296,7 +332,7 @@ double forward_loss_backward(const LanesArgs<T>& a, const LanesPlan<T>& plan, do
 template <class T>
 double lanes_step(const LanesArgs<T>& a, const Context& context) {
   const LanesPlan<T>& plan = plan_of(a);
-  const double loss = forward_loss_backward(a, plan, loss_scale(a.loss, a.rows, plan.out), context);
+  const double loss = forward_loss_backward(a, plan, batch_scale(a, plan), context);
   sink_gradients(a, reduce_gradients(a, plan));
   return loss;
 }
@@ -310,8 +346,7 @@ FASTMLP_INLINE void advance(LanesArgs<T>& a, const LanesPlan<T>& plan, Index bat
     return;
   }
   a.x += rows * plan.in;
-  if (a.targets.dense) a.targets.dense += rows * plan.out;
-  if (a.targets.classes) a.targets.classes += rows;
+  a.targets = a.targets.from(rows, plan.out);
 }
 
 // Loads `count` small batches, from number `step` on, ahead of their use.
@@ -330,13 +365,14 @@ template <class T>
 void lanes_train(const LanesArgs<T>& first, const LanesTraining<T>& training, const Context& context) {
   LanesArgs<T> a = first;
   const LanesPlan<T>& plan = plan_of(a);
-  const double scale = loss_scale(a.loss, a.rows, plan.out);
+  double scale = batch_scale(a, plan);
   for (Index step = 0; step < training.steps; ++step) {
     if (!training.same_rows && plan.preloaded > 1) {
       a.loaded = true;
       if (step % plan.preloaded == 0) load_batches(first, plan, step, smaller(plan.preloaded, training.steps - step));
       a.preload_index = step % plan.preloaded;
     }
+    if (step > 0 && !training.same_rows && a.targets.has_shares()) scale = batch_scale(a, plan);
     training.losses[step] = forward_loss_backward(a, plan, scale, context);
     const Update& update = training.updates[training.one_update ? 0 : step];
     kUpdate<T>[static_cast<int>(update.kind)](update.constants, {0, 1, plan.padded, 0}, training.target,

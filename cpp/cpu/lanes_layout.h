@@ -40,7 +40,7 @@ struct LanesPlan {
   Index parameters;       // of all layers, biases included ...
   Index padded;           // ... up to a whole vector
   Index saved_per_block;  // activations (and inputs of activations where needed)
-  Index x, t, dy, saved, ping, accumulators, totals, gradients, loss, size;  // totals and loss are doubles
+  Index x, t, weights, params, dy, saved, ping, accumulators, totals, gradients, loss, size;  // totals, loss: doubles
 
   LanesPlan(const LanesLayer<T>* layers, int depth, Index rows_, bool training) : rows(rows_) {
     row_lanes = kHasQuads<T> && rows <= 4 ? 4 : lanes;
@@ -72,6 +72,8 @@ struct LanesPlan {
     x = take(preloaded * kept * values(in));
     saved = take(kept * saved_per_block);
     t = take(training ? preloaded * blocks * values(out) : 0);
+    weights = take(training ? preloaded * blocks * values(out) : 0);  // of the targets, where they have such
+    params = take(training ? preloaded * blocks * values(out) : 0);
     dy = take(training ? blocks * values(out) : 0);
     ping = take(training ? chunks * 2 * values(width) : 0);
     accumulators = take(training ? chunks * padded * row_lanes : 0);

@@ -96,61 +96,103 @@ void softmax_backward_long(RowActivationKind kind, Index columns, int n, const T
   }
 }
 
-// The loss of each of n rows; dy (null: not wanted) receives the gradients times `gradient_scale`. Targets are `classes`
-// or `dense`. Cross-entropy sees outputs less the largest of their row, which changes neither and keeps digits.
+// What class losses of all rows of a batch have in common.
+template <class T>
+struct ClassLossOptions {
+  const T* column_weights;  // of each class, or null
+  T kept, rest;             // see ops::LabelSmoothing
+  bool logits;
+  T gradient_scale;
+
+  ClassLossOptions(const LossSpec& spec, const Targets<T>& targets, Index columns, bool logits_, T gradient_scale_)
+      : column_weights(targets.column_weights), logits(logits_), gradient_scale(gradient_scale_) {
+    const ops::LabelSmoothing smoothing(spec.label_smoothing, static_cast<double>(columns));
+    kept = static_cast<T>(smoothing.kept);
+    rest = static_cast<T>(smoothing.rest);
+  }
+
+  // Whether a class index is a target for its class alone.
+  bool is_sharp() const { return rest == T(0); }
+  T weight_of(Index c) const { return column_weights ? column_weights[c] : T(1); }
+};
+
+// Targets of a long row: t is `spread` everywhere, and where the target is a class index, `own` more at that class.
+template <class T>
+struct LongTargets {
+  const ClassLossOptions<T>& options;
+  const T* dense;  // null: a class index
+  Index target;
+
+  template <class Part>
+  FASTMLP_INLINE Vec<T> spread(Index c, Part part) const {
+    const Vec<T> rest(options.rest);
+    const Vec<T> t = dense ? fma(load(dense + c, part), Vec<T>(options.kept), rest) : rest;
+    return options.column_weights ? t * load(options.column_weights + c, part) : t;
+  }
+  T own() const { return dense ? T(0) : options.kept * options.weight_of(target); }
+  T at_class() const { return own() + options.rest * options.weight_of(target); }
+};
+
+// The loss of each of n rows; dy (null: not wanted) receives the gradients times the options' scale. Targets are
+// `classes` or `dense`; `weights` may be null. Cross-entropy sees outputs less the largest of their row, which changes
+// neither and keeps digits.
 template <class T, class Loss>
-Vec<T> class_loss_long(Index columns, int n, const T* y, const Index* classes, const T* dense, bool logits,
-                       T gradient_scale, T* dy) {
+Vec<T> class_loss_long(Index columns, int n, const T* y, const Index* classes, const T* dense, const T* weights,
+                       const ClassLossOptions<T>& options, T* dy) {
   using V = Vec<T>;
   GroupSums<T> sums;
-  T dots[V::lanes] = {}, sums_t[V::lanes];
-  V(T(1)).store(sums_t);
+  T dots[V::lanes] = {}, sums_t[V::lanes] = {};
+  const auto targets = [&](int r) {
+    return LongTargets<T>{options, classes ? nullptr : dense + r * columns, classes ? classes[r] : 0};
+  };
   for (int r = 0; r < n; ++r) {
     const T* const row = y + r * columns;
+    const LongTargets<T> t = targets(r);
     if constexpr (Loss::kNeedsLogSumExp) sums.add_row(r, columns, row, dy ? dy + r * columns : nullptr);
     if (classes) {
-      dots[r] = row[classes[r]] - sums.largest[r];
-    } else {
-      const T* const t = dense + r * columns;
-      const V m(sums.largest[r]);
-      dots[r] =
-          sum_along<T>(columns, [&](Index c, auto part) { return load(t + c, part) * (load(row + c, part) - m); });
-      sums_t[r] = sum_along<T>(columns, [&](Index c, auto part) { return load(t + c, part); });
+      sums_t[r] = t.own();
+      dots[r] = t.own() * (row[classes[r]] - sums.largest[r]);
     }
+    if (classes && options.is_sharp()) continue;
+    const V m(sums.largest[r]);
+    dots[r] += sum_along<T>(columns, [&](Index c, auto part) { return t.spread(c, part) * (load(row + c, part) - m); });
+    sums_t[r] += sum_along<T>(columns, [&](Index c, auto part) { return t.spread(c, part); });
   }
   T inverse[V::lanes];
   (T(1) / V::load(sums.sum)).store(inverse);
   for (int r = 0; dy && r < n; ++r) {
     const T* const row = y + r * columns;
     T* const out = dy + r * columns;
-    const V one_over(inverse[r]), sum_t(sums_t[r]), scale(gradient_scale);
+    const T weight = weights ? weights[r] : T(1);
+    if (weight == T(0)) {
+      for (Index c = 0; c < columns; ++c) out[c] = 0;
+      continue;
+    }
+    const LongTargets<T> t = targets(r);
+    const V one_over(inverse[r]), sum_t(sums_t[r]), scale(options.gradient_scale * weight);
     const auto gradient = [&](V value, V e, V target) {
       if constexpr (Loss::kNeedsLogSumExp)
         return Loss::gradient(e * one_over, target, sum_t, V(T(0))) * scale;
       else
-        return (logits ? Loss::logit_gradient(value, target, sum_t) : Loss::gradient(V(T(0)), target, sum_t, V(T(0)))) *
+        return (options.logits ? Loss::logit_gradient(value, target, sum_t)
+                               : Loss::gradient(V(T(0)), target, sum_t, V(T(0)))) *
                scale;
     };
-    if (classes) {
-      const Index c = classes[r];
-      T of_class[V::lanes];
-      gradient(V(row[c]), V(out[c]), V(T(1))).store(of_class);
-      for_vectors<T>(columns, [&](Index i, auto part) {
-        store(out + i, gradient(load(row + i, part), load(out + i, part), V(T(0))), part);
-      });
-      out[c] = of_class[0];
-    } else {
-      const T* const t = dense + r * columns;
-      for_vectors<T>(columns, [&](Index i, auto part) {
-        store(out + i, gradient(load(row + i, part), load(out + i, part), load(t + i, part)), part);
-      });
-    }
+    T of_class[V::lanes] = {};
+    if (classes) gradient(V(row[classes[r]]), V(out[classes[r]]), V(t.at_class())).store(of_class);
+    for_vectors<T>(columns, [&](Index c, auto part) {
+      store(out + c, gradient(load(row + c, part), load(out + c, part), t.spread(c, part)), part);
+    });
+    if (classes) out[classes[r]] = of_class[0];
   }
-  return select(first_n_mask<T>(n), Loss::value(V::load(sums_t), V::load(dots), log(V::load(sums.sum))), V(T(0)));
+  const V weight = weights ? V::load_n(weights, n) : V(T(1));
+  const V value = Loss::value(V::load(sums_t), V::load(dots), log(V::load(sums.sum)));
+  return select(first_n_mask<T>(n) & ~(weight == V(T(0))), value * weight, V(T(0)));
 }
 
 template <class T>
-using LongClassLoss = Vec<T> (*)(Index, int, const T*, const Index*, const T*, bool, T, T*);
+using LongClassLoss = Vec<T> (*)(Index, int, const T*, const Index*, const T*, const T*, const ClassLossOptions<T>&,
+                                 T*);
 #define FASTMLP_CLASS_LOSS(functor, name) class_loss_long<T, ops::functor>,
 template <class T>
 constexpr LongClassLoss<T> kLongClassLoss[] = {FASTMLP_CLASS_LOSSES(FASTMLP_CLASS_LOSS)};

@@ -19,7 +19,8 @@ struct Case {
   bool has_row_activation = false;
   RowActivationKind row_activation = RowActivationKind::Softmax;
   LossSpec loss;
-  bool classes = false;  // targets
+  bool classes = false;   // targets
+  bool weighted = false;  // rows and columns
   OptimizerKind optimizer = OptimizerKind::SGD;
   OptimizerOptions options = with_lr(0.05);
   bool bias = true;
@@ -53,7 +54,7 @@ struct Case {
 
 template <class T>
 struct Data {
-  std::vector<T> x, dense;
+  std::vector<T> x, dense, weights, column_weights, column_params;
   std::vector<Index> classes, ids;
   Index count;
 
@@ -69,10 +70,21 @@ struct Data {
     }
     for (Index r = 0; r < count; ++r)
       ids.push_back(static_cast<Index>(random.below(n++, static_cast<std::uint64_t>(count))));
+    for (Index r = 0; r < count; ++r) weights.push_back(static_cast<T>(r % 4 == 3 ? 0 : 0.5 + random.uniform(n++)));
+    for (Index i = 0; i < c.out(); ++i) {
+      column_weights.push_back(static_cast<T>(0.5 + random.uniform(n++)));
+      column_params.push_back(static_cast<T>(0.2 + 0.6 * random.uniform(n++)));
+    }
   }
 
   Targets<T> targets(const Case& c) const {
-    return c.classes ? Targets<T>{nullptr, classes.data()} : Targets<T>{dense.data(), nullptr};
+    Targets<T> targets = c.classes ? Targets<T>{nullptr, classes.data()} : Targets<T>{dense.data(), nullptr};
+    if (c.weighted) {
+      targets.weights = weights.data();
+      targets.column_weights = column_weights.data();
+      targets.column_params = column_params.data();
+    }
+    return targets;
   }
 };
 
@@ -104,14 +116,20 @@ inline Result<double> reference(const Case& c) {
   for (Index i = 0; i < n; ++i) result.parameters.push_back(first_value(0, i));
   for (auto& state : result.states) state.assign(static_cast<std::size_t>(n), 0);
   double* const w = result.parameters.data();
-  const Index count = is_class_loss(c.loss.kind) ? c.rows : c.rows * c.out();
-  const double scale = c.loss.mean ? 1.0 / static_cast<double>(count) : 1;
+  const Targets<double> targets = data.targets(c);
+  const ops::LabelSmoothing smoothing(c.loss.label_smoothing, static_cast<double>(c.out()));
+  const auto source = [&](Index step, Index r) {
+    const Index row = r + (c.same_rows ? 0 : step * c.rows);
+    return c.by_ids ? data.ids[static_cast<std::size_t>(row)] : row;
+  };
   for (Index step = 0; step < c.steps; ++step) {
     std::vector<double> gradient(static_cast<std::size_t>(n), 0.0);
-    double total = 0;
+    double total = 0, share = 0;
+    for (Index r = 0; r < c.rows; ++r) share += targets.share(source(step, r));
+    const double scale = c.loss.scale(share, c.out());
     for (Index r = 0; r < c.rows; ++r) {
-      Index row = r + (c.same_rows ? 0 : step * c.rows);
-      if (c.by_ids) row = data.ids[static_cast<std::size_t>(row)];
+      const Index row = source(step, r);
+      const double weight = targets.weights ? targets.weights[row] : 1;
       std::vector<std::vector<double>> a = {{data.x.begin() + row * c.in(), data.x.begin() + (row + 1) * c.in()}},
                                        z = {{}};
       std::vector<Index> offsets;
@@ -141,27 +159,40 @@ inline Result<double> reference(const Case& c) {
         for (double& value : y)
           value = c.row_activation == RowActivationKind::Softmax ? std::exp(value) / sum : value - std::log(sum);
       }
+      const auto column_weight = [&](Index j) { return targets.column_weights ? targets.column_weights[j] : 1; };
       const auto target = [&](Index j) {
-        return c.classes ? double(data.classes[static_cast<std::size_t>(row)] == j)
-                         : data.dense[static_cast<std::size_t>(row * c.out() + j)];
+        const double t = c.classes ? double(data.classes[static_cast<std::size_t>(row)] == j)
+                                   : data.dense[static_cast<std::size_t>(row * c.out() + j)];
+        return is_class_loss(c.loss.kind) ? (t * smoothing.kept + smoothing.rest) * column_weight(j) : t;
       };
       double sum_t = 0;
       for (Index j = 0; j < c.out(); ++j) sum_t += target(j);
       for (Index j = 0; j < c.out(); ++j) {
         const double t = target(j), yj = y[j];
         if (c.loss.kind == LossKind::NLL) {
-          total -= t * yj;
+          total -= weight * t * yj;
           dy.push_back(-t);
         } else if (c.loss.kind == LossKind::CrossEntropy) {
-          total += t * (std::log(exponentials(y)) - yj);
+          total += weight * t * (std::log(exponentials(y)) - yj);
           dy.push_back(std::exp(yj) / exponentials(y) * sum_t - t);
+        } else if (is_pair_loss(c.loss.kind)) {
+          const Index mean = j % (c.out() / 2);
+          const V m(y[mean]), v(y[mean + c.out() / 2]), own(target(mean));
+          cuda::with_pair_loss(c.loss.kind, [&](auto loss) {
+            const ops::LossParams<V> params{V(c.loss.alpha), c.loss.full, V(1)};
+            if (j == mean) total += weight * loss.value(m, v, own, params).value;
+            dy.push_back(
+                (j == mean ? loss.mean_gradient(m, v, own, params) : loss.variance_gradient(m, v, own, params)).value);
+          });
         } else {
+          const V param(targets.column_params ? targets.column_params[j] : 1);
+          const ops::LossParams<V> params{V(c.loss.alpha), c.loss.full, param};
           cuda::with_element_loss(c.loss.kind, [&](auto loss) {
-            total += loss.value(V(yj), V(t), V(c.loss.delta)).value;
-            dy.push_back(loss.gradient(V(yj), V(t), V(c.loss.delta)).value);
+            total += weight * column_weight(j) * loss.value(V(yj), V(t), params).value;
+            dy.push_back(column_weight(j) * loss.gradient(V(yj), V(t), params).value);
           });
         }
-        dy.back() *= scale;
+        dy.back() *= scale * weight;
       }
       if (c.has_row_activation) {
         double sum = 0;

@@ -64,7 +64,7 @@ void train_xor() {
   fit_options.max_epoch = 2000;
   fit_options.batch_size = 4;
   History history;
-  fit<float>({{network, optimizer, history}}, {LossKind::BCE, 1, true}, {x, {t, nullptr}, 4, 2}, nullptr, fit_options);
+  fit<float>({{network, optimizer, history}}, {LossKind::BCE}, {x, {t, nullptr}, 4, 2}, nullptr, fit_options);
   float y[4];
   network.predict(x, 4, 2, nullptr, y);
   bool right = true;
@@ -90,7 +90,7 @@ std::vector<double> train(int threads) {
   options.max_epoch = 3;
   options.batch_size = 48;
   History history;
-  fit<double>({{network, optimizer, history}}, {LossKind::CrossEntropy, 1, true},
+  fit<double>({{network, optimizer, history}}, {LossKind::CrossEntropy},
               {x.data(), {nullptr, classes.data()}, rows, in}, nullptr, options);
   std::vector<double> weights;
   for (const auto& parameter : mlp.parameters)
@@ -119,7 +119,7 @@ void steps_allocate_nothing(const std::vector<Index>& sizes, const char* what) {
     shuffle(ids.data(), rows, Philox(1, 2));
     const Batch<float> batch{x.data(), {t.data(), nullptr}, ids.data(), rows};
     const DropoutState dropout{1, 2};
-    runner->step({LossKind::MSE, 1, true}, batch, &dropout, fused);
+    runner->step({LossKind::MSE}, batch, &dropout, fused);
     if (!fused) optimizer.step();
   };
   step(&optimizer);
@@ -138,9 +138,11 @@ void gradients(const std::vector<Index>& sizes, Index rows, const char* what) {
   for (Index i = 0; i < rows * out; ++i) t[i] = random.uniform(static_cast<std::uint64_t>(i));
   Mlp<double> mlp(sizes, ActivationKind::SiLU, ActivationKind::Sigmoid, 5);
   Network<double> network(mlp.layers);
-  const LossSpec spec{LossKind::BCE, 1, true};
+  const LossSpec spec{LossKind::BCE};
   const Batch<double> batch{x.data(), {t.data(), nullptr}, nullptr, rows};
-  const auto loss = [&] { return network.evaluate(spec, x.data(), {t.data(), nullptr}, rows, in); };
+  const auto loss = [&] {
+    return network.evaluate(spec, x.data(), {t.data(), nullptr}, rows, in, static_cast<double>(rows));
+  };
 
   const auto runner = network.acquire(rows, in, true);
   runner->forward(batch, nullptr, nullptr);
@@ -170,7 +172,7 @@ void groups(const std::vector<Index>& sizes, const char* what) {
   std::vector<float> x(rows * in), t(rows * out, 0.25f);
   const Philox random(11, 0);
   for (Index i = 0; i < rows * in; ++i) x[i] = static_cast<float>(random.normal(static_cast<std::uint64_t>(i)));
-  const LossSpec spec{LossKind::MSE, 1, true};
+  const LossSpec spec{LossKind::MSE};
   const Batch<float> batch{x.data(), {t.data(), nullptr}, nullptr, rows};
   ParameterGroup<float> weights, biases;
   weights.options.lr = 0.1;

@@ -35,14 +35,17 @@ void test_row_activation(RowActivationKind kind, Index rows, Index columns) {
 template <class T>
 class Loss {
  public:
-  Loss(const LossSpec& spec, bool logits, bool dense, Index rows, Index columns, Index offset = 0)
+  Loss(const LossSpec& spec, bool logits, bool dense, Index rows, Index columns, Index offset, bool weighted)
       : spec_(spec),
         logits_(logits),
         rows_(rows),
         columns_(columns),
         y_(rows * columns, 1, 0.01, 0.99, offset),
         t_(rows * columns, 2, 0, 1, offset),
-        classes_(rows) {
+        classes_(rows),
+        weights_(rows, 3, 0.5, 2),
+        column_weights_(columns, 4, 0.5, 2),
+        column_params_(columns, 5, 0.2, 0.8) {
     // Targets of 0 and 1 alone take another way through BCE.
     for (Index i = 0; i < t_.size(); i += 1 + i % 2) t_[i] = std::round(t_[i]);
     for (Index r = 0; r < rows; ++r) classes_[r] = r * 7 % columns;
@@ -51,6 +54,12 @@ class Loss {
       targets_.dense = t_.data();
     else
       targets_.classes = classes_.data();
+    if (weighted) {
+      for (Index r = 1; r < rows; r += 3) weights_[r] = 0;
+      targets_.weights = weights_.data();
+      targets_.column_weights = column_weights_.data();
+      targets_.column_params = column_params_.data();
+    }
     run(offset);
   }
 
@@ -70,7 +79,7 @@ class Loss {
     double want_value = -1, value = -1, without = -1, again = -1, replayed[6] = {};
     cpu<T>().loss(args(y_.data(), want.data(), want_partial, want_value), kHost);
     cuda::loss(args(y_.data(), got.data(), partial, value), kHost);
-    const double scale = static_cast<double>(spec_.mean ? 1 : is_class_loss(spec_.kind) ? rows_ : n);
+    const double scale = spec_.is_mean() ? 1 : static_cast<double>(rows_ * spec_.values_of_row(columns_));
     expect(std::abs(value - want_value) <= tolerance() * (std::abs(want_value) + scale * 0.01), "loss");
     expect(near(got, want, 64), "loss: gradient");
     cuda::loss(args(y_.data(), nullptr, partial, without), kHost);
@@ -98,19 +107,26 @@ class Loss {
   const Index rows_, columns_;
   Values<T> y_, t_;
   Values<Index> classes_;
+  Values<T> weights_, column_weights_, column_params_;
   Targets<T> targets_;
 };
 
 template <class T>
-void test_losses(Index rows, Index columns, Index offset) {
-  for (const bool mean : {true, false}) {
-    for (std::size_t kind = 0; !is_class_loss(static_cast<LossKind>(kind)); ++kind)
-      Loss<T>({static_cast<LossKind>(kind), 0.3, mean}, false, true, rows, columns, offset);
-    Loss<T>({LossKind::BCE, 1, mean}, true, true, rows, columns, offset);
+void test_losses(Index rows, Index columns, Index offset, bool weighted) {
+  for (const Reduction reduction : {Reduction::Mean, Reduction::Sum, Reduction::BatchMean}) {
+    const auto test = [&](const LossSpec& spec, bool logits, bool dense) {
+      Loss<T>(spec, logits, dense, rows, columns, offset, weighted);
+    };
+    for (int number = 0; !is_class_loss(static_cast<LossKind>(number)); ++number) {
+      const auto kind = static_cast<LossKind>(number);
+      if (!is_pair_loss(kind) || columns % 2 == 0) test({kind, 0.3, reduction, weighted}, false, true);
+    }
+    test({LossKind::BCE, 1, reduction}, true, true);
     for (const bool dense : {true, false}) {
-      Loss<T>({LossKind::CrossEntropy, 1, mean}, false, dense, rows, columns, offset);
-      Loss<T>({LossKind::NLL, 1, mean}, false, dense, rows, columns, offset);
-      Loss<T>({LossKind::NLL, 1, mean}, true, dense, rows, columns, offset);
+      test({LossKind::CrossEntropy, 1, reduction}, false, dense);
+      test({LossKind::CrossEntropy, 1, reduction, false, 0.2}, false, dense);
+      test({LossKind::NLL, 1, reduction}, false, dense);
+      test({LossKind::NLL, 1, reduction}, true, dense);
     }
   }
 }
@@ -122,7 +138,8 @@ void test_all() {
   for (const auto& [rows, columns] : shapes) {
     for (const RowActivationKind kind : {RowActivationKind::Softmax, RowActivationKind::LogSoftmax})
       test_row_activation<T>(kind, rows, columns);
-    for (const Index offset : {0, 1}) test_losses<T>(rows, columns, offset);
+    for (const Index offset : {0, 1}) test_losses<T>(rows, columns, offset, offset == 0);
+    test_losses<T>(rows, columns, 0, false);
   }
 }
 

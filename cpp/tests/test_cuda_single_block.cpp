@@ -145,23 +145,27 @@ void test_activations() {
 }
 
 void test_losses() {
-  for (int kind = 0; kind < static_cast<int>(std::size(kLossNames)); ++kind)
-    for (const bool mean : {true, false}) {
-      Case c;
-      c.loss = {static_cast<LossKind>(kind), 0.3, mean};
-      c.options.lr = mean ? 0.1 : 0.01;
-      c.sizes = {3, 4, 5};
-      const std::string what = std::string("loss ") + kLossNames[kind];
-      if (c.loss.kind == LossKind::BCE) {
-        c.last = ActivationKind::Sigmoid;
-        test(c, what + " of logits");
-        continue;  // other outputs may leave (0, 1); see test_row_activations
-      }
-      test(c, what);
-      if (!is_class_loss(c.loss.kind)) continue;
-      c.classes = true;
-      test(c, what + ", classes");
+  for (int number = 0; number < 4 * static_cast<int>(std::size(kLossNames)); ++number) {
+    const int kind = number / 4;
+    const bool mean = number % 2 == 0;
+    Case c;
+    c.weighted = number % 4 >= 2;
+    c.loss = {static_cast<LossKind>(kind), 0.3, mean ? Reduction::Mean : Reduction::Sum, c.weighted};
+    c.options.lr = mean ? 0.1 : 0.01;
+    c.sizes = {3, 4, is_pair_loss(c.loss.kind) ? 6 : 5};
+    const std::string what = std::string("loss ") + kLossNames[kind] + (c.weighted ? ", weighted" : "");
+    if (is_pair_loss(c.loss.kind) || c.loss.kind == LossKind::PoissonNLL) c.last = ActivationKind::Softplus;
+    if (c.loss.kind == LossKind::CrossEntropy && c.weighted) c.loss.label_smoothing = 0.1;
+    if (c.loss.kind == LossKind::BCE) {
+      c.last = ActivationKind::Sigmoid;
+      test(c, what + " of logits");
+      continue;  // other outputs may leave (0, 1); see test_row_activations
     }
+    test(c, what);
+    if (!is_class_loss(c.loss.kind)) continue;
+    c.classes = true;
+    test(c, what + ", classes");
+  }
 }
 
 void test_row_activations() {

@@ -27,7 +27,7 @@ void check(bool fine, const std::string& what) {
 struct Case {
   std::vector<Index> sizes = {3, 7, 4};
   ActivationKind output = ActivationKind::Identity;
-  LossSpec loss = {LossKind::CrossEntropy, 1, true};
+  LossSpec loss = {LossKind::CrossEntropy};
   OptimizerKind kind = OptimizerKind::Adam;
   bool own_rates = true;
   Index rows = 50;

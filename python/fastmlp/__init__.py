@@ -37,6 +37,13 @@ from fastmlp.activations import (
 )
 from fastmlp.clipping import clip_grad_norm_, clip_grad_value_
 from fastmlp.containers import ModuleDict, ModuleList, Sequential
+from fastmlp.distribution_losses import (
+    GaussianNLLLoss,
+    KLDivLoss,
+    PoissonNLLLoss,
+    QuantileLoss,
+)
+from fastmlp.function_loss import FunctionLoss
 from fastmlp.history import EpochInfo, History
 from fastmlp.layers import MLP, Dropout, Flatten, Linear
 from fastmlp.losses import (
@@ -47,6 +54,7 @@ from fastmlp.losses import (
     L1Loss,
     MSELoss,
     NLLLoss,
+    SmoothL1Loss,
 )
 from fastmlp.modules import Module
 from fastmlp.nn.functional import (
@@ -99,12 +107,15 @@ __all__ = [
     "Dropout",
     "EpochInfo",
     "Flatten",
+    "FunctionLoss",
+    "GaussianNLLLoss",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
     "History",
     "HuberLoss",
     "Identity",
+    "KLDivLoss",
     "L1Loss",
     "LayerNorm",
     "LeakyReLU",
@@ -119,6 +130,8 @@ __all__ = [
     "NLLLoss",
     "PReLU",
     "Parameter",
+    "PoissonNLLLoss",
+    "QuantileLoss",
     "RMSprop",
     "ReLU",
     "ReLU6",
@@ -126,6 +139,7 @@ __all__ = [
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SmoothL1Loss",
     "Softmax",
     "Softplus",
     "Softsign",

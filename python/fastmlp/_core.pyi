@@ -128,13 +128,28 @@ def recording() -> bool:
     """Whether this thread's calls of models and losses are recorded for `backward`."""
 
 def set_recording(on: bool) -> None: ...
+def is_leaf(tensor: Tensor) -> bool:
+    """Whether it is a tracked input."""
 
 class Loss:
-    """Calls `self._of_leaf(input, target)` for a tracked input that no model made."""
+    """Calls `self._of_leaf(input, target, sample_weight)` for a tracked input that no model made.
 
-    def __init__(self, name: str, options: dict[str, float]) -> None: ...
-    def __call__(self, input: Any, target: Any) -> Tensor: ...
+    `weights` and `params` are those of classes or columns, none, or one for all.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        options: dict[str, float],
+        weights: Sequence[float] | npt.NDArray[np.float64] = ...,
+        params: Sequence[float] | npt.NDArray[np.float64] = ...,
+        ignore_index: int | None = ...,
+    ) -> None: ...
+    def __call__(self, input: Any, target: Any, *, sample_weight: Any = ...) -> Tensor: ...
     def set_options(self, options: dict[str, float]) -> None: ...
+
+def known_loss(input: Any, value: float, gradient: Any) -> Tensor:
+    """A loss whose value and gradient are known."""
 
 class Symbolic:
     """What `Model.__call__` hands to `self.forward` instead of a network."""
@@ -221,7 +236,9 @@ def fit(
     eval_interval: int,
     allow_nonfinite: bool,
     stop_at_nonfinite: bool,
-    validation_data: tuple[Any, Any] | None,
+    sample_weight: Any,
+    validation_data: tuple[Any, Any, Any],
+    functions: tuple[Callable[..., Any] | None, Callable[..., Any] | None],
     on_epoch: Callable[[int, float, float | None], bool] | None,
     on_poll: Callable[[int, float], None] | None,
 ) -> None: ...

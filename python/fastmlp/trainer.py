@@ -12,6 +12,7 @@ import numpy as np
 
 from fastmlp import _checks, _core, seeds
 from fastmlp.callbacks import Callback, EpochHook, check_callbacks, host_copy
+from fastmlp.function_loss import loss_functions
 from fastmlp.history import EpochInfo, History
 from fastmlp.losses import CrossEntropyLoss, Loss
 from fastmlp.modules import Module
@@ -103,12 +104,13 @@ class Trainer:
         batch_size: int | None = 32,
         max_grad: float | None = None,
         eval_interval: int = 20,
-        validation_data: tuple[Any, Any] | None = None,
+        validation_data: tuple[Any, ...] | None = None,
         shuffle: bool = True,
         seed: int | None = None,
         callbacks: Iterable[Callback] | Callback = (),
         progress: bool | str = "auto",
         allow_nonfinite: bool = False,
+        sample_weight: Any = None,
         **unknown: Any,
     ) -> History:
         """Train for a number of epochs; a second fit goes on from the first.
@@ -133,8 +135,9 @@ class Trainer:
             Limit of the gradient's norm over all parameters; see `clip_grad_norm_`.
         eval_interval : int
             Steps between two values of `report_loss`.
-        validation_data : (array_like, array_like), optional
-            Inputs and targets whose loss is measured after each epoch, without dropout.
+        validation_data : (array_like, array_like) or (array_like, array_like, array_like), optional
+            Inputs and targets, and weights of rows, whose loss is measured after each epoch,
+            without dropout.
         shuffle : bool
             Whether to draw the rows in a new order each epoch.
         seed : int, optional
@@ -150,6 +153,10 @@ class Trainer:
             Show progress on stderr; "auto" does so in a terminal and in a notebook.
         allow_nonfinite : bool
             Whether x and t may hold NaN and infinite values. Arrays on a device are not looked at.
+        sample_weight : array_like, shape (rows,), optional
+            What each row counts, finite numbers of at least 0 with a sum above 0: 2 equals a row
+            that occurs twice, 0 its absence. A batch's mean loss divides by the batch's own sum; a
+            batch without any weight has a loss and a gradient of 0. In the host's memory.
 
         Returns
         -------
@@ -175,7 +182,7 @@ class Trainer:
         if max_grad is not None:
             max_grad = _checks.real("max_grad", max_grad, above=0)
         eval_interval = _checks.integer("eval_interval", eval_interval, at_least=1)
-        validation_data = _check_pair(validation_data)
+        validation_data = _check_validation(validation_data)
         shuffle = _checks.flag("shuffle", shuffle)
         allow_nonfinite = _checks.flag("allow_nonfinite", allow_nonfinite)
         functions = check_callbacks(callbacks)
@@ -184,11 +191,12 @@ class Trainer:
         self._check_parameters()
         if functions:
             x, t = host_copy("x", x), host_copy("t", t)
-            if validation_data is not None:
-                validation_data = (
-                    host_copy("validation_data x", validation_data[0]),
-                    host_copy("validation_data t", validation_data[1]),
-                )
+            if sample_weight is not None:
+                sample_weight = host_copy("sample_weight", sample_weight)
+            validation_data = tuple(
+                None if data is None else host_copy(f"validation_data {name}", data)
+                for name, data in zip(("x", "t", "sample_weight"), validation_data, strict=True)
+            )
 
         first = self._history.epochs
         with ExitStack() as stack:
@@ -216,7 +224,9 @@ class Trainer:
                     eval_interval=eval_interval,
                     allow_nonfinite=allow_nonfinite,
                     stop_at_nonfinite=self.on_nonfinite == "raise",
+                    sample_weight=sample_weight,
                     validation_data=validation_data,
+                    functions=loss_functions(self, x, t, sample_weight, validation_data),
                     on_epoch=hook,
                     on_poll=line.poll if line else None,
                 )
@@ -380,9 +390,16 @@ def _rest(modules: list[Module]) -> None:
         raise interrupt
 
 
-def _check_pair(data: Any) -> tuple[Any, Any] | None:
+def _check_validation(data: Any) -> tuple[Any, Any, Any]:
+    """Inputs, targets and weights, each of them None where there are none."""
     if data is None:
-        return None
-    if not isinstance(data, tuple | list) or len(data) != 2:
-        raise TypeError(f"validation_data: expected a pair (x, t), got {_checks.show(data)}")
-    return data[0], data[1]
+        return None, None, None
+    if not isinstance(data, tuple | list) or len(data) not in (2, 3):
+        raise TypeError(
+            f"validation_data: expected a pair (x, t), or (x, t, sample_weight), got"
+            f" {_checks.show(data)}"
+        )
+    for name, part in zip(("x", "t"), data, strict=False):
+        if part is None:
+            raise TypeError(f"validation_data {name}: expected an array, got None")
+    return data[0], data[1], data[2] if len(data) == 3 else None

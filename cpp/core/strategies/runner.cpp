@@ -51,9 +51,8 @@ double Runner<T>::loss_value() {
 }
 
 template <class T>
-double Runner<T>::total_loss(LossSpec spec, const T* y, const Targets<T>& targets) {
-  spec.mean = false;
-  LossArgs<T> args = loss_args(spec);
+double Runner<T>::total_loss(const LossSpec& spec, const T* y, const Targets<T>& targets) {
+  LossArgs<T> args = loss_args(spec.summed());
   args.y = y;
   args.targets = targets;
   kernels().loss(args, context());

@@ -56,10 +56,13 @@ class Runner {
     return false;
   }
 
+  // The same rows as `forward` takes them.
+  virtual Batch<T> consecutive(const Batch<T>& batch) { return batch; }
+
   // Memory for an output of inference.
   virtual T* result() = 0;
-  // The loss of an output of inference, summed over elements, or over rows for class losses.
-  double total_loss(LossSpec spec, const T* y, const Targets<T>& targets);
+  // The loss of an output of inference, summed.
+  double total_loss(const LossSpec& spec, const T* y, const Targets<T>& targets);
 
   // Whether a forward pass leaves all that the backward pass needs of the batch's x.
   virtual bool keeps_input() const { return false; }

@@ -95,6 +95,14 @@ FASTMLP_DEVICE void with_element_loss(LossKind kind, const Body& body) {
   }
 }
 template <class Body>
+FASTMLP_DEVICE void with_pair_loss(LossKind kind, const Body& body) {
+  switch (kind) {
+    FASTMLP_PAIR_LOSSES(FASTMLP_CASE)
+    default:
+      return;
+  }
+}
+template <class Body>
 FASTMLP_DEVICE void with_class_loss(LossKind kind, const Body& body) {
   switch (kind) {
     FASTMLP_CLASS_LOSSES(FASTMLP_CASE)
@@ -106,10 +114,45 @@ FASTMLP_DEVICE void with_class_loss(LossKind kind, const Body& body) {
 
 // The gradient of an element's loss, or of what it is with respect to the logit where `logits` asks for it.
 template <class Loss, class V>
-FASTMLP_DEVICE V element_loss_gradient(V y, V t, V delta, bool logits) {
+FASTMLP_DEVICE V element_loss_gradient(V y, V t, const ops::LossParams<V>& params, bool logits) {
   if constexpr (requires { Loss::logit_gradient(y, t); })
     if (logits) return Loss::logit_gradient(y, t);
-  return Loss::gradient(y, t, delta);
+  return Loss::gradient(y, t, params);
+}
+
+// What the targets of a batch say of a loss's values beside the targets themselves, and the loss's numeric options.
+template <class T>
+struct LossTerms {
+  using V = Real<T>;
+
+  double alpha;
+  bool full, logits;
+  double kept, rest;                        // see ops::LabelSmoothing
+  const T *column_weights, *column_params;  // null: 1
+
+  LossTerms(const LossSpec& spec, const Targets<T>& targets, Index columns, bool logits_)
+      : alpha(spec.alpha),
+        full(spec.full),
+        logits(logits_),
+        column_weights(targets.column_weights),
+        column_params(targets.column_params) {
+    const ops::LabelSmoothing smoothing(spec.label_smoothing, static_cast<double>(columns));
+    kept = smoothing.kept;
+    rest = smoothing.rest;
+  }
+
+  FASTMLP_DEVICE V weight(Index column) const { return column_weights ? V(column_weights[column]) : V(1); }
+  FASTMLP_DEVICE ops::LossParams<V> params(Index column) const {
+    return {V(alpha), full, column_params ? V(column_params[column]) : V(1)};
+  }
+  // A class's target probability, smoothed and times the class's weight.
+  FASTMLP_DEVICE V class_target(V t, Index column) const { return fma(t, V(kept), V(rest)) * weight(column); }
+};
+
+// x times the weight, and 0 where that is 0.
+template <class T>
+FASTMLP_DEVICE Real<T> weighted(Real<T> x, Real<T> weight) {
+  return select(weight == Real<T>(0), weight, x * weight);
 }
 
 // The context's replay, if any, by value among a kernel's arguments.

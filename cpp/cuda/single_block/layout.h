@@ -63,7 +63,8 @@ struct BlockPlan {
   int state[3];  // 0: not kept
   int partial;   // gradients, of each part
   SharedMatrix x[2], targets[2];
-  bool loads;  // each step has rows of its own: they are fetched while the last step runs
+  int weights;  // of the rows, of both buffers one after the other
+  bool loads;   // each step has rows of its own: they are fetched while the last step runs
   BlockLayer layers[kMostBlockLayers];
   Range ranges[2 * kMostBlockLayers];
   int range_count;
@@ -174,6 +175,7 @@ bool plan_block(const SingleBlockTraining<T>& a, BlockPlan& plan) {
     plan.x[buffer] = {take(plan.rows * ld), ld};
     if (a.targets.dense) plan.targets[buffer] = {take(plan.rows * odd(last.out)), odd(last.out)};
   }
+  if (a.targets.weights) plan.weights = take(plan.rows * (plan.loads ? 2 : 1));
   for (int l = 0; l < a.depth; ++l) {
     BlockLayer& layer = plan.layers[l];
     const int ld = odd(layer.out + 1);

@@ -6,6 +6,7 @@
 
 #include "cuda/block/by_kind.h"
 #include "cuda/block/reduce.h"
+#include "cuda/single_block/layout.h"
 
 namespace fastmlp::cuda {
 
@@ -13,18 +14,61 @@ namespace fastmlp::cuda {
 template <class T>
 struct OutputRegisters {
   T largest, sum, sum_t, dot;
-  double loss;  // of all the rows so far, of the thread's part
+  double loss;   // of all the rows so far, of the thread's part
+  double scale;  // of the step's loss and gradient
 };
 
 template <class T>
 struct OutputArgs {
-  bool has_row_activation, logits;
+  bool has_row_activation;
   bool derivative;  // dz has the derivative of the last element-wise activation, and the gradient wants it
   RowActivationKind row_activation;
   LossKind loss;
-  bool class_loss;
-  Real<T> delta, scale;  // scale: what the gradient is multiplied by
+  bool class_loss, pair_loss;
+  LossTerms<T> terms;
   int columns, log_lanes;
+};
+
+template <class T>
+OutputArgs<T> output_args(const SingleBlockTraining<T>& a, int log_lanes) {
+  const SingleBlockLayer& last = a.layers[a.depth - 1];
+  const bool derivative = !a.logits && !a.has_row_activation && last.activation.kind != ActivationKind::Identity;
+  const int columns = static_cast<int>(last.out);
+  return {a.has_row_activation,
+          derivative,
+          a.row_activation,
+          a.loss.kind,
+          is_class_loss(a.loss.kind),
+          is_pair_loss(a.loss.kind),
+          LossTerms<T>(a.loss, a.targets, columns, a.logits),
+          columns,
+          log_lanes};
+}
+
+// What each step's loss is multiplied by (LossSpec::scale), by its rows' shares where they differ.
+struct StepScale {
+  double fixed;
+  bool by_shares;
+  double terms;
+
+  template <class T>
+  StepScale(const SingleBlockTraining<T>& a, Index columns)
+      : fixed(a.loss.scale(static_cast<double>(a.rows), columns)),
+        by_shares(a.targets.has_shares() && a.loss.is_mean()),
+        terms(static_cast<double>(a.loss.terms_of_row(columns))) {}
+
+  // Into `scale` of all threads; share(row) gives one of the shares.
+  template <class K, class Share>
+  FASTMLP_DEVICE void find(Block<K>& block, int rows, const Share& share) const {
+    using Registers = typename K::Registers;
+    block.each_alone([&](int thread, Registers& own) {
+      own.scale = by_shares ? 0 : fixed;
+      for (int r = thread; by_shares && r < rows; r += K::kThreads) own.scale += share(r);
+    });
+    if (!by_shares) return;
+    combine<Sum, &Registers::scale>(block, K::kThreads);
+    block.each_alone([&](int, Registers& own) { own.scale = own.scale > 0 ? 1 / (own.scale * terms) : 0; });
+  }
 };
 
 // A row of matrices in shared memory: y is the output before the row activation, and is overwritten; dz receives the
@@ -35,6 +79,7 @@ struct OutputRow {
   bool present;
   int y_at, dz_at, t_at;
   Index target_class;
+  T weight;
 
   FASTMLP_DEVICE T& y(int c) const { return values[y_at + c]; }
   FASTMLP_DEVICE T& dz(int c) const { return values[dz_at + c]; }
@@ -58,9 +103,11 @@ class Output {
     if (args_.has_row_activation) softmax();
     if (args_.class_loss)
       with_class_loss(args_.loss, [&](auto loss) { this->class_loss(loss); });
+    else if (args_.pair_loss)
+      with_pair_loss(args_.loss, [&](auto loss) { this->pair_loss(loss); });
     else
       with_element_loss(args_.loss, [&](auto loss) { this->element_loss(loss); });
-    if (args_.has_row_activation && !args_.logits) softmax_backward();
+    if (args_.has_row_activation && !args_.terms.logits) softmax_backward();
   }
 
  private:
@@ -118,9 +165,25 @@ class Output {
   FASTMLP_DEVICE void element_loss(Loss) {
     for_columns([](const auto&, Registers&) {},
                 [&](const auto& row, int c, Registers& own) {
-                  const V y = row.y(c), t = row.target(c);
-                  own.loss += static_cast<double>(Loss::value(y, t, args_.delta).value);
-                  set_gradient(row, c, element_loss_gradient<Loss>(y, t, args_.delta, args_.logits));
+                  const V y = row.y(c), t = row.target(c), weight = V(row.weight) * args_.terms.weight(c);
+                  const ops::LossParams<V> params = args_.terms.params(c);
+                  add(own, Loss::value(y, t, params), weight);
+                  set_gradient(row, c, own, element_loss_gradient<Loss>(y, t, params, args_.terms.logits), weight);
+                });
+  }
+
+  // The lane of a mean does its variance, too.
+  template <class Loss>
+  FASTMLP_DEVICE void pair_loss(Loss) {
+    const int pairs = args_.columns / 2;
+    for_columns([](const auto&, Registers&) {},
+                [&](const auto& row, int c, Registers& own) {
+                  if (c >= pairs) return;
+                  const V mean = row.y(c), variance = row.y(c + pairs), t = row.target(c), weight = row.weight;
+                  const ops::LossParams<V> params = args_.terms.params(c);
+                  add(own, Loss::value(mean, variance, t, params), weight);
+                  set_gradient(row, c, own, Loss::mean_gradient(mean, variance, t, params), weight);
+                  set_gradient(row, c + pairs, own, Loss::variance_gradient(mean, variance, t, params), weight);
                 });
   }
 
@@ -129,31 +192,38 @@ class Output {
     // Cross-entropy sees outputs less the largest of their row, which changes neither loss nor gradient.
     if constexpr (Loss::kNeedsLogSumExp) sum_exponentials();
     for_columns([](const auto&, Registers& own) { own.sum_t = own.dot = 0; },
-                [](const auto& row, int c, Registers& own) {
-                  const V y = Loss::kNeedsLogSumExp ? V(row.y(c)) - V(own.largest) : V(row.y(c)), t = row.target(c);
+                [&](const auto& row, int c, Registers& own) {
+                  const V y = Loss::kNeedsLogSumExp ? V(row.y(c)) - V(own.largest) : V(row.y(c)), t = target(row, c);
                   own.sum_t += t.value;
                   // A class that is not the target adds nothing, whatever its output is.
-                  own.dot += (row.dense() ? t * y : select(t == V(0), t, y)).value;
+                  own.dot += (row.dense() ? t * y : select(t == V(0), t, t * y)).value;
                 });
     over_row<Sum, &Registers::sum_t>();
     over_row<Sum, &Registers::dot>();
     for_columns([](const auto&, Registers&) {},
                 [&](const auto& row, int c, Registers& own) {
-                  const V y = row.y(c), t = row.target(c), sum_t = own.sum_t, dot = own.dot;
+                  const V y = row.y(c), t = target(row, c), sum_t = own.sum_t, dot = own.dot, weight = row.weight;
                   if constexpr (Loss::kNeedsLogSumExp) {
                     const V largest = own.largest, sum = own.sum;
-                    if (c == 0) own.loss += static_cast<double>(Loss::value(sum_t, dot, log(sum)).value);
-                    set_gradient(row, c, Loss::gradient(exp(y - largest) / sum, t, sum_t, V(0)));
+                    if (c == 0) add(own, Loss::value(sum_t, dot, log(sum)), weight);
+                    set_gradient(row, c, own, Loss::gradient(exp(y - largest) / sum, t, sum_t, V(0)), weight);
                   } else {
-                    if (c == 0) own.loss += static_cast<double>(Loss::value(sum_t, dot, V(0)).value);
-                    set_gradient(row, c,
-                                 args_.logits ? Loss::logit_gradient(y, t, sum_t) : Loss::gradient(y, t, sum_t, V(0)));
+                    if (c == 0) add(own, Loss::value(sum_t, dot, V(0)), weight);
+                    const bool logits = args_.terms.logits;
+                    set_gradient(row, c, own,
+                                 logits ? Loss::logit_gradient(y, t, sum_t) : Loss::gradient(y, t, sum_t, V(0)),
+                                 weight);
                   }
                 });
   }
 
-  FASTMLP_DEVICE void set_gradient(const OutputRow<T>& row, int c, V gradient) {
-    gradient = gradient * args_.scale;
+  FASTMLP_DEVICE V target(const OutputRow<T>& row, int c) const { return args_.terms.class_target(row.target(c), c); }
+
+  FASTMLP_DEVICE void add(Registers& own, V value, V weight) {
+    own.loss += static_cast<double>(weighted<T>(value, weight).value);
+  }
+  FASTMLP_DEVICE void set_gradient(const OutputRow<T>& row, int c, const Registers& own, V gradient, V weight) {
+    gradient = weighted<T>(gradient * V(own.scale), weight);
     row.dz(c) = (args_.derivative ? gradient * V(row.dz(c)) : gradient).value;
   }
 

@@ -30,7 +30,7 @@ struct Training {
     BlockPlan plan;
     OutputArgs<T> output;
     const UpdateTarget<T>* parameters;
-    double loss_scale;
+    StepScale scale;
     const T* x;
     Targets<T> targets;
     const Index* ids;
@@ -183,6 +183,8 @@ struct Training {
           copy_async<sizeof(T)>(values + plan.targets[turn].row(r) + c, p.targets.dense + from * out + c);
       else if (lane == 0)
         copy_async<sizeof(Index)>(classes + turn * plan.rows + r, p.targets.classes + from);
+      if (p.targets.weights && lane == 0)
+        copy_async<sizeof(T)>(values + plan.weights + turn * plan.rows + r, p.targets.weights + from);
     }
   }
 
@@ -201,6 +203,7 @@ struct Training {
       }
       own.loss = 0;
     });
+    p.scale.find(block, plan.rows, [&](int r) { return share(turn, r); });
     const int tile = (kThreads >> plan.log_lanes) * plan.row_tile;
     for (int first = 0; first < plan.rows; first += tile) {
       for (int l = 0; l < plan.depth; ++l) forward(l, l > 0 ? plan.layers[l - 1].y : plan.x[turn], first);
@@ -211,7 +214,7 @@ struct Training {
     block.each([&](int thread, Registers& own) {
       if (thread % kWarp == 0) losses[thread / kWarp] = own.loss;
     });
-    block.each([&](int thread, Registers&) {
+    block.each([&](int thread, Registers& own) {
       for (int l = plan.lowest; l < plan.depth; ++l) {
         const BlockLayer& layer = plan.layers[l];
         const SharedMatrix& x = l > 0 ? plan.layers[l - 1].y : plan.x[turn];
@@ -221,12 +224,20 @@ struct Training {
         else
           gradients<kTileRows<T>>(thread, layer, x);
       }
-      if (thread == 0) keep_loss(step);
+      if (thread == 0) keep_loss(step, own.scale);
     });
     block.each([&](int thread, Registers&) {
       update(thread);
       await_copies();
     });
+  }
+
+  // The row's share of a mean: Targets::share.
+  FASTMLP_DEVICE double share(int turn, int r) const {
+    const int at = turn * plan.rows + r;
+    const double weight = p.targets.weights ? static_cast<double>(values[plan.weights + at]) : 1;
+    const bool by_class = p.targets.classes && p.targets.column_weights;
+    return by_class ? weight * static_cast<double>(p.targets.column_weights[classes[at]]) : weight;
   }
 
   // The j-th row of a thread's team among those from `first` on.
@@ -291,13 +302,14 @@ struct Training {
     for (int j = 0; j < plan.row_tile; ++j) {
       const auto find = [&](int thread) {
         const int r = row(thread, first, j);
-        if (r >= plan.rows) return OutputRow<T>{values, false, 0, 0, 0, 0};
+        if (r >= plan.rows) return OutputRow<T>{values, false, 0, 0, 0, 0, T(0)};
         return OutputRow<T>{values,
                             true,
                             last.y.row(r),
                             last.dz.row(r),
                             p.targets.dense ? plan.targets[turn].row(r) : -1,
-                            p.targets.dense ? 0 : classes[turn * plan.rows + r]};
+                            p.targets.dense ? 0 : classes[turn * plan.rows + r],
+                            p.targets.weights ? values[plan.weights + turn * plan.rows + r] : T(1)};
       };
       Output<T, Training, decltype(find)>(block, p.output, find).run();
     }
@@ -332,10 +344,10 @@ struct Training {
     }
   }
 
-  FASTMLP_DEVICE void keep_loss(Index step) {
+  FASTMLP_DEVICE void keep_loss(Index step, double scale) {
     double sum = 0;
     for (int warp = 0; warp < kThreads / kWarp; ++warp) sum += losses[warp];
-    p.losses[block.index().x * p.steps + step] = sum * p.loss_scale;
+    p.losses[block.index().x * p.steps + step] = sum * scale;
   }
 
   FASTMLP_DEVICE void update(int thread) {
@@ -358,25 +370,9 @@ struct Training {
 template <class T, int threads>
 void launch_training(const SingleBlockTraining<T>& a, const BlockPlan& plan, Stream stream) {
   using K = Training<T, threads>;
-  const BlockLayer& last = plan.layers[a.depth - 1];
-  const Index count = is_class_loss(a.loss.kind) ? a.rows : a.rows * last.out;
-  const double scale = a.loss.mean ? 1.0 / static_cast<double>(count) : 1.0;
-  const bool derivative = !a.logits && !a.has_row_activation && last.activation.kind != ActivationKind::Identity;
   launch<K>({static_cast<int>(a.models)}, static_cast<std::size_t>(plan.bytes),
-            {plan,
-             {a.has_row_activation, a.logits, derivative, a.row_activation, a.loss.kind, is_class_loss(a.loss.kind),
-              a.loss.delta, scale, last.out, plan.log_lanes},
-             a.parameters,
-             scale,
-             a.x,
-             a.targets,
-             a.ids,
-             a.steps,
-             a.rule,
-             a.updates,
-             a.one_update,
-             a.update_stride,
-             a.losses},
+            {plan, output_args(a, plan.log_lanes), a.parameters, StepScale(a, a.layers[a.depth - 1].out), a.x,
+             a.targets, a.ids, a.steps, a.rule, a.updates, a.one_update, a.update_stride, a.losses},
             stream);
 }
 

@@ -24,6 +24,12 @@ from fastmlp.activations import (
     Tanh,
 )
 from fastmlp.containers import ModuleDict, ModuleList, Sequential
+from fastmlp.distribution_losses import (
+    GaussianNLLLoss,
+    KLDivLoss,
+    PoissonNLLLoss,
+    QuantileLoss,
+)
 from fastmlp.layers import Dropout, Flatten, Linear
 from fastmlp.losses import (
     BCELoss,
@@ -33,6 +39,7 @@ from fastmlp.losses import (
     L1Loss,
     MSELoss,
     NLLLoss,
+    SmoothL1Loss,
 )
 from fastmlp.modules import Module
 from fastmlp.nn import functional, init, utils
@@ -52,11 +59,13 @@ __all__ = [
     "CrossEntropyLoss",
     "Dropout",
     "Flatten",
+    "GaussianNLLLoss",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
     "HuberLoss",
     "Identity",
+    "KLDivLoss",
     "L1Loss",
     "LayerNorm",
     "LeakyReLU",
@@ -71,12 +80,15 @@ __all__ = [
     "NLLLoss",
     "PReLU",
     "Parameter",
+    "PoissonNLLLoss",
+    "QuantileLoss",
     "ReLU",
     "ReLU6",
     "Residual",
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SmoothL1Loss",
     "Softmax",
     "Softplus",
     "Softsign",

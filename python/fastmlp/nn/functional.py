@@ -7,7 +7,7 @@ on, and in a model's `forward` the value that is traced. Losses take what the cl
 from functools import lru_cache
 from typing import Any
 
-from fastmlp import _checks, activations, losses
+from fastmlp import _checks, _conversions, activations, distribution_losses, losses
 from fastmlp.layers import Dropout
 from fastmlp.tensor import Tensor
 
@@ -147,24 +147,87 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
     return _loss(losses.HuberLoss, input, target, reduction, delta)
 
 
-def binary_cross_entropy(input: Any, target: Any, reduction: str = "mean") -> Tensor:
+def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+    """See `fastmlp.SmoothL1Loss`."""
+    return _loss(losses.SmoothL1Loss, input, target, reduction, beta)
+
+
+def binary_cross_entropy(
+    input: Any, target: Any, weight: Any = None, reduction: str = "mean"
+) -> Tensor:
     """See `fastmlp.BCELoss`."""
-    return _loss(losses.BCELoss, input, target, reduction)
+    return _loss(losses.BCELoss, input, target, _hashable(weight), reduction)
 
 
-def binary_cross_entropy_with_logits(input: Any, target: Any, reduction: str = "mean") -> Tensor:
+def binary_cross_entropy_with_logits(
+    input: Any, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
+) -> Tensor:
     """See `fastmlp.BCEWithLogitsLoss`."""
-    return _loss(losses.BCEWithLogitsLoss, input, target, reduction)
+    options = _hashable(weight), reduction, _hashable(pos_weight)
+    return _loss(losses.BCEWithLogitsLoss, input, target, *options)
 
 
-def nll_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
+def nll_loss(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
     """See `fastmlp.NLLLoss`."""
-    return _loss(losses.NLLLoss, input, target, reduction)
+    return _loss(losses.NLLLoss, input, target, _hashable(weight), ignore_index, reduction)
 
 
-def cross_entropy(input: Any, target: Any, reduction: str = "mean") -> Tensor:
+def cross_entropy(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
     """See `fastmlp.CrossEntropyLoss`."""
-    return _loss(losses.CrossEntropyLoss, input, target, reduction)
+    options = _hashable(weight), ignore_index, reduction, label_smoothing
+    return _loss(losses.CrossEntropyLoss, input, target, *options)
+
+
+def poisson_nll_loss(
+    input: Any,
+    target: Any,
+    log_input: bool = True,
+    full: bool = False,
+    eps: float = 1e-8,
+    reduction: str = "mean",
+) -> Tensor:
+    """See `fastmlp.PoissonNLLLoss`."""
+    return _loss(distribution_losses.PoissonNLLLoss, input, target, log_input, full, eps, reduction)
+
+
+def gaussian_nll_loss(
+    input: Any,
+    target: Any,
+    var: Any = None,
+    full: bool = False,
+    eps: float = 1e-6,
+    reduction: str = "mean",
+) -> Tensor:
+    """See `fastmlp.GaussianNLLLoss`."""
+    return distribution_losses.GaussianNLLLoss(full=full, eps=eps, reduction=reduction)(
+        input, target, var
+    )
+
+
+def kl_div(input: Any, target: Any, reduction: str = "mean", log_target: bool = False) -> Tensor:
+    """See `fastmlp.KLDivLoss`."""
+    return _loss(distribution_losses.KLDivLoss, input, target, reduction, log_target)
+
+
+def _hashable(weight: Any) -> Any:
+    """The numbers of an array, as the cache of losses wants them."""
+    if weight is None or isinstance(weight, int | float):
+        return weight
+    array = _conversions.as_array(weight, "weight")
+    return tuple(array.tolist()) if array.ndim == 1 else weight
 
 
 def _loss(kind: Any, input: Any, target: Any, *options: Any) -> Tensor:

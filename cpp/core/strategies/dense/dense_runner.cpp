@@ -83,11 +83,16 @@ Batch<T> DenseRunner<T>::gather(const Batch<T>& batch) {
   kernels().gather({batch.rows, this->columns_, this->out_columns(), batch.x, batch.targets, batch.ids, batch_x_.data(),
                     batch_targets_.data(), batch_classes_.data(), batch_weights_.data()},
                    context());
-  Batch<T> rows{batch_x_.data(), {}, nullptr, batch.rows, batch.unchanged};
+  Batch<T> rows{batch_x_.data(), batch.targets, nullptr, batch.rows, batch.unchanged};
   if (batch.targets.dense) rows.targets.dense = batch_targets_.data();
   if (batch.targets.classes) rows.targets.classes = batch_classes_.data();
   if (batch.targets.weights) rows.targets.weights = batch_weights_.data();
   return rows;
+}
+
+template <class T>
+Batch<T> DenseRunner<T>::consecutive(const Batch<T>& batch) {
+  return gather(batch.advanced(this->columns_, this->out_columns()));
 }
 
 // Forward ----------------------------------------------------------------------------------------------------------
@@ -261,7 +266,7 @@ void DenseRunner<T>::backward(const T* dy, T* dx, Optimizer<T>* fused) {
 template <class T>
 double DenseRunner<T>::step(const LossSpec& spec, const Batch<T>& batch, const DropoutState* dropout,
                             Optimizer<T>* fused) {
-  const Batch<T> rows = gather(batch.advanced(this->columns_, this->out_columns()));
+  const Batch<T> rows = consecutive(batch);
   forward(rows, dropout, nullptr);
   const double value = loss(spec, rows, true);
   backward(nullptr, nullptr, fused);

@@ -17,6 +17,7 @@ class DenseRunner : public Runner<T> {
   double loss(const LossSpec& spec, const Batch<T>& batch, bool gradient) override;
   void backward(const T* dy, T* dx, Optimizer<T>* fused) override;
   double step(const LossSpec& spec, const Batch<T>& batch, const DropoutState* dropout, Optimizer<T>* fused) override;
+  Batch<T> consecutive(const Batch<T>& batch) override;
   T* result() override { return memory_.data() + result_; }
   std::size_t bytes() const override;
 

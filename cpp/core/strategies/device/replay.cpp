@@ -20,6 +20,8 @@ std::vector<std::uintptr_t> DeviceRunner<T>::recording_key(const Batch<T>& batch
   add(batch.targets.dense);
   add(batch.targets.classes);
   add(batch.targets.weights);
+  add(batch.targets.column_weights);
+  add(batch.targets.column_params);
   add(batch.ids);
   add(this->memory().data());
   add(this->scratch_.data());

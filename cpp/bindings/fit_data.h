@@ -1,0 +1,38 @@
+// The data of a fit: checked arrays, and their places in the network's memory.
+#pragma once
+
+#include "bindings/device_arrays.h"
+#include "bindings/gil.h"
+#include "bindings/staging.h"
+#include "bindings/target_args.h"
+#include "core/trainer.h"
+
+namespace fastmlp::bindings {
+
+// What errors call the arrays of a data set.
+struct DataNames {
+  const char* x;
+  TargetNames t;
+};
+
+template <class T>
+struct FitData {
+  explicit FitData(const Device& device) : x_copy(device), copies(device) {}
+  FitData(const FitData&) = delete;
+  FitData& operator=(const FitData&) = delete;
+
+  // Brings to the device what came from the host; the output has so many columns.
+  void upload_copies(Index columns);
+  // Calls the function (unless it is None) in place of a loss, with the GIL.
+  void take_function(const py::object& function, Index columns, WithoutGil& released);
+
+  DataSet<T> set;
+  Matrix<T> x;                     // of the host,
+  TargetArg<T> t;                  // which keep the data alive,
+  DeviceArray device_x, device_t;  // and so do these
+  std::vector<double> shares;
+  Buffer<T> x_copy;
+  TargetCopies<T> copies;
+};
+
+}  // namespace fastmlp::bindings

@@ -1,0 +1,211 @@
+"""A loss of one's own."""
+
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastmlp import _checks, _conversions, _core
+from fastmlp._types import Array
+from fastmlp.history import Training
+from fastmlp.losses import Loss, _identity
+from fastmlp.tensor import Tensor
+
+
+class FunctionLoss(Loss):
+    """A Python function as a loss, in a loop of one's own and in `Trainer`.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(y, t)`` gets the model's output, of shape (rows, columns) and the model's dtype,
+        and the targets of the same rows: real numbers in the model's dtype, integers as int64, in
+        any shape whose first dimension is the rows. Either it returns ``(value, gradient)``, a
+        number and the array of its derivatives with respect to y; or it works on torch's tensors
+        and returns a tensor with the value, whose gradient torch's autograd forms.
+    torch : bool, optional
+        Whether it is one of torch's tensors. Without it the function's own code is looked at; where
+        that does not tell, it is called with arrays, and with tensors if that does not give a
+        value and a gradient.
+
+    Notes
+    -----
+    `Trainer` calls the function once for each batch and, for validation data, once for all of them.
+    An exception in it ends `fit`, the model being what the last whole step has left. Values of
+    batches are averaged as means over rows.
+    """
+
+    function: Callable[[Any, Any], Any]
+    _fixed = ("function",)
+
+    def __init__(self, function: Callable[[Any, Any], Any], *, torch: bool | None = None) -> None:
+        if not callable(function):
+            raise TypeError(
+                f"function: expected a function of (y, t), got {_checks.show(function)}"
+            )
+        if isinstance(function, Loss):
+            raise TypeError(f"function: expected a function, got {function!r}, a loss by itself")
+        if torch is not None:
+            torch = _checks.flag("torch", torch)
+        super().__init__("mse", "mean", function=function)
+        self.__dict__["_torch"] = True if torch is None and _uses_torch(function) else torch
+
+    def _checked(self, name: str, value: Any) -> Any:
+        if value != "mean":
+            raise ValueError(f"{name}: expected 'mean', for the function reduces, got {value!r}")
+        return value
+
+    def __repr__(self) -> str:
+        return f"FunctionLoss({getattr(self.function, '__qualname__', self.function)})"
+
+    def __call__(self, input: Any, target: Any, sample_weight: Any = None) -> Tensor:
+        _refuse_weights(sample_weight)
+        y = np.array(_conversions.as_array(input, "input"))
+        if y.dtype.kind != "f":
+            y = y.astype(np.float64)
+        t = _targets("target", target, y.dtype)
+        if isinstance(input, Tensor) and input.requires_grad and _core.recording():
+            if _core.is_leaf(input):
+                input = _identity(input)
+            return _core.known_loss(input, *self._evaluate(y, t))
+        return _core.known_loss(y, *self._evaluate(y, t))
+
+    def _of_rows(self, name: str, x: Any, t: Any, sample_weight: Any, dtype: Any) -> "_OfRows":
+        """What the native loop calls for each batch of these data."""
+        _refuse_weights(sample_weight)
+        targets = _targets(name, t, dtype)
+        if not hasattr(x, "__len__") or len(targets) != len(x):
+            rows = len(x) if hasattr(x, "__len__") else "its"
+            raise ValueError(f"{name}: expected {rows} rows like x, got shape {targets.shape}")
+        if targets.dtype.kind == "f" and not np.isfinite(targets).all():
+            raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
+        return _OfRows(self, targets)
+
+    def _evaluate(self, y: Array, t: Array) -> tuple[float, Array]:
+        if self.__dict__["_torch"] is None:
+            self.__dict__["_torch"], result = self._try(y, t)
+            return result
+        return self._by_torch(y, t) if self.__dict__["_torch"] else self._by_numpy(y, t)
+
+    def _try(self, y: Array, t: Array) -> tuple[bool, tuple[float, Array]]:
+        """The first call, when it is not known what the function works on."""
+        try:
+            result = self.function(y.copy(), t)
+        except (TypeError, AttributeError) as error:
+            if "torch" not in sys.modules:
+                raise
+            try:
+                return True, self._by_torch(y, t)
+            except Exception:
+                raise error from None
+        if isinstance(result, tuple) or "torch" not in sys.modules:
+            return False, _pair(result, y)
+        return True, self._by_torch(y, t)
+
+    def _by_numpy(self, y: Array, t: Array) -> tuple[float, Array]:
+        return _pair(self.function(y, t), y)
+
+    def _by_torch(self, y: Array, t: Array) -> tuple[float, Array]:
+        import torch
+
+        output = torch.from_numpy(y).requires_grad_()
+        with torch.enable_grad():
+            value = self.function(output, torch.from_numpy(t))
+            if not isinstance(value, torch.Tensor) or value.numel() != 1 or not value.requires_grad:
+                raise TypeError(
+                    "function: expected a value and its gradient, or a torch tensor with one value"
+                    f" that depends on y, got {_checks.show(value)}"
+                )
+            (gradient,) = torch.autograd.grad(value.sum(), output)
+        return float(value.detach()), gradient.numpy()
+
+
+class _OfRows:
+    """A loss of some rows of a data set."""
+
+    def __init__(self, loss: FunctionLoss, targets: Array) -> None:
+        self.loss = loss
+        self.targets = targets
+
+    def __call__(self, y: Array, rows: Array | int, wants_gradient: bool) -> tuple[float, Array]:
+        """`rows` are row numbers, or the first one's."""
+        which = slice(rows, rows + len(y)) if isinstance(rows, int) else rows
+        return self.loss._evaluate(y, self.targets[which])
+
+
+def loss_functions(
+    trainer: Training, x: Any, t: Any, sample_weight: Any, validation_data: tuple[Any, Any, Any]
+) -> tuple[_OfRows | None, _OfRows | None]:
+    """What the native loop calls for its batches and for the validation data, if anything."""
+    loss_fn = trainer.loss_fn
+    if not isinstance(loss_fn, FunctionLoss):
+        return None, None
+    dtype = next(iter(trainer.model.parameters())).dtype
+    training = loss_fn._of_rows("t", x, t, sample_weight, dtype)
+    validation_x, validation_t, weight = validation_data
+    if validation_x is None:
+        return training, None
+    return training, loss_fn._of_rows(
+        "validation_data t", validation_x, validation_t, weight, dtype
+    )
+
+
+def _uses_torch(function: Any) -> bool:
+    """Whether the function is one of torch's, or its code names something of torch."""
+
+    def of_torch(value: Any) -> bool:
+        if isinstance(value, types.ModuleType):
+            return value.__name__.partition(".")[0] == "torch"
+        module = getattr(value, "__module__", None) or type(value).__module__
+        return isinstance(module, str) and module.partition(".")[0] == "torch"
+
+    if of_torch(function) or of_torch(type(function)):
+        return True
+    function = getattr(function, "__func__", function)  # of a method
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return False
+    named = [function.__globals__.get(name) for name in code.co_names]
+    for cell in function.__closure__ or ():
+        try:
+            named.append(cell.cell_contents)
+        except ValueError:  # not filled yet
+            continue
+    return "torch" in code.co_names or any(of_torch(value) for value in named)
+
+
+def _pair(result: Any, y: Array) -> tuple[float, Array]:
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(
+            "function: expected a value and its gradient, or a torch tensor with one value that"
+            f" depends on y, got {_checks.show(result)}"
+        )
+    value = np.asarray(result[0])
+    if value.size != 1 or value.dtype.kind not in "fiu":
+        raise TypeError(f"function: expected a number as the value, got {_checks.show(result[0])}")
+    gradient = _conversions.as_array(result[1], "gradient")
+    if gradient.shape != y.shape:
+        raise ValueError(
+            f"gradient: expected shape {y.shape}, like y, from the function, got {gradient.shape}"
+        )
+    return float(value.reshape(())), gradient
+
+
+def _targets(name: str, value: Any, dtype: Any) -> Array:
+    """Targets as a function gets them."""
+    array = _conversions.as_array(value, name)
+    if array.ndim == 0:
+        raise ValueError(f"{name}: expected a row for each one of the output, got one number")
+    if array.dtype.kind == "f":
+        return np.ascontiguousarray(array, dtype=dtype)
+    return np.ascontiguousarray(array) if array.dtype.kind == "b" else array.astype(np.int64)
+
+
+def _refuse_weights(sample_weight: Any) -> None:
+    if sample_weight is not None:
+        raise ValueError(
+            "sample_weight: expected none with a FunctionLoss, whose function does the weighing;"
+            " put them into a column of the targets"
+        )
