@@ -7,6 +7,7 @@ is 2-5-3 and fits x (6 x 2) with t (6 classes); `regression` is 2-4-1 with a sig
 from typing import Any
 
 import bad_calls_losses
+import bad_optimizer_calls
 from bad_calls_layers import LAYERS
 
 Call = tuple[Any, ...]
@@ -288,4 +289,5 @@ TABLE = [
     *OPS,
     *LAYERS,
     *bad_calls_losses.TABLE,
+    *bad_optimizer_calls.TABLE,
 ]

@@ -180,8 +180,6 @@ def test_what_would_be_ignored_is_refused() -> None:
             remove()
     with pytest.raises(TypeError, match=r"'learning_rate'; did you mean lr\?"):
         fm.SGD([parameter], learning_rate=0.5)
-    with pytest.raises(TypeError, match="groups of parameters"):
-        fm.SGD([{"params": [parameter]}])
     with pytest.raises(ValueError, match="capturable"):
         fm.Adam([parameter], capturable=True)
     assert repr(optimizer) == repr(fm.SGD([parameter], lr=0.1, foreach=True, fused=None))

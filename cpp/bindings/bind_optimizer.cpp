@@ -16,6 +16,32 @@ constexpr const char* kInUse = "optimizer: another thread is in a step or fit wi
 }  // namespace
 
 template <class T>
+void OptimizerOf<T>::add_group(const py::sequence& objects, const std::map<std::string, double>& values) {
+  ParameterGroup<T> group;
+  for (const auto& [name, value] : values) group.options.set(name, value);
+  for (const ParameterHandle& handle : parameter_handles(objects, "parameters"))
+    group.parameters.push_back(native<T>(handle, "parameters"));
+  const Owner::Claim writing(owner, kInUse);
+  auto all = parameters;
+  all.insert(all.end(), group.parameters.begin(), group.parameters.end());
+  optimizer.add_group(group);
+  parameters = std::move(all);
+  for (const auto& parameter : group.parameters) weights += parameter->size();
+}
+
+template <class T>
+void OptimizerOf<T>::plan(std::vector<ScheduledOptions> values, Index repeat) {
+  const Owner::Claim writing(owner, kInUse);
+  optimizer.plan({std::move(values), optimizer.groups(), repeat});
+}
+
+template <class T>
+Index OptimizerOf<T>::end_plan() {
+  const Owner::Claim writing(owner, kInUse);
+  return optimizer.end_plan();
+}
+
+template <class T>
 void OptimizerOf<T>::step() {
   const Owner::Claim stepping(owner, kInUse);
   check_parameters();
@@ -46,19 +72,24 @@ template struct OptimizerOf<double>;
 
 namespace {
 
-std::shared_ptr<OptimizerHandle> make_optimizer(const std::string& kind, const py::sequence& objects,
-                                                const std::map<std::string, double>& values) {
-  const ParameterHandles handles = parameter_handles(objects, "parameters");
-  if (handles.empty()) throw py::value_error("parameters: expected at least one parameter, got none");
-  OptimizerOptions options;
-  for (const auto& [name, value] : values) options.set(name, value);
+std::shared_ptr<OptimizerHandle> make_optimizer(const std::string& kind, const std::string& dtype) {
   const auto optimizer = kind_named<OptimizerKind>(kOptimizerNames, kind, "kind");
-  return with_dtype(handles[0].get().dtype(), [&](auto zero) -> std::shared_ptr<OptimizerHandle> {
-    using T = decltype(zero);
-    std::vector<std::shared_ptr<Parameter<T>>> parameters;
-    for (const ParameterHandle& handle : handles) parameters.push_back(native<T>(handle, "parameters"));
-    return std::make_shared<OptimizerOf<T>>(optimizer, options, std::move(parameters));
+  return with_dtype(dtype, [&](auto zero) -> std::shared_ptr<OptimizerHandle> {
+    return std::make_shared<OptimizerOf<decltype(zero)>>(optimizer);
   });
+}
+
+// Entries x groups x (lr, momentum).
+std::vector<ScheduledOptions> scheduled(const py::array_t<double, py::array::c_style | py::array::forcecast>& values) {
+  if (values.ndim() != 3 || values.shape(2) != 2)
+    throw py::value_error("values: expected an array of entries x groups x 2");
+  std::vector<ScheduledOptions> options(static_cast<std::size_t>(values.shape(0) * values.shape(1)));
+  const double* from = values.data();
+  for (ScheduledOptions& one : options) {
+    one = {from[0], from[1]};
+    from += 2;
+  }
+  return options;
 }
 
 PyObject* step(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names) {
@@ -114,8 +145,15 @@ void bind_optimizer(py::module_& m) {
   py::class_<OptimizerHandle, std::shared_ptr<OptimizerHandle>>(
       m, "Optimizer", py::custom_type_setup([](PyHeapTypeObject* type) { type->ht_type.tp_methods = every_step; }))
       .def("__reduce__", [](py::handle self) { refuse_pickle(self); })
-      .def(py::init(&make_optimizer), py::arg("kind"), py::arg("parameters"), py::arg("options"))
-      .def("set_option", method(&OptimizerHandle::set_option), py::arg("name"), py::arg("value"))
+      .def(py::init(&make_optimizer), py::arg("kind"), py::arg("dtype"))
+      .def("_add_group", method(&OptimizerHandle::add_group), py::arg("parameters"), py::arg("options"))
+      .def("_set_option", method(&OptimizerHandle::set_option), py::arg("group"), py::arg("name"), py::arg("value"))
+      .def(
+          "_plan",
+          [](py::handle self, const py::array_t<double, py::array::c_style | py::array::forcecast>& values,
+             Index repeat) { held_by<OptimizerHandle>(self, "self").plan(scheduled(values), repeat); },
+          py::arg("values"), py::arg("repeat"))
+      .def("_end_plan", method(&OptimizerHandle::end_plan))
       .def("_state", [](py::handle self) { return dict_of(held_by<OptimizerHandle>(self, "self").state()); })
       .def(
           "_set_state",

@@ -136,6 +136,14 @@ void NetworkOf<T>::fit(const FitRequest& request) {
   check_rows(std::min(options.batch_size, (training.set.rows - 1) % options.batch_size + 1), true,
              "batch_size: one of the batches");
   if (validates) check_rows(validation.set.rows, false, "validation_data x");
+  const Index batches = (training.set.rows + options.batch_size - 1) / options.batch_size;
+  if (!request.on_plan.is_none()) {
+    request.on_plan(options.max_epoch, batches);  // before anything changes: a schedule may be too short
+    trainee.on_plan = [&](Index epochs_left) {
+      const WithoutGil::Pause acquire(*released);
+      request.on_plan(epochs_left, batches);
+    };
+  }
   optimizer->check_parameters();
   mark.emplace(*network_);
   released.emplace();
@@ -173,6 +181,7 @@ void bind_trainer(py::module_& m) {
       .def_property_readonly("loss", [](py::handle self) { return copy_of(self, &Measured::loss); })
       .def_property_readonly("validation_loss",
                              [](py::handle self) { return copy_of(self, &Measured::validation_loss); })
+      .def_property_readonly("learning_rate", [](py::handle self) { return copy_of(self, &Measured::learning_rate); })
       .def_property_readonly("report_step", [](py::handle self) { return copy_of(self, &Measured::report_step); })
       .def_property_readonly("report_loss", [](py::handle self) { return copy_of(self, &Measured::report_loss); });
   m.def(
@@ -180,7 +189,8 @@ void bind_trainer(py::module_& m) {
       [](py::handle network, py::handle optimizer, py::handle loss, py::handle history, py::object x, py::object t,
          Index max_epoch, Index batch_size, bool shuffle, std::uint64_t seed, std::optional<double> max_grad,
          Index eval_interval, bool allow_nonfinite, bool stop_at_nonfinite, py::object sample_weight,
-         const py::tuple& validation_data, const py::tuple& functions, py::object on_epoch, py::object on_poll) {
+         const py::tuple& validation_data, const py::tuple& functions, py::object on_epoch, py::object on_plan,
+         py::object on_poll) {
         FitRequest request{held_by<OptimizerHandle>(optimizer, "optimizer"),
                            held_by<LossHandle>(loss, "loss"),
                            held_by<History>(history, "history"),
@@ -188,6 +198,7 @@ void bind_trainer(py::module_& m) {
                            {validation_data[0], validation_data[1], validation_data[2], functions[1]},
                            FitOptions{},
                            std::move(on_epoch),
+                           std::move(on_plan),
                            std::move(on_poll)};
         request.options = {max_epoch,     batch_size,      shuffle,          seed, max_grad.value_or(0),
                            eval_interval, allow_nonfinite, stop_at_nonfinite};
@@ -197,7 +208,7 @@ void bind_trainer(py::module_& m) {
       py::kw_only(), py::arg("max_epoch"), py::arg("batch_size"), py::arg("shuffle"), py::arg("seed"),
       py::arg("max_grad"), py::arg("eval_interval"), py::arg("allow_nonfinite"), py::arg("stop_at_nonfinite"),
       py::arg("sample_weight"), py::arg("validation_data"), py::arg("functions"), py::arg("on_epoch"),
-      py::arg("on_poll"));
+      py::arg("on_plan"), py::arg("on_poll"));
 }
 
 }  // namespace fastmlp::bindings

@@ -73,7 +73,12 @@ ParameterHandles parameter_handles(const py::sequence& objects, const char* name
 
 struct OptimizerHandle {
   virtual ~OptimizerHandle() = default;
-  virtual void set_option(const std::string& name, double value) = 0;
+  // Parameters with their options; the first one's dtype is that of all.
+  virtual void add_group(const py::sequence& parameters, const std::map<std::string, double>& options) = 0;
+  virtual void set_option(int group, const std::string& name, double value) = 0;
+  // What a schedule has computed ahead; see core/planned_options.h.
+  virtual void plan(std::vector<ScheduledOptions> values, Index repeat) = 0;
+  virtual Index end_plan() = 0;
   virtual void step() = 0;
   virtual void zero_grad(bool forget) = 0;  // or set to zero
   virtual Index steps() const = 0;
@@ -82,12 +87,13 @@ struct OptimizerHandle {
 };
 template <class T>
 struct OptimizerOf final : OptimizerHandle {
-  explicit OptimizerOf(OptimizerKind kind, const OptimizerOptions& options,
-                       std::vector<std::shared_ptr<Parameter<T>>> parameters_)
-      : optimizer(kind, options, parameters_), parameters(std::move(parameters_)) {
-    for (const auto& parameter : parameters) weights += parameter->size();
+  explicit OptimizerOf(OptimizerKind kind) : optimizer(kind, {}) {}
+  void add_group(const py::sequence& parameters, const std::map<std::string, double>& options) override;
+  void set_option(int group, const std::string& name, double value) override {
+    optimizer.set_option(group, name, value);
   }
-  void set_option(const std::string& name, double value) override { optimizer.set_option(0, name, value); }
+  void plan(std::vector<ScheduledOptions> values, Index repeat) override;
+  Index end_plan() override;
   void step() override;
   void zero_grad(bool forget) override { optimizer.zero_grad(forget); }
   Index steps() const override { return optimizer.steps(); }
@@ -103,7 +109,7 @@ struct OptimizerOf final : OptimizerHandle {
 
   Optimizer<T> optimizer;
   mutable Owner owner;  // of a step or a fit
-  const std::vector<std::shared_ptr<Parameter<T>>> parameters;
+  std::vector<std::shared_ptr<Parameter<T>>> parameters;
   Index weights = 0;  // how many it updates
 };
 
@@ -117,7 +123,7 @@ struct FitRequest {
     py::object x, t, sample_weight, function;
   } training, validation;
   FitOptions options;
-  py::object on_epoch, on_poll;  // None, or to be called
+  py::object on_epoch, on_plan, on_poll;  // None, or to be called
 };
 
 struct NetworkHandle {

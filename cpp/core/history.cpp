@@ -24,14 +24,16 @@ void History::add_steps(const double* losses, Index count, Index eval_interval) 
   }
 }
 
-void History::add_epochs(const double* losses, Index count) {
+void History::add_epochs(const double* losses, const double* rates, Index count) {
   const Locked locked(lock_);
   measured_.loss.insert(measured_.loss.end(), losses, losses + count);
+  measured_.learning_rate.insert(measured_.learning_rate.end(), rates, rates + count);
 }
 
-void History::add_epoch(double loss, const double* validation_loss) {
+void History::add_epoch(double loss, const double* validation_loss, double rate) {
   const Locked locked(lock_);
   measured_.loss.push_back(loss);
+  measured_.learning_rate.push_back(rate);
   if (validation_loss) measured_.validation_loss.push_back(*validation_loss);
 }
 
@@ -40,6 +42,7 @@ State History::state() const {
   State state("history");
   state.add("loss", m.loss);
   state.add("validation_loss", m.validation_loss);
+  state.add("learning_rate", m.learning_rate);
   state.add("report_step", m.report_step);
   state.add("report_loss", m.report_loss);
   state.add("steps", m.steps);
@@ -52,13 +55,14 @@ void History::set_state(const State& state) {
   Measured m;
   m.loss = state.get<std::vector<double>>("loss");
   m.validation_loss = state.get<std::vector<double>>("validation_loss");
+  m.learning_rate = state.get<std::vector<double>>("learning_rate");
   m.report_step = state.get<std::vector<Index>>("report_step");
   m.report_loss = state.get<std::vector<double>>("report_loss");
   m.steps = state.get<Index>("steps");
   m.report_sum = state.get<double>("report_sum");
   m.report_count = state.get<Index>("report_count");
-  if (m.validation_loss.size() > m.loss.size() || m.report_step.size() != m.report_loss.size() || m.steps < 0 ||
-      m.report_count < 0)
+  if (m.validation_loss.size() > m.loss.size() || m.learning_rate.size() != m.loss.size() ||
+      m.report_step.size() != m.report_loss.size() || m.steps < 0 || m.report_count < 0)
     throw std::invalid_argument("history: expected curves and counters that belong together");
   const Locked locked(lock_);
   measured_ = std::move(m);

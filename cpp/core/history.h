@@ -12,6 +12,7 @@ namespace fastmlp {
 struct Measured {
   std::vector<double> loss;             // of each epoch, before each of its updates
   std::vector<double> validation_loss;  // after each epoch
+  std::vector<double> learning_rate;    // of the first group, in the last step of each epoch
   std::vector<Index> report_step;       // after so many steps in all ...
   std::vector<double> report_loss;      // ... the mean loss of the last eval_interval steps
   Index steps = 0;
@@ -30,8 +31,8 @@ class History {
   bool is_finite(Index epochs) const;
   // Steps with their losses; every `eval_interval` of them make a report.
   void add_steps(const double* losses, Index count, Index eval_interval);
-  void add_epochs(const double* losses, Index count);
-  void add_epoch(double loss, const double* validation_loss);
+  void add_epochs(const double* losses, const double* rates, Index count);
+  void add_epoch(double loss, const double* validation_loss, double rate);
 
   // For any thread: calls body(const Measured&) under the lock.
   template <class Body>

@@ -9,17 +9,25 @@ namespace fastmlp {
 
 template <class T>
 Optimizer<T>::Optimizer(OptimizerKind kind, std::vector<ParameterGroup<T>> groups) : kind_(kind) {
-  for (ParameterGroup<T>& group : groups) {
-    Group& own = groups_.emplace_back();
-    own.options = own.wanted = group.options;
-    for (ParameterPtr& parameter : group.parameters) {
-      if (!index_.emplace(parameter.get(), static_cast<int>(slots_.size())).second)
-        throw std::invalid_argument("params: a parameter appears more than once");
-      Slot& slot = slots_.emplace_back();
-      slot.parameter = std::move(parameter);
-      slot.group = groups_.size() - 1;
-    }
+  for (ParameterGroup<T>& group : groups) add_group(std::move(group));
+}
+
+template <class T>
+void Optimizer<T>::add_group(ParameterGroup<T> group) {
+  std::unordered_map<const Parameter<T>*, int> index = index_;
+  for (const ParameterPtr& parameter : group.parameters)
+    if (!index.emplace(parameter.get(), static_cast<int>(index.size())).second)
+      throw std::invalid_argument("params: a parameter appears more than once");
+  const Locked locked(lock_);
+  Group& own = groups_.emplace_back();
+  own.options = own.wanted = group.options;
+  for (ParameterPtr& parameter : group.parameters) {
+    Slot& slot = slots_.emplace_back();
+    slot.parameter = std::move(parameter);
+    slot.group = groups_.size() - 1;
   }
+  index_ = std::move(index);
+  changed_.store(true, std::memory_order_relaxed);  // targets obtained before point to nowhere
 }
 
 template <class T>
@@ -39,6 +47,19 @@ void Optimizer<T>::change_options() {
   }
   changed_.store(false, std::memory_order_relaxed);
   for (Slot& slot : slots_) slot.made_on = nullptr;
+}
+
+template <class T>
+void Optimizer<T>::use_plan(Index steps) {
+  plan_.use(steps);
+  for (std::size_t g = 0; g < groups_.size(); ++g) {
+    Group& group = groups_[g];
+    const OptimizerOptions before = group.options;
+    schedule(kind_, plan_.at(-1, g), group.options);
+    if (group.options == before) continue;
+    group.update_step = -1;
+    group.constant = false;
+  }
 }
 
 template <class T>
@@ -80,10 +101,13 @@ bool Optimizer<T>::equal_step_counts(const std::vector<int>& slots) const {
 template <class T>
 const std::vector<Update>& Optimizer<T>::next_updates(const std::vector<int>& slots, Index count) {
   const Slot& first = slots_[static_cast<std::size_t>(slots[0])];
-  const OptimizerOptions& options = groups_[first.group].options;
-  const Index done = first.steps;
-  updates_.resize(constant_from(done + 1) ? 1 : static_cast<std::size_t>(count));
-  for (Update& update : updates_) update = make_update(kind_, options, done + 1 + (&update - updates_.data()));
+  OptimizerOptions options = groups_[first.group].options;
+  updates_.resize(constant_from(first.steps + 1) && plan_.empty() ? 1 : static_cast<std::size_t>(count));
+  for (std::size_t i = 0; i < updates_.size(); ++i) {
+    const auto step = static_cast<Index>(i);
+    if (!plan_.empty()) schedule(kind_, plan_.at(step, first.group), options);
+    updates_[i] = make_update(kind_, options, first.steps + 1 + step);
+  }
   count_steps(slots, count, updates_.back());
   return updates_;
 }
@@ -97,6 +121,7 @@ void Optimizer<T>::count_steps(const std::vector<int>& slots, Index count, const
     slot.update = last;
     slot.stamp = -1;
   }
+  if (!plan_.empty()) use_plan(count);
 }
 
 template <class T>

@@ -8,8 +8,8 @@
 
 #include "core/backend.h"
 #include "core/locks.h"
-#include "core/optimizer_options.h"
 #include "core/parameter.h"
+#include "core/planned_options.h"
 #include "core/state.h"
 
 namespace fastmlp {
@@ -30,6 +30,8 @@ class Optimizer {
   Optimizer(OptimizerKind kind, OptimizerOptions options, std::vector<ParameterPtr> parameters)
       : Optimizer(kind, {{options, std::move(parameters)}}) {}
 
+  // For the next step on. Throws std::invalid_argument where a parameter is there already; nothing has changed then.
+  void add_group(ParameterGroup<T> group);
   int groups() const { return static_cast<int>(groups_.size()); }
   // Takes effect at the next call of take_options. Any thread may call this.
   void set_option(int group, const std::string& name, double value);
@@ -40,6 +42,25 @@ class Optimizer {
     if (changed) [[unlikely]]
       change_options();
     return changed;
+  }
+
+  // Options of the trainer's next steps, which take the place of those that are set. Nobody else may step meanwhile.
+  void plan(PlannedOptions plan) { plan_ = std::move(plan); }
+  const PlannedOptions& planned() const { return plan_; }
+  // Forgets the plan; returns how many steps have used it.
+  Index end_plan() {
+    const Index used = plan_.used();
+    plan_ = {};
+    return used;
+  }
+  // Before a step of the trainer that next_update makes; next_updates and count_steps do it themselves.
+  void begin_step() {
+    if (!plan_.empty()) use_plan(1);
+  }
+  // The learning rate of a group in a step so many steps ago (0: the last one), as far back as the plan reaches.
+  double rate(int group, Index steps_ago) const {
+    const auto g = static_cast<std::size_t>(group);
+    return plan_.empty() ? groups_[g].options.lr : plan_.at(-1 - steps_ago, g).lr;
   }
 
   // Takes the options and makes the states that later steps need.
@@ -73,9 +94,10 @@ class Optimizer {
   // The rule of the slot's next step, and whether it keeps a state.
   UpdateKind rule(int slot) const { return make_update(kind_, group_of(slot).options, 1).kind; }
   bool keeps(int slot, int state) const;
-  // Whether a slot of another optimizer has the same kind and options.
+  // Whether a slot of another optimizer has the same kind and options, and both keep them.
   bool has_options_of(int slot, const Optimizer& other, int other_slot) const {
-    return kind_ == other.kind_ && group_of(slot).options == other.group_of(other_slot).options;
+    return kind_ == other.kind_ && plan_.empty() && other.plan_.empty() &&
+           group_of(slot).options == other.group_of(other_slot).options;
   }
   UpdateTarget<T> target(int slot);
   void step_slot(int slot, const Context& context);
@@ -127,6 +149,10 @@ class Optimizer {
   void refresh(Slot& slot);
   bool constant_from(Index step) const;
   void change_options();
+  // The options of the last of so many steps take effect.
+  void use_plan(Index steps);
+
+  PlannedOptions plan_;
 
   std::vector<Update> updates_;
 };

@@ -4,6 +4,8 @@
 #include <stdexcept>
 #include <type_traits>
 
+#include "core/planned_options.h"
+
 namespace fastmlp {
 
 namespace {
@@ -99,6 +101,12 @@ Update make_update(OptimizerKind kind, const OptimizerOptions& o, Index step) {
   }
   c.decays = c.l2 != 0;
   return update;
+}
+
+void schedule(OptimizerKind kind, const ScheduledOptions& values, OptimizerOptions& options) {
+  options.lr = values.lr;
+  if (std::isnan(values.momentum)) return;
+  (has_betas(kind) ? options.beta1 : options.momentum) = values.momentum;
 }
 
 void needed_states(OptimizerKind kind, const OptimizerOptions& o, bool (&needed)[3]) {

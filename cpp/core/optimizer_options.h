@@ -24,6 +24,9 @@ struct OptimizerOptions {
 // The rule and the constants of step number `step` (from 1), as torch.optim forms them.
 Update make_update(OptimizerKind kind, const OptimizerOptions& options, Index step);
 
+// Whether its momentum is the first of two betas.
+constexpr bool has_betas(OptimizerKind kind) { return kind == OptimizerKind::Adam || kind == OptimizerKind::AdamW; }
+
 // Torch's names of a rule's states, in the order of UpdateTarget.
 const std::vector<std::string>& state_names(OptimizerKind kind);
 // Which of them it keeps.

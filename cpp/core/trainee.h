@@ -23,6 +23,7 @@ class TraineeState {
         optimizer(trainee.optimizer),
         history(trainee.history),
         on_epoch(trainee.on_epoch),
+        on_plan(trainee.on_plan),
         batches_(batches),
         options_(options),
         fused_(network.can_fuse() && options.max_grad == 0),
@@ -41,6 +42,7 @@ class TraineeState {
   Optimizer<T>& optimizer;
   History& history;
   const std::function<bool(Index, double, const double*)>& on_epoch;
+  const std::function<void(Index)>& on_plan;
   double loss_sum = 0;    // of the epoch's steps so far, times their rows where they are means
   double epoch_loss = 0;  // then
 
@@ -115,6 +117,7 @@ class TraineeState {
   }
   // From the gradients that the parameters have.
   void update() {
+    optimizer.begin_step();
     if (clipper_) clipper_->clip(network.parameters(), options_.max_grad);
     for (const auto& parameter : network.parameters())
       if (const int slot = optimizer.slot(parameter.get()); slot >= 0 && parameter->has_grad)

@@ -48,7 +48,8 @@ class Fit {
   void run() {
     const bool together = fused_ && !validation_ && !has_callbacks_;
     for (Index e = 0; e < options_.max_epoch && !active_.empty();) {
-      const Index most = options_.max_epoch - e - (options_.keep_gradient ? 1 : 0);
+      epochs_left_ = options_.max_epoch - e;
+      const Index most = epochs_left_ - (options_.keep_gradient ? 1 : 0);
       if (together && most > 0) {
         if (const Index n = batches_ == 1 ? run_short_epochs(most) : run_epochs(most); n > 0) {
           e += n;
@@ -88,7 +89,7 @@ class Fit {
       validation_loss = &value;
     }
     const double loss = member.epoch_loss;
-    member.history.add_epoch(loss, validation_loss);
+    member.history.add_epoch(loss, validation_loss, member.optimizer.rate(0, 0));
     if (!goes_on(member, 1)) return false;
     if (!member.on_epoch) return true;
     if (member.on_epoch(epoch, loss, validation_loss)) return false;
@@ -96,10 +97,27 @@ class Fit {
     return true;
   }
 
+  // Makes the options that were set, and those of a schedule, take effect. Returns how many of the next steps, `most` at
+  // most, can be taken with them.
+  Index take_options(Index most) {
+    for (TraineeState<T>* member : active_) {
+      if (member->on_plan) {
+        if (member->optimizer.planned().left() == 0) member->on_plan(epochs_left_);
+        most = std::min(most, member->optimizer.planned().left());
+      }
+      member->take_options();
+    }
+    return most;
+  }
+
   // Epochs of one step each, without anything between them. Returns how many it has run.
   Index run_short_epochs(Index most) {
     const Index n = run_steps(0, data_.rows, most, false);
-    for (std::size_t m = 0; m < active_.size(); ++m) active_[m]->history.add_epochs(losses_of(m, n), n);
+    rates_.resize(static_cast<std::size_t>(n));
+    for (std::size_t m = 0; m < active_.size(); ++m) {
+      for (Index i = 0; i < n; ++i) rates_[static_cast<std::size_t>(i)] = active_[m]->optimizer.rate(0, n - 1 - i);
+      active_[m]->history.add_epochs(losses_of(m, n), rates_.data(), n);
+    }
     poll(n, active_[0]->history.epochs() - 1);
     return n;
   }
@@ -109,7 +127,7 @@ class Fit {
   Index run_epochs(Index most) {
     constexpr Index kMostRows = Index{1} << 20;
     if (device_.host || data_.rows % options_.batch_size != 0) return 0;
-    const Index steps = std::min(pacer_.patience(), most_steps_);
+    const Index steps = take_options(std::min(pacer_.patience(), most_steps_));
     const Index n = std::min({most, steps / batches_, kMostRows / data_.rows});
     if (n < 2) return 0;
     const Index before = active_[0]->history.epochs();
@@ -122,14 +140,14 @@ class Fit {
         std::iota(ids, ids + data_.rows, Index{0});
     }
     upload_ids(epoch_ids_);
-    for (TraineeState<T>* member : active_) member->take_options();
     run_burst({data_.x, data_.targets, device_ids_.data(), options_.batch_size}, n * batches_);
     for (std::size_t m = 0; m < active_.size(); ++m)
       for (Index e = 0; e < n; ++e) {
         active_[m]->loss_sum = 0;
         add_losses(active_[m]->loss_sum, losses_of(m, n * batches_) + e * batches_, batches_, options_.batch_size,
                    {epoch_ids_.data() + e * data_.rows, 0, data_.rows});
-        active_[m]->history.add_epoch(epoch_loss(active_[m]->loss_sum), nullptr);
+        active_[m]->history.add_epoch(epoch_loss(active_[m]->loss_sum), nullptr,
+                                      active_[m]->optimizer.rate(0, (n - 1 - e) * batches_));
       }
     poll(n * batches_, before + n - 1);
     return n;
@@ -185,7 +203,7 @@ class Fit {
   // Up to `most` steps on batches of `rows` rows from `row` on (all the same, if there is only one batch), as many as
   // may run before the clock is looked at; one, if it is to keep its gradient. Their losses are in losses_.
   Index run_steps(Index row, Index rows, Index most, bool keep_gradient) {
-    for (TraineeState<T>* member : active_) member->take_options();
+    most = take_options(most);
     Batch<T> batch{data_.x, data_.targets, nullptr, rows};
     if (!ids_.empty()) batch.ids = device_.host ? ids_.data() : device_ids_.data();
     if (device_.host) {
@@ -262,11 +280,13 @@ class Fit {
   const Index first_epoch_, batches_, most_steps_;
   const double share_;  // of all rows
   bool fused_ = true, has_callbacks_ = false;
+  Index epochs_left_ = 0;  // with the one that is under way
   std::vector<std::unique_ptr<TraineeState<T>>> all_;
   std::vector<TraineeState<T>*> active_;  // those that are still trained
   std::vector<GroupMember<T>> members_;   // the same, as strategies take them
   Pacer pacer_;
   std::vector<double> losses_;  // of the steps of one call, for each active network
+  std::vector<double> rates_;   // of the epochs of one call
   std::vector<Index> ids_, epoch_ids_;
   Buffer<Index> device_ids_;
 };

@@ -64,6 +64,9 @@ struct Trainee {
   History& history;
   // May be empty. It is called after each epoch; true ends this network's training. It may throw, which ends the fit.
   std::function<bool(Index epoch, double loss, const double* validation_loss)> on_epoch;
+  // May be empty. Else it is called whenever the optimizer has no plan for the next step, and makes one, of any length. It
+  // may throw, which ends the fit.
+  std::function<void(Index epochs_left)> on_plan;
 };
 
 // May be empty, and may throw, which ends the fit. It is called every kPollSeconds or so, with the first network's state.

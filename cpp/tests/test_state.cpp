@@ -108,17 +108,17 @@ void test_history() {
   History history;
   const double losses[] = {3, 2, 1};
   history.add_steps(losses, 3, 2);
-  history.add_epochs(losses, 2);
+  history.add_epochs(losses, losses, 2);
   const double validation = 0.5;
-  history.add_epoch(1, &validation);
+  history.add_epoch(1, &validation, 0.1);
   const State state = history.state();
   History copy;
   copy.set_state(state);
   check(copy.state().entries() == state.entries() && copy.epochs() == 3 && copy.steps() == 3, "a history's copy");
   check(state.get<std::vector<Index>>("report_step") == std::vector<Index>{2}, "a history's reports");
   const State::Value wrong = std::vector<double>(4), scalar = 1.0;
-  for (const char* name :
-       {"loss", "validation_loss", "report_step", "report_loss", "steps", "report_sum", "report_count"})
+  for (const char* name : {"loss", "validation_loss", "learning_rate", "report_step", "report_loss", "steps",
+                           "report_sum", "report_count"})
     check(refuses([&] { copy.set_state(changed(state, name)); }), std::string("a history without ") + name);
   check(refuses([&] { copy.set_state(changed(state, "validation_loss", &wrong)); }),
         "curves that do not belong together");

@@ -1,12 +1,10 @@
 """The optimizers, with torch's names, mathematics and checks."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from fastmlp import _checks
-from fastmlp.optimizer import Optimizer
+from fastmlp.optimizer import Optimizer, Params
 from fastmlp.options import Option, check_betas, check_nesterov, not_negative, number, share
-from fastmlp.parameter import Parameter
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
 
@@ -16,7 +14,7 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    params : iterable of Parameter
+    params : iterable of Parameter, or of dict
     lr : float
         The learning rate.
     momentum, dampening : float
@@ -41,7 +39,7 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        params: Iterable[Parameter],
+        params: Params,
         lr: float = 1e-3,
         momentum: float = 0.0,
         dampening: float = 0.0,
@@ -69,7 +67,7 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    params : iterable of Parameter
+    params : iterable of Parameter, or of dict
     lr : float
         The learning rate.
     betas : pair of float
@@ -97,7 +95,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        params: Iterable[Parameter],
+        params: Params,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -127,7 +125,7 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        params: Iterable[Parameter],
+        params: Params,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -144,7 +142,7 @@ class RMSprop(Optimizer):
 
     Parameters
     ----------
-    params : iterable of Parameter
+    params : iterable of Parameter, or of dict
     lr : float
         The learning rate.
     alpha : float
@@ -174,7 +172,7 @@ class RMSprop(Optimizer):
 
     def __init__(
         self,
-        params: Iterable[Parameter],
+        params: Params,
         lr: float = 1e-2,
         alpha: float = 0.99,
         eps: float = 1e-8,

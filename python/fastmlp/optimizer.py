@@ -2,6 +2,7 @@
 
 import copyreg
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -10,28 +11,38 @@ import numpy as np
 from fastmlp import _checks, _core
 from fastmlp._types import Array
 from fastmlp.options import (
+    NOTES,
     TORCH_ONLY,
     Option,
     ParameterGroup,
+    ParameterGroups,
     check_torch_only,
 )
-from fastmlp.parameter import Parameter, check_each
+from fastmlp.parameter import Parameter
+from fastmlp.parameter_lists import check_groups, check_parameters, group_parameters
 
 
-def _native_options(name: str, value: Any) -> dict[str, float]:
-    if name == "betas":
-        return {"beta1": value[0], "beta2": value[1]}
-    return {name: float(value)}
+def _native_options(options: Mapping[str, Any]) -> dict[str, float]:
+    native: dict[str, float] = {}
+    for name, value in options.items():
+        if name == "betas":
+            native |= {"beta1": value[0], "beta2": value[1]}
+        else:
+            native[name] = float(value)
+    return native
 
 
 # What torch's groups hold beside our options.
-_FOREIGN = (*TORCH_ONLY, "params", "param_names", "initial_lr", "decoupled_weight_decay")
+_FOREIGN = (*TORCH_ONLY, "params", "param_names", "decoupled_weight_decay")
+
+
+Params = Iterable[Parameter] | Iterable[Mapping[str, Any]]
 
 
 class _Checked(NamedTuple):
     """A state dict as far as it has been looked at, ready for the native optimizer."""
 
-    options: dict[str, Any]
+    groups: list[dict[str, Any]]  # options and notes
     native: dict[str, Any]
 
 
@@ -40,95 +51,159 @@ class Optimizer(_core.Optimizer):
 
     Parameters
     ----------
-    params : iterable of Parameter
-        Such as `model.parameters()`.
+    params : iterable of Parameter, or of dict
+        Such as `model.parameters()`; or groups with options of their own, dicts of `params` and of
+        those options that differ from the optimizer's.
 
     Attributes
     ----------
     parameters : tuple of Parameter
+        Of all groups.
     options : mapping
-        The options by name, to be read.
-    param_groups : list of one dict
-        The options by torch's names, and the parameters. Assigning to an option takes effect at the
-        next step.
+        The options of the first group by name, to be read.
+    defaults : mapping
+        The options of groups without their own, to be read.
+    param_groups : list of dict
+        The options of each group by torch's names, and its parameters. Assigning to an option takes
+        effect at the next step, also from a callback. An option that is set as an attribute of the
+        optimizer, such as `optimizer.lr`, is set in all groups.
 
     Raises
     ------
     TypeError
-        If `params` holds anything but parameters, or they differ in dtype.
+        If `params` holds anything but parameters or groups, or the parameters differ in dtype.
     ValueError
         If `params` is empty or names a parameter twice, or an option is out of range.
     """
 
-    _parameters: tuple[Parameter, ...]
-    _options: dict[str, Any]
-    _group: ParameterGroup
+    _defaults: dict[str, Any]
+    _groups: ParameterGroups
     _native_kind: str
 
     def __init__(
         self,
         kind: str,
-        params: Iterable[Parameter],
+        params: Params,
         options: dict[str, Any],
         torch_only: dict[str, Any] | None = None,
     ) -> None:
         check_torch_only(type(self).__name__, torch_only or {}, list(options))
-        self._parameters = _check_parameters(params)
-        self._options = {name: self._check_option(name, value) for name, value in options.items()}
-        self._check_together(self._options)
         self._native_kind = kind
-        self._make()
+        given = check_groups(params)
+        self._defaults = dict(options)  # so that messages know the names
+        self._defaults = self._checked_changes(options)
+        self._check_together(self._defaults)
+        checked = [self._checked_group(i, group) for i, group in enumerate(given)]
+        check_parameters([p for group in checked for p in group["params"]])
+        self._make(checked)
 
-    def _make(self) -> None:
-        native: dict[str, float] = {}
-        for name, value in self._options.items():
-            native |= _native_options(name, value)
-        super().__init__(self._native_kind, [p._native for p in self._parameters], native)
-        self._group = ParameterGroup(self)
+    def _make(self, groups: list[dict[str, Any]]) -> None:
+        first = next(p for group in groups for p in group["params"])
+        super().__init__(self._native_kind, str(first.dtype))
+        self._groups = ParameterGroups()
+        for group in groups:
+            self._append(group)
+
+    def _append(self, group: dict[str, Any]) -> None:
+        options = {name: group[name] for name in self._defaults}
+        super()._add_group([p._native for p in group["params"]], _native_options(options))
+        own = ParameterGroup(self, len(self._groups), group["params"], options)
+        list.append(self._groups, own)
+        own.update({name: value for name, value in group.items() if name in NOTES})
+
+    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
+        """Train more parameters from the next step on, also from a callback during `fit`.
+
+        Parameters
+        ----------
+        param_group : mapping
+            `params`: a parameter or an iterable of them, of the optimizer's dtype. Options that are
+            missing are the optimizer's `defaults`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no such mapping, or a parameter is in the optimizer already. Nothing has
+            changed then.
+        """
+        if not isinstance(param_group, Mapping):
+            raise TypeError(
+                f"param_group: expected a mapping with params, got {_checks.show(param_group)}"
+            )
+        group = self._checked_group(len(self._groups), param_group)
+        check_parameters([*self.parameters, *group["params"]])
+        self._append(group)
+
+    def _checked_group(self, number: int, group: Mapping[str, Any]) -> dict[str, Any]:
+        what = f"param_groups[{number}]"
+        params = group_parameters(what, group)
+        if "decoupled_weight_decay" in self._defaults:
+            foreign = tuple(name for name in _FOREIGN if name != "decoupled_weight_decay")
+        else:
+            foreign = _FOREIGN
+        for name in group:
+            if name not in self._defaults and name not in NOTES and name not in foreign:
+                similar = _checks.similar(name, self._defaults)
+                kind = type(self).__name__
+                raise ValueError(f"{what}: expected options of {kind}, got {name!r}{similar}")
+        own = {name: group[name] for name in self._defaults if name in group}
+        options = {**self._defaults, **self._checked_changes(own)}
+        self._check_together(options)
+        notes = {name: check(name, group[name]) for name, check in NOTES.items() if name in group}
+        return {"params": params, **options, **notes}
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         """The parameters that it changes."""
-        return self._parameters
+        return tuple(parameter for group in self._groups for parameter in group["params"])
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """The options by name, to be read; set them as attributes."""
-        return MappingProxyType(self._options)
+        """The options of the first group by name, to be read; set them as attributes."""
+        return MappingProxyType(self._groups[0].options)
 
     @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        """One dict of the options and the parameters, through which options can be set, too."""
-        return [self._group]
+    def defaults(self) -> Mapping[str, Any]:
+        """The options that groups have where they do not say otherwise, to be read."""
+        return MappingProxyType(self._defaults)
+
+    @property
+    def param_groups(self) -> list[ParameterGroup]:
+        """A dict of the options and the parameters of each group, through which options are set."""
+        return self._groups
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Subclasses of one's own have attributes of their own.
         if not hasattr(type(self), name) and name not in Optimizer.__annotations__:
             own = type(self).__module__.startswith("fastmlp.")
             if own or name in _checks.SYNONYMS:
-                _checks.refuse_attribute(self, name, self._options)
+                _checks.refuse_attribute(self, name, self._defaults)
         super().__setattr__(name, value)
 
     def set_option(self, name: str, value: Any) -> None:
-        """Change an option; the same as assigning to the attribute of that name."""
-        self._set_options({name: self._check_option(name, value)})
+        """Change an option of all groups; the same as assigning to the attribute of that name."""
+        change = self._checked_changes({name: value})
+        for group in self._groups:
+            self._check_together({**group.options, **change})
+        for group in self._groups:
+            self._set_group(group._number, change)
 
-    def _set_options(self, changes: dict[str, Any]) -> None:
-        options = {**self._options, **changes}
-        self._check_together(options)
-        for name, value in changes.items():
-            for native_name, native in _native_options(name, value).items():
-                super().set_option(native_name, native)
-            dict.__setitem__(self._group, name, value)
-        self._options = options
+    def _set_group(self, number: int, changes: Mapping[str, Any]) -> None:
+        group = self._groups[number]
+        checked = self._checked_changes(changes)
+        self._check_together({**group.options, **checked})
+        for name, value in _native_options(checked).items():
+            super()._set_option(number, name, value)
+        dict.update(group, checked)
+
+    def _checked_changes(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: self._check_option(name, value) for name, value in changes.items()}
 
     def _check_option(self, name: str, value: Any) -> Any:
         option = getattr(type(self), name, None)
         if not isinstance(option, Option):
-            known = self._options
-            raise ValueError(
-                f"{type(self).__name__} has no option {name!r}{_checks.similar(name, known)}"
-            )
+            similar = _checks.similar(name, self._defaults)
+            raise ValueError(f"{type(self).__name__} has no option {name!r}{similar}")
         return option.check(name, value)
 
     def _check_together(self, options: dict[str, Any]) -> None:
@@ -148,12 +223,13 @@ class Optimizer(_core.Optimizer):
         -------
         dict
             `state`: by the parameter's number its `step` and arrays of its shape, such as
-            `exp_avg`. `param_groups`: a list of one dict of options, with the numbers as `params`.
+            `exp_avg`. `param_groups`: a dict of options for each group, with the numbers as
+            `params`; parameters are numbered over all groups.
             Arrays are copies; `fastmlp.nn.utils.to_torch` makes tensors of them.
         """
         native = self._state()
         state: dict[int, dict[str, Any]] = {}
-        for number, parameter in enumerate(self._parameters):
+        for number, parameter in enumerate(self.parameters):
             steps = native[f"{number}.steps"]
             if steps == 0:
                 continue
@@ -163,10 +239,15 @@ class Optimizer(_core.Optimizer):
                     entry[name] = _to_shape(array, parameter.shape)
             if entry:
                 state[number] = entry
-        group = {**self._options, **TORCH_ONLY, "params": list(range(len(self._parameters)))}
-        if self._native_kind in ("adam", "adamw"):
-            group["decoupled_weight_decay"] = self._native_kind == "adamw"
-        return {"state": state, "param_groups": [group]}
+        numbers = iter(range(len(self.parameters)))
+        groups = []
+        for group in self._groups:
+            own = {name: value for name, value in group.items() if name != "params"}
+            own |= TORCH_ONLY
+            if self._native_kind in ("adam", "adamw"):
+                own["decoupled_weight_decay"] = self._native_kind == "adamw"
+            groups.append({**own, "params": list(islice(numbers, len(group["params"])))})
+        return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from a state dict of this optimizer's kind, torch's or ours.
@@ -180,7 +261,8 @@ class Optimizer(_core.Optimizer):
 
     def _load(self, checked: _Checked) -> None:
         self._set_state(checked.native)
-        self._set_options(checked.options)
+        for group, own in zip(self._groups, checked.groups, strict=True):
+            group.update(own)
 
     def _checked(self, state_dict: Any) -> _Checked:
         if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
@@ -196,37 +278,42 @@ class Optimizer(_core.Optimizer):
         ):
             raise TypeError("state_dict: expected dicts with params in param_groups")
         numbers = [number for group in groups for number in group["params"]]
-        if len(groups) != 1 or len(numbers) != len(self._parameters):
-            sizes = [len(group["params"]) for group in groups]
+        sizes = [len(group["params"]) for group in groups]
+        expected = [len(group["params"]) for group in self._groups]
+        if sizes != expected:
             raise ValueError(
-                f"state_dict: expected one group of {len(self._parameters)} parameters, got groups"
-                f" of {sizes}"
+                f"state_dict: expected groups of {expected} parameters, got groups of {sizes}"
             )
         if odd := [number for number in state if number not in numbers]:
             raise ValueError(f"state_dict: expected the state of {numbers}, got also {odd[0]!r}")
-        options = self._checked_options(groups[0])
+        checked = [
+            self._checked_options(own, group)
+            for own, group in zip(self._groups, groups, strict=True)
+        ]
         entries = [state.get(number, {}) for number in numbers]
         native: dict[str, Any] = {}
+        parameters = self.parameters
         for slot, entry in enumerate(entries):
-            steps, arrays = self._native_state(numbers[slot], entry, self._parameters[slot])
+            steps, arrays = self._native_state(numbers[slot], entry, parameters[slot])
             native[f"{slot}.steps"] = steps
             native |= {f"{slot}.{name}": array for name, array in arrays.items()}
-        return _Checked(options, native)
+        return _Checked(checked, native)
 
-    def _checked_options(self, group: Mapping[str, Any]) -> dict[str, Any]:
+    def _checked_options(self, own: ParameterGroup, group: Mapping[str, Any]) -> dict[str, Any]:
         for name in group:
-            if name not in self._options and name not in _FOREIGN:
+            if name not in self._defaults and name not in _FOREIGN and name not in NOTES:
                 kind = type(self).__name__
                 raise ValueError(f"state_dict: expected that of {kind}, got one with {name!r}")
-        options = {
-            name: self._check_option(name, group[name]) for name in self._options if name in group
-        }
-        self._check_together({**self._options, **options})
-        decoupled = group.get("decoupled_weight_decay", self._native_kind == "adamw")
-        if decoupled != (self._native_kind == "adamw") and options.get("weight_decay"):
-            other = "AdamW" if decoupled else "Adam"
-            raise ValueError(f"state_dict: expected that of {type(self).__name__}, got {other}'s")
-        return options
+        options = self._checked_changes({n: group[n] for n in self._defaults if n in group})
+        self._check_together({**own.options, **options})
+        if self._native_kind in ("adam", "adamw"):
+            decoupled = group.get("decoupled_weight_decay", self._native_kind == "adamw")
+            if decoupled != (self._native_kind == "adamw") and options.get("weight_decay"):
+                other = "AdamW" if decoupled else "Adam"
+                kind = type(self).__name__
+                raise ValueError(f"state_dict: expected that of {kind}, got {other}'s")
+        notes = {name: check(name, group[name]) for name, check in NOTES.items() if name in group}
+        return {**options, **notes}
 
     def _native_state(
         self, number: Any, entry: Any, parameter: Parameter
@@ -254,37 +341,29 @@ class Optimizer(_core.Optimizer):
         return int(steps), arrays
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {name: value for name, value in self.__dict__.items() if name != "_group"}
-        return {"attributes": own, "native": self._state()}
+        own = {name: value for name, value in self.__dict__.items() if name != "_groups"}
+        groups = [dict(group) for group in self._groups]
+        return {"attributes": own, "groups": groups, "native": self._state()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state["attributes"])
-        self._make()
+        self._make(state["groups"])
         self._set_state(state["native"])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return copyreg.__newobj__, (type(self),), self.__getstate__()  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
-        options = ", ".join(f"{name}={value}" for name, value in self._options.items())
-        return f"{type(self).__name__}({options})"
+        groups = [
+            ", ".join(f"{name}={value}" for name, value in group.options.items())
+            for group in self._groups
+        ]
+        kind = type(self).__name__
+        if len(groups) == 1:
+            return f"{kind}({groups[0]})"
+        return f"{kind}(\n" + "".join(f"  group {i}: {g}\n" for i, g in enumerate(groups)) + ")"
 
 
 def _to_shape(flat: Array, shape: tuple[int, ...]) -> Array:
     """A native state, stored in x out, in the parameter's shape."""
     return flat.reshape(shape[::-1]).T.copy()
-
-
-def _check_parameters(params: Any) -> tuple[Parameter, ...]:
-    found = check_each("params", params)
-    if not found:
-        raise ValueError(
-            "params: expected at least one parameter, got none: a model without parameters, or a"
-            " generator that has been used up; layers in a plain list are not found, keep them in"
-            " attributes, a Sequential or a ModuleList"
-        )
-    if len({id(parameter) for parameter in found}) < len(found):
-        raise ValueError("params: expected each parameter once, got one of them twice")
-    if len(dtypes := sorted({str(parameter.dtype) for parameter in found})) > 1:
-        raise TypeError(f"params: expected parameters of one dtype, got {' and '.join(dtypes)}")
-    return found

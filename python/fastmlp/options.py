@@ -18,13 +18,19 @@ class HasOptions(Protocol):
 
     @property
     def options(self) -> Mapping[str, Any]: ...
-    @property
-    def parameters(self) -> Sequence[Any]: ...
     def set_option(self, name: str, value: Any) -> None: ...
 
 
+class HasGroups(Protocol):
+    """An optimizer, as a group sees it."""
+
+    @property
+    def defaults(self) -> Mapping[str, Any]: ...
+    def _set_group(self, number: int, changes: Mapping[str, Any]) -> None: ...
+
+
 class Option(Generic[T]):
-    """An option of an optimizer: reads what was set, and writes through to the native object."""
+    """An option of an optimizer: reads the first group's, and sets that of all groups."""
 
     def __init__(self, check: Callable[[str, Any], T]) -> None:
         self.check = check
@@ -44,29 +50,40 @@ class Option(Generic[T]):
 
 
 class ParameterGroup(dict[str, Any]):
-    """An optimizer's options and parameters; what is assigned takes effect at the next step.
+    """The options and parameters of a group; what is assigned takes effect at the next step.
 
-    A copy is a plain dict.
+    It may also hold what schedules keep with a group, such as `initial_lr`, and a `name`. A copy is
+    a plain dict.
     """
 
-    def __init__(self, optimizer: HasOptions) -> None:
-        super().__init__(params=list(optimizer.parameters), **optimizer.options)
+    def __init__(
+        self, optimizer: HasGroups, number: int, params: Sequence[Any], options: Mapping[str, Any]
+    ) -> None:
+        super().__init__(params=list(params), **options)
         self._optimizer = optimizer
+        self._number = number
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The optimizer's options alone."""
+        return {name: self[name] for name in self._optimizer.defaults}
 
     def __setitem__(self, name: str, value: Any) -> None:
-        if name == "params":
-            raise TypeError("params: an optimizer's parameters are fixed; make a new optimizer")
-        known = self._optimizer.options
-        if name not in known:
-            raise KeyError(f"unknown option {name!r}{_checks.similar(name, known)}")
-        self._optimizer.set_option(name, value)
+        self.update({name: value})
 
     def update(self, *values: Any, **options: Any) -> None:
         changes = dict(*values, **options)
-        if "params" in changes and changes["params"] is self["params"]:
-            del changes["params"]
-        for name, value in changes.items():
-            self[name] = value
+        if "params" in changes and changes.pop("params") is not self["params"]:
+            raise TypeError("params: a group's parameters are fixed; see add_param_group")
+        known = self._optimizer.defaults
+        for name in changes:
+            if name not in known and name not in NOTES:
+                raise KeyError(f"unknown option {name!r}{_checks.similar(name, known)}")
+        notes = {name: NOTES[name](name, changes[name]) for name in changes if name not in known}
+        self._optimizer._set_group(
+            self._number, {name: value for name, value in changes.items() if name in known}
+        )
+        super().update(notes)
 
     def setdefault(self, name: str, default: Any = None) -> Any:
         if name not in self:
@@ -84,6 +101,22 @@ class ParameterGroup(dict[str, Any]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return dict, (dict(self),)
+
+
+class ParameterGroups(list[ParameterGroup]):
+    """An optimizer's groups; what would change the list without the optimizer is refused.
+
+    A copy is a plain list.
+    """
+
+    def _keep(self, *arguments: Any, **options: Any) -> NoReturn:
+        raise TypeError("param_groups: groups cannot be exchanged or removed; see add_param_group")
+
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _keep
+    append = extend = insert = pop = remove = clear = sort = reverse = _keep
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (list(self),)
 
 
 # Checks
@@ -121,6 +154,19 @@ def check_nesterov(nesterov: bool, momentum: float, dampening: float) -> None:
             "nesterov: expected momentum > 0 and dampening 0 with it,"
             f" got momentum {momentum} and dampening {dampening}"
         )
+
+
+def text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected a string, got {_checks.show(value)}")
+    return value
+
+
+# What a group may hold beside options and parameters: a name, and what schedules keep there.
+NOTES: dict[str, Callable[[str, Any], Any]] = {
+    "name": text,
+    **dict.fromkeys(("initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum"), number),
+}
 
 
 def check_torch_only(kind: str, options: dict[str, Any], known: Sequence[str]) -> None:

@@ -313,11 +313,6 @@ def check_each(name: str, params: Any) -> tuple[Parameter, ...]:
         raise TypeError(f"{name}: expected parameters, got {_checks.show(params)}{got}{hint}")
     found = tuple(params)
     for item in found:
-        if isinstance(item, dict):
-            raise TypeError(
-                f"{name}: expected parameters, got a dict; groups of parameters with options of"
-                " their own are not supported yet"
-            )
         if not isinstance(item, Parameter):
             got = _checks.origin(item)
             named = isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], Parameter)

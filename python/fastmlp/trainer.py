@@ -228,6 +228,7 @@ class Trainer:
                     validation_data=validation_data,
                     functions=loss_functions(self, x, t, sample_weight, validation_data),
                     on_epoch=hook,
+                    on_plan=None,
                     on_poll=line.poll if line else None,
                 )
                 if hook is None or not hook.changed or self._history.epochs == before:

@@ -79,6 +79,7 @@ GradientSink<T> Runner<T>::sink(const std::shared_ptr<Parameter<T>>& parameter, 
 
 template <class T>
 void Runner<T>::begin_updates(Optimizer<T>& optimizer) const {
+  optimizer.begin_step();
   for (const auto& parameter : program_.parameters())
     if (const int slot = optimizer.slot(parameter.get()); slot >= 0 && parameter->requires_grad)
       optimizer.next_update(slot);

@@ -105,6 +105,7 @@ bool DeviceRunner<T>::group_steps(const LossSpec& spec, const Batch<T>& batch, I
     this->find_slots(*member.program, *member.optimizer, slots[m]);
     std::optional<Kind> own = kind_of(member, slots[m]);
     if (!own || (m > 0 && own != kind)) return false;
+    if (member.optimizer->planned().empty() != members[0].optimizer->planned().empty()) return false;
     if (m == 0) kind = std::move(own);
     same_constants &= member.optimizer->has_options_of(slots[m][0], *members[0].optimizer, slots[0][0]);
   }
