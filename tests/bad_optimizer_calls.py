@@ -1,4 +1,7 @@
-"""More calls that must fail, as in bad_calls.py: parameter groups."""
+"""More calls that must fail, as in bad_calls.py: parameter groups and schedules.
+
+`own` is `trainer.optimizer`, `S` is fastmlp.lr_scheduler.
+"""
 
 from typing import Any
 
@@ -48,4 +51,91 @@ GROUPS: list[Call] = [
     ("trainer.optimizer.param_groups.append({'params': weight})", TypeError, "add_param_group"),
 ]
 
-TABLE = GROUPS
+SCHEDULES: list[Call] = [
+    ("S.StepLR(trainer, 3)", TypeError, "optimizer", "Trainer"),
+    ("S.StepLR(SGD, 3)", TypeError, "optimizer", "class SGD"),
+    ("S.StepLR(own, 0)", ValueError, "step_size", "0"),
+    ("S.StepLR(own, 2.5)", TypeError, "step_size", r"2\.5"),
+    ("S.StepLR(own, 2, gamma=-1)", ValueError, "gamma", "-1"),
+    ("S.StepLR(own, 2, last_epoch=-2)", ValueError, "last_epoch", "-2"),
+    ("S.StepLR(own, 2, last_epoch=3)", KeyError, "last_epoch", "initial_lr"),
+    ("S.MultiStepLR(own, 3)", TypeError, "milestones", "3"),
+    ("S.MultiStepLR(own, [1, 'a'])", TypeError, r"milestones\[1\]", "'a'"),
+    ("S.MultiStepLR(own, [-1])", ValueError, r"milestones\[0\]", "-1"),
+    ("S.ExponentialLR(own, NAN)", ValueError, "gamma", "nan"),
+    ("S.ExponentialLR(own, None)", TypeError, "gamma", "None"),
+    ("S.LinearLR(own, start_factor=0)", ValueError, "start_factor", "0"),
+    ("S.LinearLR(own, end_factor=1.5)", ValueError, "end_factor", r"1\.5"),
+    ("S.LinearLR(own, total_iters=0)", ValueError, "total_iters", "0"),
+    ("S.CosineAnnealingLR(own, 0)", ValueError, "T_max", "0"),
+    ("S.CosineAnnealingLR(own, 5, eta_min='0')", TypeError, "eta_min", "'0'"),
+    ("S.CosineAnnealingWarmRestarts(own, 0)", ValueError, "T_0", "0"),
+    ("S.CosineAnnealingWarmRestarts(own, 5, 1.5)", TypeError, "T_mult", r"1\.5"),
+    ("S.OneCycleLR(own, 0.3)", ValueError, "total_steps", "steps_per_epoch"),
+    ("S.OneCycleLR(own, 0.3, epochs=0, steps_per_epoch=2)", ValueError, "epochs", "0"),
+    ("S.OneCycleLR(own, [0.3, 0.2], 10)", ValueError, "max_lr", "1", "2"),
+    ("S.OneCycleLR(own, 0.3, 10, pct_start=2)", ValueError, "pct_start", "2"),
+    ("S.OneCycleLR(own, 0.3, 10, anneal_strategy='log')", ValueError, "anneal_strategy", "'log'"),
+    ("S.OneCycleLR(own, 0.3, 10, base_momentum=1)", ValueError, "base_momentum", "1"),
+    ("S.OneCycleLR(own, 0.3, 10, div_factor=0)", ValueError, "div_factor", "0"),
+    ("S.OneCycleLR(own, 0.3, 10, three_phase=1)", TypeError, "three_phase", "1"),
+    ("S.ReduceLROnPlateau(own, 'most')", ValueError, "mode", "'most'"),
+    ("S.ReduceLROnPlateau(own, factor=1)", ValueError, "factor", "1"),
+    ("S.ReduceLROnPlateau(own, patience=-1)", ValueError, "patience", "-1"),
+    ("S.ReduceLROnPlateau(own, min_lr=[0, 0])", ValueError, "min_lr", "1", "2"),
+    ("S.ReduceLROnPlateau(own, threshold_mode='x')", ValueError, "threshold_mode", "'x'"),
+    ("S.ReduceLROnPlateau(own).step()", TypeError, "metrics"),
+    ("S.ReduceLROnPlateau(own).step('low')", TypeError, "metrics", "'low'"),
+    ("S.LambdaLR(own, 0.9)", TypeError, "lr_lambda", r"0\.9"),
+    ("S.LambdaLR(own, [abs, abs])", ValueError, "lr_lambda", "1", "2"),
+    ("S.LambdaLR(own, lambda t: -1)", ValueError, r"lr_lambda\(0\)", "-1"),
+    ("S.LambdaLR(own, lambda t: None)", TypeError, r"lr_lambda\(0\)", "None"),
+    ("S.SequentialLR(own, [], [])", ValueError, "schedulers", "none"),
+    ("S.SequentialLR(own, S.StepLR(own, 2), [])", TypeError, "schedulers", "list"),
+    ("S.SequentialLR(own, [3], [])", TypeError, "schedulers", "3"),
+    ("S.SequentialLR(own, [S.StepLR(own, 2)], [3])", ValueError, "milestones", "0", "3"),
+    (
+        "S.SequentialLR(own, [S.StepLR(own, 2)] * 3, [3, 2])",
+        ValueError,
+        "milestones",
+        "rising",
+    ),
+    (
+        "S.SequentialLR(own, [S.ReduceLROnPlateau(own)], [])",
+        ValueError,
+        "schedulers",
+        "Plateau",
+    ),
+    (
+        "S.SequentialLR(own, [S.StepLR(SGD(square.parameters()), 2)], [])",
+        ValueError,
+        "schedulers",
+        "another",
+    ),
+    ("Trainer(model, own, scheduler=3)", TypeError, "scheduler", "3"),
+    ("Trainer(model, own, scheduler='cosine')", TypeError, "scheduler", "'cosine'"),
+    (
+        "Trainer(model, own, scheduler=S.StepLR(SGD(model.parameters()), 2))",
+        ValueError,
+        "scheduler",
+        "another",
+    ),
+    ("Trainer(model, own, scheduler_interval='step')", ValueError, "scheduler_interval"),
+    (
+        "Trainer(model, own, scheduler=S.StepLR(own, 2), scheduler_interval='day')",
+        ValueError,
+        "scheduler_interval",
+        "'day'",
+    ),
+    (
+        "Trainer(model, own, scheduler=S.ReduceLROnPlateau(own), scheduler_interval='step')",
+        ValueError,
+        "scheduler_interval",
+        "Plateau",
+    ),
+    ("trainer.scheduler = own", TypeError, "scheduler", "SGD"),
+    ("fit(scheduler=S.StepLR(own, 2))", TypeError, "scheduler", "Trainer"),
+    ("trainer.scheduler = S.OneCycleLR(SGD(parameters), 1, 9)", ValueError, "another"),
+]
+
+TABLE = [*GROUPS, *SCHEDULES]

@@ -62,6 +62,8 @@ def world() -> dict[str, Any]:
         "model": model,
         "regression": regression,
         "trainer": trainer,
+        "own": trainer.optimizer,
+        "S": fm.lr_scheduler,
         "x": x,
         "t": t,
         "u": u,

@@ -10,7 +10,7 @@ y = model.predict(x)
 
 from typing import TYPE_CHECKING, Any
 
-from fastmlp import cuda, init, nn, ops, optim
+from fastmlp import cuda, init, lr_scheduler, nn, ops, optim
 from fastmlp._core import __version__
 from fastmlp.activations import (
     CELU,
@@ -162,6 +162,7 @@ __all__ = [
     "leaky_relu",
     "log_softmax",
     "logsigmoid",
+    "lr_scheduler",
     "manual_seed",
     "mish",
     "nn",

@@ -7,6 +7,7 @@ import numpy as np
 
 from fastmlp import _checks, _conversions, _core
 from fastmlp.history import EpochInfo, Training
+from fastmlp.scheduling import Planner
 
 Callback = Callable[[EpochInfo], Any]
 
@@ -18,9 +19,14 @@ class EpochHook:
     """
 
     def __init__(
-        self, trainer: Training, network: _core.Network, functions: list[Callback]
+        self,
+        trainer: Training,
+        network: _core.Network,
+        functions: list[Callback],
+        planner: Planner | None = None,
     ) -> None:
         self.trainer = trainer
+        self.planner = planner
         self.functions = functions
         self.parts = network, trainer.model, trainer.optimizer, trainer.loss_fn
         self.structure = _core.structure()
@@ -36,6 +42,8 @@ class EpochHook:
         return any(a is not b for a, b in zip(now, self.parts, strict=True))
 
     def __call__(self, epoch: int, loss: float, validation_loss: float | None) -> bool:
+        if self.planner is not None:
+            self.planner.after_epoch(loss, validation_loss)
         info = EpochInfo(epoch, loss, validation_loss, self.trainer)
         answers = [function(info) for function in self.functions]
         if any(isinstance(answer, bool | np.bool_) and answer for answer in answers):

@@ -17,6 +17,8 @@ class History:
         The mean training loss of each epoch, measured before each step's update.
     validation_loss : ndarray of float64, shape (epochs,)
         The loss of the validation data after each epoch; empty if there are none.
+    learning_rate : ndarray of float64, shape (epochs,)
+        The rate of the optimizer's first group in the last step of each epoch.
     report_step : ndarray of int64
         The number of steps done at each report, one every `eval_interval` steps.
     report_loss : ndarray of float64
@@ -26,6 +28,7 @@ class History:
     def __init__(self, native: _core.History) -> None:
         self.loss = native.loss
         self.validation_loss = native.validation_loss
+        self.learning_rate = native.learning_rate
         self.report_step = native.report_step
         self.report_loss = native.report_loss
 

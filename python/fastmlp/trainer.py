@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastmlp import _checks, _core, seeds
+from fastmlp._data import check_validation
 from fastmlp.callbacks import Callback, EpochHook, check_callbacks, host_copy
 from fastmlp.function_loss import loss_functions
 from fastmlp.history import EpochInfo, History
@@ -18,6 +19,8 @@ from fastmlp.losses import CrossEntropyLoss, Loss
 from fastmlp.modules import Module
 from fastmlp.optim import Optimizer
 from fastmlp.progress import Progress, progress_stream
+from fastmlp.scheduler import LRScheduler
+from fastmlp.scheduling import check_interval, check_scheduler, make_planner, prepare_state
 
 __all__ = ["Callback", "EpochInfo", "History", "Trainer"]
 
@@ -36,6 +39,11 @@ class Trainer:
         What to do about a loss that becomes NaN or infinite: a RuntimeWarning at the end of `fit`
         that names the epoch; or to stop there with a FloatingPointError, the model as that epoch
         has left it; or nothing.
+    scheduler : LRScheduler, optional
+        Of the optimizer. ReduceLROnPlateau gets the validation loss, or, where there is none, the
+        training loss.
+    scheduler_interval : {"epoch", "step"}, optional
+        When it is stepped; without it, OneCycleLR after each batch, others after each epoch.
 
     Raises
     ------
@@ -51,6 +59,8 @@ class Trainer:
         optimizer: Optimizer,
         loss_fn: Loss | None = None,
         on_nonfinite: str = "warn",
+        scheduler: LRScheduler | None = None,
+        scheduler_interval: str | None = None,
         **unknown: Any,
     ) -> None:
         _refuse_unknown("Trainer", unknown, Trainer.__init__)
@@ -62,6 +72,8 @@ class Trainer:
         self.optimizer = optimizer
         self.loss_fn = loss_fn
         self.on_nonfinite = on_nonfinite
+        self.scheduler = scheduler
+        self.scheduler_interval = scheduler_interval
         self._history = _core.History()
         self._seed: int | None = None  # drawn by the first fit without one
         self._checked: tuple[int, Module, Optimizer] | None = None
@@ -72,10 +84,15 @@ class Trainer:
             _check_kind(name, value, _KINDS[name])
         elif name == "on_nonfinite":
             value = _checks.choice(name, value, ("warn", "raise", "ignore"))
+        elif name == "scheduler":
+            value = check_scheduler(value, self.optimizer)
+        elif name == "scheduler_interval":
+            value = check_interval(value, self.scheduler)
         elif hasattr(Trainer, name) or name in ("_history", "_seed", "_checked"):
             pass
         elif type(self) is Trainer or name in _checks.SYNONYMS:  # subclasses have their own ones
-            _checks.refuse_attribute(self, name, (*_KINDS, "on_nonfinite"))
+            known = (*_KINDS, "on_nonfinite", "scheduler", "scheduler_interval")
+            _checks.refuse_attribute(self, name, known)
         super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -87,6 +104,8 @@ class Trainer:
     def __repr__(self) -> str:
         model = repr(self.model).replace("\n", "\n  ")
         parts = [f"model={model}", f"optimizer={self.optimizer!r}", f"loss_fn={self.loss_fn!r}"]
+        if self.scheduler is not None:
+            parts.append(f"scheduler={self.scheduler!r}")
         count = self._history.epochs
         parts.append(f"epochs={count}")
         return "Trainer(\n  " + ",\n  ".join(parts) + "\n)"
@@ -182,13 +201,14 @@ class Trainer:
         if max_grad is not None:
             max_grad = _checks.real("max_grad", max_grad, above=0)
         eval_interval = _checks.integer("eval_interval", eval_interval, at_least=1)
-        validation_data = _check_validation(validation_data)
+        validation_data = check_validation(validation_data)
         shuffle = _checks.flag("shuffle", shuffle)
         allow_nonfinite = _checks.flag("allow_nonfinite", allow_nonfinite)
         functions = check_callbacks(callbacks)
         seed = self._choose_seed(seed)
         stream = progress_stream(progress)
         self._check_parameters()
+        planner = make_planner(self.scheduler, self.optimizer, self.scheduler_interval)
         if functions:
             x, t = host_copy("x", x), host_copy("t", t)
             if sample_weight is not None:
@@ -205,10 +225,13 @@ class Trainer:
             stack.callback(_rest, resting)  # before the change: Ctrl-C may come in between
             for module in resting:
                 module.training = True
+            if planner is not None:
+                stack.callback(planner.settle)
             while (left := first + max_epoch - self._history.epochs) > 0:
                 before = self._history.epochs
                 network = self._network()
-                hook = EpochHook(self, network, functions) if functions else None
+                hooked = functions or (planner and planner.needs_losses)
+                hook = EpochHook(self, network, functions, planner) if hooked else None
                 _core.fit(
                     network,
                     self.optimizer,
@@ -228,12 +251,13 @@ class Trainer:
                     validation_data=validation_data,
                     functions=loss_functions(self, x, t, sample_weight, validation_data),
                     on_epoch=hook,
-                    on_plan=None,
+                    on_plan=planner.on_plan if planner else None,
                     on_poll=line.poll if line else None,
                 )
                 if hook is None or not hook.changed or self._history.epochs == before:
                     break
                 self._check_parameters()
+                check_scheduler(self.scheduler, self.optimizer)
             history = self.history
             if line:
                 line.finish(len(history.loss), history.loss[-1])
@@ -273,13 +297,15 @@ class Trainer:
         -------
         dict
             `model` and `optimizer`: their state dicts. `history`: the curves and counters, by name.
-            `seed`: of fits without one; None before the first. Arrays are copies.
+            `seed`: of fits without one; None before the first. `scheduler`: its state dict, or
+            None. Arrays are copies.
         """
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "history": self._history.state(),
             "seed": self._seed,
+            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -290,7 +316,7 @@ class Trainer:
         TypeError, ValueError
             If something is missing or does not fit. Nothing has changed then.
         """
-        names = ("model", "optimizer", "history", "seed")
+        names = ("model", "optimizer", "history", "seed", "scheduler")
         if not isinstance(state_dict, Mapping) or set(state_dict) != set(names):
             raise TypeError(
                 f"state_dict: expected a mapping with {', '.join(names)}, got"
@@ -300,8 +326,10 @@ class Trainer:
         seed = state_dict["seed"]
         seed = None if seed is None else seeds.check_seed(seed)
         optimizer = self.optimizer._checked(state_dict["optimizer"])
+        load_schedule = prepare_state(self.scheduler, state_dict["scheduler"])
         self.model.load_state_dict(state_dict["model"])
         self.optimizer._load(optimizer)
+        load_schedule()
         self._history.set_state(history.state())
         self._seed = seed
 
@@ -352,7 +380,7 @@ class Trainer:
 
 _KINDS: dict[str, type] = {"model": Module, "optimizer": Optimizer, "loss_fn": Loss}
 _OF_OPTIMIZER = ("lr", "learning_rate", "momentum", "weight_decay")
-_OF_TRAINER = ("loss_fn", "loss", "criterion", "optimizer", "model", "on_nonfinite")
+_OF_TRAINER = ("loss_fn", "loss", "criterion", "optimizer", "model", "on_nonfinite", "scheduler")
 
 
 def _check_kind(name: str, value: Any, kind: type) -> None:
@@ -389,18 +417,3 @@ def _rest(modules: list[Module]) -> None:
                 interrupt = error
     if interrupt is not None:
         raise interrupt
-
-
-def _check_validation(data: Any) -> tuple[Any, Any, Any]:
-    """Inputs, targets and weights, each of them None where there are none."""
-    if data is None:
-        return None, None, None
-    if not isinstance(data, tuple | list) or len(data) not in (2, 3):
-        raise TypeError(
-            f"validation_data: expected a pair (x, t), or (x, t, sample_weight), got"
-            f" {_checks.show(data)}"
-        )
-    for name, part in zip(("x", "t"), data, strict=False):
-        if part is None:
-            raise TypeError(f"validation_data {name}: expected an array, got None")
-    return data[0], data[1], data[2] if len(data) == 3 else None
