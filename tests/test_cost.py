@@ -205,7 +205,7 @@ def test_memory_does_not_grow() -> None:
 
 def test_the_installed_package_is_small() -> None:
     folder = Path(fm.__file__).parent
-    assert sum(f.stat().st_size for f in folder.rglob("*.so")) < 7 << 20
+    assert sum(f.stat().st_size for f in folder.rglob("*.so")) < 5 << 20
     assert (folder / "py.typed").exists()
 
 

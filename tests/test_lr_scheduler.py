@@ -118,6 +118,21 @@ def test_rates_are_torchs(name: str, kind: str, torch: Any, data: st.DataObject)
     follow(fresh, theirs, STEPS // 2, STEPS - STEPS // 2)
 
 
+def test_torchs_rate_below_zero_is_zero(torch: Any) -> None:
+    """torch's way to a factor of 0 may end at a rounding error below it, which its state keeps."""
+    ours, theirs = pair(torch, "Adam")
+    falling = torch.optim.lr_scheduler.LinearLR(theirs, 0.5804219051142506, 0.0, 122)
+    for number in range(122):
+        step(falling, number)
+    state = theirs.state_dict()
+    assert min(group["lr"] for group in state["param_groups"]) < 0
+    ours.load_state_dict(state)
+    assert all(0 <= group["lr"] < 1e-17 for group in ours.param_groups)
+    state["param_groups"][0]["lr"] = -1e-3
+    with pytest.raises(ValueError, match="lr: expected a finite number >= 0"):
+        ours.load_state_dict(state)
+
+
 @pytest.mark.parametrize("functions", [lambda t: 0.99**t, [lambda t: 1 / (1 + t), lambda t: 0.5]])
 def test_functions(functions: Any, torch: Any) -> None:
     optimizer, their_optimizer = pair(torch)

@@ -33,8 +33,8 @@ void affine_forward(const AffineForward<T>& a, const Context& context) {
   if constexpr (has_bf16<T>)
     if (context.precision == Precision::BF16) return bf16_products().forward(a, context);
   using Limits = SkinnyLimits<T>;
-  const EpilogueFunction<T> epilogue = kForwardEpilogue<T>[static_cast<int>(a.activation.kind)];
-  const Gemm<T> product{a.M, a.N, a.K, {a.x, a.ldx, 1}, {a.weight, a.N, 1}, a.y, a.ldy, {epilogue, &a}, {a.bias}};
+  const Gemm<T> product{a.M,     a.N, a.K, {a.x, a.ldx, 1}, {a.weight, a.N, 1}, a.y, a.ldy, {forward_epilogue<T>, &a},
+                        {a.bias}};
   const bool narrow = Limits::prefer_unpadded(a.N, a.K) && a.N * a.K <= Skinny<T>::kCopy;
   if (a.M <= (narrow ? Skinny<T>::kMostRows : Limits::kForwardRows)) return few_rows(product, context);
   if (narrow) return narrow_outputs(a, context);
@@ -47,8 +47,8 @@ void affine_backward_input(const AffineBackwardInput<T>& a, const Context& conte
   if constexpr (has_bf16<T>)
     if (context.precision == Precision::BF16) return bf16_products().backward_input(a, context);
   using Limits = SkinnyLimits<T>;
-  const EpilogueFunction<T> epilogue = kBackwardInputEpilogue<T>[static_cast<int>(a.activation.kind)];
-  const Gemm<T> product{a.M, a.K, a.N, {a.dz, a.lddz, 1}, {a.weight, 1, a.N}, a.dx, a.lddx, {epilogue, &a}};
+  const Gemm<T> product{
+      a.M, a.K, a.N, {a.dz, a.lddz, 1}, {a.weight, 1, a.N}, a.dx, a.lddx, {backward_input_epilogue<T>, &a}};
   const bool narrow = a.N <= Limits::kShortInputSum && a.N * a.K <= Skinny<T>::kCopy;
   const bool few = a.M <= Limits::kInputRows;
   if (narrow && a.M > 1 && (few || a.N <= Limits::kShortSum)) return short_sums(product, context);

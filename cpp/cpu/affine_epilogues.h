@@ -6,21 +6,30 @@
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
+// A tile's rows are NR apart, and one call of an activation's loop serves all of a whole tile; else each row has its own.
+template <class T>
+FASTMLP_INLINE bool is_whole(int rows, int columns) {
+  return 1 < rows && rows <= Blocking<T>::MR && columns == Blocking<T>::NR;
+}
+template <class T>
+FASTMLP_INLINE void copy_rows(const T* from, Index ld_from, int rows, int columns, T* to, Index ld_to) {
+  for (int r = 0; r < rows; ++r, from += ld_from, to += ld_to)
+    for_vectors<T>(columns, [&](Index j, auto part) { store(to + j, load(from + j, part), part); });
+}
+
 // Forward: z = x W + b, y = act(z).
-template <class T, class Act>
+template <class T>
 void forward_epilogue(const void* context, T* tile, Index m0, int rows, Index n0, int columns) {
-  using V = Vec<T>;
+  constexpr int NR = Blocking<T>::NR;
   const auto& a = *static_cast<const AffineForward<T>*>(context);
-  const auto params = activation_params<T>(a.activation);
-  for (int r = 0; r < rows; ++r) {
-    const T* sums = tile + r * Blocking<T>::NR;
-    T* y = a.y + (m0 + r) * a.ldy + n0;
-    T* z_out = a.z ? a.z + (m0 + r) * a.ldy + n0 : nullptr;
-    for_vectors<T>(columns, [&](Index j, auto part) {
-      const V z = V::load(sums + j);
-      if (z_out) store(z_out + j, z, part);
-      store(y + j, Act::forward(z, params), part);
-    });
+  const auto activate = kActivationForward<T>[static_cast<int>(a.activation.kind)];
+  T* const y = a.y + m0 * a.ldy + n0;
+  if (a.z) copy_rows(tile, NR, rows, columns, a.z + m0 * a.ldy + n0, a.ldy);
+  if (is_whole<T>(rows, columns)) {
+    activate(a.activation, static_cast<Index>(rows) * NR, tile, tile);
+    copy_rows(tile, NR, rows, columns, y, a.ldy);
+  } else {
+    for (int r = 0; r < rows; ++r) activate(a.activation, columns, tile + r * NR, y + r * a.ldy);
   }
 }
 
@@ -28,6 +37,7 @@ void forward_epilogue(const void* context, T* tile, Index m0, int rows, Index n0
 template <class T, class Act>
 struct Forward {
   static constexpr bool kDeferred = false;
+  static constexpr int kLeastHeight = Blocking<T>::kLeastHeight;
   const AffineForward<T>& a;
 
   FASTMLP_INLINE void prefetch(const TileAt& at, int rows) const {
@@ -53,24 +63,31 @@ struct Forward {
 };
 
 // Backward to the input: dx = (dz W^T) * act'(saved).
-template <class T, class Act>
+template <class T>
 void backward_input_epilogue(const void* context, T* tile, Index m0, int rows, Index k0, int columns) {
+  constexpr int NR = Blocking<T>::NR;
   const auto& a = *static_cast<const AffineBackwardInput<T>*>(context);
-  const auto params = activation_params<T>(a.activation);
-  for (int r = 0; r < rows; ++r) {
-    const T* sums = tile + r * Blocking<T>::NR;
-    const Index at = (m0 + r) * a.lddx + k0;
-    for_vectors<T>(columns, [&](Index j, auto part) {
-      Vec<T> d = Vec<T>::load(sums + j);
-      if (a.saved) d = Act::backward(d, load(a.saved + at + j, part), params);
-      store(a.dx + at + j, d, part);
-    });
+  const auto derive = kActivationBackward<T>[static_cast<int>(a.activation.kind)];
+  const Index at = m0 * a.lddx + k0;
+  if (a.saved && !is_whole<T>(rows, columns)) {
+    for (int r = 0; r < rows; ++r) {
+      const Index row = at + r * a.lddx;
+      derive(a.activation, columns, tile + r * NR, a.saved + row, a.dx + row);
+    }
+    return;
   }
+  if (a.saved) {
+    alignas(64) T saved[Blocking<T>::kTile];
+    copy_rows(a.saved + at, a.lddx, rows, columns, saved, NR);
+    derive(a.activation, static_cast<Index>(rows) * NR, tile, saved, tile);
+  }
+  copy_rows(tile, NR, rows, columns, a.dx + at, a.lddx);
 }
 
 template <class T, class Act>
 struct BackwardInput {
   static constexpr bool kDeferred = false;
+  static constexpr int kLeastHeight = Blocking<T>::kLeastHeight;
   const AffineBackwardInput<T>& a;
 
   FASTMLP_INLINE void prefetch(const TileAt& at, int rows) const {
@@ -114,6 +131,7 @@ void weight_prefetch(const void* context, Index k0, int rows, Index n0, int colu
 template <class T>
 struct ApplySGD {
   static constexpr bool kDeferred = false;
+  static constexpr int kLeastHeight = Blocking<T>::kLeastHeight;
   ops::UpdateValues<Vec<T>> values;
   T* weight;
   Index ld;
@@ -169,16 +187,5 @@ struct ApplyRule {
       if (target.state[s]) states[s].store(target.state[s] + place);
   }
 };
-
-template <class T>
-using EpilogueFunction = void (*)(const void*, T*, Index, int, Index, int);
-#define FASTMLP_FORWARD(functor, name) forward_epilogue<T, ops::functor>,
-#define FASTMLP_BACKWARD(functor, name) backward_input_epilogue<T, ops::functor>,
-template <class T>
-constexpr EpilogueFunction<T> kForwardEpilogue[] = {FASTMLP_ACTIVATIONS(FASTMLP_FORWARD)};
-template <class T>
-constexpr EpilogueFunction<T> kBackwardInputEpilogue[] = {FASTMLP_ACTIVATIONS(FASTMLP_BACKWARD)};
-#undef FASTMLP_FORWARD
-#undef FASTMLP_BACKWARD
 
 }  // namespace fastmlp::FASTMLP_ISA_NS

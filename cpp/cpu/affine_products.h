@@ -15,8 +15,8 @@ FASTMLP_INLINE Index weight_blocks(Index M) {
 
 template <class Form, class T>
 void forward_product(const AffineForward<T>& a, const Context& context) {
-  const EpilogueFunction<T> epilogue = kForwardEpilogue<T>[static_cast<int>(a.activation.kind)];
-  const Gemm<T, Form> product{a.M, a.N, a.K, {a.x, a.ldx, 1}, {a.weight, a.N, 1}, a.y, a.ldy, {epilogue, &a}, {a.bias}};
+  const Gemm<T, Form> product{
+      a.M, a.N, a.K, {a.x, a.ldx, 1}, {a.weight, a.N, 1}, a.y, a.ldy, {forward_epilogue<T>, &a}, {a.bias}};
   const Index blocks = k_blocks<T>(a.K);
   switch (a.activation.kind) {
     case ActivationKind::Identity:
@@ -30,8 +30,8 @@ void forward_product(const AffineForward<T>& a, const Context& context) {
 
 template <class Form, class T>
 void backward_input_product(const AffineBackwardInput<T>& a, const Context& context) {
-  const EpilogueFunction<T> epilogue = kBackwardInputEpilogue<T>[static_cast<int>(a.activation.kind)];
-  const Gemm<T, Form> product{a.M, a.K, a.N, {a.dz, a.lddz, 1}, {a.weight, 1, a.N}, a.dx, a.lddx, {epilogue, &a}};
+  const Gemm<T, Form> product{
+      a.M, a.K, a.N, {a.dz, a.lddz, 1}, {a.weight, 1, a.N}, a.dx, a.lddx, {backward_input_epilogue<T>, &a}};
   const Index blocks = k_blocks<T>(a.N);
   if (!a.saved) return gemm(product, context, blocks, Store<T>{a.dx, a.lddx});
   if (a.activation.kind == ActivationKind::ReLU) return gemm(product, context, blocks, BackwardInput<T, ops::ReLU>{a});

@@ -11,6 +11,8 @@
 #endif
 
 #define FASTMLP_INLINE inline __attribute__((always_inline))
+// For what is called from many places, and seldom enough for a call to cost nothing: it keeps the package small.
+#define FASTMLP_NOINLINE __attribute__((noinline))
 
 #if defined(__clang__)
 #define FASTMLP_UNROLL _Pragma("unroll")

@@ -63,15 +63,18 @@ constexpr Index larger(Index a, Index b) { return a > b ? a : b; }
 
 // body(task, worker) for every task < tasks, spread over the context's threads.
 template <class Body>
+FASTMLP_NOINLINE void run_task(void* body, int task, int worker) {
+  (*static_cast<const Body*>(body))(Index(task), worker);
+}
+template <class Body>
 void parallel_tasks(const Context& context, Index tasks, const Body& body) {
+  void* const pointer = const_cast<void*>(static_cast<const void*>(&body));
   if (tasks <= 1 || context.executor.workers <= 1) {
-    for (Index task = 0; task < tasks; ++task) body(task, 0);
+    for (Index task = 0; task < tasks; ++task) run_task<Body>(pointer, static_cast<int>(task), 0);
     return;
   }
-  context.executor.run(
-      context.executor.pool, context.executor.workers, static_cast<int>(tasks),
-      [](void* p, int task, int worker) { (*static_cast<const Body*>(p))(Index(task), worker); },
-      const_cast<void*>(static_cast<const void*>(&body)));
+  context.executor.run(context.executor.pool, context.executor.workers, static_cast<int>(tasks), run_task<Body>,
+                       pointer);
 }
 
 // body(begin, end) over [0, n) in pieces; small ranges, which do not pay for a thread, in one.

@@ -51,6 +51,19 @@ FASTMLP_INLINE Vec<T> weighted(Vec<T> x, Vec<T> weight) {
   return select(weight == Vec<T>(T(0)), weight, x * weight);
 }
 
+// Exponentials and logarithms take far longer than a look at the weights: one loop does for such losses, but for binary
+// cross-entropy, which many tiny networks have.
+template <class Loss>
+constexpr bool kOneLoop = false;
+template <>
+constexpr bool kOneLoop<ops::PoissonNLL> = true;
+template <>
+constexpr bool kOneLoop<ops::PoissonNLLLog> = true;
+template <>
+constexpr bool kOneLoop<ops::KLDiv> = true;
+template <>
+constexpr bool kOneLoop<ops::KLDivLog> = true;
+
 // One loss over n values in a row; y, t and dy have room for `padded` values. Returns the sum of the values; dy (unless
 // null) receives the gradients times `gradient_scale`.
 template <class T, class Loss>
@@ -84,10 +97,13 @@ Vec<T> element_loss(Index n, Index padded, const LossValues<T>& v, const LossSpe
       store(v.dy + i, keep(g, part), room);
     });
   };
-  if (v.weights || v.params)
+  if constexpr (kOneLoop<Loss>) {
     run(std::false_type{});
-  else
+  } else if (v.weights || v.params) {
+    run(std::false_type{});
+  } else {
     run(std::true_type{});
+  }
   return sum;
 }
 

@@ -10,6 +10,11 @@
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
+template <class T>
+FASTMLP_NOINLINE Vec<T> load_rows(const T* p, Index row, int n) {
+  return Vec<T>::load_strided(p, row, n);
+}
+
 // Element (row r, column c) is p[r * row + c * column]; n rows exist. `whole` groups are feature-major, and have room
 // for whole vectors of rows.
 template <class T, bool whole>
@@ -23,7 +28,7 @@ struct RowGroup {
     if constexpr (whole)
       return V::load(p + c * column);
     else
-      return V::load_strided(p + c * column, row, n);
+      return load_rows(p + c * column, row, n);
   }
   FASTMLP_INLINE void set(Index c, Vec<T> v) const {
     if constexpr (whole) {

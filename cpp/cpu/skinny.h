@@ -15,6 +15,7 @@ struct Skinny {
   static constexpr int kRegisters = Blocking<T>::MR * Blocking<T>::NV;  // for accumulators
   static constexpr int kMostRows = Blocking<T>::MR;
   static constexpr int kMostVectors = 8;  // in a row of a broadcast tile
+  static constexpr int kTailVectors = 4;  // of the last ones
   static constexpr int kDotRows = 8, kDotColumns = 4;
   static constexpr Index kWide = 512;  // columns whose sums are in L1 while B passes
   static constexpr Index kTile = larger(kMostRows, kDotRows) * Blocking<T>::NR;
@@ -85,13 +86,15 @@ void broadcast_tile(const Gemm<T>& g, Index m0, Index n0, Part last, Index k0, I
     }
 }
 
+// Full: the widest tile, of whole vectors; Tail: of up to kTailVectors, for the last columns.
 template <class Part>
 struct BroadcastTiles {
   template <class T, int MR, int NV>
   struct Kernel {
     using Function = void (*)(const Gemm<T>&, Index, Index, Part, Index, Index, bool, T*);
     static constexpr Function get() {
-      if constexpr (NV <= Skinny<T>::vectors(MR))
+      constexpr int widest = Skinny<T>::vectors(MR);
+      if constexpr (__is_same(Part, Full) ? NV == widest : NV <= smaller(widest, Skinny<T>::kTailVectors))
         return broadcast_tile<T, MR, NV, Part>;
       else
         return nullptr;
@@ -108,14 +111,18 @@ template <class T>
 void broadcast_block(const Gemm<T>& g, Index m0, int rows, Index n0, Index columns, Index k0, Index k1, bool first,
                      T* tile) {
   constexpr int lanes = Vec<T>::lanes, kMost = Skinny<T>::kMostVectors;
-  const Index width = Skinny<T>::vectors(rows), vectors = ceil_div(columns, lanes);
-  for (Index v = 0; v < vectors; v += width) {
-    const Index n = v * lanes, entry = (rows - 1) * kMost + smaller(width, vectors - v) - 1;
-    const int tail = v + width < vectors ? 0 : static_cast<int>(columns % lanes);
-    if (tail == 0)
-      BroadcastTiles<Full>::Table<T>::table[entry](g, m0, n0 + n, {}, k0, k1, first, tile + n * rows);
-    else
-      BroadcastTiles<Tail>::Table<T>::table[entry](g, m0, n0 + n, {tail}, k0, k1, first, tile + n * rows);
+  const Index widest = Skinny<T>::vectors(rows), most = smaller(widest, Skinny<T>::kTailVectors);
+  for (Index n = 0; n < columns;) {
+    const auto entry = [&](Index vectors) { return (rows - 1) * kMost + vectors - 1; };
+    if (n + widest * lanes <= columns) {
+      BroadcastTiles<Full>::Table<T>::table[entry(widest)](g, m0, n0 + n, {}, k0, k1, first, tile + n * rows);
+      n += widest * lanes;
+      continue;
+    }
+    const Index left = smaller(columns - n, most * lanes), vectors = ceil_div(left, lanes);
+    const Tail last{static_cast<int>(left - (vectors - 1) * lanes)};
+    BroadcastTiles<Tail>::Table<T>::table[entry(vectors)](g, m0, n0 + n, last, k0, k1, first, tile + n * rows);
+    n += left;
   }
 }
 

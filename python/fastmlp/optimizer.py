@@ -304,7 +304,10 @@ class Optimizer(_core.Optimizer):
             if name not in self._defaults and name not in _FOREIGN and name not in NOTES:
                 kind = type(self).__name__
                 raise ValueError(f"state_dict: expected that of {kind}, got one with {name!r}")
-        options = self._checked_changes({n: group[n] for n in self._defaults if n in group})
+        given = {name: group[name] for name in self._defaults if name in group}
+        if _is_zero_but_for_rounding(group):
+            given["lr"] = 0.0
+        options = self._checked_changes(given)
         self._check_together({**own.options, **options})
         if self._native_kind in ("adam", "adamw"):
             decoupled = group.get("decoupled_weight_decay", self._native_kind == "adamw")
@@ -362,6 +365,14 @@ class Optimizer(_core.Optimizer):
         if len(groups) == 1:
             return f"{kind}({groups[0]})"
         return f"{kind}(\n" + "".join(f"  group {i}: {g}\n" for i, g in enumerate(groups)) + ")"
+
+
+def _is_zero_but_for_rounding(group: Mapping[str, Any]) -> bool:
+    """Whether the rate lies below 0 by no more than torch's schedules that end at 0 leave there."""
+    rate, first = group.get("lr"), group.get("initial_lr")
+    if not isinstance(rate, int | float) or not isinstance(first, int | float):
+        return False
+    return -1e-12 * first <= rate < 0
 
 
 def _to_shape(flat: Array, shape: tuple[int, ...]) -> Array:

@@ -29,6 +29,9 @@ struct Blocking {
   static constexpr int NV = 2;  // vectors a row of a tile
   static constexpr int NR = NV * kLanes;
   static constexpr Index kTile = MR * NR;
+  // Of tiles whose epilogues work in registers. Tiles of a block are of nearly equal height, so that only blocks of a few
+  // rows have lower ones, whose code would be half as much again.
+  static constexpr int kLeastHeight = MR * 3 / 4;
 
   // Upper bounds, for caches of any size.
   static constexpr Index kMostPackedA = (Index{1} << 20) / sizeof(T);

@@ -3,6 +3,7 @@
 //   prefetch(at, rows)      before the sums: prefetches what `finish` will touch
 //   finish(sums, at)   takes them, in registers
 //   kDeferred        whether `finish` leaves work for the next tile's loop: `work` does one of `left()` pieces
+//   kLeastHeight     of a tile: 1, or that of blocking.h
 //
 // Cheap ones work in registers, on tiles of whole vectors. An optimizer that divides and takes roots works later: the
 // divider is idle while multiply-adds run. All else goes through memory: `Buffered` leaves the tile in L1 for a function.
@@ -26,6 +27,7 @@ FASTMLP_INLINE void prefetch_tile(const T* first, Index ld, int rows) {
 template <class T>
 struct Store {
   static constexpr bool kDeferred = false;
+  static constexpr int kLeastHeight = 1;
   T* c;
   Index ldc;
 
@@ -68,6 +70,7 @@ struct Epilogue {
 template <class T>
 struct Buffered {
   static constexpr bool kDeferred = false;
+  static constexpr int kLeastHeight = 1;
   Epilogue<T> epilogue;
   T* tile;  // in L1
 
@@ -86,6 +89,7 @@ struct Buffered {
 template <class T, class Body>
 struct DeferredEpilogue {
   static constexpr bool kDeferred = true;
+  static constexpr int kLeastHeight = Blocking<T>::kLeastHeight;
   static constexpr int kPiece = 2;  // vectors: enough to overlap, and few pieces for short sums
   Body body;
   T* tile;  // NR columns; the tile that is worked on, whose sums nobody else needs

@@ -26,6 +26,48 @@ struct Gemm {
   bool split_columns = false;  // see choose_grid
 };
 
+// Rows of A in tiles of nearly equal height.
+struct RowBlock {
+  Index begin, rows, tiles;
+
+  FASTMLP_INLINE Index tile(Index t) const { return begin + t * rows / tiles; }
+  FASTMLP_INLINE int height(Index t) const { return static_cast<int>(tile(t + 1) - tile(t)); }
+};
+
+// K terms of a block of A with those of a sliver of B, which is packed or read where it lies.
+template <class T>
+struct SliverProduct {
+  const RowBlock& block;
+  const T* panels;
+  Index k0, K, n0;
+  int columns, next_columns;  // of this sliver, and of one that is to be packed next
+  const T* b;
+  Index ldb;
+  Start<T> start;
+  Partial<T> before;
+};
+
+template <class T, class Form>
+FASTMLP_NOINLINE void pack_block(const Gemm<T, Form>& g, const RowBlock& block, Index k0, Index K, T* panels) {
+  for (Index t = 0; t < block.tiles; ++t) {
+    T* const panel = panels + (block.tile(t) - block.begin) * K;
+    pack_panel(g.A, block.tile(t), block.height(t), g.M - block.tile(t), k0, K, panel);
+    Form::convert(panel, K, block.height(t));
+  }
+}
+
+template <int NV, class T, class Form, class E>
+FASTMLP_NOINLINE void multiply_sliver(const Gemm<T, Form>& g, const SliverProduct<T>& p, E& epilogue) {
+  const RowBlock& block = p.block;
+  for (Index t = 0; t < block.tiles; ++t) {
+    if (p.next_columns > 0) prefetch_sliver(g.B, p.k0, p.K, p.n0 + Blocking<T>::NR, p.next_columns, t, block.tiles);
+    const Index i0 = block.tile(t);
+    const auto compute = find_microkernel<T, NV, E, typename Form::Multiply>(block.height(t));
+    compute(Form::words(p.K), p.panels + (i0 - block.begin) * p.K, p.b, p.ldb, p.start, p.before, epilogue,
+            {i0, p.n0, p.columns});
+  }
+}
+
 // The rows [m_begin, m_end) and columns [n_begin, n_end) of the product, by one thread, in `depth_blocks` blocks of k.
 // `whole_tiles` is the epilogue of such, unless it is NoRegisterEpilogue.
 template <class T, class Form, class Direct>
@@ -44,53 +86,37 @@ void gemm_part(const Gemm<T, Form>& g, const Direct& whole_tiles, Index depth_bl
   for (Index kb = 0; kb < depth_blocks; ++kb) {
     const Index k0 = block_begin(kb, depth_blocks, g.K), K = block_begin(kb + 1, depth_blocks, g.K) - k0;
     const bool last = kb == depth_blocks - 1;
+    const Start<T> start = kb == 0 ? g.start : Start<T>{};
     const Partial<T> before = kb == 0 && !g.accumulate ? Partial<T>{} : Partial<T>{g.partial, g.ld_partial};
-    const Index most_rows = block_sizes<T>().MC(K);
-    const Index row_blocks = ceil_div(m_end - m_begin, most_rows);
+    const Index row_blocks = ceil_div(m_end - m_begin, block_sizes<T>().MC(K));
     for (Index mb = 0; mb < row_blocks; ++mb) {
-      const Index block = m_begin + mb * (m_end - m_begin) / row_blocks;
-      const Index block_rows = m_begin + (mb + 1) * (m_end - m_begin) / row_blocks - block;
-      const Index tiles = ceil_div(block_rows, MR);  // of nearly equal height
-      const auto tile_begin = [&](Index t) { return block + t * block_rows / tiles; };
-      for (Index t = 0; t < tiles; ++t) {
-        const Index i0 = tile_begin(t), rows = tile_begin(t + 1) - i0;
-        T* const panel = packed_a + (i0 - block) * K;
-        pack_panel(g.A, i0, static_cast<int>(rows), g.M - i0, k0, K, panel);
-        Form::convert(panel, K, rows);
-      }
+      const Index begin = m_begin + mb * (m_end - m_begin) / row_blocks;
+      const Index rows = m_begin + (mb + 1) * (m_end - m_begin) / row_blocks - begin;
+      const RowBlock block{begin, rows, ceil_div(rows, MR)};
+      pack_block(g, block, k0, K, packed_a);
       for (Index n0 = n_begin; n0 < n_end; n0 += NR) {
         const int columns = static_cast<int>(smaller(NR, n_end - n0));
         // Few tiles do not pay for packing rows that can be read where they are.
-        const bool in_place = Form::kInPlace && g.B.column == 1 && tiles <= 2 && columns % Vec<T>::lanes == 0;
-        const T* b = in_place ? g.B.at(k0, n0) : packed_b;
-        const Index ldb = in_place ? g.B.row : NR;
+        const bool in_place = Form::kInPlace && g.B.column == 1 && block.tiles <= 2 && columns % Vec<T>::lanes == 0;
         if (!in_place) {
           pack_sliver(g.B, k0, K, n0, columns, packed_b);
           Form::convert(packed_b, K, NR);
         }
-        const auto run = [&](auto& epilogue, auto vectors) {
-          using E = std::remove_cvref_t<decltype(epilogue)>;
-          for (Index t = 0; t < tiles; ++t) {
-            const Index i0 = tile_begin(t);
-            const int rows = static_cast<int>(tile_begin(t + 1) - i0);
-            if (!in_place && n0 + NR < n_end)
-              prefetch_sliver(g.B, k0, K, n0 + NR, smaller(NR, n_end - n0 - NR), t, tiles);
-            const auto compute = find_microkernel<T, decltype(vectors)::value, E, typename Form::Multiply>(rows);
-            compute(Form::words(K), packed_a + (i0 - block) * K, b, ldb, kb == 0 ? g.start : Start<T>{}, before,
-                    epilogue, {i0, n0, columns});
-          }
-        };
-        using One = std::integral_constant<int, 1>;
-        using Two = std::integral_constant<int, 2>;
+        const int next = in_place ? 0 : static_cast<int>(smaller(NR, n_end - n0 - columns));
+        const SliverProduct<T> product{
+            block, packed_a, k0, K, n0, columns, next, in_place ? g.B.at(k0, n0) : packed_b, in_place ? g.B.row : NR,
+            start, before};
         const bool narrow = columns <= Vec<T>::lanes;
         if (!last)
-          narrow ? run(store, One{}) : run(store, Two{});
+          narrow ? multiply_sliver<1>(g, product, store) : multiply_sliver<2>(g, product, store);
         else if (narrow)
-          run(buffered, One{});
-        else if (columns < NR || std::is_same_v<Direct, NoRegisterEpilogue<T>>)
-          run(buffered, Two{});
-        else if constexpr (!std::is_same_v<Direct, NoRegisterEpilogue<T>>)
-          run(direct, Two{});
+          multiply_sliver<1>(g, product, buffered);
+        else if constexpr (std::is_same_v<Direct, NoRegisterEpilogue<T>>)
+          multiply_sliver<2>(g, product, buffered);
+        else if (columns < NR || rows / block.tiles < Direct::kLeastHeight)
+          multiply_sliver<2>(g, product, buffered);
+        else
+          multiply_sliver<2>(g, product, direct);
       }
     }
   }

@@ -90,9 +90,9 @@ void compute_tile(Index K, const T* a, const T* b, Index ldb, const Start<T>& st
     for (int r = 0; r < R; ++r, row += before.ld) {
       FASTMLP_UNROLL
       for (int v = 0; v < NV; ++v) {
+        // Without a branch for each vector, which would make a third of this code.
         const int left = at.columns - v * V::lanes;
-        const T* const from = row + v * V::lanes;
-        sums[r][v] = (left >= V::lanes ? V::load(from) : V::load_n(from, left)) + sums[r][v];
+        sums[r][v] = V::load_n(row + v * V::lanes, left < V::lanes ? left : V::lanes) + sums[r][v];
       }
     }
   }
@@ -118,12 +118,13 @@ template <class T, int NV, class Epilogue, class Multiply, class Heights>
 struct Microkernels;
 template <class T, int NV, class Epilogue, class Multiply, int... R>
 struct Microkernels<T, NV, Epilogue, Multiply, Ints<R...>> {
-  static constexpr Microkernel<T, Epilogue> of_height[] = {compute_tile<T, R + 1, NV, Epilogue, Multiply>...};
+  static constexpr Microkernel<T, Epilogue> of_height[] = {
+      compute_tile<T, R + Epilogue::kLeastHeight, NV, Epilogue, Multiply>...};
 };
 template <class T, int NV, class Epilogue, class Multiply = MultiplyAdd>
 FASTMLP_INLINE Microkernel<T, Epilogue> find_microkernel(int rows) {
-  using Heights = typename MakeInts<Blocking<T>::MR>::type;
-  return Microkernels<T, NV, Epilogue, Multiply, Heights>::of_height[rows - 1];
+  using Heights = typename MakeInts<Blocking<T>::MR + 1 - Epilogue::kLeastHeight>::type;
+  return Microkernels<T, NV, Epilogue, Multiply, Heights>::of_height[rows - Epilogue::kLeastHeight];
 }
 
 }  // namespace fastmlp::FASTMLP_ISA_NS
