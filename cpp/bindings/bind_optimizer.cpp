@@ -80,15 +80,20 @@ std::shared_ptr<OptimizerHandle> make_optimizer(const std::string& kind, const s
 }
 
 // Entries x groups x (lr, momentum).
-std::vector<ScheduledOptions> scheduled(const py::array_t<double, py::array::c_style | py::array::forcecast>& values) {
-  if (values.ndim() != 3 || values.shape(2) != 2)
-    throw py::value_error("values: expected an array of entries x groups x 2");
-  std::vector<ScheduledOptions> options(static_cast<std::size_t>(values.shape(0) * values.shape(1)));
-  const double* from = values.data();
-  for (ScheduledOptions& one : options) {
-    one = {from[0], from[1]};
-    from += 2;
-  }
+using Entries = py::array_t<double, py::array::c_style | py::array::forcecast>;
+
+// What holds now, and then what each step of a schedule but the last one sets.
+std::vector<ScheduledOptions> scheduled(const Entries& now, const Entries& ahead) {
+  const py::ssize_t groups = now.ndim() == 2 ? now.shape(0) : 0, steps = ahead.ndim() == 3 ? ahead.shape(0) : 0;
+  if (groups == 0 || steps == 0 || now.shape(1) != 2 || ahead.shape(1) != groups || ahead.shape(2) != 2)
+    throw py::value_error("ahead: expected an array of steps x groups x 2, and one of groups x 2 as now");
+  std::vector<ScheduledOptions> options;
+  options.reserve(static_cast<std::size_t>(steps * groups));
+  const auto append = [&](const double* from, py::ssize_t count) {
+    for (py::ssize_t i = 0; i < count; ++i) options.push_back({from[2 * i], from[2 * i + 1]});
+  };
+  append(now.data(), groups);
+  append(ahead.data(), (steps - 1) * groups);
   return options;
 }
 
@@ -150,9 +155,10 @@ void bind_optimizer(py::module_& m) {
       .def("_set_option", method(&OptimizerHandle::set_option), py::arg("group"), py::arg("name"), py::arg("value"))
       .def(
           "_plan",
-          [](py::handle self, const py::array_t<double, py::array::c_style | py::array::forcecast>& values,
-             Index repeat) { held_by<OptimizerHandle>(self, "self").plan(scheduled(values), repeat); },
-          py::arg("values"), py::arg("repeat"))
+          [](py::handle self, const Entries& now, const Entries& ahead, Index repeat) {
+            held_by<OptimizerHandle>(self, "self").plan(scheduled(now, ahead), repeat);
+          },
+          py::arg("now"), py::arg("ahead"), py::arg("repeat"))
       .def("_end_plan", method(&OptimizerHandle::end_plan))
       .def("_state", [](py::handle self) { return dict_of(held_by<OptimizerHandle>(self, "self").state()); })
       .def(

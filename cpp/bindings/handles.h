@@ -150,6 +150,7 @@ void bind_network(py::module_& m);
 void bind_tensor(py::module_& m);
 void bind_model(py::module_& m);
 void bind_trainer(py::module_& m);
+void bind_schedules(py::module_& m);
 void bind_ops(py::module_& m);
 
 }  // namespace fastmlp::bindings

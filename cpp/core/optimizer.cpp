@@ -1,6 +1,7 @@
 #include "core/optimizer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <stdexcept>
 
 #include "core/thread_pool.h"
@@ -105,7 +106,17 @@ const std::vector<Update>& Optimizer<T>::next_updates(const std::vector<int>& sl
   updates_.resize(constant_from(first.steps + 1) && plan_.empty() ? 1 : static_cast<std::size_t>(count));
   for (std::size_t i = 0; i < updates_.size(); ++i) {
     const auto step = static_cast<Index>(i);
-    if (!plan_.empty()) schedule(kind_, plan_.at(step, first.group), options);
+    if (!plan_.empty()) {
+      const ScheduledOptions& values = plan_.at(step, first.group);
+      if (i > 0 && constant_from(first.steps + step) && std::isnan(values.momentum) &&
+          updates_[i - 1].constants.keep == 1) {
+        // Only the rate is another one.
+        updates_[i] = updates_[i - 1];
+        updates_[i].constants.lr = values.lr;
+        continue;
+      }
+      schedule(kind_, values, options);
+    }
     updates_[i] = make_update(kind_, options, first.steps + 1 + step);
   }
   count_steps(slots, count, updates_.back());

@@ -1,18 +1,14 @@
 """Schedules in cycles along cosines: warm restarts, and one cycle."""
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from fastmlp import _checks
+from fastmlp import _checks, _core
 from fastmlp.optimizer import Optimizer
 from fastmlp.scheduler import LRScheduler, Rates, check_optimizer
-
-
-def cosines(angles: Rates) -> Rates:
-    """Those of the C library, whose last bits NumPy's need not have."""
-    return np.fromiter(map(math.cos, angles.tolist()), float, len(angles))
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
@@ -77,20 +73,17 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         super()._move(steps)
         self._count(steps)
 
-    def _at(self, base: float, places: Rates, period: int) -> Rates:
-        share = 1 + cosines(math.pi * places / period)
+    def _at(self, base: float, place: int, steps: int, period: int) -> Rates:
+        share = _core.cosine_heights(period, place, steps)
         return self.eta_min + (base - self.eta_min) * share / 2
 
     def _rates(self, number: int, lr: float, base: float, first: int, count: int) -> Rates:
         return np.concatenate(
-            [
-                self._at(base, np.arange(place, place + steps, dtype=float), period)
-                for place, steps, period in self._walk(count)
-            ]
+            [self._at(base, place, steps, period) for place, steps, period in self._walk(count)]
         )
 
     def _first_rate(self, number: int, lr: float, base: float) -> float:
-        return float(self._at(base, np.array([float(self.T_cur)]), self.T_i)[0])
+        return float(self._at(base, self.T_cur, 1, self.T_i)[0])
 
     def _restart_rate(self, number: int, base: float) -> float:
         return self._first_rate(number, base, base)
@@ -202,27 +195,21 @@ class OneCycleLR(LRScheduler):
                 f" done, got {self.total_steps}"
             )
         group = self.optimizer.param_groups[number]
-        steps = np.arange(first, first + count, dtype=float)
-        values = np.empty(count)
-        start = 0.0
+        start, step, stop = 0.0, first, first + count
         phases = self._phases()
-        begin = 0
+        pieces = []
         for i, (end, *names) in enumerate(phases):
-            stop = count if i == len(phases) - 1 else int(np.searchsorted(steps, end, "right"))
-            if stop > begin:
-                here = steps[begin:stop]
-                # A phase without any length is at its end.
-                shares = (here - start) / (end - start) if end != start else np.ones(len(here))
+            last = stop if i == len(phases) - 1 else min(stop, math.floor(end) + 1)
+            if last > step:
+                shares = _shares(self._anneal_func_type, start, end - start, step, last - step)
                 low, high = (group[name] for name in (names[2:] if momentum else names[:2]))
-                values[begin:stop] = self._anneal(low, high, shares)
-                begin = stop
+                if self._anneal_func_type == "linear":
+                    pieces.append((high - low) * shares + low)
+                else:
+                    pieces.append(high + (low - high) / 2.0 * shares)
+                step = last
             start = end
-        return values
-
-    def _anneal(self, start: float, end: float, shares: Rates) -> Rates:
-        if self._anneal_func_type == "linear":
-            return (end - start) * shares + start
-        return end + (start - end) / 2.0 * (cosines(math.pi * shares) + 1)
+        return np.concatenate(pieces)
 
     def _rates(self, number: int, lr: float, base: float, first: int, count: int) -> Rates:
         return self._along(number, False, first, count)
@@ -235,6 +222,17 @@ class OneCycleLR(LRScheduler):
 
     def _may_miss(self, name: str) -> bool:
         return name in ("pct_start", "three_phase", "use_beta1")
+
+
+@lru_cache(maxsize=3)  # of a schedule's phases: those of the rates are those of the momenta
+def _shares(anneal: str, start: float, length: float, first: int, count: int) -> Rates:
+    """How far the steps are along a phase: from 0 to 1, or along a cosine from 2 to 0."""
+    if anneal == "cos":
+        return _core.annealing_heights(start, length, first, count)
+    if length == 0:  # such a phase is at its end
+        return np.ones(count)
+    steps = np.arange(first, first + count, dtype=np.float64)
+    return (steps - start) / length
 
 
 def each(name: str, value: Any, groups: int, **limits: float) -> list[float]:

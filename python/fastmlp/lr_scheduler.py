@@ -4,7 +4,6 @@
 `Trainer(..., scheduler=scheduler)`.
 """
 
-import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -13,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp import _checks
+from fastmlp import _checks, _core
 from fastmlp.cycles import CosineAnnealingWarmRestarts, OneCycleLR
 from fastmlp.optimizer import Optimizer
 from fastmlp.plateau import ReduceLROnPlateau
-from fastmlp.scheduler import LRScheduler, Rates, check_optimizer, multiplied
+from fastmlp.scheduler import LRScheduler, Rates, check_optimizer
 
 __all__ = [
     "CosineAnnealingLR",
@@ -32,6 +31,8 @@ __all__ = [
     "SequentialLR",
     "StepLR",
 ]
+
+_FAR = 2**53  # a step that is never reached, in numbers that float64 counts exactly
 
 
 class StepLR(LRScheduler):
@@ -49,14 +50,12 @@ class StepLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
-        self.step_size = _checks.integer("step_size", step_size, at_least=1)
+        self.step_size = _checks.integer("step_size", step_size, at_least=1, below=_FAR)
         self.gamma = _checks.real("gamma", gamma, at_least=0)
         super().__init__(optimizer, last_epoch)
 
     def _rates(self, number: int, lr: float, base: float, first: int, count: int) -> Rates:
-        steps = np.arange(first, first + count)
-        due = (steps % self.step_size == 0) & (steps > 0)
-        return multiplied(lr, np.where(due, self.gamma, 1.0))
+        return _core.stepwise_rates(lr, self.gamma, self.step_size, first, count)
 
 
 class MultiStepLR(LRScheduler):
@@ -88,7 +87,7 @@ class MultiStepLR(LRScheduler):
         for step, times in self.milestones.items():
             if first <= step < first + count:
                 factors[step - first] = self.gamma**times
-        return multiplied(lr, factors)
+        return np.multiply.accumulate(np.concatenate([[lr], factors]))[1:]
 
 
 class ExponentialLR(LRScheduler):
@@ -107,7 +106,7 @@ class ExponentialLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def _rates(self, number: int, lr: float, base: float, first: int, count: int) -> Rates:
-        return multiplied(lr, np.full(count, self.gamma))
+        return _core.exponential_rates(lr, self.gamma, count)
 
     def _first_rate(self, number: int, lr: float, base: float) -> float:
         return lr
@@ -141,18 +140,13 @@ class LinearLR(LRScheduler):
     ) -> None:
         self.start_factor = _checks.real("start_factor", start_factor, above=0, at_most=1)
         self.end_factor = _checks.real("end_factor", end_factor, at_least=0, at_most=1)
-        self.total_iters = _checks.integer("total_iters", total_iters, at_least=1)
+        self.total_iters = _checks.integer("total_iters", total_iters, at_least=1, below=_FAR)
         super().__init__(optimizer, last_epoch)
 
     def _rates(self, number: int, lr: float, base: float, first: int, count: int) -> Rates:
-        steps = np.arange(first, min(first + count, self.total_iters + 1))
-        rise = self.end_factor - self.start_factor
-        factors = np.ones(count)
-        factors[: len(steps)] = 1.0 + rise / (
-            self.total_iters * self.start_factor + (steps - 1) * rise
+        return _core.linear_rates(
+            lr, self.start_factor, self.end_factor, self.total_iters, first, count
         )
-        # On the way to 0 the last one may be a rounding error below it.
-        return multiplied(lr, np.maximum(factors, 0.0))
 
     def _first_rate(self, number: int, lr: float, base: float) -> float:
         return lr * self.start_factor if self.last_epoch == 0 else lr
@@ -183,29 +177,18 @@ class CosineAnnealingLR(LRScheduler):
         eta_min: float = 0.0,
         last_epoch: int = -1,
     ) -> None:
-        self.T_max = _checks.integer("T_max", T_max, at_least=1)
+        self.T_max = _checks.integer("T_max", T_max, at_least=1, below=_FAR)
         self.eta_min = _checks.real("eta_min", eta_min, at_least=0)
         super().__init__(optimizer, last_epoch)
 
     def _rates(self, number: int, lr: float, base: float, first: int, count: int) -> Rates:
-        period, least = self.T_max, self.eta_min
-        steps = np.arange(first - 1, first + count)
-        shares = 1 + np.fromiter(map(math.cos, (math.pi * steps / period).tolist()), float)
-        up_again = ((steps[1:] - 1 - period) % (2 * period) == 0).tolist()
-        with np.errstate(divide="ignore", invalid="ignore"):  # there, where it goes up again
-            ratios = (shares[1:] / shares[:-1]).tolist()
-        rise = (base - least) * (1 - math.cos(math.pi / period)) / 2
-        rates = np.empty(count)
-        for i, ratio in enumerate(ratios):
-            lr = lr + rise if up_again[i] else ratio * (lr - least) + least
-            rates[i] = lr
-        return rates
+        return _core.cosine_rates(lr, base, self.eta_min, self.T_max, first, count)
 
     def _first_rate(self, number: int, lr: float, base: float) -> float:
         return lr
 
     def _restart_rate(self, number: int, base: float) -> float:
-        return self.eta_min + (base - self.eta_min) * (1 + math.cos(0.0)) / 2
+        return self.eta_min + (base - self.eta_min) * 2 / 2
 
 
 class LambdaLR(LRScheduler):

@@ -132,13 +132,12 @@ class LRScheduler:
                 f"scheduler: expected {len(self.base_lrs)} groups, as when it was made, got"
                 f" {len(groups)}; make a new one after add_param_group"
             )
-        entries = np.full((count, len(groups), 2), np.nan)
+        entries = np.empty((count, len(groups), 2))
         first = self.last_epoch + 1
         for i, (group, base) in enumerate(zip(groups, self.base_lrs, strict=True)):
             entries[:, i, 0] = self._rates(i, group["lr"], base, first, count)
             momenta = self._momenta(i, first, count)
-            if momenta is not None:
-                entries[:, i, 1] = momenta
+            entries[:, i, 1] = np.nan if momenta is None else momenta
         return entries
 
     def _settle(self, entries: Rates, steps: int) -> None:
@@ -236,8 +235,3 @@ def check_optimizer(optimizer: Any) -> Optimizer:
         hint = _checks.origin(optimizer)
         raise TypeError(f"optimizer: expected an Optimizer, got {_checks.show(optimizer)}{hint}")
     return optimizer
-
-
-def multiplied(lr: float, factors: Rates) -> Rates:
-    """lr times the first factor, that times the second, and so on, rounded each time."""
-    return np.multiply.accumulate(np.concatenate([[lr], factors]))[1:]

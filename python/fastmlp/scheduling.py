@@ -44,11 +44,7 @@ class Planner:
         self.begun = True
         self.repeat = 1 if self.by_step else batches
         self.ahead = scheduler._ahead(min(steps, _MOST))
-        # The first entry is what holds now; each later one what a step of the schedule sets.
-        entries = self.ahead.copy()
-        entries[1:] = self.ahead[:-1]
-        entries[0] = current(scheduler.optimizer)
-        scheduler.optimizer._plan(entries, self.repeat)
+        scheduler.optimizer._plan(current(scheduler.optimizer), self.ahead, self.repeat)
 
     def after_epoch(self, loss: float, validation_loss: float | None) -> None:
         """Bring the schedule to where the training is."""
