@@ -20,13 +20,13 @@ struct Watch {
   std::uint64_t fingerprint = 0;       // of the values before that view
 };
 
-// A relaxed atomic flag: other threads may read it while it is set.
+// A flag that other threads may read while it is set; they then see what was written before it was.
 class Flag {
  public:
   explicit Flag(bool on) : on_(on) {}
-  operator bool() const { return on_.load(std::memory_order_relaxed); }
+  operator bool() const { return on_.load(std::memory_order_acquire); }
   Flag& operator=(bool on) {
-    on_.store(on, std::memory_order_relaxed);
+    on_.store(on, std::memory_order_release);
     return *this;
   }
 
