@@ -34,6 +34,8 @@ FILES = (
     "long_sums",
     "extremes",
     "batch_invariance",
+    "input_derivatives",
+    "derivatives_through_layers",
 )
 LEFT_OUT = (
     "covering_against_torch",  # the same cases are compared with NumPy

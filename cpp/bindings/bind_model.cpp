@@ -81,6 +81,31 @@ PyObject* predict(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObj
   });
 }
 
+PyObject* jacobian(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names) {
+  return guarded([&] {
+    auto [x] = arguments("jacobian", {"x"}, 1, args, count, names);
+    return compiled(self, x).handle.jacobian(x);
+  });
+}
+
+PyObject* input_gradient(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names) {
+  return guarded([&] {
+    auto [x, t, loss] = arguments("input_gradient", {"x", "t", "loss_fn"}, 1, args, count, names);
+    if (t == Py_None) t = nullptr;
+    if (loss == Py_None) loss = nullptr;
+    if (loss && !py::isinstance<LossHandle>(loss))
+      throw py::type_error(std::string("loss_fn: expected a loss, such as fastmlp.MSELoss(), got a ") +
+                           Py_TYPE(loss)->tp_name);
+    if (t && !loss) throw py::type_error("loss_fn: expected a loss to go with t, got None");
+    if (loss && !t) throw py::type_error("t: expected targets for loss_fn, got None");
+    const Compiled with = compiled(self, x);
+    if (!loss) return with.handle.input_gradient(x, {}, nullptr, {});
+    const py::object function = py::handle(loss).attr("_output_gradient");
+    if (!function.is_none()) return with.handle.input_gradient(x, t, nullptr, function);
+    return with.handle.input_gradient(x, t, &held<LossHandle>(loss), {});
+  });
+}
+
 void deallocate(PyObject* self) {
   PyTypeObject* type = Py_TYPE(self);
   Py_XDECREF(model_of(self).network);
@@ -111,6 +136,69 @@ Returns
 ndarray, shape (rows, out_features) or (out_features,)
     `out`, if given; else, for an x on the device, an array of its library there.)";
 
+constexpr const char* kJacobianDoc = R"(jacobian($self, /, x)
+--
+
+The derivative of each output of `predict` with respect to each input, for every row of a batch.
+
+As there, the model runs in evaluation mode, whatever mode it is in: without dropout, and with the
+running statistics of `BatchNorm1d`, so that a row's outputs depend on that row alone. Nothing is
+recorded, and the parameters' gradients stay as they are. At kinks of activations the derivative
+is that of `backward`. The last bits of a row's derivatives may depend on the rows that come with
+it, unlike those of its prediction.
+
+Parameters
+----------
+x : array_like, shape (rows, in_features) or (in_features,)
+    As in `predict`, but on the host. `Flatten` takes more dimensions.
+
+Returns
+-------
+ndarray, shape (rows, out_features, in_features) or (out_features, in_features)
+    Of the model's dtype: result[r, o, i] is d y[r, o] / d x[r, i]. The dimensions that `Flatten`
+    takes stand in the place of in_features.
+
+Raises
+------
+TypeError
+    As in a call.
+ValueError
+    As in a call, or if rows depend on each other, as with
+    ``BatchNorm1d(..., track_running_stats=False)``.)";
+
+constexpr const char* kInputGradientDoc = R"(input_gradient($self, /, x, t=None, loss_fn=None)
+--
+
+The gradient with respect to x of a loss of `predict` or, without one, of the sum of all outputs
+(of each row's output itself, where it has one). As with `jacobian`, the model runs in evaluation
+mode, nothing is recorded, and the parameters' gradients stay as they are. For the gradient in
+training mode, track the input: ``x = tensor(x, requires_grad=True)``,
+``loss_fn(model(x), t).backward()``, ``x.grad``.
+
+Parameters
+----------
+x : array_like, shape (rows, in_features) or (in_features,)
+    As in `predict`, but on the host. `Flatten` takes more dimensions.
+t : array_like, optional
+    Targets, as `loss_fn` takes them.
+loss_fn : Loss, optional
+    To be given with t, with a reduction, which counts: a mean divides by the rows. With a
+    `FunctionLoss` the function gets the output of `predict`.
+
+Returns
+-------
+ndarray, of x's shape
+    Of the model's dtype.
+
+Raises
+------
+TypeError
+    If only one of t and loss_fn is given, loss_fn is no loss, or an array is not made of real
+    numbers.
+ValueError
+    If a shape does not fit, a target is NaN or out of range, the loss is not reduced, or
+    `BatchNorm1d` would take its statistics from a single row.)";
+
 PyTypeObject* make_type(const char* name, int size, PyType_Slot* slots) {
   PyType_Spec spec{name, size, 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots};
   PyObject* type = PyType_FromSpec(&spec);
@@ -121,7 +209,10 @@ PyTypeObject* make_type(const char* name, int size, PyType_Slot* slots) {
 }  // namespace
 
 void bind_model(py::module_& m) {
-  static PyMethodDef methods[] = {fast_method("predict", predict, kPredictDoc), {}};
+  static PyMethodDef methods[] = {fast_method("predict", predict, kPredictDoc),
+                                  fast_method("jacobian", jacobian, kJacobianDoc),
+                                  fast_method("input_gradient", input_gradient, kInputGradientDoc),
+                                  {}};
   PyType_Slot model_slots[] = {{Py_tp_call, reinterpret_cast<void*>(call)},
                                {Py_tp_dealloc, reinterpret_cast<void*>(deallocate)},
                                {Py_tp_methods, methods},

@@ -138,6 +138,10 @@ struct NetworkHandle {
   // `out`, or where that is null a new array of x's library.
   virtual py::object predict_on_device(py::handle x, py::handle out) = 0;
   virtual bool takes_device_array(py::handle x) const = 0;
+  // Derivatives of `predict` with respect to x: of each output; of a loss; of one whose gradient with respect to the output
+  // is function(y, t); of the sum of the outputs where both are null.
+  virtual py::object jacobian(py::handle x) = 0;
+  virtual py::object input_gradient(py::handle x, py::handle t, const LossHandle* loss, py::handle function) = 0;
   virtual void fit(const FitRequest& request) = 0;
 };
 

@@ -35,6 +35,8 @@ class NetworkOf final : public NetworkHandle {
   py::object predict(py::handle x, py::handle out, const DropoutState* dropout, PyTypeObject* result) override;
   py::object predict_on_device(py::handle x, py::handle out) override;
   bool takes_device_array(py::handle x) const override { return staging_ && is_device_array(x); }
+  py::object jacobian(py::handle x) override;
+  py::object input_gradient(py::handle x, py::handle t, const LossHandle* loss, py::handle function) override;
   void fit(const FitRequest& request) override;
 
  private:
@@ -57,6 +59,10 @@ class NetworkOf final : public NetworkHandle {
   Index work(const Matrix<T>& x) const {
     return staging_ ? std::numeric_limits<Index>::max() : x.rows * (x.columns + weights_);
   }
+  template <class Body>
+  py::object derivatives(const Matrix<T>& x, std::span<const py::ssize_t> shape, Index values, Index work,
+                         const Body& body);
+  void check_loss_takes_output(const LossSpec& loss, const Matrix<T>& x);
   void check_apart(const void* out, Index size, const void* x, Index x_size) const;
   T* checked_output(py::handle out, const Matrix<T>& x) const;
   void keep_apart(FitData<T>& data, Index columns) const;

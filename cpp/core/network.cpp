@@ -17,19 +17,29 @@ struct Network<T>::Folded {
 // Runners ----------------------------------------------------------------------------------------------------------
 
 template <class T>
-typename Network<T>::Lease Network<T>::acquire(Index rows, Index columns, bool training) {
+void Network<T>::check_places() const {
   for (const auto* all : {&parameters(), &program_.buffers()})
     for (const auto& parameter : *all)
       if (&parameter->device() != &device()) [[unlikely]]
         throw std::runtime_error("the model's parameters have moved to another device");
+}
+
+// The last pass may still run in another stream, and its memory is about to be used in this one. Under the lock.
+template <class T>
+void Network<T>::join_last_stream() {
+  if (device().host) return;
+  if (const Stream last = std::exchange(last_stream_, StreamScope::current()); last != last_stream_)
+    check(device().synchronize(last));
+}
+
+template <class T>
+typename Network<T>::Lease Network<T>::acquire(Index rows, Index columns, bool training) {
+  check_places();
   std::unique_ptr<Runner<T>> runner;
   {
     const Locked locked(lock_);
     if (!locked.intact) forget_free();
-    // The last pass may still run in another stream, and its memory is about to be used in this one.
-    if (!device().host)
-      if (const Stream last = std::exchange(last_stream_, StreamScope::current()); last != last_stream_)
-        check(device().synchronize(last));
+    join_last_stream();
     auto found = std::find_if(free_.begin(), free_.end(),
                               [&](const auto& free) { return free->is_for(rows, columns, training); });
     if (found == free_.end() && !free_.empty()) {
@@ -49,24 +59,34 @@ typename Network<T>::Lease Network<T>::acquire(Index rows, Index columns, bool t
   return Lease(runner.release(), Return{this});
 }
 
+constexpr std::size_t kMostBytes = std::size_t{256} << 20;  // of all that are kept: larger ones are made anew
+
 template <class T>
 void Network<T>::release(Runner<T>* runner) {
-  constexpr std::size_t kMostKept = 4;                        // one for training and one for inference, of two threads
-  constexpr std::size_t kMostBytes = std::size_t{256} << 20;  // of all that are kept: larger ones are made anew
+  constexpr std::size_t kMostKept = 4;  // one for training and one for inference, of two threads
   std::unique_ptr<Runner<T>> owned(runner);
   const Locked locked(lock_);
   if (!locked.intact) forget_free();
   std::size_t kept = owned->bytes();
   if (kept > kMostBytes) return;
-  for (const auto& free : free_) kept += free->bytes();
-  for (; kept > kMostBytes; free_.erase(free_.begin())) kept -= free_.front()->bytes();
-  if (free_.size() < kMostKept) free_.push_back(std::move(owned));
+  for (kept += kept_bytes(); kept > kMostBytes && !free_.empty(); free_.erase(free_.begin()))
+    kept -= free_.front()->bytes();
+  if (kept <= kMostBytes && free_.size() < kMostKept) free_.push_back(std::move(owned));
+}
+
+template <class T>
+std::size_t Network<T>::kept_bytes() const {
+  std::size_t bytes = 0;
+  for (const auto& free : free_) bytes += free->bytes();
+  for (const auto& free : free_derivatives_) bytes += free->bytes();
+  return bytes;
 }
 
 // The process was forked while another thread was changing what the lock guards: leaks it, since it may be inconsistent.
 template <class T>
 void Network<T>::forget_free() {
   new (&free_) std::vector<std::unique_ptr<Runner<T>>>();
+  new (&free_derivatives_) std::vector<std::unique_ptr<InputDerivatives<T>>>();
   new (&folded_) std::shared_ptr<Folded>();
 }
 
@@ -107,8 +127,7 @@ std::shared_ptr<typename Network<T>::Folded> Network<T>::folded_now() {
 template <class T>
 void Network<T>::predict(const T* x, Index rows, Index columns, const DropoutState* dropout, T* y) {
   if (const auto other = dropout ? nullptr : folded_now()) return other->network.predict(x, rows, columns, nullptr, y);
-  const Index out = out_features() < 0 ? columns : out_features(),
-              most = inference_rows(rows, columns, dropout != nullptr);
+  const Index out = out_columns(columns), most = inference_rows(rows, columns, dropout != nullptr);
   for (Index row = 0; row < rows; row += most) {
     const Index n = std::min(most, rows - row);
     const Lease runner = acquire(n, columns, false);
@@ -122,7 +141,7 @@ template <class T>
 double Network<T>::evaluate(const LossSpec& spec, const T* x, const Targets<T>& targets, Index rows, Index columns,
                             double share) {
   if (const auto other = folded_now()) return other->network.evaluate(spec, x, targets, rows, columns, share);
-  const Index out = out_features() < 0 ? columns : out_features(), most = inference_rows(rows, columns, false);
+  const Index out = out_columns(columns), most = inference_rows(rows, columns, false);
   double total = 0;
   for (Index row = 0; row < rows; row += most) {
     const Index n = std::min(most, rows - row);
@@ -132,6 +151,62 @@ double Network<T>::evaluate(const LossSpec& spec, const T* x, const Targets<T>& 
     total += runner->total_loss(spec, y, targets.from(row, out));
   }
   return spec.is_mean() ? total / (share * static_cast<double>(spec.terms_of_row(out))) : total;
+}
+
+// Derivatives ------------------------------------------------------------------------------------------------------
+
+// body(derivatives), which serve one thread at a time and are kept for the next call.
+template <class T>
+template <class Body>
+void Network<T>::with_derivatives(const Body& body) {
+  constexpr std::size_t kMostKept = 2;
+  check_places();
+  std::unique_ptr<InputDerivatives<T>> own;
+  {
+    const Locked locked(lock_);
+    if (!locked.intact) forget_free();
+    join_last_stream();
+    if (!free_derivatives_.empty()) {
+      own = std::move(free_derivatives_.back());
+      free_derivatives_.pop_back();
+    }
+  }
+  if (!own) own = std::make_unique<InputDerivatives<T>>(program_);
+  body(*own);
+  const Locked locked(lock_);
+  if (!locked.intact) forget_free();
+  if (free_derivatives_.size() < kMostKept && own->bytes() + kept_bytes() <= kMostBytes)
+    free_derivatives_.push_back(std::move(own));
+}
+
+template <class T>
+void Network<T>::jacobian(const T* x, Index rows, Index columns, T* jacobian) {
+  if (const auto other = folded_now()) return other->network.jacobian(x, rows, columns, jacobian);
+  const Index out = out_columns(columns);
+  const Index most = std::max(Index{1}, inference_rows(rows * out, columns, false) / out);
+  with_derivatives([&](InputDerivatives<T>& derivatives) {
+    for (Index row = 0; row < rows; row += most)
+      derivatives.jacobian(x + row * columns, std::min(most, rows - row), columns, jacobian + row * out * columns);
+  });
+}
+
+template <class T>
+void Network<T>::loss_gradient(const LossSpec& loss, const T* x, const Targets<T>& targets, Index rows, Index columns,
+                               T* dx) {
+  if (const auto other = folded_now()) return other->network.loss_gradient(loss, x, targets, rows, columns, dx);
+  with_derivatives(
+      [&](InputDerivatives<T>& derivatives) { derivatives.of_loss(loss, {x, targets, nullptr, rows}, columns, dx); });
+}
+
+template <class T>
+void Network<T>::output_gradient(const T* dy, const T* x, Index rows, Index columns, T* dx) {
+  if (const auto other = folded_now()) return other->network.output_gradient(dy, x, rows, columns, dx);
+  const Index out = out_columns(columns), most = inference_rows(rows, columns, false);
+  with_derivatives([&](InputDerivatives<T>& derivatives) {
+    for (Index row = 0; row < rows; row += most)
+      derivatives.of_output(dy ? dy + row * out : nullptr, x + row * columns, std::min(most, rows - row), columns,
+                            dx + row * columns);
+  });
 }
 
 template class Network<float>;

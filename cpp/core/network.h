@@ -10,6 +10,7 @@
 #include "core/folding.h"
 #include "core/locks.h"
 #include "core/strategies/choice.h"
+#include "core/strategies/dense/input_derivatives.h"
 
 namespace fastmlp {
 
@@ -43,6 +44,11 @@ class Network {
   // The loss over a data set, in evaluation mode; `share` is the sum of its rows' shares.
   double evaluate(const LossSpec& spec, const T* x, const Targets<T>& targets, Index rows, Index columns, double share);
 
+  // Derivatives of `predict` with respect to the input: see InputDerivatives.
+  void jacobian(const T* x, Index rows, Index columns, T* jacobian);
+  void loss_gradient(const LossSpec& loss, const T* x, const Targets<T>& targets, Index rows, Index columns, T* dx);
+  void output_gradient(const T* dy, const T* x, Index rows, Index columns, T* dx);
+
   // Whether an optimizer may consume gradients during the backward pass: not if a parameter serves twice.
   bool can_fuse() const { return !program_.shares_parameters(); }
 
@@ -51,8 +57,14 @@ class Network {
 
   // The network that predicts in this one's place, for the values that the parameters have now; null: none.
   std::shared_ptr<Folded> folded_now();
+  void check_places() const;
+  void join_last_stream();
+  template <class Body>
+  void with_derivatives(const Body& body);
   void release(Runner<T>* runner);
   void forget_free();
+  std::size_t kept_bytes() const;
+  Index out_columns(Index columns) const { return out_features() < 0 ? columns : out_features(); }
   Index inference_rows(Index rows, Index columns, bool training) const;
 
   const Program<T> program_;
@@ -62,6 +74,7 @@ class Network {
   Lock lock_;  // of what follows
   Stream last_stream_ = nullptr;
   std::vector<std::unique_ptr<Runner<T>>> free_;
+  std::vector<std::unique_ptr<InputDerivatives<T>>> free_derivatives_;
   std::shared_ptr<Folded> folded_;
 };
 

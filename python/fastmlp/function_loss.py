@@ -72,6 +72,9 @@ class FunctionLoss(Loss):
             return _core.known_loss(input, *self._evaluate(y, t))
         return _core.known_loss(y, *self._evaluate(y, t))
 
+    def _output_gradient(self, y: Array, t: Any) -> Array:
+        return self._evaluate(y, _targets("t", t, y.dtype))[1]
+
     def _of_rows(self, name: str, x: Any, t: Any, sample_weight: Any, dtype: Any) -> "_OfRows":
         """What the native loop calls for each batch of these data."""
         _refuse_weights(sample_weight)

@@ -1,6 +1,7 @@
 """The losses: their base, and those of single values and of classes."""
 
 import copyreg
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,8 @@ class Loss(_core.Loss):
     _options: tuple[str, ...] = ("reduction",)  # may be changed
     _fixed: tuple[str, ...] = ()
     _reductions: tuple[str, ...] = ("mean", "sum", "none")
+    # (output, target) -> gradient with respect to the output, where native code does not form it
+    _output_gradient: Callable[[Array, Any], Array] | None = None
 
     def __init__(self, name: str, reduction: str, **options: Any) -> None:
         self.__dict__["_name"] = name

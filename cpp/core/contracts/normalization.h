@@ -12,8 +12,8 @@ template <class T>
 struct NormStatistics {
   T *pivot, *offset, *inverse;
 
-  static constexpr Index size(Index n) { return 3 * n; }
-  // Of n rows or columns, in memory for size(n) values.
+  static constexpr int kVectors = 3;
+  // Of n rows or columns, in memory for as many vectors.
   static NormStatistics in(T* memory, Index n) { return {memory, memory + n, memory + 2 * n}; }
 };
 

@@ -34,8 +34,7 @@ void DenseRunner<T>::lay_out() {
   };
   for (int value = 0; value <= program_.size(); ++value) widest = std::max(widest, width(value));
   for (int i = 0; i < program_.size(); ++i)
-    if (const auto kept = pointwise_rule<T>(operation(i).kind).kept)
-      kept_[static_cast<std::size_t>(i)] = take(kept(rows_, width(i + 1)));
+    kept_[static_cast<std::size_t>(i)] = take(pointwise_rule<T>(operation(i).kind).kept.size(rows_, width(i + 1)));
   if (this->training_) {
     for (int i = 0; i < program_.size(); ++i) {
       const auto at = static_cast<std::size_t>(i);
@@ -151,6 +150,30 @@ void DenseRunner<T>::copy(const T* from, Index n, T* to) const {
   check(device().copy(to, from, static_cast<std::size_t>(n) * sizeof(T), StreamScope::current()));
 }
 
+// All that a backward pass reads: what further operations save belongs here, too.
+template <class T>
+void DenseRunner<T>::repeat_pass(DenseRunner& other, const Index* ids) {
+  logits_ = drops_ = false;
+  const Context context = this->context();
+  const auto repeat = [&](const T* from, Index columns, T* to) {
+    kernels().gather({rows_, columns, 0, from, {}, ids, to, nullptr, nullptr, nullptr}, context);
+    return to;
+  };
+  batch_x_.reserve(static_cast<std::size_t>(rows_ * this->columns_));
+  value(0) = repeat(other.value(0), this->columns_, batch_x_.data());
+  for (int i = 0; i < program_.size(); ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    value(i + 1) = repeat(other.value(i + 1), width(i + 1), memory_.data() + outputs_[at]);
+    if (operation(i).kind == OperationKind::Affine && operation(i).saves_input())
+      repeat(other.memory_.data() + other.z_[at], width(i + 1), memory_.data() + z_[at]);
+    const Kept kept = pointwise_rule<T>(operation(i).kind).kept;
+    const T* from = other.memory_.data() + other.kept_[at];
+    T* to = memory_.data() + kept_[at];
+    for (int n = 0; n < kept.of_rows; ++n, from += other.rows_, to += rows_) repeat(from, 1, to);
+    if (kept.of_columns > 0) copy(from, kept.of_columns * width(i + 1), to);
+  }
+}
+
 // Loss -------------------------------------------------------------------------------------------------------------
 
 template <class T>
@@ -179,6 +202,7 @@ struct DenseRunner<T>::Gradients {
   const std::vector<Index>& offsets;
   const T* output;  // the gradient of the program's output
   T* input;         // the caller's buffer for that of its input
+  bool to_parameters;
 
   T* writable(int buffer) const {
     return buffer == BackwardStep::kInput ? input : memory + offsets[static_cast<std::size_t>(buffer)];
@@ -215,6 +239,7 @@ void DenseRunner<T>::affine_backward(const BackwardStep& step, Gradients& gradie
     }
     kernels().affine_backward_input(args, context);
   }
+  if (!gradients.to_parameters) return;
   // After the input's gradient, which needs the old weights.
   AffineBackwardWeight<T> args{rows_, out_width, in_width, value(in), in_width, dz, out_width, {}, {}};
   args.weight = this->sink(op.weight, rows_, fused);
@@ -226,8 +251,19 @@ template <class T>
 void DenseRunner<T>::backward(const T* dy, T* dx, Optimizer<T>* fused) {
   if (dy) logits_ = false;
   if (fused && !replay_) this->begin_updates(*fused);
+  run_backward({memory_.data(), gradient_, dy ? dy : memory_.data() + result_, dx, true}, fused);
+}
+
+template <class T>
+void DenseRunner<T>::backward_to_input(const T* dy, T* dx) {
+  if (dy) logits_ = false;
+  run_backward({memory_.data(), gradient_, dy ? dy : memory_.data() + result_, dx, false}, nullptr);
+}
+
+template <class T>
+void DenseRunner<T>::run_backward(Gradients gradients, Optimizer<T>* fused) {
   const Context context = this->context();
-  Gradients gradients{memory_.data(), gradient_, dy ? dy : memory_.data() + result_, dx};
+  T* const dx = gradients.input;
   for (const BackwardStep& step : backward_buffers_[dx != nullptr].steps) {
     const Operation<T>& op = operation(step.operation);
     const T* const gradient = gradients.at(step.gradient);
@@ -236,10 +272,13 @@ void DenseRunner<T>::backward(const T* dy, T* dx, Optimizer<T>* fused) {
       affine_backward(step, gradients, fused, context);
     } else if (const auto rule = pointwise_rule<T>(op.kind).backward) {
       const bool wanted = step.inputs[0].to != BackwardStep::kNone;
-      if (!wanted && !op.has_parameters()) continue;
+      const bool to_parameters = gradients.to_parameters && op.has_parameters();
+      if (!wanted && !to_parameters) continue;
       PointwiseArgs<T> args = pointwise_args(step.operation, context);
-      args.weight_sink = this->sink(op.weight, 0, fused);
-      args.bias_sink = this->sink(op.bias, 0, fused);
+      if (to_parameters) {
+        args.weight_sink = this->sink(op.weight, 0, fused);
+        args.bias_sink = this->sink(op.bias, 0, fused);
+      }
       T* const to = wanted ? gradients.writable(step.inputs[0].to) : nullptr;
       if (logits_ && step.operation + 1 == program_.size())
         args.copy(gradient, to);

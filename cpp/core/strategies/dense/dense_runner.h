@@ -16,6 +16,10 @@ class DenseRunner : public Runner<T> {
   void forward(const Batch<T>& batch, const DropoutState* dropout, T* y) override;
   double loss(const LossSpec& spec, const Batch<T>& batch, bool gradient) override;
   void backward(const T* dy, T* dx, Optimizer<T>* fused) override;
+  // Backward for the input alone; the parameters' gradients stay as they are.
+  void backward_to_input(const T* dy, T* dx);
+  // Takes the place of a forward pass: row i is row ids[i] of the other runner's last one, in evaluation mode.
+  void repeat_pass(DenseRunner& other, const Index* ids);
   double step(const LossSpec& spec, const Batch<T>& batch, const DropoutState* dropout, Optimizer<T>* fused) override;
   Batch<T> consecutive(const Batch<T>& batch) override;
   T* result() override { return memory_.data() + result_; }
@@ -53,6 +57,7 @@ class DenseRunner : public Runner<T> {
   const T* saved_by(int i);
   void affine_forward(int i, T* y, const Context& context);
   void affine_backward(const BackwardStep& step, Gradients& gradients, Optimizer<T>* fused, const Context& context);
+  void run_backward(Gradients gradients, Optimizer<T>* fused);
 
   const ForwardBuffers forward_buffers_;
   const BackwardBuffers backward_buffers_[2];  // without and with the input's gradient

@@ -69,7 +69,7 @@ constexpr PointwiseRule<T> kRules[] = {
                                       a.weight_sink, a.bias_sink},
                                      a.context);
      },
-     [](Index rows, Index) { return NormStatistics<T>::size(rows); }},
+     {.of_rows = NormStatistics<T>::kVectors}},
     // BatchNorm
     {batch_norm<T>,
      [](const PointwiseArgs<T>& a, const T* dy, const T* x, const T*, T* dx) {
@@ -77,7 +77,7 @@ constexpr PointwiseRule<T> kRules[] = {
                                       NormStatistics<T>::in(a.kept, a.columns), dx, a.weight_sink, a.bias_sink},
                                      a.context);
      },
-     [](Index, Index columns) { return NormStatistics<T>::size(columns); }},
+     {.of_columns = NormStatistics<T>::kVectors}},
     // PReLU
     {[](const PointwiseArgs<T>& a, const T* x, const T*, T* y) {
        a.kernels.prelu_forward({a.rows, a.columns, x, a.weight(), a.operation.weight->size() == 1, y}, a.context);
@@ -87,7 +87,7 @@ constexpr PointwiseRule<T> kRules[] = {
            {a.rows, a.columns, x, dy, a.weight(), a.operation.weight->size() == 1, a.kept, dx, a.weight_sink},
            a.context);
      },
-     [](Index, Index columns) { return columns; }},
+     {.of_columns = 1}},
 };
 
 }  // namespace

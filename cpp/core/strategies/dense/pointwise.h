@@ -29,6 +29,14 @@ struct PointwiseArgs {
   }
 };
 
+// What a rule keeps from the forward pass for the backward one: so many vectors of a value for each row, then so many of a
+// value for each column.
+struct Kept {
+  int of_rows = 0, of_columns = 0;
+
+  Index size(Index rows, Index columns) const { return of_rows * rows + of_columns * columns; }
+};
+
 template <class T>
 struct PointwiseRule {
   // y of x, and of x2 where it takes two values.
@@ -36,8 +44,7 @@ struct PointwiseRule {
   // dx of dy and of x or y; null where nobody wants it, but the parameters' gradients. Without: a sum, whose gradient is
   // that of each input.
   void (*backward)(const PointwiseArgs<T>&, const T* dy, const T* x, const T* y, T* dx);
-  // How many values it keeps for the backward pass; null: none.
-  Index (*kept)(Index rows, Index columns) = nullptr;
+  Kept kept = {};
 };
 
 // Of any kind but Affine.
