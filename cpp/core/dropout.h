@@ -2,6 +2,10 @@
 // counters, so that the backward pass draws the mask again instead of storing it.
 #pragma once
 
+#include <bit>
+#include <cstdint>
+#include <type_traits>
+
 #include "core/backend.h"
 #include "core/philox.h"
 
@@ -15,16 +19,27 @@ FASTMLP_FORMULA Philox4x32 dropout_random(const DropoutState& state, Index layer
 
 template <class T>
 struct DropoutMap {
-  T scale;
-  std::uint64_t threshold;  // a random word below it drops the element
+  using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
 
-  explicit FASTMLP_FORMULA DropoutMap(double p) : scale(p < 1 ? static_cast<T>(1 / (1 - p)) : T(0)) {
+  T scale;
+  std::uint32_t threshold;  // a random word below it drops the element
+  std::uint32_t kept;       // the bits of the others; none where p is 1
+
+  explicit FASTMLP_FORMULA DropoutMap(double p)
+      : scale(p < 1 ? static_cast<T>(1 / (1 - p)) : T(0)), threshold(0), kept(0) {
     const double exact = p * 0x1p32;
-    threshold = static_cast<std::uint64_t>(exact);
-    if (static_cast<double>(threshold) < exact) ++threshold;
+    if (exact > 0xFFFFFFFF) return;
+    kept = 0xFFFFFFFF;
+    threshold = static_cast<std::uint32_t>(exact);
+    if (threshold < exact) ++threshold;
   }
 
-  FASTMLP_FORMULA T operator()(std::uint32_t word, T x) const { return word < threshold ? T(0) : x * scale; }
+  // Without a branch, which random words would make slow.
+  FASTMLP_FORMULA T operator()(std::uint32_t word, T x) const {
+    const std::uint32_t mask = word < threshold ? 0 : kept;
+    const auto bits = static_cast<Bits>(static_cast<std::int32_t>(mask));
+    return std::bit_cast<T>(std::bit_cast<Bits>(x * scale) & bits);
+  }
 };
 
 }  // namespace fastmlp

@@ -14,17 +14,27 @@ struct Philox4x32 {
     std::uint32_t word[4];
   };
 
+  static constexpr int kRounds = 10;
+  static constexpr std::uint64_t kFactor0 = 0xD2511F53, kFactor1 = 0xCD9E8D57;
+  struct Keys {
+    std::uint32_t first, second;
+
+    explicit FASTMLP_FORMULA Keys(std::uint64_t seed) : first(low(seed)), second(high(seed)) {}
+    FASTMLP_FORMULA void advance() {
+      first += 0x9E3779B9;
+      second += 0xBB67AE85;
+    }
+  };
+
   std::uint64_t seed, stream;
 
-  // Four independent 32-bit numbers.
+  // Four independent 32-bit numbers. cpu/dropout.h makes the same ones, many blocks at once.
   FASTMLP_FORMULA Block block(std::uint64_t n) const {
     Block x = {{low(n), high(n), low(stream), high(stream)}};
-    std::uint32_t k0 = low(seed), k1 = high(seed);
-    for (int round = 0; round < 10; ++round) {
-      const std::uint64_t p0 = std::uint64_t{0xD2511F53} * x.word[0], p1 = std::uint64_t{0xCD9E8D57} * x.word[2];
-      x = {{high(p1) ^ x.word[1] ^ k0, low(p1), high(p0) ^ x.word[3] ^ k1, low(p0)}};
-      k0 += 0x9E3779B9;
-      k1 += 0xBB67AE85;
+    Keys keys(seed);
+    for (int round = 0; round < kRounds; ++round, keys.advance()) {
+      const std::uint64_t p0 = kFactor0 * x.word[0], p1 = kFactor1 * x.word[2];
+      x = {{high(p1) ^ x.word[1] ^ keys.first, low(p1), high(p0) ^ x.word[3] ^ keys.second, low(p0)}};
     }
     return x;
   }

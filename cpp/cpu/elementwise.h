@@ -1,7 +1,6 @@
-// Element-wise work on contiguous values: activations, dropout, optimizer updates, and clipping.
+// Element-wise work on contiguous values: activations, sums, optimizer updates, and clipping.
 #pragma once
 
-#include "core/dropout.h"
 #include "cpu/loops.h"
 #include "cpu/vmath.h"
 #include "ops/activations.h"
@@ -66,18 +65,6 @@ void add(Index n, const T* a, const T* b, T* y, const Context& context) {
     for_vectors<T>(end - begin, [&, a = a + begin, b = b + begin, y = y + begin](Index i, auto part) {
       store(y + i, load(a + i, part) + load(b + i, part), part);
     });
-  });
-}
-
-template <class T>
-void dropout(const DropoutState& state, Index layer, double p, Index n, const T* x, T* y, const Context& context) {
-  const Philox4x32 random = dropout_random(state, layer);
-  const DropoutMap<T> map(p);
-  parallel_ranges(context, n, kPiece, [&](Index begin, Index end) {
-    for (Index i = begin; i < end; i += 4) {
-      const Philox4x32::Block words = random.block(static_cast<std::uint64_t>(i / 4));
-      for (Index j = i; j < i + 4 && j < end; ++j) y[j] = map(words.word[j - i], x[j]);
-    }
   });
 }
 

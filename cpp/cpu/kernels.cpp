@@ -6,6 +6,7 @@
 #include FASTMLP_ISA_HEADER
 
 #include "cpu/affine.h"
+#include "cpu/dropout.h"
 #include "cpu/gather.h"
 #include "cpu/lanes.h"
 #include "cpu/normalization.h"

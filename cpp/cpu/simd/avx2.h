@@ -4,6 +4,7 @@
 #include <immintrin.h>
 
 #include <cstddef>
+#include <cstdint>
 
 #include "cpu/isa.h"
 
@@ -240,6 +241,13 @@ struct Native<double> : NativeMask {
     return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)), _mm_loadu_pd(p + step), 1);
   }
 };
+
+// Integers in 64-bit lanes, with the operators of the language's vectors.
+typedef std::uint64_t Words __attribute__((vector_size(32)));
+// 64-bit products of the lower halves.
+FASTMLP_INLINE Words multiply_lower(Words a, Words b) { return Words(_mm256_mul_epu32(__m256i(a), __m256i(b))); }
+FASTMLP_INLINE Words interleave_first(Words a, Words b) { return __builtin_shufflevector(a, b, 0, 4, 1, 5); }
+FASTMLP_INLINE Words interleave_second(Words a, Words b) { return __builtin_shufflevector(a, b, 2, 6, 3, 7); }
 
 }  // namespace fastmlp::avx2
 

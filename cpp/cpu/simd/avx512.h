@@ -13,6 +13,7 @@
 #endif
 
 #include <cstddef>
+#include <cstdint>
 
 #include "cpu/isa.h"
 
@@ -258,6 +259,17 @@ struct Native<double> : NativeMask<__mmask8, 8> {
     return join(_mm_loadu_pd(p), _mm_loadu_pd(p + step), _mm_loadu_pd(p + 2 * step), _mm_loadu_pd(p + 3 * step));
   }
 };
+
+// Integers in 64-bit lanes, with the operators of the language's vectors.
+typedef std::uint64_t Words __attribute__((vector_size(64)));
+// 64-bit products of the lower halves.
+FASTMLP_INLINE Words multiply_lower(Words a, Words b) { return Words(_mm512_mul_epu32(__m512i(a), __m512i(b))); }
+FASTMLP_INLINE Words interleave_first(Words a, Words b) {
+  return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+}
+FASTMLP_INLINE Words interleave_second(Words a, Words b) {
+  return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+}
 
 }  // namespace fastmlp::avx512
 

@@ -110,6 +110,13 @@ struct Native {
   static FASTMLP_INLINE void transpose_square(const T* src, std::ptrdiff_t, T* dst, std::ptrdiff_t) { *dst = *src; }
 };
 
+// Integers in 64-bit lanes, here a single one, with the operators of the language's vectors.
+typedef std::uint64_t Words __attribute__((vector_size(8)));
+// 64-bit products of the lower halves.
+FASTMLP_INLINE Words multiply_lower(Words a, Words b) { return (a & 0xFFFFFFFF) * (b & 0xFFFFFFFF); }
+FASTMLP_INLINE Words interleave_first(Words a, Words) { return a; }
+FASTMLP_INLINE Words interleave_second(Words, Words b) { return b; }
+
 }  // namespace fastmlp::scalar
 
 #include "cpu/simd/vec.h"
