@@ -1,4 +1,4 @@
-"""More calls that must fail, as in bad_calls.py: parameter groups and schedules.
+"""More calls that must fail, as in bad_calls.py: groups, rules, schedules.
 
 `own` is `trainer.optimizer`, `S` is fastmlp.lr_scheduler.
 """
@@ -49,6 +49,41 @@ GROUPS: list[Call] = [
     ),
     ("trainer.optimizer.param_groups[0]['params'] = [weight]", TypeError, "add_param_group"),
     ("trainer.optimizer.param_groups.append({'params': weight})", TypeError, "add_param_group"),
+]
+
+RULES: list[Call] = [
+    ("NAdam(parameters, lr=-1)", ValueError, r"\blr\b", "-1"),
+    ("NAdam(parameters, betas=(0.9, 1))", ValueError, r"betas\[1\]", "1"),
+    ("NAdam(parameters, eps=-1)", ValueError, "eps", "-1"),
+    ("NAdam(parameters, weight_decay=NAN)", ValueError, "weight_decay", "nan"),
+    ("NAdam(parameters, momentum_decay=-0.5)", ValueError, "momentum_decay", "-0.5"),
+    ('NAdam(parameters, momentum_decay="no")', TypeError, "momentum_decay", "'no'"),
+    ("NAdam(parameters, decoupled_weight_decay=1)", TypeError, "decoupled_weight_decay", "1"),
+    ("NAdam(parameters, amsgrad=True)", TypeError, "NAdam", "amsgrad"),
+    ("NAdam(parameters, capturable=True)", ValueError, "capturable", "False", "True"),
+    ("NAdam(parameters, mu_decay=0.1)", TypeError, "NAdam", "mu_decay"),
+    ("NAdam([{'params': weight, 'momentum_decay': -1}])", ValueError, "momentum_decay", "-1"),
+    ("NAdam([{'params': weight, 'momentum': 0.5}])", ValueError, "NAdam", "'momentum'"),
+    ("Adagrad(parameters, lr=INF)", ValueError, r"\blr\b", "inf"),
+    ("Adagrad(parameters, lr_decay=-1)", ValueError, "lr_decay", "-1"),
+    ("Adagrad(parameters, weight_decay=None)", TypeError, "weight_decay", "None"),
+    (
+        "Adagrad(parameters, initial_accumulator_value=-0.1)",
+        ValueError,
+        "initial_accumulator_value",
+        "-0.1",
+    ),
+    ("Adagrad(parameters, eps=True)", TypeError, "eps", "True"),
+    ("Adagrad(parameters, maximize=0)", TypeError, "maximize", "0"),
+    ("Adagrad(parameters, differentiable=True)", ValueError, "differentiable", "False"),
+    ("Adagrad([{'params': weight, 'lr_decay': 'x'}])", TypeError, "lr_decay", "'x'"),
+    ("Lion(parameters, lr=None)", TypeError, r"\blr\b", "None"),
+    ("Lion(parameters, betas=(-0.1, 0.9))", ValueError, r"betas\[0\]", "-0.1"),
+    ("Lion(parameters, betas=[0.9])", TypeError, "betas", "two numbers"),
+    ("Lion(parameters, weight_decay=-1)", ValueError, "weight_decay", "-1"),
+    ("Lion(parameters, maximize=None)", TypeError, "maximize", "None"),
+    ("Lion(parameters, eps=1e-8)", TypeError, "Lion", "eps"),
+    ("Lion([{'params': weight, 'betas': 0.9}])", TypeError, "betas", "0.9"),
 ]
 
 SCHEDULES: list[Call] = [
@@ -138,4 +173,4 @@ SCHEDULES: list[Call] = [
     ("trainer.scheduler = S.OneCycleLR(SGD(parameters), 1, 9)", ValueError, "another"),
 ]
 
-TABLE = [*GROUPS, *SCHEDULES]
+TABLE = [*GROUPS, *RULES, *SCHEDULES]

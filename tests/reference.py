@@ -1,4 +1,4 @@
-"""A short NumPy oracle in float64: chains of layers, losses and optimizers, each formula once.
+"""A short NumPy oracle in float64: chains of layers and losses, each formula once; clipping.
 
 Every function here computes a value together with its pullback, the function that maps the gradient
 of the result to the gradient of the argument. Speed does not matter; being obviously right does.
@@ -294,84 +294,6 @@ def gradients(
         dy = pullback(dy)
     grads = [g for layer in layers if isinstance(layer, Affine) for g in layer.grads]
     return Gradients(y, float(values.sum() * scale), inputs, grads, dy)
-
-
-# --- optimizers: step(w, g, state) changes w in place; `state` is a dict per parameter
-
-
-def sgd(
-    w: Array,
-    g: Array,
-    state: dict[str, Any],
-    *,
-    lr: float = 1e-3,
-    momentum: float = 0,
-    dampening: float = 0,
-    weight_decay: float = 0,
-    nesterov: bool = False,
-    maximize: bool = False,
-) -> None:
-    g = (-g if maximize else g) + weight_decay * w
-    if momentum:
-        first = "buffer" not in state
-        state["buffer"] = g if first else momentum * state["buffer"] + (1 - dampening) * g
-        g = g + momentum * state["buffer"] if nesterov else state["buffer"]
-    w -= lr * g
-
-
-def adam(
-    w: Array,
-    g: Array,
-    state: dict[str, Any],
-    *,
-    lr: float = 1e-3,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
-    weight_decay: float = 0,
-    amsgrad: bool = False,
-    maximize: bool = False,
-    decoupled: bool = False,
-) -> None:
-    g = -g if maximize else g
-    if decoupled:
-        w *= 1 - lr * weight_decay
-    else:
-        g = g + weight_decay * w
-    step = state["step"] = state.get("step", 0) + 1
-    mean = state["mean"] = betas[0] * state.get("mean", 0) + (1 - betas[0]) * g
-    square = state["square"] = betas[1] * state.get("square", 0) + (1 - betas[1]) * g * g
-    if amsgrad:
-        square = state["largest"] = np.maximum(state.get("largest", 0), square)
-    root = np.sqrt(square / (1 - betas[1] ** step))
-    w -= lr * mean / (1 - betas[0] ** step) / (root + eps)
-
-
-def adamw(
-    w: Array, g: Array, state: dict[str, Any], *, weight_decay: float = 1e-2, **options: Any
-) -> None:
-    adam(w, g, state, weight_decay=weight_decay, decoupled=True, **options)
-
-
-def rmsprop(
-    w: Array,
-    g: Array,
-    state: dict[str, Any],
-    *,
-    lr: float = 1e-2,
-    alpha: float = 0.99,
-    eps: float = 1e-8,
-    weight_decay: float = 0,
-    momentum: float = 0,
-    centered: bool = False,
-    maximize: bool = False,
-) -> None:
-    g = (-g if maximize else g) + weight_decay * w
-    square = state["square"] = alpha * state.get("square", 0) + (1 - alpha) * g * g
-    if centered:
-        mean = state["mean"] = alpha * state.get("mean", 0) + (1 - alpha) * g
-        square = square - mean * mean
-    state["buffer"] = momentum * state.get("buffer", 0) + g / (np.sqrt(square) + eps)
-    w -= lr * state["buffer"]
 
 
 def clip_grad_norm(grads: Sequence[Array], max_norm: float) -> float:

@@ -1,7 +1,8 @@
 """One row per activation, loss and optimizer: fastmlp's constructor, torch's, the NumPy formula.
 
-A new activation, loss or optimizer gets its row here (and its formula in reference.py); every test
-that goes over `ACTIVATIONS`, `LOSSES` or `OPTIMIZERS` then covers it.
+A new activation, loss or optimizer gets its row here (and its formula in reference.py or
+reference_optimizers.py); every test that goes over `ACTIVATIONS`, `LOSSES` or `OPTIMIZERS` then
+covers it.
 """
 
 from collections.abc import Callable
@@ -12,8 +13,10 @@ import numpy as np
 
 import fastmlp as fm
 import reference
+import reference_optimizers
 from activation_specs import ACTIVATIONS as ACTIVATIONS
 from activation_specs import Activation as Activation
+from torch_optimizers import torch_class
 
 # The largest relative error of a gradient, max |got - want| / max |want| over a tensor: by dtype,
 # and by the precision of products on CUDA.
@@ -44,7 +47,10 @@ class Loss:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """The class has the same name, and the options the same names, in fastmlp and in torch."""
+    """The class has the same name, and the options the same names, in fastmlp and in torch.
+
+    Lion, which torch has not, is in torch_optimizers.py.
+    """
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
@@ -57,10 +63,10 @@ class Optimizer:
         return getattr(fm, self.name)(parameters, **self.options)
 
     def torch(self, torch: Any, parameters: Any) -> Any:
-        return getattr(torch.optim, self.name)(parameters, **self.options)
+        return torch_class(torch, self.name)(parameters, **self.options)
 
     def numpy(self, w: np.ndarray, g: np.ndarray, state: dict[str, Any]) -> None:
-        getattr(reference, self.name.lower())(w, g, state, **self.options)
+        getattr(reference_optimizers, self.name.lower())(w, g, state, **self.options)
 
 
 def _real(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
@@ -294,7 +300,39 @@ OPTIMIZERS = [
         {"lr": 1e-3, "eps": 1e-3, "centered": True, "momentum": 0.7, "weight_decay": 0.05},
     ),
     Optimizer("RMSprop", {"lr": 0.002, "maximize": True}),
+    Optimizer("NAdam"),
+    Optimizer("NAdam", {"lr": 0.003, "betas": (0.8, 0.99), "eps": 1e-3}),
+    Optimizer("NAdam", {"lr": 0.003, "momentum_decay": 0.3}),
+    Optimizer("NAdam", {"lr": 0.01, "weight_decay": 0.05}),
+    Optimizer("NAdam", {"lr": 0.003, "weight_decay": 0.3, "decoupled_weight_decay": True}),
+    Optimizer("NAdam", {"lr": 0.002, "betas": (0.4, 0.9), "maximize": True}),
+    Optimizer("Adagrad"),
+    Optimizer("Adagrad", {"lr": 0.05, "lr_decay": 0.02}),
+    Optimizer("Adagrad", {"lr": 0.02, "weight_decay": 0.05, "eps": 1e-3}),
+    Optimizer("Adagrad", {"lr": 0.05, "initial_accumulator_value": 0.3}),
+    Optimizer("Adagrad", {"lr": 0.002, "maximize": True}),
+    Optimizer("Lion", {"lr": 0.001}),
+    Optimizer("Lion", {"lr": 0.001, "betas": (0.5, 0.9)}),
+    Optimizer("Lion", {"lr": 0.001, "weight_decay": 0.3}),
+    Optimizer("Lion", {"lr": 0.0005, "weight_decay": 0.3, "maximize": True}),
 ]
 
 # One of each class with most of its options on, for tests whose subject is not the optimizer.
-BUSY_OPTIMIZERS = [OPTIMIZERS[0], OPTIMIZERS[6], OPTIMIZERS[14], OPTIMIZERS[19], OPTIMIZERS[27]]
+BUSY_OPTIMIZERS = [
+    *(OPTIMIZERS[number] for number in (0, 6, 14, 19, 27)),
+    Optimizer(
+        "NAdam",
+        {
+            "lr": 0.003,
+            "betas": (0.8, 0.9),
+            "eps": 0.01,
+            "weight_decay": 0.3,
+            "decoupled_weight_decay": True,
+        },
+    ),
+    Optimizer(
+        "Adagrad",
+        {"lr": 0.05, "lr_decay": 0.02, "weight_decay": 0.05, "initial_accumulator_value": 0.1},
+    ),
+    Optimizer("Lion", {"lr": 2e-5, "betas": (0.8, 0.9), "weight_decay": 0.3}),
+]

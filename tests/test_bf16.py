@@ -53,7 +53,7 @@ def test_tiny_networks_are_rounded_too() -> None:
     assert not np.array_equal(model.predict(data(4, 2)), exact.predict(data(4, 2)))
 
 
-@pytest.mark.parametrize("optimizer", [fm.SGD, fm.Adam, fm.RMSprop])
+@pytest.mark.parametrize("optimizer", [fm.SGD, fm.Adam, fm.RMSprop, fm.NAdam, fm.Adagrad])
 def test_fit_is_the_five_lines(optimizer: Callable[..., Any]) -> None:
     x, t = data(96, 40), data(96, 7, 1)
     fitted, stepped = model_of(40, 70, 50, 7), model_of(40, 70, 50, 7)

@@ -23,6 +23,9 @@ OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
     "AdamW": lambda p: fm.AdamW(p, lr=0.01, betas=(0.8, 0.9)),
     "RMSprop": lambda p: fm.RMSprop(p, lr=0.01),
     "centered": lambda p: fm.RMSprop(p, lr=0.01, momentum=0.5, centered=True),
+    "NAdam": lambda p: fm.NAdam(p, lr=0.01, momentum_decay=0.3, decoupled_weight_decay=True),
+    "Adagrad": lambda p: fm.Adagrad(p, lr=0.05, lr_decay=0.1, initial_accumulator_value=0.2),
+    "Lion": lambda p: fm.Lion(p, lr=1e-3, weight_decay=0.1),
 }
 COPIERS: dict[str, Callable[[Any], Any]] = {
     "deepcopy": copy.deepcopy,

@@ -165,7 +165,9 @@ def test_an_exhausted_generator_is_no_list_of_parameters() -> None:
 # --- updates
 
 
-@pytest.mark.parametrize("name", ["SGD", "momentum", "Adam", "AdamW", "RMSprop"])
+@pytest.mark.parametrize(
+    "name", ["SGD", "momentum", "Adam", "AdamW", "RMSprop", "NAdam", "Adagrad", "Lion"]
+)
 def test_an_infinite_parameter_without_a_gradient_stays(name: str) -> None:
     p = fm.Parameter(np.array([np.inf, -np.inf, 1.0], "f4"))
     optimizer: fm.optim.Optimizer = (

@@ -115,10 +115,10 @@ def test_all_of_a_model_is_on_one_device() -> None:
         layer.predict(X)
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam", "RMSprop"])
+@pytest.mark.parametrize("name", ["SGD", "Adam", "RMSprop", "NAdam", "Adagrad", "Lion"])
 def test_optimizers_go_on_after_a_move(name: str) -> None:
     """Their states follow the parameters, there and back."""
-    options = {"lr": 0.05} | ({"momentum": 0.9} if name != "Adam" else {})
+    options = {"lr": 0.05} | ({"momentum": 0.9} if name in ("SGD", "RMSprop") else {})
     still, moved = mlp(dtype="float64"), mlp(dtype="float64")
     ours = getattr(fm, name)(moved.parameters(), **options)
     theirs = getattr(fm, name)(still.parameters(), **options)

@@ -7,6 +7,7 @@ import pytest
 
 import fastmlp as fm
 import reference
+import reference_optimizers
 from cases import SIZES, covering, relative_error
 from specs import ACTIVATIONS, TOLERANCE, Activation
 
@@ -110,7 +111,7 @@ def test_sgd(options: dict[str, Any], n: int, dtype: str) -> None:
     want, state = param.astype("float64"), {"buffer": buffer.astype("float64")}
     momentum = {"momentum_buffer": buffer} if "momentum" in options else {}
     for _ in range(3):
-        reference.sgd(want, grad.astype("float64"), state, lr=0.1, **options)
+        reference_optimizers.sgd(want, grad.astype("float64"), state, lr=0.1, **options)
         assert fm.ops.sgd_(param, grad, lr=0.1, **options, **momentum) is param
     assert relative_error(param, want) < TOLERANCE[dtype] / 10
     if momentum:
@@ -128,7 +129,7 @@ def test_adam(shape: tuple[int, ...], dtype: str, amsgrad: bool) -> None:
     options = {"lr": 0.1, "betas": (0.8, 0.9), "weight_decay": 0.1}
     for step in range(1, 5):
         grad = (rng.normal(size=shape) / step).astype(dtype)
-        reference.adam(want, grad.astype("float64"), state, amsgrad=amsgrad, **options)
+        reference_optimizers.adam(want, grad.astype("float64"), state, amsgrad=amsgrad, **options)
         extra = {"max_exp_avg_sq": largest} if amsgrad else {}
         assert fm.ops.adam_(param, grad, mean, square, step, **options, **extra) is param
     assert relative_error(param, want) < TOLERANCE[dtype] / 10

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import fastmlp as fm
+from torch_optimizers import torch_class
 
 GRADIENTS = np.random.default_rng(0).normal(size=(8, 2, 3))
 KINDS: list[tuple[str, dict[str, Any]]] = [
@@ -17,6 +18,12 @@ KINDS: list[tuple[str, dict[str, Any]]] = [
     ("AdamW", {"lr": 0.1}),
     ("RMSprop", {"lr": 0.1, "momentum": 0.4, "centered": True}),
     ("RMSprop", {"lr": 0.1}),
+    ("NAdam", {"lr": 0.1, "betas": (0.5, 0.7), "weight_decay": 0.1, "momentum_decay": 0.2}),
+    ("NAdam", {"lr": 0.1, "weight_decay": 0.1, "decoupled_weight_decay": True, "maximize": True}),
+    ("Adagrad", {"lr": 0.1, "lr_decay": 0.1, "initial_accumulator_value": 0.5}),
+    ("Adagrad", {"lr": 0.1, "weight_decay": 0.1, "maximize": True}),
+    ("Lion", {"lr": 0.1, "betas": (0.5, 0.7), "weight_decay": 0.1}),
+    ("Lion", {"lr": 0.1, "maximize": True}),
 ]
 EACH = pytest.mark.parametrize(
     ("name", "options"), KINDS, ids=lambda v: v if type(v) is str else ""
@@ -39,7 +46,7 @@ def test_to_torch_and_back(name: str, options: dict[str, Any], torch: Any) -> No
     """Either goes on from where the other was."""
     parameter, optimizer = ours(name, options)
     theirs = torch.ones(2, 3, dtype=torch.float64, requires_grad=True)
-    their_optimizer = getattr(torch.optim, name)([theirs], **options)
+    their_optimizer = torch_class(torch, name)([theirs], **options)
 
     def step_torch(gradients: Any) -> None:
         for gradient in gradients:
@@ -56,7 +63,7 @@ def test_to_torch_and_back(name: str, options: dict[str, Any], torch: Any) -> No
         if key in optimizer.options or key == "params":
             assert state["param_groups"][0][key] == value
 
-    their_optimizer = getattr(torch.optim, name)([theirs], lr=7.0)
+    their_optimizer = torch_class(torch, name)([theirs], lr=7.0)
     their_optimizer.load_state_dict(fm.nn.utils.to_torch(state))
     step_torch(GRADIENTS[3:])
     step_ours(parameter, optimizer, GRADIENTS[3:])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fastmlp as fm
+from torch_optimizers import torch_class
 
 RNG = np.random.default_rng(0)
 X, T = RNG.normal(size=(20, 4)), RNG.normal(size=(20, 2))
@@ -18,6 +19,11 @@ RULES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("Adam", {"lr": 0.01}, {"lr": 0.003, "betas": (0.8, 0.9), "amsgrad": True, "eps": 1e-6}),
     ("AdamW", {"lr": 0.01, "weight_decay": 0.3}, {"weight_decay": 0.0, "maximize": True}),
     ("RMSprop", {"lr": 0.003}, {"alpha": 0.9, "centered": True, "momentum": 0.5}),
+    ("NAdam", {"lr": 0.01}, {"betas": (0.5, 0.9), "momentum_decay": 0.3, "weight_decay": 0.1}),
+    ("NAdam", {"decoupled_weight_decay": True, "weight_decay": 0.3}, {"lr": 0.02, "eps": 1e-4}),
+    ("Adagrad", {"lr": 0.05}, {"initial_accumulator_value": 0.5, "lr_decay": 0.1}),
+    ("Adagrad", {"lr_decay": 0.1, "eps": 1e-4}, {"weight_decay": 0.1, "lr": 0.02}),
+    ("Lion", {"lr": 0.003}, {"betas": (0.5, 0.6), "weight_decay": 0.3, "lr": 0.001}),
 ]
 EACH = pytest.mark.parametrize(("name", "options", "own"), RULES, ids=lambda v: str(v)[:40])
 SIZES = pytest.mark.parametrize("widths", WIDTHS, ids=["lanes", "dense"])
@@ -89,7 +95,7 @@ def test_options_of_groups(
     model = make(widths, device)
     twin = torch_twin(torch, model)
     optimizer = getattr(fm, name)(groups(model, own), **options)
-    theirs = getattr(torch.optim, name)(groups(twin, own), **options)
+    theirs = torch_class(torch, name)(groups(twin, own), **options)
     run(model, optimizer, 6)
     torch_loop(torch, twin, theirs, 6)
     assert_same(model, twin)

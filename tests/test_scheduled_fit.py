@@ -115,7 +115,7 @@ def test_fit_equals_the_loop(
         assert got == want
 
 
-@pytest.mark.parametrize("kind", ["Adam", "RMSprop"])
+@pytest.mark.parametrize("kind", ["Adam", "RMSprop", "NAdam", "Lion"])
 @SIZES
 def test_one_cycle_of_other_rules(kind: str, widths: list[int], device: str) -> None:
     by_hand, optimizer = make(widths, kind=kind)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import fastmlp as fm
+from torch_optimizers import torch_class
 
 ELEMENTWISE = [
     "ReLU",
@@ -107,7 +108,7 @@ def test_modules(name: str, databases: Any) -> None:
     assert count >= 2, "hardly anything in common"
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop"])
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop", "NAdam", "Adagrad"])
 def test_optimizers(name: str, databases: Any) -> None:
     torch, _, optimizers = databases
     (info,) = (o for o in optimizers if o.optim_cls is getattr(torch.optim, name))
@@ -118,7 +119,7 @@ def test_optimizers(name: str, databases: Any) -> None:
         start = random.normal(size=(3, 4))
         ours, theirs = fm.Parameter(start), torch.tensor(start, requires_grad=True)
         optimizer = getattr(fm, name)([ours], **item.kwargs)
-        other = getattr(torch.optim, name)([theirs], **item.kwargs)
+        other = torch_class(torch, name)([theirs], **item.kwargs)
         for gradient in random.normal(size=(20, 3, 4)):
             ours.grad = gradient
             theirs.grad = torch.tensor(gradient)

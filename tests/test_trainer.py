@@ -276,7 +276,7 @@ def test_clip_grad_norm(max_norm: float, device: str) -> None:
 
 def test_optimizer_options_can_be_read_and_set(torch: Any) -> None:
     model = fm.MLP([2, 3])
-    for name in ("SGD", "Adam", "AdamW", "RMSprop"):
+    for name in ("NAdam", "Adagrad", "Adam", "AdamW", "SGD", "RMSprop"):
         ours = getattr(fm, name)(model.parameters())
         theirs = getattr(torch.optim, name)([torch.zeros(1, requires_grad=True)])
         for option, value in ours.options.items():

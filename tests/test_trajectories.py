@@ -42,7 +42,7 @@ def _torch_end(case: Case, optimizer_id: str, plan: Plan) -> Run:
 
 
 def _by_id(optimizer_id: str) -> Optimizer:
-    return next(row for row in OPTIMIZERS if row.id == optimizer_id)
+    return next(row for row in OPTIMIZERS + BUSY_OPTIMIZERS if row.id == optimizer_id)
 
 
 def _end(request: pytest.FixtureRequest, oracle: str, *run: Any) -> Run:

@@ -24,6 +24,7 @@ void OptimizerOf<T>::add_group(const py::sequence& objects, const std::map<std::
   const Owner::Claim writing(owner, kInUse);
   auto all = parameters;
   all.insert(all.end(), group.parameters.begin(), group.parameters.end());
+  for (const auto& parameter : group.parameters) join_streams(parameter->device());
   optimizer.add_group(group);
   parameters = std::move(all);
   for (const auto& parameter : group.parameters) weights += parameter->size();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <stdexcept>
 
 #include "core/thread_pool.h"
@@ -19,14 +20,17 @@ void Optimizer<T>::add_group(ParameterGroup<T> group) {
   for (const ParameterPtr& parameter : group.parameters)
     if (!index.emplace(parameter.get(), static_cast<int>(index.size())).second)
       throw std::invalid_argument("params: a parameter appears more than once");
+  std::vector<Slot> slots;
+  for (ParameterPtr& parameter : group.parameters) {
+    Slot& slot = slots.emplace_back();
+    slot.parameter = std::move(parameter);
+    slot.group = groups_.size();
+    if (has_initial_value(kind_)) make_states(slot, group.options);
+  }
   const Locked locked(lock_);
   Group& own = groups_.emplace_back();
   own.options = own.wanted = group.options;
-  for (ParameterPtr& parameter : group.parameters) {
-    Slot& slot = slots_.emplace_back();
-    slot.parameter = std::move(parameter);
-    slot.group = groups_.size() - 1;
-  }
+  std::move(slots.begin(), slots.end(), std::back_inserter(slots_));
   index_ = std::move(index);
   changed_.store(true, std::memory_order_relaxed);  // targets obtained before point to nowhere
 }
@@ -69,20 +73,16 @@ int Optimizer<T>::slot(const Parameter<T>* parameter) const {
   return found == index_.end() ? -1 : found->second;
 }
 
-// Whether the constants of this step hold for all later ones.
-template <class T>
-bool Optimizer<T>::constant_from(Index step) const {
-  const bool adam = kind_ == OptimizerKind::Adam || kind_ == OptimizerKind::AdamW;
-  return !adam && step > 1;
-}
-
 template <class T>
 void Optimizer<T>::refresh(Slot& slot) {
   Group& group = groups_[slot.group];
-  if (slot.steps != group.update_step && !(group.constant && constant_from(slot.steps))) {
-    group.update = make_update(kind_, group.options, slot.steps);
+  const double product = slot.update.momentum_product;
+  const bool known = slot.steps == group.update_step && product == group.product_before;
+  if (!known && !(group.constant && constant_from(slot.steps, group.options))) {
+    group.update = make_update(kind_, group.options, slot.steps, product);
     group.update_step = slot.steps;
-    group.constant = constant_from(slot.steps);
+    group.product_before = product;
+    group.constant = constant_from(slot.steps, group.options);
     ++group.stamp;
   }
   if (slot.stamp != group.stamp) {
@@ -95,7 +95,8 @@ template <class T>
 bool Optimizer<T>::equal_step_counts(const std::vector<int>& slots) const {
   const auto at = [&](int slot) -> const Slot& { return slots_[static_cast<std::size_t>(slot)]; };
   return std::all_of(slots.begin(), slots.end(), [&](int slot) {
-    return at(slot).steps == at(slots[0]).steps && at(slot).group == at(slots[0]).group;
+    return at(slot).steps == at(slots[0]).steps && at(slot).group == at(slots[0]).group &&
+           at(slot).update.momentum_product == at(slots[0]).update.momentum_product;
   });
 }
 
@@ -103,13 +104,15 @@ template <class T>
 const std::vector<Update>& Optimizer<T>::next_updates(const std::vector<int>& slots, Index count) {
   const Slot& first = slots_[static_cast<std::size_t>(slots[0])];
   OptimizerOptions options = groups_[first.group].options;
-  updates_.resize(constant_from(first.steps + 1) && plan_.empty() ? 1 : static_cast<std::size_t>(count));
+  const bool constant = constant_from(first.steps + 1, options) && plan_.empty();
+  updates_.resize(constant ? 1 : static_cast<std::size_t>(count));
+  double product = first.update.momentum_product;
   for (std::size_t i = 0; i < updates_.size(); ++i) {
     const auto step = static_cast<Index>(i);
     if (!plan_.empty()) {
       const ScheduledOptions& values = plan_.at(step, first.group);
-      if (i > 0 && constant_from(first.steps + step) && std::isnan(values.momentum) &&
-          updates_[i - 1].constants.keep == 1) {
+      if (i > 0 && constant_from(first.steps + step, options) && std::isnan(values.momentum) &&
+          !has_decoupled_decay(kind_, options)) {
         // Only the rate is another one.
         updates_[i] = updates_[i - 1];
         updates_[i].constants.lr = values.lr;
@@ -117,7 +120,8 @@ const std::vector<Update>& Optimizer<T>::next_updates(const std::vector<int>& sl
       }
       schedule(kind_, values, options);
     }
-    updates_[i] = make_update(kind_, options, first.steps + 1 + step);
+    updates_[i] = make_update(kind_, options, first.steps + 1 + step, product);
+    product = updates_[i].momentum_product;
   }
   count_steps(slots, count, updates_.back());
   return updates_;
@@ -150,14 +154,21 @@ void Optimizer<T>::prepare() {
 }
 
 template <class T>
-void Optimizer<T>::make_states(Slot& slot) const {
+void Optimizer<T>::make_states(Slot& slot, const OptimizerOptions& options) const {
   bool needed[3] = {};
-  needed_states(kind_, groups_[slot.group].options, needed);
+  needed_states(kind_, options, needed);
   const Device& device = slot.parameter->device();
+  const auto size = static_cast<std::size_t>(slot.parameter->size());
   for (int s = 0; s < 3; ++s) {
     Buffer<T>& state = slot.state[s];
     if (&state.device() != &device) state = state.on(device, StreamScope::current());
-    if (needed[s]) state.reserve(static_cast<std::size_t>(slot.parameter->size()));
+    if (!needed[s] || state.size() > 0) continue;
+    Buffer<T> fresh(size, device);
+    if (const T first = has_initial_value(kind_) ? static_cast<T>(initial_value(options)) : T(0); first != 0) {
+      const std::vector<T> values(size, first);
+      check(device.upload(fresh.data(), values.data(), size * sizeof(T), StreamScope::current()));
+    }
+    state = std::move(fresh);
   }
   slot.made_on = &device;
 }
@@ -214,6 +225,7 @@ State Optimizer<T>::state() const {
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     const std::string prefix = std::to_string(i) + ".";
     state.add(prefix + "steps", slots_[i].steps);
+    if (kind_ == OptimizerKind::NAdam) state.add(prefix + "momentum_product", slots_[i].update.momentum_product);
     const std::vector<std::string>& names = state_names(kind_);
     for (std::size_t s = 0; s < names.size(); ++s) {
       const Buffer<T>& buffer = slots_[i].state[s];
@@ -230,12 +242,15 @@ template <class T>
 void Optimizer<T>::set_state(const State& state) {
   struct Fresh {
     Index steps;
+    double momentum_product;
     Buffer<T> state[3];
   };
   std::vector<Fresh> fresh;
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     const std::string prefix = std::to_string(i) + ".";
-    Fresh& own = fresh.emplace_back(Fresh{state.get<Index>(prefix + "steps"), {}});
+    const std::string product = prefix + "momentum_product";
+    Fresh& own = fresh.emplace_back(
+        Fresh{state.get<Index>(prefix + "steps"), state.has(product) ? state.get<double>(product) : 1, {}});
     if (own.steps < 0) throw std::invalid_argument("state: '" + prefix + "steps': expected at least 0");
     const Parameter<T>& parameter = *slots_[i].parameter;
     const std::vector<std::string>& names = state_names(kind_);
@@ -266,6 +281,7 @@ void Optimizer<T>::set_state(const State& state) {
     Slot& slot = slots_[i];
     std::move(fresh[i].state, fresh[i].state + 3, slot.state);
     slot.steps = fresh[i].steps;
+    slot.update.momentum_product = fresh[i].momentum_product;
     slot.stamp = -1;
     slot.made_on = nullptr;
   }

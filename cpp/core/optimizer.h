@@ -87,17 +87,18 @@ class Optimizer {
   // Counts `count` steps of slots that are in step, and returns their constants: one for each step, or a single one for
   // all. They hold until the next call.
   const std::vector<Update>& next_updates(const std::vector<int>& slots, Index count);
-  // Whether these slots, all of one group, have seen equally many steps.
+  // Whether these slots, all of one group, have seen equally many steps, and the same momenta where that matters.
   bool equal_step_counts(const std::vector<int>& slots) const;
   // Like next_updates, where the constants are known: `last` is the last step's.
   void count_steps(const std::vector<int>& slots, Index count, const Update& last);
   // The rule of the slot's next step, and whether it keeps a state.
   UpdateKind rule(int slot) const { return make_update(kind_, group_of(slot).options, 1).kind; }
   bool keeps(int slot, int state) const;
-  // Whether a slot of another optimizer has the same kind and options, and both keep them.
-  bool has_options_of(int slot, const Optimizer& other, int other_slot) const {
+  // Whether the next steps of a slot of another optimizer, which has seen equally many, have the same constants.
+  bool steps_like(int slot, const Optimizer& other, int other_slot) const {
     return kind_ == other.kind_ && plan_.empty() && other.plan_.empty() &&
-           group_of(slot).options == other.group_of(other_slot).options;
+           group_of(slot).options == other.group_of(other_slot).options &&
+           update(slot).momentum_product == other.update(other_slot).momentum_product;
   }
   UpdateTarget<T> target(int slot);
   void step_slot(int slot, const Context& context);
@@ -106,8 +107,8 @@ class Optimizer {
 
   Index slot_steps(int slot) const { return slots_[static_cast<std::size_t>(slot)].steps; }
 
-  // "group.<number>.<option>" of each group; "<slot>.steps" of each slot, and its states by torch's names, as
-  // "<slot>.exp_avg", where they exist, in the order of the storage.
+  // "group.<number>.<option>" of each group; "<slot>.steps" and "<slot>.momentum_product" of each slot, and its states by
+  // torch's names, as "<slot>.exp_avg", where they exist, in the order of the storage.
   State state() const;
   // Options that are missing stay as they are, states are made anew when they are needed. Throws std::invalid_argument for
   // other parameters than these; nothing has changed then.
@@ -118,9 +119,10 @@ class Optimizer {
   struct Group {
     OptimizerOptions options, wanted;
     Update update;
-    Index update_step = -1;  // the step number that `update` is for; -1: the options have changed
-    Index stamp = 0;         // counts the changes of `update`
-    bool constant = false;   // it holds for all later steps, too
+    Index update_step = -1;     // the step number that `update` is for; -1: the options have changed
+    double product_before = 1;  // and the momentum product
+    Index stamp = 0;            // counts the changes of `update`
+    bool constant = false;      // it holds for all later steps, too
   };
   struct Slot {
     ParameterPtr parameter;
@@ -133,10 +135,10 @@ class Optimizer {
   };
 
   const Group& group_of(int slot) const { return groups_[slots_[static_cast<std::size_t>(slot)].group]; }
-  void make_states(Slot& slot) const;  // on the parameter's device
+  void make_states(Slot& slot, const OptimizerOptions& options) const;  // on the parameter's device
   void need_states(Slot& slot) const {
     if (slot.made_on != &slot.parameter->device()) [[unlikely]]
-      make_states(slot);
+      make_states(slot, groups_[slot.group].options);
   }
 
   OptimizerKind kind_;
@@ -147,7 +149,10 @@ class Optimizer {
   std::unordered_map<const Parameter<T>*, int> index_;
   // Brings the constants of the slot's step into its update.
   void refresh(Slot& slot);
-  bool constant_from(Index step) const;
+  // Whether the constants of this step hold for all later ones.
+  bool constant_from(Index step, const OptimizerOptions& options) const {
+    return step > 1 && has_constant_steps(kind_, options);
+  }
   void change_options();
   // The options of the last of so many steps take effect.
   void use_plan(Index steps);

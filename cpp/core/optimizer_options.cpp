@@ -21,10 +21,14 @@ void for_each_option(Options& o, const Visit& visit) {
   visit("beta2", o.beta2);
   visit("eps", o.eps);
   visit("alpha", o.alpha);
+  visit("momentum_decay", o.momentum_decay);
+  visit("lr_decay", o.lr_decay);
+  visit("initial_accumulator_value", o.initial_accumulator_value);
   visit("nesterov", o.nesterov);
   visit("amsgrad", o.amsgrad);
   visit("centered", o.centered);
   visit("maximize", o.maximize);
+  visit("decoupled_weight_decay", o.decoupled_weight_decay);
 }
 
 }  // namespace
@@ -50,12 +54,19 @@ std::vector<std::pair<std::string, double>> OptimizerOptions::all() const {
 
 const std::vector<std::string>& state_names(OptimizerKind kind) {
   static const std::vector<std::string> sgd = {"momentum_buffer"}, adam = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq"},
-                                        rmsprop = {"square_avg", "momentum_buffer", "grad_avg"};
+                                        rmsprop = {"square_avg", "momentum_buffer", "grad_avg"},
+                                        nadam = {"exp_avg", "exp_avg_sq"}, adagrad = {"sum"}, lion = {"exp_avg"};
   switch (kind) {
     case OptimizerKind::SGD:
       return sgd;
     case OptimizerKind::RMSprop:
       return rmsprop;
+    case OptimizerKind::NAdam:
+      return nadam;
+    case OptimizerKind::Adagrad:
+      return adagrad;
+    case OptimizerKind::Lion:
+      return lion;
     case OptimizerKind::Adam:
     case OptimizerKind::AdamW:
       break;
@@ -63,12 +74,34 @@ const std::vector<std::string>& state_names(OptimizerKind kind) {
   return adam;
 }
 
-Update make_update(OptimizerKind kind, const OptimizerOptions& o, Index step) {
+namespace {
+
+// The constants that rules with two running means share.
+void set_betas(const OptimizerOptions& o, ops::UpdateConstants& c) {
+  c.beta1 = o.beta1;
+  c.beta2 = o.beta2;
+}
+
+double root_scale(const OptimizerOptions& o, Index step) {
+  return 1 / std::sqrt(1 - std::pow(o.beta2, static_cast<double>(step)));
+}
+
+// NAdam's momentum in a step.
+double warmed_up(const OptimizerOptions& o, Index step) {
+  return o.beta1 * (1 - 0.5 * std::pow(0.96, static_cast<double>(step) * o.momentum_decay));
+}
+
+}  // namespace
+
+Update make_update(OptimizerKind kind, const OptimizerOptions& o, Index step, double momentum_product) {
   Update update;
   ops::UpdateConstants& c = update.constants;
   c.lr = o.lr;
   c.sign = o.maximize ? -1 : 1;
-  c.l2 = o.weight_decay;
+  if (has_decoupled_decay(kind, o))
+    c.keep = 1 - o.lr * o.weight_decay;
+  else
+    c.l2 = o.weight_decay;
   c.eps = o.eps;
   switch (kind) {
     case OptimizerKind::SGD:
@@ -80,16 +113,11 @@ Update make_update(OptimizerKind kind, const OptimizerOptions& o, Index step) {
     case OptimizerKind::Adam:
     case OptimizerKind::AdamW:
       update.kind = UpdateKind::Adam;
-      c.beta1 = o.beta1;
+      set_betas(o, c);
       c.moves_far = o.beta1 <= 0.5;
-      c.beta2 = o.beta2;
       c.lr = o.lr / (1 - std::pow(o.beta1, static_cast<double>(step)));
-      c.root_scale = 1 / std::sqrt(1 - std::pow(o.beta2, static_cast<double>(step)));
+      c.root_scale = root_scale(o, step);
       c.amsgrad = o.amsgrad;
-      if (kind == OptimizerKind::AdamW) {
-        c.keep = 1 - o.lr * o.weight_decay;
-        c.l2 = 0;
-      }
       break;
     case OptimizerKind::RMSprop:
       update.kind = UpdateKind::RMSprop;
@@ -98,9 +126,63 @@ Update make_update(OptimizerKind kind, const OptimizerOptions& o, Index step) {
       c.momentum = o.momentum;
       c.centered = o.centered;
       break;
+    case OptimizerKind::NAdam: {
+      update.kind = UpdateKind::NAdam;
+      set_betas(o, c);
+      c.root_scale = root_scale(o, step);
+      const double now = warmed_up(o, step), next = warmed_up(o, step + 1);
+      update.momentum_product = momentum_product * now;
+      c.gradient_share = (1 - now) / (1 - update.momentum_product);
+      c.momentum = next / (1 - update.momentum_product * next);
+      break;
+    }
+    case OptimizerKind::Adagrad:
+      update.kind = UpdateKind::Adagrad;
+      c.lr = o.lr / (1 + static_cast<double>(step - 1) * o.lr_decay);
+      break;
+    case OptimizerKind::Lion:
+      update.kind = UpdateKind::Lion;
+      set_betas(o, c);
+      break;
   }
   c.decays = c.l2 != 0;
   return update;
+}
+
+bool has_constant_steps(OptimizerKind kind, const OptimizerOptions& o) {
+  switch (kind) {
+    case OptimizerKind::Adam:
+    case OptimizerKind::AdamW:
+    case OptimizerKind::NAdam:
+      return false;
+    case OptimizerKind::Adagrad:
+      return o.lr_decay == 0;
+    case OptimizerKind::SGD:
+    case OptimizerKind::RMSprop:
+    case OptimizerKind::Lion:
+      break;
+  }
+  return true;
+}
+
+bool has_decoupled_decay(OptimizerKind kind, const OptimizerOptions& o) {
+  return kind == OptimizerKind::AdamW || kind == OptimizerKind::Lion ||
+         (kind == OptimizerKind::NAdam && o.decoupled_weight_decay);
+}
+
+bool has_betas(OptimizerKind kind) {
+  switch (kind) {
+    case OptimizerKind::Adam:
+    case OptimizerKind::AdamW:
+    case OptimizerKind::NAdam:
+    case OptimizerKind::Lion:
+      return true;
+    case OptimizerKind::SGD:
+    case OptimizerKind::RMSprop:
+    case OptimizerKind::Adagrad:
+      break;
+  }
+  return false;
 }
 
 void schedule(OptimizerKind kind, const ScheduledOptions& values, OptimizerOptions& options) {
@@ -124,6 +206,13 @@ void needed_states(OptimizerKind kind, const OptimizerOptions& o, bool (&needed)
       needed[0] = true;
       needed[1] = o.momentum != 0;
       needed[2] = o.centered;
+      break;
+    case OptimizerKind::NAdam:
+      needed[0] = needed[1] = true;
+      break;
+    case OptimizerKind::Adagrad:
+    case OptimizerKind::Lion:
+      needed[0] = true;
       break;
   }
 }

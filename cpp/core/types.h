@@ -24,8 +24,8 @@ inline constexpr const char* kRowActivationNames[] = {"softmax", "log_softmax"};
 enum class LossKind : int { FASTMLP_LOSSES(FASTMLP_ENUMERATOR) };
 inline constexpr const char* kLossNames[] = {FASTMLP_LOSSES(FASTMLP_NAME)};
 
-enum class OptimizerKind : int { SGD, Adam, AdamW, RMSprop };
-inline constexpr const char* kOptimizerNames[] = {"sgd", "adam", "adamw", "rmsprop"};
+enum class OptimizerKind : int { SGD, Adam, AdamW, RMSprop, NAdam, Adagrad, Lion };
+inline constexpr const char* kOptimizerNames[] = {"sgd", "adam", "adamw", "rmsprop", "nadam", "adagrad", "lion"};
 
 #define FASTMLP_PLAIN_ENUMERATOR(functor) functor,
 enum class UpdateKind : int { FASTMLP_UPDATES(FASTMLP_PLAIN_ENUMERATOR) };

@@ -69,14 +69,14 @@ void backward_weight_product(const AffineBackwardWeight<T>& a, const Context& co
     gemm(product, context, blocks, DeferredEpilogue<T, Body>{Body(a), nullptr});
   };
   switch (update->kind) {
-    case UpdateKind::SGD:
-      break;
     case UpdateKind::SGDMomentum:
       return later(ops::SGDMomentum{});
     case UpdateKind::Adam:
       return later(ops::Adam{});
     case UpdateKind::RMSprop:
       return later(ops::RMSprop{});
+    default:  // the others follow each tile, while it is in L1
+      return gemm(product, context, blocks);
   }
 }
 

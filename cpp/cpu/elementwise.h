@@ -102,7 +102,7 @@ void update_region(const ops::UpdateConstants& constants, const Region& region, 
 template <class T, class Rule>
 void update_loop(const ops::UpdateConstants& constants, const Region& region, const UpdateTarget<T>& target,
                  const T* grad, Index ld_grad) {
-  if (constants.plain())
+  if (Rule::kFrequent && constants.plain())
     update_region<T, Rule, true>(constants, region, target, grad, ld_grad);
   else
     update_region<T, Rule, false>(constants, region, target, grad, ld_grad);

@@ -10,3 +10,13 @@
 #else
 #define FASTMLP_FORMULA inline __attribute__((always_inline))
 #endif
+
+namespace fastmlp::ops {
+
+// -1, 0 or 1; NaN where x is.
+template <class V>
+FASTMLP_FORMULA V sign(V x) {
+  return select(x > V(0), V(1), select(x < V(0), V(-1), x));
+}
+
+}  // namespace fastmlp::ops

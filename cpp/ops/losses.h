@@ -58,7 +58,7 @@ struct L1 {
   template <class V>
   static FASTMLP_FORMULA V gradient(V y, V t, const LossParams<V>&) {
     const V e = y - t;
-    return select(e > V(0), V(1), select(e < V(0), V(-1), e));
+    return sign(e);
   }
 };
 
@@ -86,7 +86,7 @@ struct SmoothL1 {
   template <class V>
   static FASTMLP_FORMULA V gradient(V y, V t, const LossParams<V>& p) {
     const V e = y - t, beta = p.alpha;
-    return select(abs(e) < beta, e / beta, select(e > V(0), V(1), select(e < V(0), V(-1), e)));
+    return select(abs(e) < beta, e / beta, sign(e));
   }
 };
 

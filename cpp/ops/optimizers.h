@@ -1,7 +1,8 @@
 // The optimizers: one element's update, each formula once, with torch's mathematics.
 //
 // `apply(w, g, s, c)` takes the weight, its gradient and kStates state values (updated in place) and returns the new
-// weight. The constants hold for one step; core/optimizer.cpp makes them from the options and the step number.
+// weight. Plain constants of a rule that is kFrequent have kernels of their own on the CPU. The constants hold for one
+// step; core/optimizer.cpp makes them from the options and the step number.
 #pragma once
 
 #include "ops/common.h"
@@ -11,7 +12,10 @@
   X(SGD)                   \
   X(SGDMomentum)           \
   X(Adam)                  \
-  X(RMSprop)
+  X(RMSprop)               \
+  X(NAdam)                 \
+  X(Adagrad)               \
+  X(Lion)
 
 namespace fastmlp::ops {
 
@@ -20,12 +24,12 @@ struct UpdateConstants {
   double lr = 0;              // the step size, with Adam's first bias correction in it
   double sign = 1;            // -1 to maximize
   double l2 = 0;              // weight decay added to the gradient
-  double keep = 1;            // decoupled weight decay (AdamW): w *= keep
-  double momentum = 0;        // SGD, RMSprop
-  double gradient_share = 1;  // SGD: 1 - dampening, and 1 at the first step
-  double beta1 = 0;           // Adam
-  double beta2 = 0;           // Adam; RMSprop's alpha
-  double root_scale = 1;      // Adam: 1 / sqrt(1 - beta2^step)
+  double keep = 1;            // decoupled weight decay (AdamW, NAdam, Lion): w *= keep
+  double momentum = 0;        // SGD, RMSprop; NAdam's share of the mean gradient in the step
+  double gradient_share = 1;  // SGD: 1 - dampening, and 1 at the first step; NAdam: of the gradient itself in the step
+  double beta1 = 0;           // Adam, NAdam, Lion
+  double beta2 = 0;           // Adam, NAdam, Lion; RMSprop's alpha
+  double root_scale = 1;      // Adam, NAdam: 1 / sqrt(1 - beta2^step)
   double eps = 0;
   bool nesterov = false;
   bool amsgrad = false;
@@ -77,6 +81,7 @@ FASTMLP_FORMULA V toward(V from, V to, V kept, V rest, bool far) {
 
 struct SGD {
   static constexpr int kStates = 0;
+  static constexpr bool kFrequent = true;
   template <class V>
   static FASTMLP_FORMULA V apply(V w, V g, V*, const UpdateValues<V>& c) {
     return fnma(c.lr, c.gradient(g, w), w);
@@ -86,6 +91,7 @@ struct SGD {
 // buffer = momentum buffer + (1 - dampening) g; the step is along buffer, or g + momentum buffer (Nesterov).
 struct SGDMomentum {
   static constexpr int kStates = 1;
+  static constexpr bool kFrequent = true;
   template <class V>
   static FASTMLP_FORMULA V apply(V w, V g, V* s, const UpdateValues<V>& c) {
     g = c.gradient(g, w);
@@ -97,6 +103,7 @@ struct SGDMomentum {
 // Kingma and Ba, arXiv 1412.6980; AMSGrad: Reddi et al., 2018; AdamW: Loshchilov and Hutter, arXiv 1711.05101.
 struct Adam {
   static constexpr int kStates = 3;  // mean, mean square, largest mean square (AMSGrad only)
+  static constexpr bool kFrequent = true;
   template <class V>
   static FASTMLP_FORMULA V apply(V w, V g, V* s, const UpdateValues<V>& c) {
     w = w * c.keep;
@@ -112,6 +119,7 @@ struct Adam {
 // Tieleman and Hinton, 2012; centered: Graves, arXiv 1308.0850.
 struct RMSprop {
   static constexpr int kStates = 3;  // mean square, momentum buffer, mean (centered only)
+  static constexpr bool kFrequent = true;
   template <class V>
   static FASTMLP_FORMULA V apply(V w, V g, V* s, const UpdateValues<V>& c) {
     g = c.gradient(g, w);
@@ -123,6 +131,47 @@ struct RMSprop {
     }
     s[1] = fma(c.momentum, s[1], g / (sqrt(square) + c.eps));
     return fnma(c.lr, s[1], w);
+  }
+};
+
+// Dozat, "Incorporating Nesterov momentum into Adam", 2016: the step is along the gradient and its mean, in shares that
+// follow from the momenta of all steps.
+struct NAdam {
+  static constexpr int kStates = 2;  // mean, mean square
+  static constexpr bool kFrequent = false;
+  template <class V>
+  static FASTMLP_FORMULA V apply(V w, V g, V* s, const UpdateValues<V>& c) {
+    w = w * c.keep;
+    g = c.gradient(g, w);
+    s[0] = fma(c.beta1, s[0], c.rest1 * g);
+    s[1] = fma(c.beta2, s[1], c.rest2 * g * g);
+    return fnma(c.lr, fma(c.momentum, s[0], c.gradient_share * g) / fma(sqrt(s[1]), c.root_scale, c.eps), w);
+  }
+};
+
+// Duchi, Hazan and Singer, 2011.
+struct Adagrad {
+  static constexpr int kStates = 1;  // sum of squares
+  static constexpr bool kFrequent = false;
+  template <class V>
+  static FASTMLP_FORMULA V apply(V w, V g, V* s, const UpdateValues<V>& c) {
+    g = c.gradient(g, w);
+    s[0] = fma(g, g, s[0]);
+    return fnma(c.lr, g / (sqrt(s[0]) + c.eps), w);
+  }
+};
+
+// Chen et al., arXiv 2302.06675.
+struct Lion {
+  static constexpr int kStates = 1;  // mean
+  static constexpr bool kFrequent = false;
+  template <class V>
+  static FASTMLP_FORMULA V apply(V w, V g, V* s, const UpdateValues<V>& c) {
+    w = w * c.keep;
+    g = c.gradient(g, w);
+    const V direction = fma(c.beta1, s[0], c.rest1 * g);
+    s[0] = fma(c.beta2, s[0], c.rest2 * g);
+    return fnma(c.lr, sign(direction), w);
   }
 };
 

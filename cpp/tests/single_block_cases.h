@@ -100,7 +100,11 @@ struct Result {
 
 inline std::vector<Update> updates_of(const Case& c) {
   std::vector<Update> updates;
-  for (Index s = 1; s <= c.steps; ++s) updates.push_back(make_update(c.optimizer, c.options, s));
+  double momentum_product = 1;
+  for (Index s = 1; s <= c.steps; ++s) {
+    updates.push_back(make_update(c.optimizer, c.options, s, momentum_product));
+    momentum_product = updates.back().momentum_product;
+  }
   return updates;
 }
 

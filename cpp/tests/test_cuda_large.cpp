@@ -247,6 +247,9 @@ class Layer {
       update<ops::SGDMomentum>(UpdateKind::SGDMomentum, all, a, gradient);
       update<ops::Adam>(UpdateKind::Adam, all, a, gradient);
       update<ops::RMSprop>(UpdateKind::RMSprop, all, a, gradient);
+      update<ops::NAdam>(UpdateKind::NAdam, all, a, gradient);
+      update<ops::Adagrad>(UpdateKind::Adagrad, all, a, gradient);
+      update<ops::Lion>(UpdateKind::Lion, all, a, gradient);
     }
   }
 

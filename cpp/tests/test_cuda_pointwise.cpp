@@ -222,12 +222,18 @@ void test_updates(Index n, Index offset) {
   test_update<T>(OptimizerKind::SGD, o, {false, false, false}, n, offset);
   test_update<T>(OptimizerKind::Adam, o, {true, true, false}, n, offset);
   test_update<T>(OptimizerKind::RMSprop, o, {true, false, false}, n, offset);
+  test_update<T>(OptimizerKind::NAdam, o, {true, true, false}, n, offset);
+  test_update<T>(OptimizerKind::Adagrad, o, {true, false, false}, n, offset);
+  test_update<T>(OptimizerKind::Lion, o, {true, false, false}, n, offset);
   o.momentum = 0.9;
   o.dampening = 0.1;
   o.weight_decay = 0.01;
   o.maximize = true;
   test_update<T>(OptimizerKind::SGD, o, {true, false, false}, n, offset);
   test_update<T>(OptimizerKind::AdamW, o, {true, true, false}, n, offset);
+  test_update<T>(OptimizerKind::NAdam, o, {true, true, false}, n, offset);
+  test_update<T>(OptimizerKind::Adagrad, o, {true, false, false}, n, offset);
+  test_update<T>(OptimizerKind::Lion, o, {true, false, false}, n, offset);
   o.amsgrad = o.nesterov = o.centered = true;
   test_update<T>(OptimizerKind::SGD, o, {true, false, false}, n, offset);
   test_update<T>(OptimizerKind::Adam, o, {true, true, true}, n, offset);

@@ -191,7 +191,9 @@ void test_optimizers() {
                                                         {"weight_decay", "amsgrad"},
                                                         {"momentum", "centered"},
                                                         {"maximize", "weight_decay"},
-                                                        {"momentum", "dampening"}};
+                                                        {"momentum", "dampening"},
+                                                        {"weight_decay", "decoupled_weight_decay"},
+                                                        {"momentum_decay", "lr_decay"}};
   for (int kind = 0; kind < static_cast<int>(std::size(kOptimizerNames)); ++kind)
     for (const auto& [first, second] : extras) {
       Case c;

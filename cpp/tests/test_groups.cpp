@@ -211,7 +211,7 @@ void test_devices(const Device& device) {
     Case c;
     c.options.keep_gradient = keep_gradient;
     c.options.max_epoch = 7;
-    for (const OptimizerKind kind : {OptimizerKind::SGD, OptimizerKind::AdamW})
+    for (const OptimizerKind kind : {OptimizerKind::SGD, OptimizerKind::AdamW, OptimizerKind::NAdam})
       for (const bool own_rates : {true, false})
         for (const Index batch : {10, 16, 50}) {
           c.kind = kind;

@@ -1,6 +1,7 @@
 // States of the core's classes: a copy that takes over a state goes on to the same bits, and what does not fit is refused.
 #include <cstdio>
 #include <cstring>
+#include <iterator>
 #include <stdexcept>
 
 #include "core/trainer.h"
@@ -104,6 +105,46 @@ void test_optimizer(OptimizerKind kind) {
   check(before.entries() == second.optimizer.state().entries(), name + ": nothing has changed");
 }
 
+// Parameters of one group that have seen equally many steps, but not at the same options.
+void test_momentum_products() {
+  Training<double> alike(OptimizerKind::NAdam, {}), apart(OptimizerKind::NAdam, {});
+  alike.run(0, 2);
+  apart.run(0, 2);
+  State state = apart.optimizer.state();
+  const double product = state.get<double>("0.momentum_product");
+  check(product == state.get<double>("1.momentum_product") && 0 < product && product < 0.25, "a momentum product");
+  const State::Value other = product / 2;
+  apart.optimizer.set_state(changed(state, "1.momentum_product", &other));
+  const std::vector<int> one_group = {0, 1};
+  check(alike.optimizer.equal_step_counts(one_group) && !apart.optimizer.equal_step_counts(one_group),
+        "momentum products tell steps apart");
+  alike.run(2, 2);
+  apart.run(2, 2);
+  state = apart.optimizer.state();
+  check(state.get<double>("0.momentum_product") == 2 * state.get<double>("1.momentum_product"),
+        "each parameter has a momentum product of its own");
+  const double* const same[] = {alike.mlp.parameters[0]->value.data(), apart.mlp.parameters[0]->value.data()};
+  const double* const differing[] = {alike.mlp.parameters[2]->value.data(), apart.mlp.parameters[2]->value.data()};
+  check(same[0][0] == same[1][0] && differing[0][0] != differing[1][0], "which its steps follow");
+  apart.optimizer.set_state(changed(state, "1.momentum_product"));
+  check(apart.optimizer.state().get<double>("1.momentum_product") == 1, "it begins with 1");
+}
+
+// There from the beginning, and again where a state dict has none.
+void test_initial_values() {
+  OptimizerOptions options;
+  options.initial_accumulator_value = 0.75;
+  Training<float> training(OptimizerKind::Adagrad, options);
+  const std::vector<float> want(15, 0.75f);
+  const State state = training.optimizer.state();
+  check(state.get<std::vector<float>>("0.sum") == want && state.get<Index>("0.steps") == 0, "a sum begins somewhere");
+  check(state.get<std::vector<float>>("2.sum") == std::vector<float>(5, 0), "or at 0");
+  training.optimizer.set_state(changed(state, "0.sum"));
+  check(!training.optimizer.state().has("0.sum"), "no sum in a state");
+  training.optimizer.prepare();
+  check(training.optimizer.state().get<std::vector<float>>("0.sum") == want, "it is made when it is needed");
+}
+
 void test_history() {
   History history;
   const double losses[] = {3, 2, 1};
@@ -129,11 +170,13 @@ void test_history() {
 }  // namespace
 
 int main() {
-  for (const OptimizerKind kind :
-       {OptimizerKind::SGD, OptimizerKind::Adam, OptimizerKind::AdamW, OptimizerKind::RMSprop}) {
+  for (int number = 0; number < static_cast<int>(std::size(kOptimizerNames)); ++number) {
+    const auto kind = static_cast<OptimizerKind>(number);
     test_optimizer<float>(kind);
     test_optimizer<double>(kind);
   }
+  test_momentum_products();
+  test_initial_values();
   test_history();
   std::printf(failures ? "%d failures\n" : "all is well\n", failures);
   return failures ? 1 : 0;

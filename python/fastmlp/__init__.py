@@ -79,7 +79,7 @@ from fastmlp.nn.functional import (
     tanh,
 )
 from fastmlp.normalization import BatchNorm1d, LayerNorm, Standardize
-from fastmlp.optim import SGD, Adam, AdamW, RMSprop
+from fastmlp.optim import SGD, Adagrad, Adam, AdamW, Lion, NAdam, RMSprop
 from fastmlp.parameter import Buffer, Parameter
 from fastmlp.residual import Residual
 from fastmlp.runtime import get_num_threads, set_num_threads, show_config, threads
@@ -97,6 +97,7 @@ __all__ = [
     "MLP",
     "SELU",
     "SGD",
+    "Adagrad",
     "Adam",
     "AdamW",
     "BCELoss",
@@ -120,6 +121,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "Lion",
     "LogSigmoid",
     "LogSoftmax",
     "MSELoss",
@@ -127,6 +129,7 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "NAdam",
     "NLLLoss",
     "PReLU",
     "Parameter",

@@ -21,17 +21,6 @@ from fastmlp.options import (
 from fastmlp.parameter import Parameter
 from fastmlp.parameter_lists import check_groups, check_parameters, group_parameters
 
-
-def _native_options(options: Mapping[str, Any]) -> dict[str, float]:
-    native: dict[str, float] = {}
-    for name, value in options.items():
-        if name == "betas":
-            native |= {"beta1": value[0], "beta2": value[1]}
-        else:
-            native[name] = float(value)
-    return native
-
-
 # What torch's groups hold beside our options.
 _FOREIGN = (*TORCH_ONLY, "params", "param_names", "decoupled_weight_decay")
 
@@ -106,7 +95,7 @@ class Optimizer(_core.Optimizer):
 
     def _append(self, group: dict[str, Any]) -> None:
         options = {name: group[name] for name in self._defaults}
-        super()._add_group([p._native for p in group["params"]], _native_options(options))
+        super()._add_group([p._native for p in group["params"]], self._native_options(options))
         own = ParameterGroup(self, len(self._groups), group["params"], options)
         list.append(self._groups, own)
         own.update({name: value for name, value in group.items() if name in NOTES})
@@ -192,9 +181,18 @@ class Optimizer(_core.Optimizer):
         group = self._groups[number]
         checked = self._checked_changes(changes)
         self._check_together({**group.options, **checked})
-        for name, value in _native_options(checked).items():
+        for name, value in self._native_options(checked).items():
             super()._set_option(number, name, value)
         dict.update(group, checked)
+
+    def _native_options(self, options: Mapping[str, Any]) -> dict[str, float]:
+        native: dict[str, float] = {}
+        for name, value in options.items():
+            if name == "betas":
+                native |= {"beta1": value[0], "beta2": value[1]}
+            else:
+                native[name] = float(value)
+        return native
 
     def _checked_changes(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         return {name: self._check_option(name, value) for name, value in changes.items()}
@@ -212,9 +210,11 @@ class Optimizer(_core.Optimizer):
     # State
 
     @property
-    def _counts(self) -> bool:
-        """Whether torch's states of this kind have a step."""
-        return self._native_kind != "sgd"
+    def _numbers(self) -> tuple[str, ...]:
+        """The numbers beside arrays in torch's states of this kind."""
+        if self._native_kind in ("sgd", "lion"):
+            return ()
+        return ("step", "mu_product") if self._native_kind == "nadam" else ("step",)
 
     def state_dict(self) -> dict[str, Any]:
         """The options, and what was gathered over the steps, in torch's layout.
@@ -231,9 +231,11 @@ class Optimizer(_core.Optimizer):
         state: dict[int, dict[str, Any]] = {}
         for number, parameter in enumerate(self.parameters):
             steps = native[f"{number}.steps"]
-            if steps == 0:
+            if steps == 0 and self._native_kind != "adagrad":  # whose sums are there at once
                 continue
-            entry: dict[str, Any] = {"step": float(steps)} if self._counts else {}
+            entry: dict[str, Any] = {"step": float(steps)} if self._numbers else {}
+            if "mu_product" in self._numbers:  # an array, which keeps its digits in torch
+                entry["mu_product"] = np.array(native[f"{number}.momentum_product"])
             for name in _core.state_names(self._native_kind):
                 if (array := native.get(f"{number}.{name}")) is not None:
                     entry[name] = _to_shape(array, parameter.shape)
@@ -294,9 +296,8 @@ class Optimizer(_core.Optimizer):
         native: dict[str, Any] = {}
         parameters = self.parameters
         for slot, entry in enumerate(entries):
-            steps, arrays = self._native_state(numbers[slot], entry, parameters[slot])
-            native[f"{slot}.steps"] = steps
-            native |= {f"{slot}.{name}": array for name, array in arrays.items()}
+            own_state = self._native_state(numbers[slot], entry, parameters[slot])
+            native |= {f"{slot}.{name}": value for name, value in own_state.items()}
         return _Checked(checked, native)
 
     def _checked_options(self, own: ParameterGroup, group: Mapping[str, Any]) -> dict[str, Any]:
@@ -318,10 +319,8 @@ class Optimizer(_core.Optimizer):
         notes = {name: check(name, group[name]) for name, check in NOTES.items() if name in group}
         return {**options, **notes}
 
-    def _native_state(
-        self, number: Any, entry: Any, parameter: Parameter
-    ) -> tuple[int, dict[str, Array]]:
-        names, counts = _core.state_names(self._native_kind), self._counts
+    def _native_state(self, number: Any, entry: Any, parameter: Parameter) -> dict[str, Any]:
+        names = _core.state_names(self._native_kind)
         what = f"state_dict: state {number}"
         if not isinstance(entry, Mapping):
             raise TypeError(f"{what}: expected a mapping, got {_checks.show(entry)}")
@@ -330,18 +329,24 @@ class Optimizer(_core.Optimizer):
             if name in names and value is not None:
                 array = parameter.checked(f"{what}: {name}", value).astype(parameter.dtype)
                 arrays[name] = np.ascontiguousarray(array.T).reshape(-1)
-            elif value is not None and not (counts and name == "step"):
+            elif value is not None and name not in self._numbers:
                 kind = type(self).__name__
                 raise ValueError(f"{what}: expected that of {kind}, got one with {name!r}")
-        if not counts:
-            return len(arrays), arrays
+        if not self._numbers:
+            return {"steps": len(arrays), **arrays}
         steps = _checks.real(f"{what}: step", entry.get("step", 0), at_least=0, below=2**53)
         if steps != int(steps):
             raise ValueError(f"{what}: step: expected a whole number, got {steps}")
-        gathered = names[:2] if self._native_kind in ("adam", "adamw") else names[:1]
+        gathered = names[:2] if self._native_kind in ("adam", "adamw", "nadam") else names[:1]
+        gathered = [*self._numbers[1:], *gathered]
         if steps and (missing := [name for name in gathered if entry.get(name) is None]):
             raise ValueError(f"{what}: expected {missing[0]!r} after {steps:.0f} steps, got none")
-        return int(steps), arrays
+        native = {"steps": int(steps), **arrays}
+        if (product := entry.get("mu_product")) is not None:
+            native["momentum_product"] = _checks.real(
+                f"{what}: mu_product", product, at_least=0, at_most=1
+            )
+        return native
 
     def __getstate__(self) -> dict[str, Any]:
         own = {name: value for name, value in self.__dict__.items() if name != "_groups"}

@@ -9,6 +9,7 @@ namespace fastmlp {
 struct Update {
   UpdateKind kind = UpdateKind::SGD;
   ops::UpdateConstants constants;
+  double momentum_product = 1;  // NAdam: of the momenta of all steps up to this one
 };
 
 // What it changes: the values of a parameter and up to three states of as many values; those that the rule does not use

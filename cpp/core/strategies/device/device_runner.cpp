@@ -107,7 +107,7 @@ bool DeviceRunner<T>::group_steps(const LossSpec& spec, const Batch<T>& batch, I
     if (!own || (m > 0 && own != kind)) return false;
     if (member.optimizer->planned().empty() != members[0].optimizer->planned().empty()) return false;
     if (m == 0) kind = std::move(own);
-    same_constants &= member.optimizer->has_options_of(slots[m][0], *members[0].optimizer, slots[0][0]);
+    same_constants &= member.optimizer->steps_like(slots[m][0], *members[0].optimizer, slots[0][0]);
   }
 
   SingleBlockTraining<T> args{};
@@ -137,7 +137,7 @@ bool DeviceRunner<T>::group_steps(const LossSpec& spec, const Batch<T>& batch, I
   if (!same_constants) updates.reserve(each * members.size());
   for (std::size_t m = 1; m < members.size(); ++m) {
     if (same_constants) {
-      members[m].optimizer->count_steps(slots[m], count, updates[0]);
+      members[m].optimizer->count_steps(slots[m], count, updates.back());
       continue;
     }
     const std::vector<Update>& own = members[m].optimizer->next_updates(slots[m], count);
