@@ -3,6 +3,7 @@
 import copyreg
 from collections.abc import Iterable, Mapping
 from itertools import islice
+from math import inf
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -193,6 +194,20 @@ class Optimizer(_core.Optimizer):
             else:
                 native[name] = float(value)
         return native
+
+    def _set_scheduled(self, number: int, rate: float, momentum: float) -> None:
+        """What a schedule has made; the momentum, or first beta, may be NaN: as it is."""
+        group = self._groups[number]
+        if momentum == momentum:
+            betas = "betas" in group
+            group.update(
+                {"betas": (momentum, group["betas"][1])} if betas else {"momentum": momentum}
+            )
+        if 0 <= rate < inf:  # as nearly always: nothing to find out
+            super()._set_option(number, "lr", rate)
+            dict.__setitem__(group, "lr", rate)
+        else:
+            group["lr"] = rate
 
     def _checked_changes(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         return {name: self._check_option(name, value) for name, value in changes.items()}

@@ -147,17 +147,10 @@ class LRScheduler:
             self._move(steps)
 
     def _set(self, entry: Rates) -> None:
-        for group, (rate, momentum) in zip(
-            self.optimizer.param_groups, entry.tolist(), strict=True
-        ):
-            change: dict[str, Any] = {"lr": rate}
-            if momentum == momentum:
-                betas = "betas" in group
-                change |= (
-                    {"betas": (momentum, group["betas"][1])} if betas else {"momentum": momentum}
-                )
-            group.update(change)
-        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+        rates, momenta = entry.T.tolist()
+        for number, (rate, momentum) in enumerate(zip(rates, momenta, strict=True)):
+            self.optimizer._set_scheduled(number, rate, momentum)
+        self._last_lr = rates
 
     def get_last_lr(self) -> list[float]:
         """The rates that the last step has set, one for each group."""
