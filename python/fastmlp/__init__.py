@@ -84,6 +84,7 @@ from fastmlp.parameter import Buffer, Parameter
 from fastmlp.residual import Residual
 from fastmlp.runtime import get_num_threads, set_num_threads, show_config, threads
 from fastmlp.seeds import manual_seed
+from fastmlp.summary import summary
 from fastmlp.tensor import Tensor, no_grad, tensor
 from fastmlp.trainer import Trainer
 
@@ -183,6 +184,7 @@ __all__ = [
     "softmax",
     "softplus",
     "softsign",
+    "summary",
     "tanh",
     "tensor",
     "threads",

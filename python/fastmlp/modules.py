@@ -13,6 +13,7 @@ import numpy as np
 from fastmlp import _checks, _core, seeds
 from fastmlp.parameter import Parameter
 from fastmlp.stateful import IncompatibleKeys, Stateful
+from fastmlp.summary import summary
 from fastmlp.tracing import Trace
 
 __all__ = ["IncompatibleKeys", "Module", "Plan"]
@@ -294,6 +295,10 @@ class Module(Stateful):
     def extra_repr(self) -> str:
         """The arguments that `repr` shows."""
         return ""
+
+    def _repr_html_(self) -> str:
+        """The table of `summary`, for notebooks."""
+        return summary(self)._repr_html_()
 
     def __repr__(self) -> str:
         lines = [f"({name}): {child!r}" for name, child in self.named_children()]
