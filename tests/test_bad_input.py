@@ -8,6 +8,7 @@ import pytest
 
 import fastmlp as fm
 from bad_calls import TABLE, Call
+from bad_fit_calls import TRAINING
 
 
 class TwoPaths(fm.Module):
@@ -26,6 +27,17 @@ class WithNumpy(TwoPaths):
 
     def forward(self, x: Any) -> Any:
         return np.tanh(self.layer(x))
+
+
+class Spoilt:
+    """A callback whose method is none."""
+
+    on_epoch_end = 3
+
+
+def odd(y: Any, t: Any) -> float:
+    """A metric."""
+    return 0.0
 
 
 def world() -> dict[str, Any]:
@@ -66,6 +78,7 @@ def world() -> dict[str, Any]:
         "S": fm.lr_scheduler,
         "x": x,
         "t": t,
+        "w": np.ones(6),
         "u": u,
         "mse": mse,
         "bce": fm.BCELoss(),
@@ -85,6 +98,8 @@ def world() -> dict[str, Any]:
         "unrecorded_loss": unrecorded_loss,
         "two_paths": TwoPaths(),
         "with_numpy": WithNumpy(),
+        "Spoilt": Spoilt,
+        "odd": odd,
         "square": fm.Linear(3, 3),
         "memory": np.ones(100, "float32"),
         "a": np.zeros((4, 2)),
@@ -97,7 +112,7 @@ def _weights(names: dict[str, Any]) -> list[np.ndarray]:
     return [np.array(p) for m in models for p in m.parameters()]
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: row[0])
+@pytest.mark.parametrize("row", [*TABLE, *TRAINING], ids=lambda row: row[0])
 def test_bad_call(row: Call) -> None:
     call, error, *patterns = row
     names = world()
@@ -118,7 +133,8 @@ def test_bad_call(row: Call) -> None:
 
 def test_the_table_is_long_and_its_rows_differ() -> None:
     assert len(TABLE) >= 60
-    assert len({row[0] for row in TABLE}) == len(TABLE)
+    rows = [*TABLE, *TRAINING]
+    assert len({row[0] for row in rows}) == len(rows)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +150,10 @@ def test_the_table_is_long_and_its_rows_differ() -> None:
         "model(x).backward(np.ones((6, 3)))",
         "fit(validation_data=(x, t), max_grad=1.0, batch_size=4, seed=0, callbacks=[])",
         "fit(shuffle=np.bool_(False), max_epoch=np.int64(1))",
+        "fit(early_stopping=EarlyStopping(), validation_split=np.float32(0.5), metrics=odd)",
+        "fit(callbacks=EarlyStopping(9, 0, 'odd', mode='max'), validation_split=0.5, metrics=odd)",
+        "fit([(x, t)], None, accumulate=np.int32(2), callbacks=callbacks.LearningRateMonitor())",
+        "trainer.evaluate(x, t, metrics=('accuracy', 'top_3_accuracy', odd))",
         "fit_regression(bce, u)",
         "model.jacobian(x)",
         "model.input_gradient(x, t, cross_entropy)",

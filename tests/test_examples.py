@@ -18,6 +18,7 @@ EXPECTED = {
     "boston.py": (r"final loss \d+\.\d+\n", "boston.png"),
     "cifar2.py": (r"epoch 2: loss \d.*\naccuracy \d\.\d+ on 4 test images\n", None),
     "circles.py": (r"epoch 0: loss 0\.\d+\n.*accuracy 0\.\d+\n", "circles.png"),
+    "early_stopping.py": (r"3 epochs, the best one.*multiply-adds", "early_stopping.png"),
     "schedules.py": (r"one cycle.*final loss 0\.\d+.*cosine.*final loss 0\.\d+", "schedules.png"),
     "spiral_custom_loop.py": (r"epoch 0: loss 1\.\d+\naccuracy 0\.\d+\n", None),
     "spiral_trainer.py": (r"final loss 1\.\d+\naccuracy 0\.\d+\n", "spiral.png"),

@@ -50,6 +50,27 @@ def test_plot_history_with_validation() -> None:
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["training", "validation"]
 
 
+def test_plot_history_with_the_best_epoch_and_metrics() -> None:
+    made, (ax,) = plotting.figure()
+    history = SimpleNamespace(
+        loss=np.arange(3.0, 0, -1),
+        validation_loss=np.array([2.0, 1, 4]),
+        best_epoch=1,
+        metrics={"mae": np.array([3.0, np.nan, 4]), "r2": np.ones(3)},
+    )
+    plotting.plot_history(history, ax)
+    training, validation, best = ax.lines
+    assert best.get_xydata().tolist() == [[2, 1]], "epoch 2 on the axis, at its validation loss"
+    (second,) = [other for other in made.axes if other is not ax]
+    assert second.get_ylabel() == "mae, r2"
+    assert [line.get_label() for line in second.lines] == ["mae", "r2"]
+    assert ax.get_legend() is None, "one legend for both"
+    names = [text.get_text() for text in second.get_legend().get_texts()]
+    assert names == ["training", "validation", "best", "mae", "r2"]
+    colours = [line.get_color() for line in (training, validation, *second.lines)]
+    assert len(set(colours)) == 4
+
+
 @pytest.mark.parametrize("columns", [1, 2])
 @pytest.mark.parametrize("labels", [LABELS, LABELS[:, None] * 1.0, np.eye(2)[LABELS]])
 def test_decision_regions(columns: int, labels: np.ndarray) -> None:

@@ -224,13 +224,17 @@ def test_modes_are_restored_one_by_one() -> None:
 
 
 def test_ctrl_c_at_any_call_leaves_the_modes() -> None:
-    """KeyboardInterrupt at each call of the Python layer, where CPython looks for signals."""
+    """KeyboardInterrupt at each call of the Python layer, where CPython looks for signals.
+
+    Options of early stopping, which are fixed during a fit, are free again, too.
+    """
     import sys
 
     model = fm.Sequential(fm.Linear(1, 1), fm.Dropout(0.5))
     model.eval()
     trainer = fm.Trainer(model, fm.SGD(model.parameters()), fm.MSELoss())
     x = np.ones((2, 1), "f4")
+    early = fm.EarlyStopping(monitor="loss")
     count = 0
     place: list[Any] = []
 
@@ -250,7 +254,7 @@ def test_ctrl_c_at_any_call_leaves_the_modes() -> None:
 
         sys.settrace(trace)
         try:
-            trainer.fit(x, x, max_epoch=1)
+            trainer.fit(x, x, max_epoch=1, early_stopping=early)
         except KeyboardInterrupt:
             return True
         finally:
@@ -260,5 +264,6 @@ def test_ctrl_c_at_any_call_leaves_the_modes() -> None:
     stop = 1
     while run(stop):
         assert not any(module.training for module in model.modules()), place
+        early.patience = stop
         stop += 1
     assert stop > 30

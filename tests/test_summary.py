@@ -51,3 +51,16 @@ def test_html_is_escaped() -> None:
         assert "<b>" not in page
         assert page.count("<tr>") == 4
     assert "Linear(in_features=2" in fm.Linear(2, 3)._repr_html_()
+
+
+def test_layers_with_buffers_and_layers_within_layers() -> None:
+    """Running statistics are no parameters; a residual block has rows for what is in it."""
+    model = fm.Sequential(fm.Linear(4, 6), fm.BatchNorm1d(6), fm.Residual(fm.Linear(6, 2)))
+    table = fm.summary(model)
+    assert [(row.name, row.parameters, row.multiply_adds) for row in table.rows] == [
+        ("0", 30, 24),
+        ("1", 12, 0),
+        ("2.layers.0", 14, 12),
+        ("2.projection", 12, 12),
+    ]
+    assert table.parameters == table.trainable == sum(p.numel() for p in model.parameters())

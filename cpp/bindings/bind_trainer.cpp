@@ -27,12 +27,24 @@ py::array_t<T> copy_of(py::handle self, std::vector<T> Measured::* values) {
 
 py::dict history_state(py::handle self) { return dict_of(held_by<History>(self, "self").state()); }
 
+// The curves by name.
+py::dict metrics_of(py::handle self) {
+  const auto metrics = held_by<History>(self, "self").read([](const Measured& measured) { return measured.metrics; });
+  py::dict curves;
+  for (const auto& [name, values] : metrics)
+    curves[name.c_str()] = py::array(static_cast<py::ssize_t>(values.size()), values.data());
+  return curves;
+}
+
 void set_history_state(py::handle self, const py::dict& state) {
   History& history = held_by<History>(self, "self");
   const State checked = state_of(state, "history");
   const Owner::Claim writing(history.owner, "trainer: another thread is in its fit");
   history.set_state(checked);
 }
+
+// What comes as (x, t, sample_weight, function).
+FitRequest::Data data_of(const py::tuple& data) { return {data[0], data[1], data[2], data[3]}; }
 
 }  // namespace
 
@@ -75,7 +87,14 @@ void NetworkOf<T>::fit(const FitRequest& request) {
     throw py::type_error(std::string("optimizer: expected parameters of the model's dtype ") + dtype_name<T>());
   LossSpec spec = request.loss.spec;  // of the epoch that is under way
   check_reduction(spec);
-  if (spec.kind == LossKind::BCE && request.training.function.is_none() && !gives_probabilities(*network_))
+  const bool comes_in_batches = !request.next_batch.is_none();
+  const auto next_batch = [&]() -> std::optional<FitRequest::Data> {
+    const py::object batch = request.next_batch();
+    if (batch.is_none()) return std::nullopt;
+    return data_of(batch);
+  };
+  const FitRequest::Data first = comes_in_batches ? next_batch().value() : request.training;
+  if (spec.kind == LossKind::BCE && first.function.is_none() && !gives_probabilities(*network_))
     throw py::value_error(
         "loss_fn: BCELoss expects outputs from 0 to 1; end the model with Sigmoid, or use BCEWithLogitsLoss");
 
@@ -83,7 +102,7 @@ void NetworkOf<T>::fit(const FitRequest& request) {
   const Owner::Claim stepping(optimizer->owner, "optimizer: another thread is in a step or fit with it");
   const Device& device = network_->device();
   std::optional<CallerStream> stream;
-  for (const FitRequest::Data* data : {&request.training, &request.validation})
+  for (const FitRequest::Data* data : {&first, &request.validation})
     for (const auto& [object, name] : {std::pair(&data->x, "x"), std::pair(&data->t, "t")})
       if (!stream && takes_device_array(*object)) stream.emplace(device, device_array(*object, name), true);
   join_streams(device);
@@ -91,15 +110,17 @@ void NetworkOf<T>::fit(const FitRequest& request) {
   const py::object previous = last_stream_;
   if (stream) last_stream_ = stream->owner();
 
-  FitData<T> training(device), validation(device);
+  std::optional<FitData<T>> training(std::in_place, device);
+  FitData<T> validation(device);
   const bool validates = !request.validation.x.is_none();
-  take_data(training, request, request.training, {"x", kTargetNames});
+  const DataNames names{"x", kTargetNames};
+  take_data(*training, request, first, names);
   if (validates) {
     take_data(validation, request, request.validation,
               {"validation_data x", {"validation_data t", "validation_data sample_weight"}});
-    if (validation.set.columns != training.set.columns)
+    if (validation.set.columns != training->set.columns)
       throw py::value_error("validation_data x has " + std::to_string(validation.set.columns) +
-                            " features, but x has " + std::to_string(training.set.columns));
+                            " features, but x has " + std::to_string(training->set.columns));
   }
 
   const auto places = [&] {
@@ -111,11 +132,14 @@ void NetworkOf<T>::fit(const FitRequest& request) {
   std::optional<WithoutGil> released;
   std::optional<FitMark<T>> mark;
   Trainee<T> trainee{*network_, optimizer->optimizer, request.history};
+  trainee.early_stopping = request.early_stopping;
+  if (!request.metrics.empty()) trainee.measure = measure(request, validation, released);
+  for (const auto& [name, metric] : request.metrics) trainee.metrics.push_back(name);
   if (!request.on_epoch.is_none())
-    trainee.on_epoch = [&](Index epoch, double loss, const double* validation_loss) {
+    trainee.on_epoch = [&](const EpochResult& result, bool stops) {
       const WithoutGil::Pause acquire(*released);
-      const py::object value = validation_loss ? py::object(py::float_(*validation_loss)) : py::none();
-      const bool stop = request.on_epoch(epoch, loss, value).template cast<bool>();
+      const py::object value = result.validation_loss ? py::object(py::float_(*result.validation_loss)) : py::none();
+      const bool stop = request.on_epoch(result.epoch, result.loss, value, result.metrics, stops).template cast<bool>();
       if (places() != start)
         throw std::runtime_error(std::string("callbacks: expected the model to stay on ") + device.name +
                                  ", but one has moved it");
@@ -132,28 +156,54 @@ void NetworkOf<T>::fit(const FitRequest& request) {
   };
 
   FitOptions options = request.options;
-  options.batch_size = std::min(options.batch_size, training.set.rows);
-  check_rows(std::min(options.batch_size, (training.set.rows - 1) % options.batch_size + 1), true,
-             "batch_size: one of the batches");
+  if (comes_in_batches) options.batch_size = training->set.rows;
+  options.batch_size = std::min(options.batch_size, training->set.rows);
+  const char* const of_batches = comes_in_batches ? "x: one of the batches" : "batch_size: one of the batches";
+  check_rows(std::min(options.batch_size, (training->set.rows - 1) % options.batch_size + 1), true, of_batches);
   if (validates) check_rows(validation.set.rows, false, "validation_data x");
-  const Index batches = (training.set.rows + options.batch_size - 1) / options.batch_size;
+
+  // The first batch is there already.
+  bool begun = false;
+  const BatchHook<T> batches = [&]() -> const DataSet<T>* {
+    if (!std::exchange(begun, true)) return &training->set;
+    const WithoutGil::Pause acquire(*released);
+    const std::optional<FitRequest::Data> batch = next_batch();
+    if (!batch) return nullptr;
+    const Index columns = training->set.columns;
+    training.emplace(device);
+    take_data(*training, request, *batch, names);
+    if (training->set.columns != columns)
+      throw py::value_error("x: expected batches of " + std::to_string(columns) + " features, as before, got " +
+                            std::to_string(training->set.columns));
+    check_rows(training->set.rows, true, of_batches);
+    join_streams(device);
+    if (staging_) training->upload_copies(output_columns(columns));
+    training->take_function(batch->function, output_columns(columns), released);
+    return &training->set;
+  };
+
   if (!request.on_plan.is_none()) {
-    request.on_plan(options.max_epoch, batches);  // before anything changes: a schedule may be too short
-    trainee.on_plan = [&](Index epochs_left) {
+    // Of batches that come by and by nobody knows how many there are.
+    const Index count = (training->set.rows + options.batch_size - 1) / options.batch_size;
+    const Index steps = comes_in_batches ? 0 : (count + options.accumulate - 1) / options.accumulate;
+    request.on_plan(options.max_epoch, steps);  // before anything changes: a schedule may be too short
+    trainee.on_plan = [&, steps](Index epochs_left) {
       const WithoutGil::Pause acquire(*released);
-      request.on_plan(epochs_left, batches);
+      request.on_plan(epochs_left, steps);
     };
   }
   optimizer->check_parameters();
+  if (!request.on_begin.is_none() && request.on_begin().template cast<bool>()) return;
+  training->take_function(first.function, output_columns(training->set.columns), released);
+  validation.take_function(request.validation.function, output_columns(validation.set.columns), released);
   mark.emplace(*network_);
   released.emplace();
   if (staging_) {
-    training.upload_copies(output_columns(training.set.columns));
+    training->upload_copies(output_columns(training->set.columns));
     if (validates) validation.upload_copies(output_columns(validation.set.columns));
   }
-  training.take_function(request.training.function, output_columns(training.set.columns), *released);
-  validation.take_function(request.validation.function, output_columns(validation.set.columns), *released);
-  fastmlp::fit<T>({trainee}, spec, training.set, validates ? &validation.set : nullptr, options, poll);
+  fastmlp::fit<T>({trainee}, spec, training->set, validates ? &validation.set : nullptr, options, poll,
+                  comes_in_batches ? batches : BatchHook<T>());
   check(device.synchronize(StreamScope::current()));  // or the last step's error would be that of a later call
 }
 
@@ -181,34 +231,40 @@ void bind_trainer(py::module_& m) {
       .def_property_readonly("loss", [](py::handle self) { return copy_of(self, &Measured::loss); })
       .def_property_readonly("validation_loss",
                              [](py::handle self) { return copy_of(self, &Measured::validation_loss); })
+      .def_property_readonly("epoch_time", [](py::handle self) { return copy_of(self, &Measured::epoch_time); })
+      .def_property_readonly("metrics", metrics_of)
       .def_property_readonly("learning_rate", [](py::handle self) { return copy_of(self, &Measured::learning_rate); })
       .def_property_readonly("report_step", [](py::handle self) { return copy_of(self, &Measured::report_step); })
       .def_property_readonly("report_loss", [](py::handle self) { return copy_of(self, &Measured::report_loss); });
   m.def(
       "fit",
-      [](py::handle network, py::handle optimizer, py::handle loss, py::handle history, py::object x, py::object t,
-         Index max_epoch, Index batch_size, bool shuffle, std::uint64_t seed, std::optional<double> max_grad,
-         Index eval_interval, bool allow_nonfinite, bool stop_at_nonfinite, py::object sample_weight,
-         const py::tuple& validation_data, const py::tuple& functions, py::object on_epoch, py::object on_plan,
-         py::object on_poll) {
+      [](py::handle network, py::handle optimizer, py::handle loss, py::handle history, const py::tuple& data,
+         const py::tuple& validation_data, Index max_epoch, Index batch_size, bool shuffle, std::uint64_t seed,
+         std::optional<double> max_grad, Index accumulate, Index eval_interval, bool allow_nonfinite,
+         bool stop_at_nonfinite, EarlyStopping* early_stopping, std::vector<std::pair<std::string, py::object>> metrics,
+         py::object next_batch, py::object on_begin, py::object on_epoch, py::object on_plan, py::object on_poll) {
         FitRequest request{held_by<OptimizerHandle>(optimizer, "optimizer"),
                            held_by<LossHandle>(loss, "loss"),
                            held_by<History>(history, "history"),
-                           {std::move(x), std::move(t), std::move(sample_weight), functions[0]},
-                           {validation_data[0], validation_data[1], validation_data[2], functions[1]},
+                           data_of(data),
+                           data_of(validation_data),
                            FitOptions{},
+                           early_stopping,
+                           std::move(metrics),
+                           std::move(next_batch),
+                           std::move(on_begin),
                            std::move(on_epoch),
                            std::move(on_plan),
                            std::move(on_poll)};
-        request.options = {max_epoch,     batch_size,      shuffle,          seed, max_grad.value_or(0),
+        request.options = {max_epoch,     batch_size,      shuffle,          seed, max_grad.value_or(0), accumulate,
                            eval_interval, allow_nonfinite, stop_at_nonfinite};
         held_by<NetworkHandle>(network, "network").fit(request);
       },
-      py::arg("network"), py::arg("optimizer"), py::arg("loss"), py::arg("history"), py::arg("x"), py::arg("t"),
-      py::kw_only(), py::arg("max_epoch"), py::arg("batch_size"), py::arg("shuffle"), py::arg("seed"),
-      py::arg("max_grad"), py::arg("eval_interval"), py::arg("allow_nonfinite"), py::arg("stop_at_nonfinite"),
-      py::arg("sample_weight"), py::arg("validation_data"), py::arg("functions"), py::arg("on_epoch"),
-      py::arg("on_plan"), py::arg("on_poll"));
+      py::arg("network"), py::arg("optimizer"), py::arg("loss"), py::arg("history"), py::arg("data"),
+      py::arg("validation_data"), py::kw_only(), py::arg("max_epoch"), py::arg("batch_size"), py::arg("shuffle"),
+      py::arg("seed"), py::arg("max_grad"), py::arg("accumulate"), py::arg("eval_interval"), py::arg("allow_nonfinite"),
+      py::arg("stop_at_nonfinite"), py::arg("early_stopping").none(true), py::arg("metrics"), py::arg("next_batch"),
+      py::arg("on_begin"), py::arg("on_epoch"), py::arg("on_plan"), py::arg("on_poll"));
 }
 
 }  // namespace fastmlp::bindings

@@ -21,10 +21,11 @@ void FitData<T>::upload_copies(Index columns) {
 }
 
 template <class T>
-void FitData<T>::take_function(const py::object& function, Index columns, WithoutGil& released) {
-  if (!function || function.is_none()) return;
-  set.function = [function = function.ptr(), columns, &released](const T* y, const RowNumbers& rows, T* dy) {
-    const WithoutGil::Pause acquire(released);
+void FitData<T>::take_function(const py::object& called, Index columns, std::optional<WithoutGil>& released) {
+  if (!called || called.is_none()) return;
+  function = called;
+  set.function = [this, columns, &released](const T* y, const RowNumbers& rows, T* dy) {
+    const WithoutGil::Pause acquire(*released);
     const py::ssize_t shape[] = {rows.count, columns};
     const py::object output = new_array<T>(shape);  // of its own: the function may keep it
     std::copy_n(y, rows.count * columns, data_of<T>(output));
@@ -34,7 +35,7 @@ void FitData<T>::take_function(const py::object& function, Index columns, Withou
       ids = new_array<Index>(count);
       std::copy_n(rows.ids, rows.count, data_of<Index>(ids));
     }
-    const py::tuple result = py::handle(function)(output, ids, dy != nullptr);
+    const py::tuple result = function(output, ids, dy != nullptr);
     if (dy) std::copy_n(shaped_arg<T>(result[1], "gradient", shape).data(), rows.count * columns, dy);
     return result[0].template cast<double>();
   };

@@ -1,6 +1,8 @@
 // The data of a fit: checked arrays, and their places in the network's memory.
 #pragma once
 
+#include <optional>
+
 #include "bindings/device_arrays.h"
 #include "bindings/gil.h"
 #include "bindings/staging.h"
@@ -23,13 +25,14 @@ struct FitData {
 
   // Brings to the device what came from the host; the output has so many columns.
   void upload_copies(Index columns);
-  // Calls the function (unless it is None) in place of a loss, with the GIL.
-  void take_function(const py::object& function, Index columns, WithoutGil& released);
+  // Calls the function (unless it is None) in place of a loss, when the GIL has been released.
+  void take_function(const py::object& called, Index columns, std::optional<WithoutGil>& released);
 
   DataSet<T> set;
   Matrix<T> x;                     // of the host,
   TargetArg<T> t;                  // which keep the data alive,
   DeviceArray device_x, device_t;  // and so do these
+  py::object function;             // that is called
   std::vector<double> shares;
   Buffer<T> x_copy;
   TargetCopies<T> copies;

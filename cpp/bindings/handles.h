@@ -123,7 +123,11 @@ struct FitRequest {
     py::object x, t, sample_weight, function;
   } training, validation;
   FitOptions options;
-  py::object on_epoch, on_plan, on_poll;  // None, or to be called
+  EarlyStopping* early_stopping;                            // null: none
+  std::vector<std::pair<std::string, py::object>> metrics;  // by name: a Metric, or a function of the outputs
+  // None: the training data are all there. Else it gives them by and by, batches like `training`, and None between epochs.
+  py::object next_batch;
+  py::object on_begin, on_epoch, on_plan, on_poll;  // None, or to be called
 };
 
 struct NetworkHandle {
@@ -154,6 +158,7 @@ void bind_network(py::module_& m);
 void bind_tensor(py::module_& m);
 void bind_model(py::module_& m);
 void bind_trainer(py::module_& m);
+void bind_metrics(py::module_& m);
 void bind_schedules(py::module_& m);
 void bind_ops(py::module_& m);
 

@@ -12,6 +12,7 @@ PYBIND11_MODULE(_core, m) {
   bind_schedules(m);
   bind_network(m);
   bind_model(m);
+  bind_metrics(m);
   bind_trainer(m);
   bind_ops(m);
 }

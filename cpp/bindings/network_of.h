@@ -70,6 +70,8 @@ class NetworkOf final : public NetworkHandle {
                            const LossHandle& loss, bool allow_nonfinite) const;
   void take_data(FitData<T>& data, const FitRequest& request, const FitRequest::Data& from,
                  const DataNames& names) const;
+  std::function<std::vector<double>(const T*)> measure(const FitRequest& request, const FitData<T>& validation,
+                                                       std::optional<WithoutGil>& released) const;
 
   std::shared_ptr<Network<T>> network_;
   std::shared_ptr<StagingPool<T>> staging_;  // null: the host's memory is the network's

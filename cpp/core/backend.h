@@ -27,6 +27,8 @@ struct Backend {
   void (*activation_backward)(const Activation&, Index n, const T* dy, const T* saved, T* dx, const Context&);
   // y = a + b over n contiguous values; y may be a or b.
   void (*add)(Index n, const T* a, const T* b, T* y, const Context&);
+  // x *= factor over n contiguous values.
+  void (*scale)(Index n, T factor, T* x, const Context&);
   // Softmax and log-softmax of each row; y may be x, dx may be dy. Backward takes the output y.
   void (*row_forward)(RowActivationKind, Index rows, Index columns, const T* x, T* y, const Context&);
   void (*row_backward)(RowActivationKind, Index rows, Index columns, const T* dy, const T* y, T* dx, const Context&);

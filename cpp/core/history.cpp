@@ -2,8 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace fastmlp {
+
+namespace {
+
+const std::string kMetricPrefix = "metrics.";  // of their names in a state
+
+}  // namespace
 
 bool History::is_finite(Index epochs) const {
   return std::all_of(measured_.loss.end() - epochs, measured_.loss.end(),
@@ -24,17 +31,37 @@ void History::add_steps(const double* losses, Index count, Index eval_interval) 
   }
 }
 
-void History::add_epochs(const double* losses, const double* rates, Index count) {
+void History::add_epochs(const double* losses, const double* rates, Index count, double seconds) {
   const Locked locked(lock_);
-  measured_.loss.insert(measured_.loss.end(), losses, losses + count);
-  measured_.learning_rate.insert(measured_.learning_rate.end(), rates, rates + count);
+  Measured& m = measured_;
+  m.loss.insert(m.loss.end(), losses, losses + count);
+  m.learning_rate.insert(m.learning_rate.end(), rates, rates + count);
+  m.epoch_time.insert(m.epoch_time.end(), static_cast<std::size_t>(count), seconds / static_cast<double>(count));
 }
 
-void History::add_epoch(double loss, const double* validation_loss, double rate) {
+namespace {
+
+// Makes `value` that of the last of so many epochs; those that have none get NaN.
+void set_last(std::vector<double>& values, std::size_t epochs, double value) {
+  values.resize(epochs, std::numeric_limits<double>::quiet_NaN());
+  values.back() = value;
+}
+
+}  // namespace
+
+void History::add_epoch(const EpochResult& result, const std::vector<std::string>& metrics, double seconds) {
   const Locked locked(lock_);
-  measured_.loss.push_back(loss);
-  measured_.learning_rate.push_back(rate);
-  if (validation_loss) measured_.validation_loss.push_back(*validation_loss);
+  Measured& m = measured_;
+  m.loss.push_back(result.loss);
+  m.learning_rate.push_back(result.rate);
+  m.epoch_time.push_back(seconds);
+  if (result.validation_loss) set_last(m.validation_loss, m.loss.size(), *result.validation_loss);
+  for (std::size_t i = 0; i < metrics.size(); ++i) {
+    auto found =
+        std::find_if(m.metrics.begin(), m.metrics.end(), [&](const auto& old) { return old.first == metrics[i]; });
+    if (found == m.metrics.end()) found = m.metrics.insert(found, {metrics[i], {}});
+    set_last(found->second, m.loss.size(), result.metrics[i]);
+  }
 }
 
 State History::state() const {
@@ -43,6 +70,8 @@ State History::state() const {
   state.add("loss", m.loss);
   state.add("validation_loss", m.validation_loss);
   state.add("learning_rate", m.learning_rate);
+  state.add("epoch_time", m.epoch_time);
+  for (const auto& [name, values] : m.metrics) state.add(kMetricPrefix + name, values);
   state.add("report_step", m.report_step);
   state.add("report_loss", m.report_loss);
   state.add("steps", m.steps);
@@ -56,13 +85,20 @@ void History::set_state(const State& state) {
   m.loss = state.get<std::vector<double>>("loss");
   m.validation_loss = state.get<std::vector<double>>("validation_loss");
   m.learning_rate = state.get<std::vector<double>>("learning_rate");
+  m.epoch_time = state.get<std::vector<double>>("epoch_time");
+  bool fits = m.epoch_time.size() == m.loss.size() && m.learning_rate.size() == m.loss.size() &&
+              m.validation_loss.size() <= m.loss.size();
+  for (const auto& [name, value] : state.entries())
+    if (name.starts_with(kMetricPrefix)) {
+      m.metrics.emplace_back(name.substr(kMetricPrefix.size()), state.get<std::vector<double>>(name));
+      fits = fits && m.metrics.back().second.size() <= m.loss.size();
+    }
   m.report_step = state.get<std::vector<Index>>("report_step");
   m.report_loss = state.get<std::vector<double>>("report_loss");
   m.steps = state.get<Index>("steps");
   m.report_sum = state.get<double>("report_sum");
   m.report_count = state.get<Index>("report_count");
-  if (m.validation_loss.size() > m.loss.size() || m.learning_rate.size() != m.loss.size() ||
-      m.report_step.size() != m.report_loss.size() || m.steps < 0 || m.report_count < 0)
+  if (!fits || m.report_step.size() != m.report_loss.size() || m.steps < 0 || m.report_count < 0)
     throw std::invalid_argument("history: expected curves and counters that belong together");
   const Locked locked(lock_);
   measured_ = std::move(m);

@@ -1,6 +1,8 @@
 // What the fits of a network have measured.
 #pragma once
 
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "core/locks.h"
@@ -11,13 +13,24 @@ namespace fastmlp {
 // The curves and counters of all fits so far. Other threads may read while one fits.
 struct Measured {
   std::vector<double> loss;             // of each epoch, before each of its updates
-  std::vector<double> validation_loss;  // after each epoch
+  std::vector<double> validation_loss;  // after each epoch, up to the last that was validated; NaN where one was not
   std::vector<double> learning_rate;    // of the first group, in the last step of each epoch
-  std::vector<Index> report_step;       // after so many steps in all ...
-  std::vector<double> report_loss;      // ... the mean loss of the last eval_interval steps
+  std::vector<double> epoch_time;       // in seconds, with validation
+  std::vector<std::pair<std::string, std::vector<double>>> metrics;  // of the validation data, as their loss
+  std::vector<Index> report_step;                                    // after so many batches in all ...
+  std::vector<double> report_loss;  // ... the mean loss of the last eval_interval batches
   Index steps = 0;
   double report_sum = 0;  // of the steps since the last report
   Index report_count = 0;
+};
+
+// What is known of an epoch at its end.
+struct EpochResult {
+  Index epoch = 0;
+  double loss = 0;
+  const double* validation_loss = nullptr;  // null: none
+  std::vector<double> metrics;              // of the validation data
+  double rate = 0;                          // of the first group, in its last step
 };
 
 class History {
@@ -31,8 +44,9 @@ class History {
   bool is_finite(Index epochs) const;
   // Steps with their losses; every `eval_interval` of them make a report.
   void add_steps(const double* losses, Index count, Index eval_interval);
-  void add_epochs(const double* losses, const double* rates, Index count);
-  void add_epoch(double loss, const double* validation_loss, double rate);
+  // Epochs without validation, which took `seconds` together.
+  void add_epochs(const double* losses, const double* rates, Index count, double seconds);
+  void add_epoch(const EpochResult& result, const std::vector<std::string>& metrics, double seconds);
 
   // For any thread: calls body(const Measured&) under the lock.
   template <class Body>

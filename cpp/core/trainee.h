@@ -18,15 +18,14 @@ class TraineeState {
     Index rows, tail, columns;
   };
 
-  TraineeState(const Trainee<T>& trainee, const Batches& batches, const FitOptions& options)
-      : network(trainee.network),
+  TraineeState(const Trainee<T>& trainee_, const Batches& batches, const FitOptions& options)
+      : trainee(trainee_),
+        network(trainee.network),
         optimizer(trainee.optimizer),
         history(trainee.history),
-        on_epoch(trainee.on_epoch),
-        on_plan(trainee.on_plan),
         batches_(batches),
         options_(options),
-        fused_(network.can_fuse() && options.max_grad == 0),
+        fused_(network.can_fuse() && options.max_grad == 0 && options.accumulate == 1),
         first_step_(history.steps()),
         output_(network.device()) {
     for (const auto& parameter : network.parameters()) parameter->has_grad = false;
@@ -35,15 +34,15 @@ class TraineeState {
     if (options.keep_gradient || !fused_ || network.device().host)
       for (const auto& parameter : network.parameters())
         if (parameter->requires_grad) parameter->grad_memory();
+    if (trainee.early_stopping) trainee.early_stopping->prepare(network.program());
     if (options.max_grad > 0) clipper_ = std::make_unique<Clipper<T>>(network.device());
   }
 
+  const Trainee<T>& trainee;
   Network<T>& network;
   Optimizer<T>& optimizer;
   History& history;
-  const std::function<bool(Index, double, const double*)>& on_epoch;
-  const std::function<void(Index)>& on_plan;
-  double loss_sum = 0;    // of the epoch's steps so far, times their rows where they are means
+  double loss_sum = 0;    // of the epoch's batches so far, times their shares where they are means
   double epoch_loss = 0;  // then
 
   // Whether the optimizer uses gradients up within the backward pass.
@@ -57,7 +56,13 @@ class TraineeState {
   }
   Runner<T>& runner(Index rows) {
     acquire();
-    return rows == batches_.rows ? *whole_ : *tail_;
+    if (rows == batches_.rows) return *whole_;
+    if (rows != batches_.tail) {  // of batches that come one by one, of any size
+      tail_.reset();
+      tail_ = network.acquire(rows, batches_.columns, true);
+      batches_.tail = rows;
+    }
+    return *tail_;
   }
 
   // Makes the options that were set take effect: states that the rule needs now are made, and pointers to them renewed.
@@ -76,28 +81,38 @@ class TraineeState {
     runner(batch.rows).steps(loss, batch, count, same_rows, dropout(), optimizer, losses);
   }
 
-  // A step that leaves its gradient with the parameters; returns the loss.
-  double step_with_gradient(const LossSpec& loss, Batch<T> batch, bool same_rows) {
+  // Leaves a batch's gradient with the parameters; returns its loss. `share` is the sum of its rows' shares. After
+  // `accumulate` batches the optimizer takes a step with the gradient of the loss over the rows of all of them.
+  double step_with_gradient(const LossSpec& loss, Batch<T> batch, double share, bool same_rows) {
     batch.unchanged = same_rows && history.steps() > first_step_;
-    forget_gradients();
+    begin_batch(loss);
     const DropoutState dropout = this->dropout();
-    const double value = runner(batch.rows).step(loss, batch, &dropout, nullptr);
-    update();
+    double value = runner(batch.rows).step(gathers() ? loss.summed() : loss, batch, &dropout, nullptr);
+    if (gathers()) value *= scale(share);
+    end_batch(share);
     return value;
   }
 
-  // The same with a loss that is a function.
+  // The same with a loss that is a function: its values are means over rows.
   double step_with_function(const LossFunction<T>& function, const Batch<T>& batch, const RowNumbers& rows) {
-    forget_gradients();
+    begin_batch({.reduction = Reduction::BatchMean});
     const DropoutState dropout = this->dropout();
     Runner<T>& own = runner(batch.rows);
     const Index size = batch.rows * out_columns(batches_.columns);
     output_.reserve(size);
     own.forward(own.consecutive(batch), &dropout, output_.memory(0));
-    const double value = function(output_.to_host(0, size), rows, output_.host(1));
+    T* const dy = output_.host(1);
+    const double value = function(output_.to_host(0, size), rows, dy);
+    if (gathers())
+      for (Index i = 0; i < size; ++i) dy[i] *= static_cast<T>(batch.rows);
     own.backward(output_.to_device(1, size), nullptr, nullptr);
-    update();
+    end_batch(static_cast<double>(batch.rows));
     return value;
+  }
+
+  // At an epoch's end: the step of a group of fewer batches, if there is one.
+  void finish_group() {
+    if (gathered_ > 0) step();
   }
 
   // The loss of other data, in evaluation mode.
@@ -112,22 +127,45 @@ class TraineeState {
 
  private:
   Index out_columns(Index columns) const { return network.out_features() < 0 ? columns : network.out_features(); }
-  void forget_gradients() {
+
+  // Whether a step takes several batches. Their gradients are then those of sums, and add up; what a mean divides by is
+  // known with the last of them.
+  bool gathers() const { return options_.accumulate > 1; }
+  double scale(double share) const { return loss_.scale(share, out_columns(batches_.columns)); }
+  void begin_batch(const LossSpec& loss) {
+    loss_ = loss;
+    if (gathered_ > 0) return;
     for (const auto& parameter : network.parameters()) parameter->has_grad = false;
   }
-  // From the gradients that the parameters have.
-  void update() {
+  void end_batch(double share) {
+    share_ += share;
+    if (++gathered_ == options_.accumulate) step();
+  }
+  void step() {
+    if (const double factor = scale(share_); gathers() && factor != 1) scale_gradients(factor);
+    gathered_ = 0;
+    share_ = 0;
     optimizer.begin_step();
     if (clipper_) clipper_->clip(network.parameters(), options_.max_grad);
     for (const auto& parameter : network.parameters())
       if (const int slot = optimizer.slot(parameter.get()); slot >= 0 && parameter->has_grad)
-        optimizer.step_slot(slot, {thread_pool_executor(), nullptr, StreamScope::current()});
+        optimizer.step_slot(slot, context());
   }
+  void scale_gradients(double factor) {
+    for (const auto& parameter : network.parameters())
+      if (parameter->has_grad)
+        kernels_of<T>(network.device())
+            .scale(parameter->size(), static_cast<T>(factor), parameter->grad.data(), context());
+  }
+  static Context context() { return {thread_pool_executor(), nullptr, StreamScope::current()}; }
 
-  const Batches batches_;
+  Batches batches_;
   const FitOptions& options_;
   const bool fused_;
   const Index first_step_;
+  LossSpec loss_;       // of the last batch
+  Index gathered_ = 0;  // batches since the last step,
+  double share_ = 0;    // and the sum of their shares
   std::unique_ptr<Clipper<T>> clipper_;
   typename Network<T>::Lease whole_, tail_;
   HostMirror<T> output_;  // and its gradient, for losses that are functions

@@ -1,6 +1,7 @@
 #include "core/trainer.h"
 
 #include <algorithm>
+#include <chrono>
 #include <exception>
 #include <numeric>
 
@@ -18,24 +19,27 @@ template <class T>
 class Fit {
  public:
   Fit(const std::vector<Trainee<T>>& group, const LossSpec& loss, const DataSet<T>& data, const DataSet<T>* validation,
-      const FitOptions& options, const PollHook& poll)
+      const FitOptions& options, const PollHook& poll, const BatchHook<T>& stream)
       : loss_(loss),
         data_(data),
         validation_(validation),
         options_(options),
         poll_(poll),
+        stream_(stream),
         device_(group[0].network.device()),
         first_epoch_(group[0].history.epochs()),
         batches_((data.rows + options.batch_size - 1) / options.batch_size),
         most_steps_(device_.host ? 256 : std::clamp<Index>(kMostLosses / static_cast<Index>(group.size()), 16, 4096)),
         share_(data.share()),
         losses_(group.size() * static_cast<std::size_t>(most_steps_)),
-        device_ids_(device_) {
-    if (options.shuffle && batches_ > 1) ids_.resize(static_cast<std::size_t>(data.rows));
+        device_ids_(device_),
+        outputs_(device_) {
+    if (options.shuffle && batches_ > 1 && !stream) ids_.resize(static_cast<std::size_t>(data.rows));
     const Index rows = std::min(options.batch_size, data.rows), tail = data.rows - (batches_ - 1) * options.batch_size;
     all_.reserve(group.size());
     for (const Trainee<T>& trainee : group) {
       has_callbacks_ |= static_cast<bool>(trainee.on_epoch);
+      ends_early_ |= trainee.early_stopping != nullptr;
       auto& member = all_.emplace_back(std::make_unique<TraineeState<T>>(
           trainee, typename TraineeState<T>::Batches{rows, tail == rows ? 0 : tail, data.columns}, options));
       fused_ = fused_ && member->fused() && !data.function;
@@ -46,7 +50,7 @@ class Fit {
   }
 
   void run() {
-    const bool together = fused_ && !validation_ && !has_callbacks_;
+    const bool together = fused_ && !validation_ && !has_callbacks_ && !ends_early_ && !stream_;
     for (Index e = 0; e < options_.max_epoch && !active_.empty();) {
       epochs_left_ = options_.max_epoch - e;
       const Index most = epochs_left_ - (options_.keep_gradient ? 1 : 0);
@@ -58,7 +62,11 @@ class Fit {
         }
       }
       const Index epoch = first_epoch_ + e;
-      run_epoch(epoch, ++e == options_.max_epoch);
+      if (stream_)
+        run_stream(epoch);
+      else
+        run_epoch(epoch, e + 1 == options_.max_epoch);
+      ++e;
       keep_if([&](TraineeState<T>& member) { return end_epoch(member, epoch); });
     }
   }
@@ -82,27 +90,43 @@ class Fit {
 
   // After an epoch. Returns whether the member's training goes on.
   bool end_epoch(TraineeState<T>& member, Index epoch) {
+    const Trainee<T>& trainee = member.trainee;
     double value = 0;
-    const double* validation_loss = nullptr;
+    EpochResult result{epoch, member.epoch_loss, nullptr, {}, member.optimizer.rate(0, 0)};
     if (validation_) {
       value = member.evaluate(loss_, *validation_);
-      validation_loss = &value;
+      result.validation_loss = &value;
+      if (trainee.measure) result.metrics = trainee.measure(outputs_for_validation(member.network));
     }
-    const double loss = member.epoch_loss;
-    member.history.add_epoch(loss, validation_loss, member.optimizer.rate(0, 0));
+    member.history.add_epoch(result, trainee.metrics, lap());
     if (!goes_on(member, 1)) return false;
-    if (!member.on_epoch) return true;
-    if (member.on_epoch(epoch, loss, validation_loss)) return false;
-    member.change_optimizer();
-    return true;
+    const bool stops = trainee.early_stopping && trainee.early_stopping->template add<T>(result);
+    if (trainee.on_epoch) {
+      if (trainee.on_epoch(result, stops)) return false;
+      member.change_optimizer();
+    }
+    return !stops;
+  }
+
+  const T* outputs_for_validation(Network<T>& network) {
+    const Index out = network.out_features() < 0 ? validation_->columns : network.out_features();
+    outputs_.reserve(static_cast<std::size_t>(validation_->rows * out));
+    network.predict(validation_->x, validation_->rows, validation_->columns, nullptr, outputs_.data());
+    return outputs_.data();
+  }
+
+  // Seconds since the last call, or since the beginning.
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    return std::chrono::duration<double>(now - std::exchange(lap_begin_, now)).count();
   }
 
   // Makes the options that were set, and those of a schedule, take effect. Returns how many of the next steps, `most` at
   // most, can be taken with them.
   Index take_options(Index most) {
     for (TraineeState<T>* member : active_) {
-      if (member->on_plan) {
-        if (member->optimizer.planned().left() == 0) member->on_plan(epochs_left_);
+      if (const auto& on_plan = member->trainee.on_plan) {
+        if (member->optimizer.planned().left() == 0) on_plan(epochs_left_);
         most = std::min(most, member->optimizer.planned().left());
       }
       member->take_options();
@@ -113,13 +137,19 @@ class Fit {
   // Epochs of one step each, without anything between them. Returns how many it has run.
   Index run_short_epochs(Index most) {
     const Index n = run_steps(0, data_.rows, most, false);
-    rates_.resize(static_cast<std::size_t>(n));
-    for (std::size_t m = 0; m < active_.size(); ++m) {
-      for (Index i = 0; i < n; ++i) rates_[static_cast<std::size_t>(i)] = active_[m]->optimizer.rate(0, n - 1 - i);
-      active_[m]->history.add_epochs(losses_of(m, n), rates_.data(), n);
-    }
+    const double seconds = lap();
+    for (std::size_t m = 0; m < active_.size(); ++m)
+      active_[m]->history.add_epochs(losses_of(m, n), rates_of(*active_[m], n, 1), n, seconds);
     poll(n, active_[0]->history.epochs() - 1);
     return n;
+  }
+
+  // Those of the last steps of the last epochs, each of so many steps.
+  const double* rates_of(const TraineeState<T>& member, Index epochs, Index steps) {
+    rates_.resize(static_cast<std::size_t>(epochs));
+    for (Index e = 0; e < epochs; ++e)
+      rates_[static_cast<std::size_t>(e)] = member.optimizer.rate(0, (epochs - 1 - e) * steps);
+    return rates_.data();
   }
 
   // On a device, prepares the rows of several epochs at once, to avoid host round trips; their batches are all full.
@@ -141,14 +171,17 @@ class Fit {
     }
     upload_ids(epoch_ids_);
     run_burst({data_.x, data_.targets, device_ids_.data(), options_.batch_size}, n * batches_);
-    for (std::size_t m = 0; m < active_.size(); ++m)
+    const double seconds = lap();
+    std::vector<double> epoch_losses(static_cast<std::size_t>(n));
+    for (std::size_t m = 0; m < active_.size(); ++m) {
       for (Index e = 0; e < n; ++e) {
         active_[m]->loss_sum = 0;
         add_losses(active_[m]->loss_sum, losses_of(m, n * batches_) + e * batches_, batches_, options_.batch_size,
                    {epoch_ids_.data() + e * data_.rows, 0, data_.rows});
-        active_[m]->history.add_epoch(epoch_loss(active_[m]->loss_sum), nullptr,
-                                      active_[m]->optimizer.rate(0, (n - 1 - e) * batches_));
+        epoch_losses[static_cast<std::size_t>(e)] = epoch_loss(active_[m]->loss_sum, share_);
       }
+      active_[m]->history.add_epochs(epoch_losses.data(), rates_of(*active_[m], n, batches_), n, seconds);
+    }
     poll(n * batches_, before + n - 1);
     return n;
   }
@@ -162,14 +195,14 @@ class Fit {
     check(device_.upload(device_ids_.data(), ids.data(), ids.size() * sizeof(Index), StreamScope::current()));
   }
 
-  // An epoch's loss from those of its steps, which take the rows `all`, so many each.
+  // An epoch's loss from those of its batches, which take the rows `all`, so many each.
   void add_losses(double& sum, const double* losses, Index count, Index rows, const RowNumbers& all) const {
     for (Index i = 0; i < count; ++i) {
       const RowNumbers own{all.ids ? all.ids + i * rows : nullptr, all.first + i * rows, rows};
       sum += losses[i] * (loss_.is_mean() ? data_.share(own) : 1.0);
     }
   }
-  double epoch_loss(double sum) const { return loss_.is_mean() ? sum / share_ : sum; }
+  double epoch_loss(double sum, double share) const { return loss_.is_mean() ? sum / share : sum; }
   // Of an epoch, from row number `row` of its order on.
   RowNumbers rows_from(Index row, Index count) const {
     return {ids_.empty() ? nullptr : ids_.data() + row, row, count};
@@ -192,8 +225,38 @@ class Fit {
       row += n * rows;
       poll(n, epoch);
     }
-    for (std::size_t m = 0; m < active_.size(); ++m)  // a single step's loss unrounded, as in run_short_epochs
-      active_[m]->epoch_loss = batches_ == 1 ? losses_of(m, 1)[0] : epoch_loss(active_[m]->loss_sum);
+    for (std::size_t m = 0; m < active_.size(); ++m) {
+      active_[m]->finish_group();  // a single batch's loss unrounded, as in run_short_epochs
+      active_[m]->epoch_loss = batches_ == 1 ? losses_of(m, 1)[0] : epoch_loss(active_[m]->loss_sum, share_);
+    }
+  }
+
+  // An epoch of batches that come one by one. Each leaves its gradient, since it may be the last.
+  void run_stream(Index epoch) {
+    double all = 0;
+    for (TraineeState<T>* member : active_) member->loss_sum = 0;
+    while (const DataSet<T>* data = stream_()) {
+      take_options(1);
+      const double share = data->share();
+      step_each(*data, {data->x, data->targets, nullptr, data->rows}, {nullptr, 0, data->rows}, false);
+      for (std::size_t m = 0; m < active_.size(); ++m)
+        active_[m]->loss_sum += losses_of(m, 1)[0] * (loss_.is_mean() ? share : 1.0);
+      all += share;
+      poll(1, epoch);
+    }
+    for (TraineeState<T>* member : active_) {
+      member->finish_group();
+      member->epoch_loss = epoch_loss(member->loss_sum, all);
+    }
+  }
+
+  // A batch of some rows of the data, for each network by itself; it leaves its gradient.
+  void step_each(const DataSet<T>& data, const Batch<T>& batch, const RowNumbers& rows, bool same_rows) {
+    const double share = data.share(rows);
+    for_active(1, [&](TraineeState<T>& member, double* loss) {
+      *loss = data.function ? member.step_with_function(data.function, batch, rows)
+                            : member.step_with_gradient(loss_, batch, share, same_rows);
+    });
   }
 
   void poll(Index steps, Index epoch) {
@@ -213,10 +276,7 @@ class Fit {
       batch.row = row;
     }
     if (keep_gradient || !fused_) {
-      for_active(1, [&](TraineeState<T>& member, double* loss) {
-        *loss = data_.function ? member.step_with_function(data_.function, batch, rows_from(row, rows))
-                               : member.step_with_gradient(loss_, batch, batches_ == 1);
-      });
+      step_each(data_, batch, rows_from(row, rows), batches_ == 1);
       return 1;
     }
     const Index n = std::min({most, pacer_.patience(), most_steps_});
@@ -276,10 +336,11 @@ class Fit {
   const DataSet<T>* validation_;
   const FitOptions& options_;
   const PollHook& poll_;
+  const BatchHook<T>& stream_;
   const Device& device_;
   const Index first_epoch_, batches_, most_steps_;
   const double share_;  // of all rows
-  bool fused_ = true, has_callbacks_ = false;
+  bool fused_ = true, has_callbacks_ = false, ends_early_ = false;
   Index epochs_left_ = 0;  // with the one that is under way
   std::vector<std::unique_ptr<TraineeState<T>>> all_;
   std::vector<TraineeState<T>*> active_;  // those that are still trained
@@ -289,19 +350,21 @@ class Fit {
   std::vector<double> rates_;   // of the epochs of one call
   std::vector<Index> ids_, epoch_ids_;
   Buffer<Index> device_ids_;
+  Buffer<T> outputs_;  // for the validation data
+  std::chrono::steady_clock::time_point lap_begin_ = std::chrono::steady_clock::now();
 };
 
 }  // namespace
 
 template <class T>
 void fit(const std::vector<Trainee<T>>& group, const LossSpec& loss, const DataSet<T>& data,
-         const DataSet<T>* validation, const FitOptions& options, const PollHook& poll) {
-  Fit<T>(group, loss, data, validation, options, poll).run();
+         const DataSet<T>* validation, const FitOptions& options, const PollHook& poll, const BatchHook<T>& batches) {
+  Fit<T>(group, loss, data, validation, options, poll, batches).run();
 }
 
 #define FASTMLP_INSTANTIATE(T)                                                                                \
   template void fit<T>(const std::vector<Trainee<T>>&, const LossSpec&, const DataSet<T>&, const DataSet<T>*, \
-                       const FitOptions&, const PollHook&);
+                       const FitOptions&, const PollHook&, const BatchHook<T>&);
 FASTMLP_INSTANTIATE(float)
 FASTMLP_INSTANTIATE(double)
 #undef FASTMLP_INSTANTIATE

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <functional>
+#include <string>
 #include <vector>
 
+#include "core/early_stopping.h"
 #include "core/history.h"
 #include "core/network.h"
 #include "core/pacer.h"
@@ -46,7 +48,8 @@ struct FitOptions {
   Index batch_size = 32;
   bool shuffle = true;
   std::uint64_t seed = 0;
-  double max_grad = 0;  // largest global norm of the gradient; 0: no clipping
+  double max_grad = 0;   // largest global norm of the gradient; 0: no clipping
+  Index accumulate = 1;  // batches whose gradients make a step
   Index eval_interval = 20;
   bool allow_nonfinite = false;    // in the data; the bindings check them
   bool stop_at_nonfinite = false;  // after an epoch whose loss is NaN or infinite
@@ -62,20 +65,32 @@ struct Trainee {
   Network<T>& network;
   Optimizer<T>& optimizer;
   History& history;
-  // May be empty. It is called after each epoch; true ends this network's training. It may throw, which ends the fit.
-  std::function<bool(Index epoch, double loss, const double* validation_loss)> on_epoch;
+  EarlyStopping* early_stopping = nullptr;  // null: none
+  // Both may be empty, and may throw, which ends the fit. The first gives `metrics` of the outputs for the validation data,
+  // which lie on the network's device; the second is called after each epoch, and told whether that was the last one that
+  // early stopping wants; true ends this network's training.
+  std::function<std::vector<double>(const T* y)> measure;
+  std::function<bool(const EpochResult& result, bool stops)> on_epoch;
+  std::vector<std::string> metrics;  // their names
   // May be empty. Else it is called whenever the optimizer has no plan for the next step, and makes one, of any length. It
   // may throw, which ends the fit.
   std::function<void(Index epochs_left)> on_plan;
 };
+
+// Batches of rows that come one by one: the next of this epoch, which lies where it is until the next call. Null: the epoch
+// is over, and the next call begins another one.
+template <class T>
+using BatchHook = std::function<const DataSet<T>*()>;
 
 // May be empty, and may throw, which ends the fit. It is called every kPollSeconds or so, with the first network's state.
 using PollHook = std::function<void(Index epoch, double recent_loss)>;
 
 // Trains the networks, which take the same rows in each step. They, and their histories so far, have one shape: layers,
 // device and numbers of epochs and steps; their parameters are apart. On the host, each comes to the same bits as alone.
+// Where there are `batches`, they are what is trained on, and `data` is only the widest of them to prepare for.
 template <class T>
 void fit(const std::vector<Trainee<T>>& group, const LossSpec& loss, const DataSet<T>& data,
-         const DataSet<T>* validation, const FitOptions& options, const PollHook& poll = {});
+         const DataSet<T>* validation, const FitOptions& options, const PollHook& poll = {},
+         const BatchHook<T>& batches = {});
 
 }  // namespace fastmlp

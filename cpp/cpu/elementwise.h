@@ -68,6 +68,14 @@ void add(Index n, const T* a, const T* b, T* y, const Context& context) {
   });
 }
 
+template <class T>
+void scale(Index n, T factor, T* x, const Context& context) {
+  parallel_ranges(context, n, kPiece, [&](Index begin, Index end) {
+    for_vectors<T>(end - begin,
+                   [&, x = x + begin](Index i, auto part) { store(x + i, Vec<T>(factor) * load(x + i, part), part); });
+  });
+}
+
 // Rows of values inside a parameter: the first is at `offset`, the next rows follow `ld` apart.
 struct Region {
   Index offset, rows, columns, ld;

@@ -27,6 +27,7 @@ constexpr Backend<T> kBackend = {
     .activation_forward = activation_forward<T>,
     .activation_backward = activation_backward<T>,
     .add = add<T>,
+    .scale = scale<T>,
     .row_forward = row_forward<T>,
     .row_backward = row_backward<T>,
     .layer_norm_forward = layer_norm_forward<T>,

@@ -98,7 +98,7 @@ void train(const Case& c, const Group<T>& group, Index first, Index count, const
   for (Index m = first; m < first + count; ++m) {
     Solo<T>& solo = *group[static_cast<std::size_t>(m)];
     trainees.emplace_back(solo.network, solo.optimizer, solo.history);
-    if (c.stop) trainees.back().on_epoch = [&c, m](Index epoch, double, const double*) { return c.stop(m, epoch); };
+    if (c.stop) trainees.back().on_epoch = [&c, m](const EpochResult& result, bool) { return c.stop(m, result.epoch); };
   }
   fit<T>(trainees, c.loss, data, nullptr, c.options);
 }

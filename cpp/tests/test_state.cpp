@@ -1,9 +1,12 @@
 // States of the core's classes: a copy that takes over a state goes on to the same bits, and what does not fit is refused.
+// What a training is judged by: early stopping, metrics.
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <iterator>
 #include <stdexcept>
 
+#include "core/metrics.h"
 #include "core/trainer.h"
 #include "mlp.h"
 
@@ -149,22 +152,72 @@ void test_history() {
   History history;
   const double losses[] = {3, 2, 1};
   history.add_steps(losses, 3, 2);
-  history.add_epochs(losses, losses, 2);
   const double validation = 0.5;
-  history.add_epoch(1, &validation, 0.1);
+  history.add_epoch({0, 1, &validation, {0.25}, 0.1}, {"mae"}, 0.1);
+  history.add_epochs(losses, losses, 2, 0.5);
   const State state = history.state();
   History copy;
   copy.set_state(state);
   check(copy.state().entries() == state.entries() && copy.epochs() == 3 && copy.steps() == 3, "a history's copy");
   check(state.get<std::vector<Index>>("report_step") == std::vector<Index>{2}, "a history's reports");
   const State::Value wrong = std::vector<double>(4), scalar = 1.0;
-  for (const char* name : {"loss", "validation_loss", "learning_rate", "report_step", "report_loss", "steps",
-                           "report_sum", "report_count"})
+  for (const char* name : {"loss", "validation_loss", "learning_rate", "epoch_time", "report_step", "report_loss",
+                           "steps", "report_sum", "report_count"})
     check(refuses([&] { copy.set_state(changed(state, name)); }), std::string("a history without ") + name);
-  check(refuses([&] { copy.set_state(changed(state, "validation_loss", &wrong)); }),
-        "curves that do not belong together");
+  for (const char* name : {"validation_loss", "learning_rate", "epoch_time", "metrics.mae"})
+    check(refuses([&] { copy.set_state(changed(state, name, &wrong)); }), "curves that do not belong together");
   check(refuses([&] { copy.set_state(changed(state, "loss", &scalar)); }), "a number for a curve");
   check(copy.state().entries() == state.entries(), "a refused state changes nothing");
+
+  history.add_epoch({3, 1, &validation, {0.5}, 0.1}, {"mae"}, 0.1);
+  const auto padded = history.state().get<std::vector<double>>("metrics.mae");
+  check(padded.size() == 4 && padded[0] == 0.25 && std::isnan(padded[1]) && std::isnan(padded[2]) && padded[3] == 0.5,
+        "epochs without a metric");
+}
+
+void test_early_stopping() {
+  const auto parameter = std::make_shared<Parameter<double>>(2, 2), mean = std::make_shared<Parameter<double>>(1, 2);
+  Operation<double> affine, norm;
+  affine.weight = parameter;
+  norm.kind = OperationKind::BatchNorm;
+  norm.features = 2;
+  norm.batch.mean = mean;
+  norm.batch.variance = std::make_shared<Parameter<double>>(1, 2);
+  norm.batch.batches = std::make_shared<std::int64_t>(0);
+  EarlyStopping early({.monitor = 0, .patience = 2, .min_delta = 0.5});
+  early.prepare(Program<double>({affine, norm}));
+  const double losses[] = {std::nan(""), 4, 3.6, 3, 2.8, 3.1};
+  for (Index epoch = 0; epoch < 6; ++epoch) {
+    parameter->value.data()[0] = mean->value.data()[0] = static_cast<double>(epoch);
+    *norm.batch.batches = epoch;
+    check(early.add<double>({epoch, losses[epoch], nullptr, {}, 0.1}) == (epoch == 5), "when it stops");
+  }
+  check(early.best() == 3 && early.best_epoch() == 3 && early.stopped_epoch() == 5, "the best epoch");
+  early.restore();
+  check(parameter->value.data()[0] == 3 && parameter->version > 0, "the best parameters");
+  check(mean->value.data()[0] == 3 && mean->version > 0 && *norm.batch.batches == 3, "their running statistics");
+}
+
+void test_metrics() {
+  const double y[] = {0.2, 0.8, 0.6, 0.4, 0.1, 0.9}, t[] = {0, 1, 0, 1, 1, 1};
+  const Index classes[] = {1, 1, 0};
+  const auto near = [](double a, double b) { return std::abs(a - b) < 1e-15; };
+  const auto value = [&](const MetricSpec& spec, const Targets<double>& targets, Index rows, Index columns,
+                         LossKind loss = LossKind::MSE) {
+    return metric<double>(spec, loss, y, targets, rows, columns);
+  };
+  check(value({MetricKind::Accuracy}, {nullptr, classes}, 3, 2) == 1.0 / 3, "accuracy of classes");
+  check(value({MetricKind::Accuracy}, {t, nullptr}, 6, 1) == 3.0 / 6, "accuracy of one column");
+  check(value({MetricKind::TopKAccuracy, 2}, {nullptr, classes}, 3, 2) == 1, "top-k accuracy");
+  check(near(value({MetricKind::MAE}, {t, nullptr}, 3, 2), 2.6 / 6), "mean absolute error");
+  check(near(value({MetricKind::RMSE}, {t, nullptr}, 3, 2), std::sqrt(1.62 / 6)), "root of the mean square");
+  check(near(value({MetricKind::R2}, {t, nullptr}, 3, 2), (1 - 1.21 / (2.0 / 3) + 0) / 2), "R2, one column constant");
+
+  const double weights[] = {1, 0, 3};
+  check(value({MetricKind::Accuracy}, {nullptr, classes, weights}, 3, 2) == 1.0 / 4, "accuracy with weights");
+  check(near(value({MetricKind::MAE}, {t, nullptr, weights}, 3, 2), (0.4 + 3 * 1.0) / 8), "an error with weights");
+  check(near(value({MetricKind::MSE}, {t, nullptr}, 3, 2, LossKind::GaussianNLL), (0.04 + 0.36 + 0.81) / 3),
+        "an error of means");
 }
 
 }  // namespace
@@ -178,6 +231,8 @@ int main() {
   test_momentum_products();
   test_initial_values();
   test_history();
+  test_early_stopping();
+  test_metrics();
   std::printf(failures ? "%d failures\n" : "all is well\n", failures);
   return failures ? 1 : 0;
 }

@@ -10,7 +10,7 @@ y = model.predict(x)
 
 from typing import TYPE_CHECKING, Any
 
-from fastmlp import cuda, init, lr_scheduler, nn, ops, optim
+from fastmlp import callbacks, cuda, init, lr_scheduler, nn, ops, optim
 from fastmlp._core import __version__
 from fastmlp.activations import (
     CELU,
@@ -43,6 +43,7 @@ from fastmlp.distribution_losses import (
     PoissonNLLLoss,
     QuantileLoss,
 )
+from fastmlp.early_stopping import EarlyStopping
 from fastmlp.function_loss import FunctionLoss
 from fastmlp.history import EpochInfo, History
 from fastmlp.layers import MLP, Dropout, Flatten, Linear
@@ -107,6 +108,7 @@ __all__ = [
     "Buffer",
     "CrossEntropyLoss",
     "Dropout",
+    "EarlyStopping",
     "EpochInfo",
     "Flatten",
     "FunctionLoss",
@@ -152,6 +154,7 @@ __all__ = [
     "Tensor",
     "Trainer",
     "__version__",
+    "callbacks",
     "celu",
     "clip_grad_norm_",
     "clip_grad_value_",

@@ -4,11 +4,12 @@ Arrays are checked by the native core, which has to look at them anyway.
 """
 
 import difflib
+import inspect
 import math
 import numbers
 import operator
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 import numpy as np
@@ -106,6 +107,16 @@ SYNONYMS = {
         "seed": "random_state random_seed",
         "progress": "verbose disp",
         "callbacks": "callback hooks",
+        "validation_split": "val_split validation_fraction valid_split",
+        "early_stopping": "early_stop earlystopping",
+        "accumulate": "accumulate_grad_batches gradient_accumulation_steps accumulation",
+        "metrics": "metric scoring",
+        "patience": "n_iter_no_change",
+        "accuracy": "acc",
+        "mae": "mean_absolute_error",
+        "mse": "mean_squared_error",
+        "rmse": "root_mean_squared_error",
+        "r2": "r2_score",
         "loss_fn": "loss criterion loss_func loss_function lossfn objective",
         "optimizer": "opt optim optimiser",
         "model": "net network module",
@@ -126,6 +137,21 @@ def refuse_attribute(owner: object, name: str, known: Iterable[str]) -> NoReturn
     """AttributeError for an attribute that nobody would read."""
     kind = type(owner).__name__
     raise AttributeError(f"{kind} has no option {name!r}{similar(name, known)}")
+
+
+def refuse_unknown(call: str, unknown: dict[str, Any], function: Callable[..., Any]) -> None:
+    """TypeError for an argument that does not exist, with what was probably meant."""
+    for name in unknown:
+        hint = similar(name, [*inspect.signature(function).parameters][1:-1])
+        if not hint and name in _OF_OPTIMIZER:
+            hint = "; it is an option of the optimizer"
+        if not hint and name in _OF_TRAINER:
+            hint = "; it is an argument of Trainer"
+        raise TypeError(f"{call}() has no argument {name!r}{hint}")
+
+
+_OF_OPTIMIZER = ("lr", "learning_rate", "momentum", "weight_decay")
+_OF_TRAINER = ("loss_fn", "loss", "criterion", "optimizer", "model", "on_nonfinite", "scheduler")
 
 
 def origin(value: object) -> str:

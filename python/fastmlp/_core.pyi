@@ -237,6 +237,10 @@ class History:
     @property
     def learning_rate(self) -> npt.NDArray[np.float64]: ...
     @property
+    def epoch_time(self) -> npt.NDArray[np.float64]: ...
+    @property
+    def metrics(self) -> dict[str, npt.NDArray[np.float64]]: ...
+    @property
     def report_step(self) -> npt.NDArray[np.int64]: ...
     @property
     def report_loss(self) -> npt.NDArray[np.float64]: ...
@@ -245,26 +249,51 @@ class History:
 
     def set_state(self, state: dict[str, Any]) -> None: ...
 
+@final
+class Metric:
+    def __init__(self, kind: str, k: int = 1, threshold: float = 0.5) -> None: ...
+    def __call__(self, name: str, loss: Loss, y: Any, t: Any, sample_weight: Any) -> float: ...
+
+@final
+class EarlyStopping:
+    """Of one training, which it follows in native code; monitor 0 is the loss, 1 the validation's,
+    2 and so on the metrics."""
+
+    def __init__(
+        self, monitor: int, patience: int, min_delta: float, maximize: bool, keep_best: bool
+    ) -> None: ...
+    def restore(self) -> None:
+        """Gives the model the best epoch's values, if they are kept."""
+
+    @property
+    def best(self) -> float: ...
+    @property
+    def best_epoch(self) -> int: ...
+    @property
+    def stopped_epoch(self) -> int: ...
+
 def fit(
     network: Network,
     optimizer: Optimizer,
     loss: Loss,
     history: History,
-    x: Any,
-    t: Any,
+    data: tuple[Any, Any, Any, Callable[..., Any] | None],
+    validation_data: tuple[Any, Any, Any, Callable[..., Any] | None],
     *,
     max_epoch: int,
     batch_size: int,
     shuffle: bool,
     seed: int,
     max_grad: float | None,
+    accumulate: int,
     eval_interval: int,
     allow_nonfinite: bool,
     stop_at_nonfinite: bool,
-    sample_weight: Any,
-    validation_data: tuple[Any, Any, Any],
-    functions: tuple[Callable[..., Any] | None, Callable[..., Any] | None],
-    on_epoch: Callable[[int, float, float | None], bool] | None,
+    early_stopping: EarlyStopping | None,
+    metrics: Sequence[tuple[str, Metric | Callable[[Array], float]]],
+    next_batch: Callable[[], tuple[Any, Any, Any, Callable[..., Any] | None] | None] | None,
+    on_begin: Callable[[], bool] | None,
+    on_epoch: Callable[[int, float, float | None, list[float], bool], bool] | None,
     on_plan: Callable[[int, int], None] | None,
     on_poll: Callable[[int, float], None] | None,
 ) -> None: ...

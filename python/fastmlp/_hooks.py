@@ -1,76 +1,165 @@
-"""Functions that run after each epoch, and what they may change."""
+"""Calls callbacks at the beginnings and ends of a training and its epochs."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 
-from fastmlp import _checks, _conversions, _core
+from fastmlp import _checks, _core
+from fastmlp.early_stopping import EarlyStopping
 from fastmlp.history import EpochInfo, Training
 from fastmlp.scheduling import Planner
 
-Callback = Callable[[EpochInfo], Any]
+Function = Callable[[EpochInfo], Any]
+EVENTS = ("on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end")
 
 
-class EpochHook:
-    """Calls the callbacks, and ends the native training where something has been exchanged.
+class Hooks:
+    """The callbacks of one call of `fit`.
 
-    The loop goes on then with what there is now, from the next epoch on.
+    They may exchange whatever the native training works with: it ends then, and goes on with what
+    there is, from the next epoch on.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    callbacks : list
+        What `check_callbacks` returns.
+    planner : Planner or None
+        Of the trainer's schedule, which comes before the callbacks of each epoch.
+    first, last : int
+        The epochs to come are first, ..., last - 1.
     """
 
     def __init__(
         self,
         trainer: Training,
-        network: _core.Network,
-        functions: list[Callback],
-        planner: Planner | None = None,
+        callbacks: list[Any],
+        planner: Planner | None,
+        first: int,
+        last: int,
     ) -> None:
         self.trainer = trainer
-        self.planner = planner
-        self.functions = functions
-        self.parts = network, trainer.model, trainer.optimizer, trainer.loss_fn
-        self.structure = _core.structure()
+        self.last = last
+        self.changed = False  # since `enter`
+        self._callbacks = callbacks
+        self._planner = planner
+        self._on_epoch_begin = _functions(callbacks, "on_epoch_begin")
+        self._on_epoch_end = _functions(callbacks, "on_epoch_end")
+        self._metrics: list[str] = []
+        self._begun: list[Any] = []
+        self._has_begun = False
+        self._info = self._before(first)
+
+    @property
+    def on_epoch(self) -> Callable[[int, float, float | None, list[float], bool], bool] | None:
+        """What native code is to call, if anything."""
+        if self._callbacks or (self._planner and self._planner.after_epochs):
+            return self.end_epoch
+        return None
+
+    def enter(self, network: _core.Network, metrics: list[str]) -> None:
+        """The native training is about to work with this network, and to measure these."""
+        trainer = self.trainer
+        self._metrics = metrics
+        self._parts = network, trainer.model, trainer.optimizer, trainer.loss_fn
+        self._structure = _core.structure()
         self.changed = False
+
+    def begin(self) -> bool:
+        """Its arguments are right. Returns whether something has been exchanged."""
+        if not self._has_begun:
+            self._has_begun = True
+            for callback in self._callbacks:
+                for function in _functions([callback], "on_train_begin"):
+                    function(self._info)
+                self._begun.append(callback)
+            self._begin_epoch(self._info)
+            if self._callbacks and self._planner:
+                self._planner.settle()  # they may have changed rates; there will be a new plan
+        return self.changed
+
+    def end_epoch(
+        self,
+        epoch: int,
+        loss: float,
+        validation_loss: float | None,
+        metrics: list[float],
+        stops: bool,
+    ) -> bool:
+        """After an epoch, the last one if `stops`. Returns whether the native training ends."""
+        if self._planner:
+            self._planner.after_epoch(loss, validation_loss)
+        named = dict(zip(self._metrics, metrics, strict=True))
+        self._info = EpochInfo(epoch, loss, validation_loss, self.trainer, named)
+        answers = [function(self._info) for function in self._on_epoch_end]
+        if any(isinstance(answer, bool | np.bool_) and answer for answer in answers):
+            return True
+        if not stops and epoch + 1 < self.last:
+            self._begin_epoch(self._before(epoch + 1))
+        return self.changed
+
+    def end(self) -> None:
+        """After the training, however it has ended: for those that saw it begin."""
+        with ExitStack() as stack:  # all of them, whatever one may raise
+            for function in reversed(_functions(self._begun, "on_train_end")):
+                stack.callback(function, self._info)
+
+    def _begin_epoch(self, info: EpochInfo) -> None:
+        for function in self._on_epoch_begin:
+            function(info)
+        self.changed = self._is_changed()
+
+    def _before(self, epoch: int) -> EpochInfo:
+        return EpochInfo(epoch, float("nan"), None, self.trainer, {})
 
     def _is_changed(self) -> bool:
         trainer = self.trainer
-        network = self.parts[0]
-        if _core.structure() != self.structure:  # of any module
+        network = self._parts[0]
+        if _core.structure() != self._structure:  # of any module
             network = trainer._network()
-            self.structure = _core.structure()
+            self._structure = _core.structure()
         now = network, trainer.model, trainer.optimizer, trainer.loss_fn
-        return any(a is not b for a, b in zip(now, self.parts, strict=True))
-
-    def __call__(self, epoch: int, loss: float, validation_loss: float | None) -> bool:
-        if self.planner is not None:
-            self.planner.after_epoch(loss, validation_loss)
-        info = EpochInfo(epoch, loss, validation_loss, self.trainer)
-        answers = [function(info) for function in self.functions]
-        if any(isinstance(answer, bool | np.bool_) and answer for answer in answers):
-            return True
-        self.changed = self._is_changed()
-        return self.changed
+        return any(a is not b for a, b in zip(now, self._parts, strict=True))
 
 
-def check_callbacks(callbacks: Any) -> list[Callback]:
-    if callable(callbacks):
-        return [callbacks]
-    if not hasattr(callbacks, "__iter__"):
-        raise TypeError(f"callbacks: expected functions, got {_checks.show(callbacks)}")
-    functions: list[Callback] = list(callbacks)
-    for function in functions:
-        if not callable(function):
-            raise TypeError(f"callbacks: expected functions, got {_checks.show(function)}")
-    if not functions and isinstance(callbacks, Iterator):
-        raise ValueError("callbacks: expected functions, got an iterator that has been used up")
+def _functions(callbacks: list[Any], event: str) -> list[Function]:
+    """What is to be called at an event; plain functions are called after each epoch."""
+    functions = []
+    for callback in callbacks:
+        if _is_object(callback):
+            if (function := getattr(callback, event, None)) is not None:
+                functions.append(function)
+        elif event == "on_epoch_end":
+            functions.append(callback)
     return functions
 
 
-def host_copy(name: str, data: Any) -> Any:
-    """A copy of what lies in the host's memory, which callbacks cannot change."""
-    if not isinstance(data, np.ndarray) and (
-        hasattr(data, "__cuda_array_interface__") or getattr(data, "is_cuda", False)
-    ):
-        return data
-    array = _conversions.as_array(data, name)
-    return array.copy() if array is data or array.base is not None else array
+def _is_object(callback: Any) -> bool:
+    return any(hasattr(callback, event) for event in EVENTS)
+
+
+def check_callbacks(callbacks: Any) -> list[Any]:
+    """A list of functions and objects with events."""
+    if callable(callbacks) or _is_object(callbacks) or isinstance(callbacks, EarlyStopping):
+        callbacks = [callbacks]
+    expected = f"callbacks: expected functions, or objects with one of {', '.join(EVENTS)}"
+    if not hasattr(callbacks, "__iter__"):
+        raise TypeError(f"{expected}, got {_checks.show(callbacks)}")
+    found = list(callbacks)
+    for callback in found:
+        if _is_object(callback):
+            if isinstance(callback, type):
+                raise TypeError(f"{expected}, got {_checks.show(callback)}; make one of it")
+            for event in EVENTS:
+                if not callable(getattr(callback, event, print)):
+                    raise TypeError(
+                        f"callbacks: expected {event} of {type(callback).__name__} to be a"
+                        f" function, got {_checks.show(getattr(callback, event))}"
+                    )
+        elif not callable(callback) and not isinstance(callback, EarlyStopping):
+            raise TypeError(f"{expected}, got {_checks.show(callback)}")
+    if not found and isinstance(callbacks, Iterator):
+        raise ValueError(f"{expected}, got an iterator that has been used up")
+    return found

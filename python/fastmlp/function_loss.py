@@ -138,21 +138,16 @@ class _OfRows:
         return self.loss._evaluate(y, self.targets[which])
 
 
-def loss_functions(
-    trainer: Training, x: Any, t: Any, sample_weight: Any, validation_data: tuple[Any, Any, Any]
-) -> tuple[_OfRows | None, _OfRows | None]:
-    """What the native loop calls for its batches and for the validation data, if anything."""
+def loss_function(
+    trainer: Training, name: str, data: tuple[Any, Any, Any]
+) -> Callable[[Array, Array | int, bool], tuple[float, Array]] | None:
+    """What the native loop calls for rows of these data, (x, t, sample_weight), if anything."""
     loss_fn = trainer.loss_fn
-    if not isinstance(loss_fn, FunctionLoss):
-        return None, None
+    x, t, sample_weight = data
+    if x is None or not isinstance(loss_fn, FunctionLoss):
+        return None
     dtype = next(iter(trainer.model.parameters())).dtype
-    training = loss_fn._of_rows("t", x, t, sample_weight, dtype)
-    validation_x, validation_t, weight = validation_data
-    if validation_x is None:
-        return training, None
-    return training, loss_fn._of_rows(
-        "validation_data t", validation_x, validation_t, weight, dtype
-    )
+    return loss_fn._of_rows(name, x, t, sample_weight, dtype)
 
 
 def _uses_torch(function: Any) -> bool:

@@ -4,6 +4,7 @@ The user's matplotlib backend and settings stay as they are: every function draw
 :func:`look`, which restores them.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -92,12 +93,13 @@ def _axes(ax: "Axes | None") -> "Axes":
 def plot_history(
     history: _History, ax: "Axes | None" = None, *, title: str = "Loss", log: bool = False
 ) -> "Axes":
-    """Draw the training loss of every epoch, and the validation loss where there is one.
+    """Draw the losses of every epoch, a mark at the best one, and metrics on a second axis.
 
     Parameters
     ----------
     history : History
-        What ``Trainer.fit`` returns.
+        What ``Trainer.fit`` returns. Of other objects with ``loss`` and ``validation_loss``, the
+        attributes ``best_epoch`` and ``metrics`` are drawn if they are there.
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new pyplot figure by default.
     title : str
@@ -117,7 +119,41 @@ def plot_history(
     lines = {"training": history.loss}
     if len(history.validation_loss):
         lines["validation"] = history.validation_loss
-    return curves(lines, ax, title=title, log=log)
+    best, metrics = getattr(history, "best_epoch", None), getattr(history, "metrics", {})
+    axes = curves(lines, ax, title=title, log=log)
+    with look():
+        if best is not None:
+            value = lines[list(lines)[-1]][best]
+            axes.plot(best + 1, value, "o", color="#222222", label="best", zorder=3)
+        if metrics:
+            _add_metrics(axes, metrics)
+        elif best is not None:
+            axes.legend()
+    return axes
+
+
+def _add_metrics(ax: "Axes", metrics: Mapping[str, npt.ArrayLike]) -> None:
+    """Draw metrics over the epochs, against an axis on the right of `ax`; the legend is for all."""
+    place = _legend_place(ax)
+    second = ax.twinx()
+    for name, colour in zip(metrics, itertools.cycle(COLOURS[2:])):
+        y = np.asarray(metrics[name])
+        second.plot(_epochs(y), y, "--", label=name, color=colour, marker=_marker(y))
+    second.set_ylabel(", ".join(metrics))
+    second.grid(visible=False)
+    if (legend := ax.get_legend()) is not None:
+        legend.remove()
+    # Of the axes that are drawn last, or their lines would cover it.
+    second.legend(handles=[*ax.get_lines(), *second.get_lines()], **place)
+
+
+def _epochs(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    return np.arange(1, len(values) + 1)
+
+
+def _marker(values: npt.NDArray[np.float64]) -> str | None:
+    """Where one point is all there is, since its line would be invisible."""
+    return "o" if np.count_nonzero(np.isfinite(values)) == 1 else None
 
 
 def curves(
@@ -137,8 +173,7 @@ def curves(
         ax = _axes(ax)
         for name, values in lines.items():
             y = np.asarray(values)
-            single = len(y) == 1  # a line of one point would be invisible
-            ax.plot(np.arange(1, len(y) + 1), y, label=name, marker="o" if single else None)
+            ax.plot(_epochs(y), y, label=name, marker=_marker(y))
         if log:
             ax.set_yscale("log")
         if len(lines) > 1:
@@ -359,10 +394,14 @@ def _points(
             linewidths=0.6,
             label=names[index] if names else f"class {index}",
         )
-    # Below the axis's own labels, however large these are: in a user's subplot, too.
-    ax.legend(loc="best", ncols=1) if _shares_figure(ax) else ax.legend(
-        loc="upper left", bbox_to_anchor=(0, -0.12), ncols=3, borderaxespad=0
-    )
+    ax.legend(**_legend_place(ax))
+
+
+def _legend_place(ax: "Axes") -> dict[str, Any]:
+    """Below the axis's labels, however large these are; within a user's subplot."""
+    if _shares_figure(ax):
+        return {"loc": "best", "ncols": 1}
+    return {"loc": "upper left", "bbox_to_anchor": (0, -0.12), "ncols": 3, "borderaxespad": 0}
 
 
 def _shares_figure(ax: "Axes") -> bool:

@@ -1,7 +1,7 @@
 """How `Trainer` uses a schedule: rates for many steps at once, which native code counts."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from fastmlp import _checks
 from fastmlp.optimizer import Optimizer
@@ -12,13 +12,27 @@ from fastmlp.scheduler import LRScheduler
 _MOST = 16384
 
 
-class Planner:
-    """Steps a schedule during a fit, and looks ahead for native code, which needs the rates."""
+class Scheduled(Protocol):
+    """A `Trainer`, as far as its schedule goes."""
 
-    def __init__(self, scheduler: LRScheduler, interval: str | None) -> None:
+    optimizer: Optimizer
+    scheduler: LRScheduler | None
+    scheduler_interval: str | None
+
+
+class Planner:
+    """Steps a schedule during a fit, and looks ahead for native code, which needs the rates.
+
+    One that follows losses, or epochs of which nobody knows how many steps they have, is stepped
+    after each of them.
+    """
+
+    def __init__(self, scheduler: LRScheduler, interval: str | None, counts_steps: bool) -> None:
         self.scheduler = scheduler
         self.by_step = scheduler.by_step if interval is None else interval == "step"
-        self.needs_losses = isinstance(scheduler, ReduceLROnPlateau)
+        self.after_epochs = isinstance(scheduler, ReduceLROnPlateau) or not (
+            counts_steps or self.by_step
+        )
         self.repeat = 1
         self.ahead: Any = None
         self.begun = False
@@ -26,30 +40,44 @@ class Planner:
     @property
     def on_plan(self) -> Callable[[int, int], None] | None:
         """What native code is to call, if anything."""
-        return None if self.needs_losses else self.plan
+        return None if self.after_epochs else self.plan
 
-    def plan(self, epochs_left: int, batches: int) -> None:
-        """Make a plan for up to so many epochs of so many steps, the one under way included."""
+    def plan(self, epochs_left: int, epoch_steps: int) -> None:
+        """Make a plan for up to so many epochs of so many steps, the one under way included.
+
+        The optimizer's steps are meant. Where nobody knows how many an epoch has, it is 0 of them,
+        and the plan is for the next step alone.
+        """
         self.settle()
         scheduler = self.scheduler
-        steps = epochs_left * batches if self.by_step else epochs_left
-        left = scheduler._left()
-        if left is not None:
-            if left < steps and not self.begun:
-                raise ValueError(
-                    f"scheduler: expected one with {steps} steps left, as many as fit will do, got"
-                    f" {scheduler!r} with {left}"
-                )
+        steps = epochs_left * epoch_steps if self.by_step else epochs_left
+        if not self.begun:
+            self.check(steps)
+        steps = min(max(steps, 1), _MOST)
+        if (left := scheduler._left()) is not None:
             steps = min(steps, left)
+            if steps == 0:
+                raise ValueError(f"scheduler: expected one with steps left, got {scheduler!r}")
         self.begun = True
-        self.repeat = 1 if self.by_step else batches
-        self.ahead = scheduler._ahead(min(steps, _MOST))
+        self.repeat = 1 if self.by_step else epoch_steps
+        self.ahead = scheduler._ahead(steps)
         scheduler.optimizer._plan(current(scheduler.optimizer), self.ahead, self.repeat)
+
+    def check(self, steps: int) -> None:
+        """ValueError for a schedule with fewer steps left."""
+        left = self.scheduler._left()
+        if left is not None and left < steps:
+            raise ValueError(
+                f"scheduler: expected one with {steps} steps left, as many as fit will do, got"
+                f" {self.scheduler!r} with {left}"
+            )
 
     def after_epoch(self, loss: float, validation_loss: float | None) -> None:
         """Bring the schedule to where the training is."""
         if isinstance(self.scheduler, ReduceLROnPlateau):
             self.scheduler.step(loss if validation_loss is None else validation_loss)
+        elif self.after_epochs:
+            self.scheduler.step()
         else:
             self.settle()
 
@@ -71,9 +99,15 @@ def current(optimizer: Optimizer) -> list[tuple[float, float]]:
     ]
 
 
-def make_planner(scheduler: Any, optimizer: Optimizer, interval: str | None) -> Planner | None:
-    scheduler = check_scheduler(scheduler, optimizer)
-    return None if scheduler is None else Planner(scheduler, interval)
+def make_planner(trainer: Scheduled, epochs: int, epoch_steps: int | None) -> Planner | None:
+    """Of a trainer's schedule, if there is one; None: native code counts the steps of epochs."""
+    scheduler = check_scheduler(trainer.scheduler, trainer.optimizer)
+    if scheduler is None:
+        return None
+    planner = Planner(scheduler, trainer.scheduler_interval, epoch_steps is None)
+    if epoch_steps is not None:
+        planner.check(epochs * (epoch_steps if planner.by_step else 1))
+    return planner
 
 
 def prepare_state(scheduler: LRScheduler | None, state: Any) -> Callable[[], None]:

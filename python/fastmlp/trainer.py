@@ -1,31 +1,38 @@
 """Training in native code: epochs, mini-batches, validation, callbacks."""
 
-import inspect
 import os
-import sys
-import warnings
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable
+from contextlib import ExitStack
 from typing import Any
 
-import numpy as np
-
-from fastmlp import _checks, _core, seeds
-from fastmlp._data import check_validation
-from fastmlp.callbacks import Callback, EpochHook, check_callbacks, host_copy
-from fastmlp.function_loss import loss_functions
+from fastmlp import _checks, _core, _data, seeds
+from fastmlp._fitting import (
+    KINDS,
+    check_kind,
+    evaluated,
+    native_options,
+    nonfinite_loss,
+    tell,
+    to_training,
+)
+from fastmlp._hooks import Function as Callback
+from fastmlp._hooks import Hooks, check_callbacks
+from fastmlp._resumable import Resumable
+from fastmlp.early_stopping import EarlyStopping, take_early_stopping
+from fastmlp.function_loss import loss_function
 from fastmlp.history import EpochInfo, History
 from fastmlp.losses import CrossEntropyLoss, Loss
+from fastmlp.metrics import Metric, check_metrics, names_of, native_metrics
 from fastmlp.modules import Module
 from fastmlp.optim import Optimizer
 from fastmlp.progress import Progress, progress_stream
 from fastmlp.scheduler import LRScheduler
-from fastmlp.scheduling import check_interval, check_scheduler, make_planner, prepare_state
+from fastmlp.scheduling import check_interval, check_scheduler, make_planner
 
 __all__ = ["Callback", "EpochInfo", "History", "Trainer"]
 
 
-class Trainer:
+class Trainer(Resumable):
     """Trains a model in native code.
 
     Parameters
@@ -43,7 +50,8 @@ class Trainer:
         Of the optimizer. ReduceLROnPlateau gets the validation loss, or, where there is none, the
         training loss.
     scheduler_interval : {"epoch", "step"}, optional
-        When it is stepped; without it, OneCycleLR after each batch, others after each epoch.
+        When it is stepped; without it, OneCycleLR after each of the optimizer's steps, others after
+        each epoch.
 
     Raises
     ------
@@ -63,11 +71,11 @@ class Trainer:
         scheduler_interval: str | None = None,
         **unknown: Any,
     ) -> None:
-        _refuse_unknown("Trainer", unknown, Trainer.__init__)
+        _checks.refuse_unknown("Trainer", unknown, Trainer.__init__)
         loss_fn = CrossEntropyLoss() if loss_fn is None else loss_fn
         given = {"model": model, "optimizer": optimizer, "loss_fn": loss_fn}
         for name, value in given.items():
-            _check_kind(name, value, _KINDS[name])
+            check_kind(name, value, KINDS[name])
         self.model = model
         self.optimizer = optimizer
         self.loss_fn = loss_fn
@@ -75,61 +83,61 @@ class Trainer:
         self.scheduler = scheduler
         self.scheduler_interval = scheduler_interval
         self._history = _core.History()
+        self._best_epoch: int | None = None  # that early stopping has found in the last fit
+        self._metrics: tuple[Metric, ...] = ()  # of the last fit
         self._seed: int | None = None  # drawn by the first fit without one
         self._checked: tuple[int, Module, Optimizer] | None = None
         self._check_parameters()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _KINDS:
-            _check_kind(name, value, _KINDS[name])
+        if name in KINDS:
+            check_kind(name, value, KINDS[name])
         elif name == "on_nonfinite":
             value = _checks.choice(name, value, ("warn", "raise", "ignore"))
         elif name == "scheduler":
             value = check_scheduler(value, self.optimizer)
         elif name == "scheduler_interval":
             value = check_interval(value, self.scheduler)
-        elif hasattr(Trainer, name) or name in ("_history", "_seed", "_checked"):
+        elif hasattr(Trainer, name) or name in _OWN:
             pass
         elif type(self) is Trainer or name in _checks.SYNONYMS:  # subclasses have their own ones
-            known = (*_KINDS, "on_nonfinite", "scheduler", "scheduler_interval")
+            known = (*KINDS, "on_nonfinite", "scheduler", "scheduler_interval")
             _checks.refuse_attribute(self, name, known)
         super().__setattr__(name, value)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_checked": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
 
     def __repr__(self) -> str:
         model = repr(self.model).replace("\n", "\n  ")
         parts = [f"model={model}", f"optimizer={self.optimizer!r}", f"loss_fn={self.loss_fn!r}"]
         if self.scheduler is not None:
             parts.append(f"scheduler={self.scheduler!r}")
-        count = self._history.epochs
-        parts.append(f"epochs={count}")
+        parts.append(f"epochs={self._history.epochs}")
         return "Trainer(\n  " + ",\n  ".join(parts) + "\n)"
 
     @property
     def history(self) -> History:
         """What was measured so far; also after an interrupted fit."""
-        return History(self._history)
+        return History(self._history, self._best_epoch)
 
     def fit(
         self,
         x: Any,
-        t: Any,
+        t: Any = None,
         max_epoch: int = 10,
         batch_size: int | None = 32,
         max_grad: float | None = None,
         eval_interval: int = 20,
-        validation_data: tuple[Any, ...] | None = None,
+        validation_data: Any = None,
         shuffle: bool = True,
         seed: int | None = None,
-        callbacks: Iterable[Callback] | Callback = (),
+        callbacks: Any = (),
         progress: bool | str = "auto",
         allow_nonfinite: bool = False,
         sample_weight: Any = None,
+        *,
+        validation_split: float | None = None,
+        early_stopping: EarlyStopping | None = None,
+        accumulate: int = 1,
+        metrics: Iterable[Metric] | Metric = (),
         **unknown: Any,
     ) -> History:
         """Train for a number of epochs; a second fit goes on from the first.
@@ -138,8 +146,12 @@ class Trainer:
 
         Parameters
         ----------
-        x : array_like, shape (rows, in_features)
-            Converted once to the model's dtype, if needed, and copied once to its device.
+        x : array_like, shape (rows, in_features), or an iterable of batches
+            Converted once to the model's dtype, if needed, and copied once to its device. Without
+            t, an iterable of batches (x, t) or (x, t, sample_weight), such as a torch DataLoader:
+            each pass through it is an epoch, the batches are taken as they come, and `batch_size`
+            and `shuffle` say nothing. A wrong batch is an error when it comes, after the steps
+            before it; so is one too many for the schedule, unless `len(x)` tells at once.
         t : array_like
             Targets, as the loss takes them. With a model on a CUDA device, x, t and the
             validation data may each lie there: arrays of torch, CuPy and whatever else has
@@ -153,21 +165,21 @@ class Trainer:
         max_grad : float, optional
             Limit of the gradient's norm over all parameters; see `clip_grad_norm_`.
         eval_interval : int
-            Steps between two values of `report_loss`.
-        validation_data : (array_like, array_like) or (array_like, array_like, array_like), optional
+            Batches between two values of `report_loss`.
+        validation_data : tuple of 2 or 3 array_like, or an iterable of batches, optional
             Inputs and targets, and weights of rows, whose loss is measured after each epoch,
-            without dropout.
+            without dropout. Batches are put together once.
         shuffle : bool
             Whether to draw the rows in a new order each epoch.
         seed : int, optional
             For that order and for dropout; each epoch depends on (seed, epoch) alone. Without it,
             the trainer derives one from the seed of the model, if `MLP` was given one, or draws one
             from the global generator, and keeps it.
-        callbacks : iterable of callable, or one
-            Each is called with an `EpochInfo` after each epoch; True ends the training. What a
-            callback changes of the model, the optimizer and the loss holds from the next epoch on;
-            changes of x, t and the validation data are not seen: with callbacks they are copied
-            first.
+        callbacks : iterable of callables and objects, or one
+            A function is called with an `EpochInfo` after each epoch; True ends the training.
+            `fastmlp.callbacks` says what objects can do, and has some. What a callback changes of
+            the model, the optimizer and the loss holds from the next epoch on; changes of x, t and
+            the validation data are not seen: with callbacks they are copied first.
         progress : {"auto", True, False}
             Show progress on stderr; "auto" does so in a terminal and in a notebook.
         allow_nonfinite : bool
@@ -176,6 +188,24 @@ class Trainer:
             What each row counts, finite numbers of at least 0 with a sum above 0: 2 equals a row
             that occurs twice, 0 its absence. A batch's mean loss divides by the batch's own sum; a
             batch without any weight has a loss and a gradient of 0. In the host's memory.
+        validation_split : float, optional
+            Instead of `validation_data`: this fraction of the rows, from 0 to 1, with their
+            weights, is kept to validate with. They are the last rows, before any shuffling, as in
+            Keras; rows that are sorted have to be shuffled first.
+        early_stopping : EarlyStopping, optional
+            Ends the training when it no longer improves.
+        accumulate : int
+            Batches in a step: the gradient is that of the loss over all their rows, as if they were
+            one batch; a mean divides by the sum of all their weights. BatchNorm1d sees each batch
+            by itself. The last step of an epoch may have fewer batches.
+        metrics : iterable of str or callable, or one
+            What to tell of the validation data after each epoch besides the loss: "accuracy" (of
+            classes; with the losses BCE and BCEWithLogits, or of one column, that of yes and no),
+            "binary_accuracy", "top_5_accuracy" (or another number), "mae", "mse", "rmse", "r2", or
+            functions f(y, t) of outputs and targets, arrays in the host's memory, that return a
+            number and are called by their names. Functions see all rows alike; for the others rows
+            count by their weights, classes do not, and ignored ones are left out. They look at
+            outputs as they are, of GaussianNLLLoss at the means.
 
         Returns
         -------
@@ -193,76 +223,123 @@ class Trainer:
         KeyboardInterrupt
             After Ctrl-C. The steps up to then are done, and `history` has the whole epochs.
         """
-        _refuse_unknown("fit", unknown, Trainer.fit)
+        _checks.refuse_unknown("fit", unknown, Trainer.fit)
         max_epoch = _checks.integer("max_epoch", max_epoch, at_least=1)
-        if batch_size is None:
-            batch_size = sys.maxsize  # the core takes no more rows than there are
-        batch_size = _checks.integer("batch_size", batch_size, at_least=1)
-        if max_grad is not None:
-            max_grad = _checks.real("max_grad", max_grad, above=0)
-        eval_interval = _checks.integer("eval_interval", eval_interval, at_least=1)
-        validation_data = check_validation(validation_data)
-        shuffle = _checks.flag("shuffle", shuffle)
-        allow_nonfinite = _checks.flag("allow_nonfinite", allow_nonfinite)
-        functions = check_callbacks(callbacks)
+        options = native_options(
+            batch_size, max_grad, accumulate, eval_interval, shuffle, allow_nonfinite
+        )
+        early, others = take_early_stopping(early_stopping, check_callbacks(callbacks))
+        batches = _data.check_batches(x, max_epoch) if t is None else None
+        data, validation = _data.check_data(
+            (x, t, sample_weight), batches, validation_data, validation_split
+        )
+        validates = validation[0] is not None
+        metrics = check_metrics(metrics, validates)
+        names = names_of(metrics)
+        native = early._for_fit(validates, names) if early else None
         seed = self._choose_seed(seed)
         stream = progress_stream(progress)
         self._check_parameters()
-        planner = make_planner(self.scheduler, self.optimizer, self.scheduler_interval)
-        if functions:
-            x, t = host_copy("x", x), host_copy("t", t)
-            if sample_weight is not None:
-                sample_weight = host_copy("sample_weight", sample_weight)
-            validation_data = tuple(
-                None if data is None else host_copy(f"validation_data {name}", data)
-                for name, data in zip(("x", "t", "sample_weight"), validation_data, strict=True)
-            )
+        steps = batches.steps(options["accumulate"]) if batches else None
+        planner = make_planner(self, max_epoch, steps)
+        if others or any(not isinstance(metric, str) for metric in metrics):
+            data, validation = _data.copied("", data), _data.copied("validation_data ", validation)
 
         first = self._history.epochs
+        hooks = Hooks(self, others, planner, first, first + max_epoch)
+
+        def next_batch() -> tuple[Any, ...] | None:
+            batch = batches() if batches else None
+            return None if batch is None else (*batch, loss_function(self, "t", batch))
+
+        def begin() -> bool:
+            if early is not None:
+                early._native = native
+            self._metrics, self._best_epoch = metrics, None
+            return hooks.begin()
+
         with ExitStack() as stack:
+            if early is not None:
+                early._freeze(stack)
+            stack.callback(hooks.end)
             line = stream and stack.enter_context(Progress(stream, first, first + max_epoch))
-            resting = [module for module in self.model.modules() if not module.training]
-            stack.callback(_rest, resting)  # before the change: Ctrl-C may come in between
-            for module in resting:
-                module.training = True
+            to_training(self.model, stack)
             if planner is not None:
                 stack.callback(planner.settle)
             while (left := first + max_epoch - self._history.epochs) > 0:
-                before = self._history.epochs
                 network = self._network()
-                hooked = functions or (planner and planner.needs_losses)
-                hook = EpochHook(self, network, functions, planner) if hooked else None
+                hooks.enter(network, names)
+                if batches:
+                    batches.restart()
                 _core.fit(
                     network,
                     self.optimizer,
                     self.loss_fn,
                     self._history,
-                    x,
-                    t,
+                    (*data, loss_function(self, "t", data)),
+                    (*validation, loss_function(self, "validation_data t", validation)),
                     max_epoch=left,
-                    batch_size=batch_size,
-                    shuffle=shuffle,
+                    **options,
                     seed=seed,
-                    max_grad=max_grad,
-                    eval_interval=eval_interval,
-                    allow_nonfinite=allow_nonfinite,
                     stop_at_nonfinite=self.on_nonfinite == "raise",
-                    sample_weight=sample_weight,
-                    validation_data=validation_data,
-                    functions=loss_functions(self, x, t, sample_weight, validation_data),
-                    on_epoch=hook,
+                    early_stopping=native,
+                    metrics=native_metrics(metrics, self.loss_fn, validation[1]),
+                    next_batch=next_batch if batches else None,
+                    on_begin=begin,
+                    on_epoch=hooks.on_epoch,
                     on_plan=planner.on_plan if planner else None,
                     on_poll=line.poll if line else None,
                 )
-                if hook is None or not hook.changed or self._history.epochs == before:
+                if not hooks.changed:
                     break
                 self._check_parameters()
                 check_scheduler(self.scheduler, self.optimizer)
+            problem = nonfinite_loss(self, self.history, first, validates)
+            if native is not None:
+                if not (problem and self.on_nonfinite == "raise"):
+                    native.restore()
+                self._best_epoch = native.best_epoch if native.best_epoch >= 0 else None
             history = self.history
             if line:
                 line.finish(len(history.loss), history.loss[-1])
-        self._judge(history, first)
+        if problem:
+            tell(self, problem)
         return history
+
+    def evaluate(
+        self,
+        x: Any,
+        t: Any = None,
+        metrics: Iterable[Metric] | Metric | None = None,
+        sample_weight: Any = None,
+    ) -> dict[str, float]:
+        """The loss and the metrics of data, without dropout.
+
+        Parameters
+        ----------
+        x, t : array_like
+            As `fit` takes them; or x alone, an iterable of batches, which are put together.
+        metrics : iterable of str or callable, or one, optional
+            As `fit` takes them; by default, those of the last fit.
+        sample_weight : array_like, shape (rows,), optional
+            As `fit` takes it.
+
+        Returns
+        -------
+        dict of str to float
+            "loss", and the metrics by name.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is wrong.
+        """
+        wanted = self._metrics if metrics is None else check_metrics(metrics, True)
+        data = x, t, sample_weight
+        if t is None:
+            _data.check_data(data, _data.check_batches(x, 1), None, None)
+            data = _data.collect("x", x)
+        return evaluated(self, data, wanted)
 
     def _network(self) -> _core.Network:
         network = self.model._compiled().network
@@ -270,71 +347,8 @@ class Trainer:
             raise ValueError("model: expected its forward() to use its parameters, got none")
         return network
 
-    def _judge(self, history: History, first: int) -> None:
-        """Tell of a loss that is no number any more."""
-        told = [("loss", history.loss[first:])]
-        if len(history.validation_loss):  # measured in the last epochs
-            told.append(("validation loss", history.validation_loss[-len(told[0][1]) :]))
-        for what, values in told:
-            if self.on_nonfinite == "ignore" or np.isfinite(values).all():
-                continue
-            at = int(np.argmin(np.isfinite(values)))
-            text = (
-                f"the {what} became {values[at]} in epoch {first + at}; a smaller learning rate may"
-                f" help (the optimizer's is {getattr(self.optimizer, 'lr', None)}), or max_grad"
-            )
-            if self.on_nonfinite == "raise":
-                raise FloatingPointError(text)
-            # The training is done, whether or not there is a stream to write to.
-            with suppress(ValueError, OSError, AttributeError):
-                warnings.warn(text, RuntimeWarning, stacklevel=3)
-            return
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything from which a training goes on: of the model, the optimizer, and this trainer.
-
-        Returns
-        -------
-        dict
-            `model` and `optimizer`: their state dicts. `history`: the curves and counters, by name.
-            `seed`: of fits without one; None before the first. `scheduler`: its state dict, or
-            None. Arrays are copies.
-        """
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "history": self._history.state(),
-            "seed": self._seed,
-            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
-        }
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from where another trainer of such a model and optimizer was.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If something is missing or does not fit. Nothing has changed then.
-        """
-        names = ("model", "optimizer", "history", "seed", "scheduler")
-        if not isinstance(state_dict, Mapping) or set(state_dict) != set(names):
-            raise TypeError(
-                f"state_dict: expected a mapping with {', '.join(names)}, got"
-                f" {_checks.show(state_dict)}"
-            )
-        history = _core.History(state_dict["history"])
-        seed = state_dict["seed"]
-        seed = None if seed is None else seeds.check_seed(seed)
-        optimizer = self.optimizer._checked(state_dict["optimizer"])
-        load_schedule = prepare_state(self.scheduler, state_dict["scheduler"])
-        self.model.load_state_dict(state_dict["model"])
-        self.optimizer._load(optimizer)
-        load_schedule()
-        self._history.set_state(history.state())
-        self._seed = seed
-
     def plot(self, ax: Any = None) -> Any:
-        """Draw the loss of each epoch with matplotlib.
+        """Draw the losses of each epoch, the best one, and metrics, with matplotlib.
 
         Parameters
         ----------
@@ -378,42 +392,4 @@ class Trainer:
         return self._seed
 
 
-_KINDS: dict[str, type] = {"model": Module, "optimizer": Optimizer, "loss_fn": Loss}
-_OF_OPTIMIZER = ("lr", "learning_rate", "momentum", "weight_decay")
-_OF_TRAINER = ("loss_fn", "loss", "criterion", "optimizer", "model", "on_nonfinite", "scheduler")
-
-
-def _check_kind(name: str, value: Any, kind: type) -> None:
-    if isinstance(value, kind):
-        return
-    hint = _checks.origin(value)
-    if isinstance(value, type):
-        hint = f"; write {value.__name__}({'...' if kind is Optimizer else ''})"
-    elif isinstance(value, tuple(_KINDS.values())):
-        hint = f"; the order is {', '.join(_KINDS)}"
-    article = "an" if kind.__name__[0] in "AEIOU" else "a"
-    raise TypeError(f"{name}: expected {article} {kind.__name__}, got {_checks.show(value)}{hint}")
-
-
-def _refuse_unknown(call: str, unknown: dict[str, Any], function: Callable[..., Any]) -> None:
-    """TypeError for an argument that does not exist, with what was probably meant."""
-    for name in unknown:
-        hint = _checks.similar(name, [*inspect.signature(function).parameters][1:-1])
-        if not hint and name in _OF_OPTIMIZER:
-            hint = "; it is an option of the optimizer"
-        if not hint and name in _OF_TRAINER:
-            hint = "; it is an argument of Trainer"
-        raise TypeError(f"{call}() has no argument {name!r}{hint}")
-
-
-def _rest(modules: list[Module]) -> None:
-    """Back to evaluation, what was there before; what a callback has put there stays."""
-    interrupt = None
-    for module in modules:
-        while module.training:
-            try:
-                module.training = False
-            except KeyboardInterrupt as error:  # this, too, is undone in full
-                interrupt = error
-    if interrupt is not None:
-        raise interrupt
+_OWN = ("_history", "_best_epoch", "_metrics", "_seed", "_checked")

@@ -63,6 +63,29 @@ struct ActivationBackward {
   }
 };
 
+// x *= factor.
+template <class T>
+struct Scale {
+  static constexpr int kThreads = 256;
+  struct Params {
+    Index n;
+    T factor;
+    T* x;
+    bool packs;
+  };
+  struct Registers {};
+
+  static FASTMLP_DEVICE void run(Block<Scale>& block, const Params& p) {
+    block.each_alone([&](int thread, Registers&) {
+      for_values<T>(block, thread, p.n, p.packs, [&](Index i, auto width) {
+        auto values = load(p.x + i, width);
+        for (int j = 0; j < decltype(width)::value; ++j) values.value[j] *= p.factor;
+        store(p.x + i, values);
+      });
+    });
+  }
+};
+
 // A thread takes the four values of a block of random words.
 template <class T>
 struct Add {
@@ -224,6 +247,12 @@ void add(Index n, const T* a, const T* b, T* y, const Context& context) {
 }
 
 template <class T>
+void scale(Index n, T factor, T* x, const Context& context) {
+  using K = Scale<T>;
+  launch<K>({blocks_of_packs<K, T>(n)}, 0, {n, factor, x, aligned(x)}, context.stream);
+}
+
+template <class T>
 void dropout(const DropoutState& state, Index layer, double p, Index n, const T* x, T* y, const Context& context) {
   using K = Dropout<T>;
   launch<K>({blocks_for<K>((n + 3) / 4)}, 0, {state, layer, DropoutMap<T>(p), n, x, y, aligned(x, y), Step(context)},
@@ -258,6 +287,7 @@ void update(const Update& update, Index n, const UpdateTarget<T>& target, const 
   template void activation_forward<T>(const Activation&, Index, const T*, T*, const Context&);            \
   template void activation_backward<T>(const Activation&, Index, const T*, const T*, T*, const Context&); \
   template void add<T>(Index, const T*, const T*, T*, const Context&);                                    \
+  template void scale<T>(Index, T, T*, const Context&);                                                   \
   template void dropout<T>(const DropoutState&, Index, double, Index, const T*, T*, const Context&);      \
   template void gather<T>(const GatherArgs<T>&, const Context&);                                          \
   template void update<T>(const Update&, Index, const UpdateTarget<T>&, const T*, const Context&);

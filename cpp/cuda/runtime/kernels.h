@@ -23,6 +23,8 @@ void activation_backward(const Activation&, Index n, const T* dy, const T* saved
 template <class T>
 void add(Index n, const T* a, const T* b, T* y, const Context&);
 template <class T>
+void scale(Index n, T factor, T* x, const Context&);
+template <class T>
 void dropout(const DropoutState&, Index layer, double p, Index n, const T* x, T* y, const Context&);
 template <class T>
 void gather(const GatherArgs<T>&, const Context&);

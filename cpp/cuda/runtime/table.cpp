@@ -20,6 +20,7 @@ Backend<T> table() {
   t.activation_forward = activation_forward<T>;
   t.activation_backward = activation_backward<T>;
   t.add = add<T>;
+  t.scale = scale<T>;
   t.row_forward = row_forward<T>;
   t.row_backward = row_backward<T>;
   t.layer_norm_forward = layer_norm_forward<T>;

@@ -1,0 +1,111 @@
+// Metrics of predictions, and early stopping.
+#include "bindings/metrics.h"
+
+#include "bindings/array_args.h"
+#include "bindings/cpython.h"
+#include "bindings/fit_data.h"
+#include "bindings/network_of.h"
+
+namespace fastmlp::bindings {
+
+void check_metric(const std::string& name, const MetricSpec& spec, bool classes, Index columns) {
+  if (classes && spec.wants_values())
+    throw py::value_error("metrics: expected targets that are values for '" + name + "', got classes");
+  if (spec.kind == MetricKind::TopKAccuracy && spec.k > columns)
+    throw py::value_error("metrics: expected at most " + std::to_string(columns) + ", the number of classes, in '" +
+                          name + "'");
+}
+
+// What computes the request's metrics of the outputs for the validation data.
+template <class T>
+std::function<std::vector<double>(const T*)> NetworkOf<T>::measure(const FitRequest& request,
+                                                                   const FitData<T>& validation,
+                                                                   std::optional<WithoutGil>& released) const {
+  const Index rows = validation.set.rows, columns = output_columns(validation.set.columns);
+  std::vector<std::optional<MetricSpec>> specs;  // empty: a function
+  for (const auto& [name, metric] : request.metrics) {
+    specs.emplace_back();
+    if (!py::isinstance<MetricSpec>(metric)) continue;
+    specs.back() = metric.template cast<MetricSpec>();
+    check_metric(name, *specs.back(), validation.t.targets.classes || validation.set.targets.classes, columns);
+  }
+  return [&request, &validation, &released, specs, rows, columns, this](const T* y) {
+    const auto size = static_cast<std::size_t>(rows * columns);
+    const Device& device = network_->device();
+    std::vector<T> copy, dense;
+    const auto fetch = [&](std::vector<T>& to, const T* from) {
+      to.resize(size);
+      check(device.download(to.data(), from, size * sizeof(T), StreamScope::current()));
+      return to.data();
+    };
+    Targets<T> targets = validation.set.targets;
+    if (!device.host) {
+      y = fetch(copy, y);
+      targets = validation.t.targets;
+      const T* const there = validation.set.targets.dense;
+      if (there && !targets.dense) targets.dense = fetch(dense, there);  // they came from the device
+    }
+    std::vector<double> values;
+    for (std::size_t i = 0; i < specs.size(); ++i) {
+      if (specs[i]) {
+        values.push_back(metric(*specs[i], request.loss.spec.kind, y, targets, rows, columns));
+        continue;
+      }
+      const WithoutGil::Pause acquire(*released);
+      values.push_back(request.metrics[i].second(py::array_t<T>({rows, columns}, y)).template cast<double>());
+    }
+    return values;
+  };
+}
+
+template std::function<std::vector<double>(const float*)> NetworkOf<float>::measure(const FitRequest&,
+                                                                                    const FitData<float>&,
+                                                                                    std::optional<WithoutGil>&) const;
+template std::function<std::vector<double>(const double*)> NetworkOf<double>::measure(const FitRequest&,
+                                                                                      const FitData<double>&,
+                                                                                      std::optional<WithoutGil>&) const;
+
+namespace {
+
+template <class T>
+double value_as(const std::string& name, const MetricSpec& spec, const LossHandle& loss, py::handle y, py::handle t,
+                py::handle sample_weight) {
+  const Matrix<T> outputs = matrix_arg<T>(y, "y", -1, "");
+  const TargetArg<T> target =
+      target_arg<T>(t, sample_weight, kTargetNames, loss, outputs.rows, outputs.columns, outputs.one_row, true);
+  check_metric(name, spec, target.targets.classes != nullptr, outputs.columns);
+  const ReleaseGilFor release(outputs.rows * outputs.columns);
+  return metric<T>(spec, loss.spec.kind, outputs.data(), target.targets, outputs.rows, outputs.columns);
+}
+
+double value_of(const MetricSpec& spec, const std::string& name, py::handle loss, py::handle y, py::handle t,
+                py::handle sample_weight) {
+  const LossHandle& own = held_by<LossHandle>(loss, "loss");
+  const py::array array = real_array(y, "y");
+  if (array.itemsize() == sizeof(float) && array.dtype().kind() == 'f')
+    return value_as<float>(name, spec, own, array, t, sample_weight);
+  return value_as<double>(name, spec, own, array, t, sample_weight);
+}
+
+}  // namespace
+
+void bind_metrics(py::module_& m) {
+  py::class_<MetricSpec>(m, "Metric", py::is_final())
+      .def(py::init([](const std::string& kind, Index k, double threshold) {
+             return MetricSpec{kind_named<MetricKind>(kMetricNames, kind, "metrics"), k, threshold};
+           }),
+           py::arg("kind"), py::arg("k") = 1, py::arg("threshold") = 0.5)
+      .def("__call__", value_of, py::arg("name"), py::arg("loss"), py::arg("y"), py::arg("t"),
+           py::arg("sample_weight"));
+  py::class_<EarlyStopping>(m, "EarlyStopping", py::is_final())
+      .def(py::init([](int monitor, Index patience, double min_delta, bool maximize, bool keep_best) {
+             return std::make_unique<EarlyStopping>(StoppingRule{monitor, patience, min_delta, maximize, keep_best});
+           }),
+           py::arg("monitor"), py::arg("patience"), py::arg("min_delta"), py::arg("maximize"), py::arg("keep_best"))
+      .def("restore", &EarlyStopping::restore)
+      .def_property_readonly("best", &EarlyStopping::best)
+      .def_property_readonly("best_epoch", &EarlyStopping::best_epoch)
+      .def_property_readonly("stopped_epoch", &EarlyStopping::stopped_epoch);
+}
+
+}  // namespace fastmlp::bindings

@@ -1,0 +1,232 @@
+"""Ready-made callbacks for `Trainer.fit`.
+
+A callback is a function of an `EpochInfo`, called after each epoch, or an object with any of the
+methods `on_train_begin`, `on_epoch_begin`, `on_epoch_end`, `on_train_end`, each of which gets one,
+too. True from a function or from `on_epoch_end` ends the training. `on_train_end` is called however
+the training ends, once the best parameters are back, for all whose `on_train_begin` has returned.
+"""
+
+import csv
+import importlib
+import os
+from typing import Any, TextIO
+
+import numpy as np
+
+from fastmlp import _checks
+from fastmlp._types import Floats
+from fastmlp.early_stopping import EarlyStopping
+from fastmlp.history import EpochInfo
+from fastmlp.metrics import check_mode, grows
+
+__all__ = ["CSVLogger", "EarlyStopping", "LearningRateMonitor", "ModelCheckpoint", "TensorBoard"]
+
+
+class ModelCheckpoint:
+    """Keeps the model's state in memory: after the best epoch, and after the last one.
+
+    Parameters
+    ----------
+    monitor : str
+        "validation_loss", "loss", or the name of a metric.
+    mode : {None, "min", "max"}
+        Whether less or more of it is better; None goes by the name, as `EarlyStopping` does.
+    save_best_only : bool
+        Whether to keep the best state alone.
+
+    Attributes
+    ----------
+    best_state, last_state : dict or None
+        State dicts of the model; None before there is one.
+    best_epoch, last_epoch : int or None
+        Their epochs.
+    best : float or None
+        The monitored value of the best epoch; NaN is never the best.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong; in the training, if `monitor` is not measured.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "validation_loss",
+        mode: str | None = None,
+        save_best_only: bool = False,
+    ) -> None:
+        if not isinstance(monitor, str):
+            raise TypeError(f"monitor: expected the name of a curve, got {_checks.show(monitor)}")
+        self.monitor = monitor
+        self.mode = check_mode(mode)
+        self.save_best_only = _checks.flag("save_best_only", save_best_only)
+        grows(self.monitor, self.mode)  # or an error
+        self.on_train_begin()
+
+    def on_train_begin(self, info: EpochInfo | None = None) -> None:
+        """Forget the last training."""
+        self.best_state: dict[str, Any] | None = None
+        self.last_state: dict[str, Any] | None = None
+        self.best_epoch: int | None = None
+        self.last_epoch: int | None = None
+        self.best: float | None = None
+
+    def on_epoch_end(self, info: EpochInfo) -> None:
+        """Keep the state, if it is wanted."""
+        value = info.value(self.monitor)
+        if self._improves(value):
+            self.best_state = info.trainer.model.state_dict()
+            self.best_epoch, self.best = info.epoch, value
+        if not self.save_best_only:
+            self.last_state = info.trainer.model.state_dict()
+            self.last_epoch = info.epoch
+
+    def _improves(self, value: float) -> bool:
+        if self.best is None:
+            return not np.isnan(value)
+        return value > self.best if grows(self.monitor, self.mode) else value < self.best
+
+
+class CSVLogger:
+    """Writes a line for each epoch to a file: its number, the losses, the metrics.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    separator : str
+        One character.
+    append : bool
+        Whether to keep what the file holds; its columns have to be the same.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong.
+    OSError
+        As the training begins, if the file cannot be opened.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], separator: str = ",", append: bool = False
+    ) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"path: expected a file's path, got {_checks.show(path)}")
+        if not isinstance(separator, str) or len(separator) != 1:
+            raise ValueError(f"separator: expected one character, got {_checks.show(separator)}")
+        self.path = path
+        self.separator = separator
+        self.append = _checks.flag("append", append)
+        self._file: TextIO | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None}
+
+    def on_train_begin(self, info: EpochInfo) -> None:
+        """Open the file."""
+        self._file = open(  # noqa: SIM115, on_train_end closes it
+            self.path, "a" if self.append else "w", newline="", encoding="utf-8"
+        )
+        self._has_header = self._file.tell() > 0
+
+    def on_epoch_end(self, info: EpochInfo) -> None:
+        """Write a line, which is in the file at once."""
+        assert self._file is not None
+        line: dict[str, Any] = {"epoch": info.epoch, "loss": info.loss}
+        if info.validation_loss is not None:
+            line["validation_loss"] = info.validation_loss
+        line |= info.metrics
+        writer = csv.writer(self._file, delimiter=self.separator, lineterminator="\n")
+        if not self._has_header:
+            writer.writerow(line)
+            self._has_header = True
+        writer.writerow(line.values())
+        self._file.flush()
+
+    def on_train_end(self, info: EpochInfo) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class LearningRateMonitor:
+    """Remembers the learning rates of each epoch's beginning, over all fits.
+
+    Attributes
+    ----------
+    epochs : list of int
+    lr : ndarray of float64, shape (epochs, groups)
+        One for each of the optimizer's parameter groups; NaN where there were fewer.
+    """
+
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+        self._rates: list[list[float]] = []
+
+    def on_epoch_begin(self, info: EpochInfo) -> None:
+        """Read the rates."""
+        groups = info.trainer.optimizer.param_groups
+        self.epochs.append(info.epoch)
+        self._rates.append([float(group["lr"]) for group in groups])
+
+    @property
+    def lr(self) -> Floats:
+        rates = np.full((len(self._rates), max(map(len, self._rates), default=0)), np.nan)
+        for row, found in zip(rates, self._rates, strict=True):
+            row[: len(found)] = found
+        return rates
+
+
+class TensorBoard:
+    """Writes the losses, the metrics and the learning rate of each epoch for TensorBoard.
+
+    Parameters
+    ----------
+    log_dir : str or os.PathLike
+        A folder for this training's event files.
+
+    Raises
+    ------
+    TypeError
+        If it is no path.
+    ImportError
+        As the training begins, if neither `tensorboardX` nor torch and `tensorboard` are installed.
+    """
+
+    def __init__(self, log_dir: str | os.PathLike[str]) -> None:
+        if not isinstance(log_dir, str | os.PathLike):
+            raise TypeError(f"log_dir: expected a folder's path, got {_checks.show(log_dir)}")
+        self.log_dir = log_dir
+        self._writer: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_writer": None}
+
+    def on_train_begin(self, info: EpochInfo) -> None:
+        """Open the folder."""
+        self._writer = _summary_writer()(os.fspath(self.log_dir))
+
+    def on_epoch_end(self, info: EpochInfo) -> None:
+        """Write the epoch's numbers."""
+        numbers = {"loss": info.loss, **info.metrics}
+        if info.validation_loss is not None:
+            numbers["validation_loss"] = info.validation_loss
+        if (rate := getattr(info.trainer.optimizer, "lr", None)) is not None:
+            numbers["lr"] = rate
+        for name, value in numbers.items():
+            self._writer.add_scalar(name, value, info.epoch)
+
+    def on_train_end(self, info: EpochInfo) -> None:
+        """Close the files."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+def _summary_writer() -> Any:
+    for name in ("tensorboardX", "torch.utils.tensorboard"):
+        try:
+            return importlib.import_module(name).SummaryWriter
+        except ImportError:
+            continue
+    raise ImportError("TensorBoard() needs tensorboardX: pip install tensorboardX")

@@ -1,0 +1,157 @@
+"""Calls about training that must fail, as those in bad_calls.py: options of `fit`, early stopping,
+callbacks, metrics, batches, summaries."""
+
+from typing import Any
+
+Call = tuple[Any, ...]
+
+EARLY, METRICS, SPLIT = "early_stopping", "metrics", "validation_split"
+
+EARLY_STOPPING: list[Call] = [
+    ("EarlyStopping(patience=-1)", ValueError, "patience", ">= 0", "-1"),
+    ("EarlyStopping(patience=2.5)", TypeError, "patience", "integer", r"2\.5"),
+    ("EarlyStopping(patience=None)", TypeError, "patience", "integer", "None"),
+    ("EarlyStopping(patience=True)", TypeError, "patience", "integer", "True"),
+    ("EarlyStopping(min_delta=-0.1)", ValueError, "min_delta", ">= 0", "-0.1"),
+    ("EarlyStopping(min_delta=NAN)", ValueError, "min_delta", "finite", "nan"),
+    ('EarlyStopping(min_delta="0")', TypeError, "min_delta", "number", "'0'"),
+    ("EarlyStopping(monitor=3)", TypeError, "monitor", "name", "3"),
+    ("EarlyStopping(restore_best=1)", TypeError, "restore_best", "True or False", "1"),
+    ('EarlyStopping(mode="most")', ValueError, "mode", "min, max", "'most'"),
+    ("EarlyStopping(mode=1)", TypeError, "mode", "min, max", "1"),
+    ("EarlyStopping(patient=3)", TypeError, "patient"),
+    ("EarlyStopping().patient = 3", AttributeError, "patient", "did you mean patience"),
+    ("EarlyStopping().patience = -3", ValueError, "patience", "-3"),
+    ("fit(early_stopping=EarlyStopping())", ValueError, EARLY, "validation_data", "loss"),
+    ("fit(early_stopping=True)", TypeError, EARLY, "True", r"EarlyStopping\(\)"),
+    ("fit(early_stopping=EarlyStopping)", TypeError, EARLY, r"EarlyStopping\(\)"),
+    ("fit(early_stopping=10)", TypeError, EARLY, "EarlyStopping", "10"),
+    ("fit(early_stop=EarlyStopping())", TypeError, "early_stop", "did you mean early_stopping"),
+    (
+        "fit(callbacks=[EarlyStopping(), EarlyStopping()], validation_split=0.5)",
+        ValueError,
+        EARLY,
+        "one",
+        "2",
+    ),
+    (
+        "fit(early_stopping=EarlyStopping(monitor='val_loss'), validation_split=0.5)",
+        ValueError,
+        "monitor",
+        "'val_loss'",
+        "did you mean validation_loss",
+    ),
+    (
+        "fit(early_stopping=EarlyStopping(monitor='mae'), validation_split=0.5)",
+        ValueError,
+        "monitor",
+        "loss, validation_loss",
+        "'mae'",
+    ),
+    (
+        "fit(early_stopping=EarlyStopping(monitor='odd'), validation_split=0.5, metrics=odd)",
+        ValueError,
+        "mode",
+        "min",
+        "max",
+        "'odd'",
+    ),
+]
+
+OPTIONS: list[Call] = [
+    ("fit(accumulate=0)", ValueError, "accumulate", ">= 1", "0"),
+    ("fit(accumulate=2.0)", TypeError, "accumulate", "integer", r"2\.0"),
+    ("fit(accumulate=None)", TypeError, "accumulate", "integer", "None"),
+    ("fit(accumulate_grad_batches=2)", TypeError, "did you mean accumulate"),
+    ("fit(validation_split=0)", ValueError, SPLIT, "> 0", "0"),
+    ("fit(validation_split=1.0)", ValueError, SPLIT, "< 1", "1"),
+    ("fit(validation_split=-0.5)", ValueError, SPLIT, "-0.5"),
+    ('fit(validation_split="0.2")', TypeError, SPLIT, "number", "'0.2'"),
+    ("fit(validation_split=True)", TypeError, SPLIT, "number", "True"),
+    ("fit(validation_split=0.99)", ValueError, SPLIT, "0.99", "6"),
+    ("fit(validation_split=0.001, t=t[:4])", ValueError, r"\bt\b", "4", "6"),
+    ("fit(validation_split=0.5, validation_data=(x, t))", ValueError, SPLIT, "both"),
+    ("fit(1.0, validation_split=0.5)", ValueError, r"\bx\b", "single number"),
+    ("fit([(x, t)], None, validation_split=0.5)", ValueError, SPLIT, "batches"),
+    ("fit(validation_split=0.5, sample_weight=w[:4])", ValueError, "sample_weight", "4", "6"),
+    ("fit(validation_split=0.5, sample_weight=1.0)", ValueError, "sample_weight", "single number"),
+    (
+        "fit(validation_split=0.5, sample_weight=[1, 1, 1, 0, 0, 0])",
+        ValueError,
+        "validation_data sample_weight",
+        "sum above 0",
+    ),
+    ("fit(val_split=0.5)", TypeError, "did you mean validation_split"),
+]
+
+NAMED: list[Call] = [
+    ("fit(metrics='accuracy')", ValueError, METRICS, "validation_data", "none"),
+    ("fit(metrics='acc', validation_split=0.5)", ValueError, METRICS, "'acc'", "mean accuracy"),
+    ("fit(metrics=['loss'], validation_split=0.5)", ValueError, METRICS, "'loss'"),
+    ("fit(metrics='top_0_accuracy', validation_split=0.5)", ValueError, METRICS, "top_0"),
+    ("fit(metrics='top_4_accuracy', validation_split=0.5)", ValueError, METRICS, "top_4", "3"),
+    ("fit(metrics=3, validation_split=0.5)", TypeError, METRICS, "3"),
+    ("fit(metrics=[3], validation_split=0.5)", TypeError, METRICS, "3"),
+    ("fit(metrics=[None], validation_split=0.5)", TypeError, METRICS, "None"),
+    ("fit(metrics=[int], validation_split=0.5)", TypeError, METRICS, "class int"),
+    (
+        "fit(metrics=['mae'], validation_split=0.5)",
+        ValueError,
+        METRICS,
+        "values",
+        "'mae'",
+        "classes",
+    ),
+    ("fit(metrics=['accuracy'] * 2, validation_split=0.5)", ValueError, METRICS, "twice"),
+    ("fit(metrics=[odd, odd], validation_split=0.5)", ValueError, METRICS, "'odd' twice"),
+    ("fit(metric='accuracy', validation_split=0.5)", TypeError, "did you mean metrics"),
+    ("trainer.evaluate(x, t, metrics='acc')", ValueError, METRICS, "'acc'"),
+    ("trainer.evaluate(x, t, metrics='r2')", ValueError, METRICS, "'r2'", "classes"),
+    ("trainer.evaluate(x, t, metrics=lambda y, t: y)", TypeError, METRICS, "number"),
+    ("trainer.evaluate(x, t, metrics=lambda y, t: 'a')", TypeError, METRICS, "number", "'a'"),
+    ("trainer.evaluate(x, t, sample_weight=[1, 2])", ValueError, "sample_weight", r"\(6,\)"),
+    ("trainer.evaluate([(x, t)], sample_weight=w)", ValueError, "sample_weight", "batches"),
+    ("trainer.evaluate(x, t[:3])", ValueError, r"\bt\b", "3", "6"),
+    ("trainer.evaluate(x)", TypeError, r"\bt\b", "None"),
+    ("trainer.evaluate(np.zeros((6, 3)), t)", ValueError, r"\bx\b", "3", "2"),
+    ("trainer.evaluate(np.zeros((0, 2)), t[:0])", ValueError, r"\bx\b", "rows"),
+]
+
+CALLBACKS: list[Call] = [
+    ("fit(callbacks=[callbacks.CSVLogger])", TypeError, "callbacks", "class CSVLogger"),
+    ("fit(callbacks=Spoilt())", TypeError, "callbacks", "on_epoch_end", "3"),
+    ("fit(callbacks=[None])", TypeError, "callbacks", "None", "on_epoch_end"),
+    ("callbacks.ModelCheckpoint(monitor=3)", TypeError, "monitor", "3"),
+    ("callbacks.ModelCheckpoint(mode='most')", ValueError, "mode", "'most'"),
+    ("callbacks.ModelCheckpoint('odd')", ValueError, "mode", "'odd'"),
+    ("callbacks.ModelCheckpoint(save_best_only=1)", TypeError, "save_best_only", "1"),
+    ("callbacks.TensorBoard(3)", TypeError, "log_dir", "3"),
+    ("callbacks.CSVLogger(3)", TypeError, "path", "3"),
+    ("callbacks.CSVLogger('a.csv', separator='')", ValueError, "separator", "one character"),
+    ("callbacks.CSVLogger('a.csv', separator=3)", ValueError, "separator", "3"),
+    ("callbacks.CSVLogger('a.csv', append='no')", TypeError, "append", "'no'"),
+]
+
+BATCHES: list[Call] = [
+    ("fit(x, None)", TypeError, r"\bt\b", "None", "batches"),
+    ("fit(None, None)", TypeError, r"\bt\b", "None"),
+    ("fit(3, None)", TypeError, r"\bt\b", "None"),
+    ("fit([[1, 2], [3, 4]], None)", TypeError, r"\bt\b", "None"),
+    ("fit('data', None)", TypeError, r"\bt\b", "None"),
+    ("fit(iter([(x, t)]), None)", TypeError, r"\bx\b", "2 times", "iterator"),
+    ("fit(range(3), None)", TypeError, r"\bx\b", "batches", "0"),
+    ("fit(map(len, []), None, max_epoch=1)", ValueError, r"\bx\b", "at least one batch"),
+    ("fit([(x, t, w, w)], None)", TypeError, r"\bt\b", r"\(x, t, sample_weight\)"),
+    ("fit([(x, t, w[:4])], None)", ValueError, "sample_weight", r"\(6,\)", r"\(4,\)"),
+    ("fit([(x, t)], None, sample_weight=w)", ValueError, "sample_weight", "batches"),
+    ("fit([(x, t[:4])], None)", ValueError, r"\bt\b", "4", "6"),
+    ("fit([(x[:, :1], t)], None)", ValueError, r"\bx\b", "1", "2"),
+    ("fit([(x[:0], t[:0])], None)", ValueError, r"\bx\b", "at least one row"),
+    ("fit(validation_data=iter([]))", ValueError, "validation_data", "at least one batch"),
+    ("fit(validation_data=iter([x]))", TypeError, "validation_data", "batches"),
+    ("summary(3)", TypeError, "model", "3"),
+    ("summary(MLP)", TypeError, "model"),
+    ("summary(Linear)", TypeError, "model", "class Linear"),
+]
+
+TRAINING = [*EARLY_STOPPING, *OPTIONS, *NAMED, *CALLBACKS, *BATCHES]
