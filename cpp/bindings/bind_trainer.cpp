@@ -25,6 +25,10 @@ py::array_t<T> copy_of(py::handle self, std::vector<T> Measured::* values) {
   return same ? copy : copy_of(self, values);
 }
 
+Runs runs_of(py::handle self, Runs Measured::* values) {
+  return held_by<History>(self, "self").read([&](const Measured& measured) { return measured.*values; });
+}
+
 py::dict history_state(py::handle self) { return dict_of(held_by<History>(self, "self").state()); }
 
 // The curves by name.
@@ -211,6 +215,11 @@ template void NetworkOf<float>::fit(const FitRequest&);
 template void NetworkOf<double>::fit(const FitRequest&);
 
 void bind_trainer(py::module_& m) {
+  py::class_<Runs>(m, "Runs", py::is_final()).def("values", [](const Runs& runs) {
+    py::array_t<double> values(static_cast<py::ssize_t>(runs.size()));
+    runs.copy(values.mutable_data());
+    return values;
+  });
   py::class_<History>(m, "History", py::is_final())
       .def(py::init<>())
       .def("state", history_state)
@@ -231,9 +240,9 @@ void bind_trainer(py::module_& m) {
       .def_property_readonly("loss", [](py::handle self) { return copy_of(self, &Measured::loss); })
       .def_property_readonly("validation_loss",
                              [](py::handle self) { return copy_of(self, &Measured::validation_loss); })
-      .def_property_readonly("epoch_time", [](py::handle self) { return copy_of(self, &Measured::epoch_time); })
+      .def_property_readonly("epoch_time", [](py::handle self) { return runs_of(self, &Measured::epoch_time); })
       .def_property_readonly("metrics", metrics_of)
-      .def_property_readonly("learning_rate", [](py::handle self) { return copy_of(self, &Measured::learning_rate); })
+      .def_property_readonly("learning_rate", [](py::handle self) { return runs_of(self, &Measured::learning_rate); })
       .def_property_readonly("report_step", [](py::handle self) { return copy_of(self, &Measured::report_step); })
       .def_property_readonly("report_loss", [](py::handle self) { return copy_of(self, &Measured::report_loss); });
   m.def(

@@ -35,8 +35,8 @@ void History::add_epochs(const double* losses, const double* rates, Index count,
   const Locked locked(lock_);
   Measured& m = measured_;
   m.loss.insert(m.loss.end(), losses, losses + count);
-  m.learning_rate.insert(m.learning_rate.end(), rates, rates + count);
-  m.epoch_time.insert(m.epoch_time.end(), static_cast<std::size_t>(count), seconds / static_cast<double>(count));
+  for (Index i = 0; i < count; ++i) m.learning_rate.add(rates[i]);
+  m.epoch_time.add(seconds / static_cast<double>(count), count);
 }
 
 namespace {
@@ -53,8 +53,8 @@ void History::add_epoch(const EpochResult& result, const std::vector<std::string
   const Locked locked(lock_);
   Measured& m = measured_;
   m.loss.push_back(result.loss);
-  m.learning_rate.push_back(result.rate);
-  m.epoch_time.push_back(seconds);
+  m.learning_rate.add(result.rate);
+  m.epoch_time.add(seconds);
   if (result.validation_loss) set_last(m.validation_loss, m.loss.size(), *result.validation_loss);
   for (std::size_t i = 0; i < metrics.size(); ++i) {
     auto found =
@@ -69,8 +69,8 @@ State History::state() const {
   State state("history");
   state.add("loss", m.loss);
   state.add("validation_loss", m.validation_loss);
-  state.add("learning_rate", m.learning_rate);
-  state.add("epoch_time", m.epoch_time);
+  state.add("learning_rate", m.learning_rate.values());
+  state.add("epoch_time", m.epoch_time.values());
   for (const auto& [name, values] : m.metrics) state.add(kMetricPrefix + name, values);
   state.add("report_step", m.report_step);
   state.add("report_loss", m.report_loss);
@@ -84,10 +84,12 @@ void History::set_state(const State& state) {
   Measured m;
   m.loss = state.get<std::vector<double>>("loss");
   m.validation_loss = state.get<std::vector<double>>("validation_loss");
-  m.learning_rate = state.get<std::vector<double>>("learning_rate");
-  m.epoch_time = state.get<std::vector<double>>("epoch_time");
-  bool fits = m.epoch_time.size() == m.loss.size() && m.learning_rate.size() == m.loss.size() &&
-              m.validation_loss.size() <= m.loss.size();
+  const auto rates = state.get<std::vector<double>>("learning_rate"),
+             times = state.get<std::vector<double>>("epoch_time");
+  m.learning_rate = Runs(rates);
+  m.epoch_time = Runs(times);
+  bool fits =
+      times.size() == m.loss.size() && rates.size() == m.loss.size() && m.validation_loss.size() <= m.loss.size();
   for (const auto& [name, value] : state.entries())
     if (name.starts_with(kMetricPrefix)) {
       m.metrics.emplace_back(name.substr(kMetricPrefix.size()), state.get<std::vector<double>>(name));

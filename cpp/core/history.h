@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/locks.h"
+#include "core/runs.h"
 #include "core/state.h"
 
 namespace fastmlp {
@@ -14,8 +15,8 @@ namespace fastmlp {
 struct Measured {
   std::vector<double> loss;             // of each epoch, before each of its updates
   std::vector<double> validation_loss;  // after each epoch, up to the last that was validated; NaN where one was not
-  std::vector<double> learning_rate;    // of the first group, in the last step of each epoch
-  std::vector<double> epoch_time;       // in seconds, with validation
+  Runs learning_rate;                   // of the first group, in the last step of each epoch
+  Runs epoch_time;                      // in seconds, with validation
   std::vector<std::pair<std::string, std::vector<double>>> metrics;  // of the validation data, as their loss
   std::vector<Index> report_step;                                    // after so many batches in all ...
   std::vector<double> report_loss;  // ... the mean loss of the last eval_interval batches

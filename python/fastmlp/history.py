@@ -1,5 +1,6 @@
 """What a training measured, and what a callback learns of it."""
 
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,17 +40,36 @@ class History:
 
     def __init__(self, native: _core.History, best_epoch: int | None = None) -> None:
         self.loss = native.loss
-        self.learning_rate = native.learning_rate
-        self.epoch_time = native.epoch_time
+        # Short until somebody asks for the curves: a fit of a few epochs after a million others
+        # should not wait for them.
+        self._rates, self._times = native.learning_rate, native.epoch_time
+        self._best_epoch = best_epoch
         self.validation_loss = _padded(native.validation_loss, len(self.loss))
         self.metrics = {
             name: _padded(values, len(self.loss)) for name, values in native.metrics.items()
         }
-        if best_epoch is None:
-            best_epoch = _smallest(self.validation_loss)
-        self.best_epoch = _smallest(self.loss) if best_epoch is None else best_epoch
         self.report_step = native.report_step
         self.report_loss = native.report_loss
+
+    @cached_property
+    def learning_rate(self) -> Floats:
+        return self._rates.values()
+
+    @cached_property
+    def epoch_time(self) -> Floats:
+        return self._times.values()
+
+    @cached_property
+    def best_epoch(self) -> int | None:
+        if self._best_epoch is not None:
+            return self._best_epoch
+        validated = _smallest(self.validation_loss)
+        return _smallest(self.loss) if validated is None else validated
+
+    def __getstate__(self) -> dict[str, Any]:
+        curves = {"learning_rate": self.learning_rate, "epoch_time": self.epoch_time}
+        own = {k: v for k, v in self.__dict__.items() if k not in ("_rates", "_times")}
+        return {**own, **curves, "best_epoch": self.best_epoch}
 
     def to_dict(self) -> dict[str, list[Any]]:
         """The curves over the epochs, as lists, by name; those of metrics beside the others.

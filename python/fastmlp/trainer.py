@@ -294,12 +294,13 @@ class Trainer(Resumable):
                     break
                 self._check_parameters()
                 check_scheduler(self.scheduler, self.optimizer)
-            problem = nonfinite_loss(self, self.history, first, validates)
+            history = self.history
+            problem = nonfinite_loss(self, history, first, validates)
             if native is not None:
                 if not (problem and self.on_nonfinite == "raise"):
                     native.restore()
                 self._best_epoch = native.best_epoch if native.best_epoch >= 0 else None
-            history = self.history
+                history._best_epoch = self._best_epoch
             if line:
                 line.finish(len(history.loss), history.loss[-1])
         if problem:
