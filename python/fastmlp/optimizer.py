@@ -172,6 +172,10 @@ class Optimizer(_core.Optimizer):
 
     def set_option(self, name: str, value: Any) -> None:
         """Change an option of all groups; the same as assigning to the attribute of that name."""
+        if name == "lr":  # which nothing depends on
+            for group in self._groups:
+                self._set_rate(group._number, value)
+            return
         change = self._checked_changes({name: value})
         for group in self._groups:
             self._check_together({**group.options, **change})
@@ -203,11 +207,14 @@ class Optimizer(_core.Optimizer):
             group.update(
                 {"betas": (momentum, group["betas"][1])} if betas else {"momentum": momentum}
             )
-        if 0 <= rate < inf:  # as nearly always: nothing to find out
+        self._set_rate(number, rate)
+
+    def _set_rate(self, number: int, rate: Any) -> None:
+        if type(rate) is float and 0 <= rate < inf:  # as nearly always: nothing to find out
             super()._set_option(number, "lr", rate)
-            dict.__setitem__(group, "lr", rate)
+            dict.__setitem__(self._groups[number], "lr", rate)
         else:
-            group["lr"] = rate
+            self._set_group(number, {"lr": rate})
 
     def _checked_changes(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         return {name: self._check_option(name, value) for name, value in changes.items()}

@@ -27,6 +27,7 @@ class HasGroups(Protocol):
     @property
     def defaults(self) -> Mapping[str, Any]: ...
     def _set_group(self, number: int, changes: Mapping[str, Any]) -> None: ...
+    def _set_rate(self, number: int, rate: Any) -> None: ...
 
 
 class Option(Generic[T]):
@@ -69,7 +70,10 @@ class ParameterGroup(dict[str, Any]):
         return {name: self[name] for name in self._optimizer.defaults}
 
     def __setitem__(self, name: str, value: Any) -> None:
-        self.update({name: value})
+        if name == "lr":
+            self._optimizer._set_rate(self._number, value)
+        else:
+            self.update({name: value})
 
     def update(self, *values: Any, **options: Any) -> None:
         changes = dict(*values, **options)
