@@ -2,7 +2,6 @@
 // counters, so that the backward pass draws the mask again instead of storing it.
 #pragma once
 
-#include <bit>
 #include <cstdint>
 #include <type_traits>
 
@@ -38,7 +37,7 @@ struct DropoutMap {
   FASTMLP_FORMULA T operator()(std::uint32_t word, T x) const {
     const std::uint32_t mask = word < threshold ? 0 : kept;
     const auto bits = static_cast<Bits>(static_cast<std::int32_t>(mask));
-    return std::bit_cast<T>(std::bit_cast<Bits>(x * scale) & bits);
+    return __builtin_bit_cast(T, __builtin_bit_cast(Bits, x * scale) & bits);  // on devices, too
   }
 };
 
