@@ -1,6 +1,8 @@
 """What `fit` takes besides data: accumulated steps, splits, metrics, batches; and `evaluate`."""
 
+import copy
 import itertools
+import pickle
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -249,6 +251,21 @@ def test_a_function_that_fails_ends_the_training() -> None:
     with pytest.raises(TypeError, match="metrics: expected a number from <lambda>, got"):
         fit(trainer, validation_data=(X, CLASSES), metrics=lambda y, t: y)
     assert len(fit(trainer).loss) == 4
+
+
+@pytest.mark.parametrize("copied", [lambda h: pickle.loads(pickle.dumps(h)), copy.deepcopy])
+def test_a_history_stays_as_it_was_taken(copied: Any) -> None:
+    trainer = new_trainer([8])
+    history, twin = fit(trainer, max_epoch=3), fit(trainer, max_epoch=2)
+    untouched = copied(copied(twin))
+    trainer.optimizer.lr = 0.125
+    fit(trainer, max_epoch=4)
+    assert [len(h.loss) for h in (history, twin, untouched)] == [3, 5, 5]
+    assert len(history.epoch_time) == 3
+    assert 0.125 not in twin.learning_rate
+    assert trainer.history.learning_rate.tolist() == [*twin.learning_rate, *[0.125] * 4]
+    assert untouched.to_dict() == twin.to_dict()
+    assert untouched.best_epoch == twin.best_epoch
 
 
 def test_history_of_fits_with_and_without_validation() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 import fastmlp as fm
 from fastmlp import lr_scheduler as schedules
-from test_scheduled_fit import EACH, INTERVALS, SCHEDULES, SIZES, T, X, assert_same, make
+from test_scheduled_fit import EACH, INTERVALS, SCHEDULES, SIZES, T, X, assert_same, loop, make
 
 EPOCHS = 5
 SIZE = 6  # rows in a batch: 4 batches an epoch, the last one of 2 rows
@@ -21,24 +21,6 @@ class Unknown:
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for i in range(0, len(X), SIZE):
             yield X[i : i + SIZE], T[i : i + SIZE]
-
-
-def loop(model: Any, optimizer: Any, scheduler: Any, interval: str, accumulate: int) -> list[float]:
-    """A step takes the rows of `accumulate` batches; returns the rates of the last steps."""
-    rates = []
-    for _ in range(EPOCHS):
-        for start in range(0, len(X), SIZE * accumulate):
-            rows = slice(start, start + SIZE * accumulate)
-            optimizer.zero_grad()
-            fm.MSELoss()(model(X[rows]), T[rows]).backward()
-            optimizer.step()
-            last = optimizer.lr
-            if interval == "step":
-                scheduler.step()
-        if interval == "epoch":
-            scheduler.step()
-        rates.append(last)
-    return rates
 
 
 def fit(
@@ -61,7 +43,7 @@ def test_steps_are_the_optimizers(
     """Also of batches that come one by one, whether or not it is known how many."""
     by_hand, optimizer = make(widths)
     scheduler = SCHEDULES[name](optimizer)
-    rates = loop(by_hand, optimizer, scheduler, interval, accumulate)
+    rates = loop(by_hand, optimizer, scheduler, interval, SIZE * accumulate, EPOCHS)
     for x, callbacks in itertools.product([X, Unknown(), list(Unknown())], [(), [print_nothing]]):
         model, own = make(widths, device=device)
         planned = SCHEDULES[name](own)

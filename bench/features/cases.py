@@ -28,7 +28,7 @@ class Case:
     dropout: float = 0.0
     schedule: str | None = None  # StepLR, OneCycleLR, CosineAnnealingLR: by step
     stopping: bool = False  # validation, early stopping and a schedule by epoch
-    length: int = 20_000  # updates until it begins anew
+    length: int | None = 20_000  # updates until it begins anew; None: it never does
     check: int = 0  # updates after which PyTorch's loss is compared with; 0: cannot be compared
 
     @property
@@ -57,8 +57,8 @@ CASES = {
         _tabular("batch norm, dropout", block="batch_norm", dropout=0.1),
         _tabular("layer norm", block="layer_norm", check=32),
         _tabular("residual", block="residual", check=32),
-        Case("jacobian b1", "jacobian", 17, 64, 6, 1, 1, activation="tanh"),
-        Case("jacobian b256", "jacobian", 17, 64, 6, 256, 256, activation="tanh"),
+        Case("jacobian b1", "jacobian", 17, 64, 6, 1, 1, activation="tanh", length=None),
+        Case("jacobian b256", "jacobian", 17, 64, 6, 256, 256, activation="tanh", length=None),
         Case("xor", "train", **_XOR, check=2000),
         Case("xor, StepLR", "train", **_XOR, schedule="StepLR", check=2000),
         Case("xor, OneCycleLR", "train", **_XOR, schedule="OneCycleLR", check=2000),

@@ -96,6 +96,8 @@ def main() -> int:
     parser.add_argument("--isa", choices=isa.CHOICES)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    if missing := [side for side in SIDES[:2] if not PEERS[side].installed()]:
+        parser.error(f"{' and '.join(missing)} must be installed")
     options = Options(args.rounds, args.seconds, args.threads)
     isa.limit(args.isa)
     results = []

@@ -3,7 +3,6 @@
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -14,14 +13,13 @@ from features.cases import CASES
 class FeatureWorker(worker.Worker):
     def __init__(self, peer: str, case: str, threads: int, data: str | None) -> None:
         self.module = import_module(f"features.{peer}_side")
-        self.case, self.threads = CASES[case], threads
+        self.workload, self.threads = CASES[case], threads
         if peer == "torch":
             sys.modules["torch"].set_num_threads(threads)
 
     def prepare(self, way: str, seconds: float) -> None:
         """Build the work, and find how many steps take about that time."""
-        self.workload = _Length(self.case)
-        self.runner = self.module.build(self.case, way)
+        self.runner = self.module.build(self.workload, way)
         self._reset("")
         self.chunk = self._chunk(seconds / 4)
         self._reset("")
@@ -32,8 +30,8 @@ class FeatureWorker(worker.Worker):
         if not hasattr(self.runner, "loss"):
             return None
         self._reset("")
-        if self.case.check:
-            self.runner.run(self.case.check)
+        if self.workload.check:
+            self.runner.run(self.workload.check)
         loss = self.runner.loss()
         self._reset("")
         return loss
@@ -41,14 +39,6 @@ class FeatureWorker(worker.Worker):
     def _reset(self, mode: str) -> None:
         self.mode, self.done = mode, 0
         self.runner.reset()
-
-
-class _Length:
-    """What `Worker` asks of a workload."""
-
-    def __init__(self, case: Any) -> None:
-        self.length = case.length if case.kind == "train" else None
-        self.steps_per_epoch = case.steps_per_epoch
 
 
 if __name__ == "__main__":
