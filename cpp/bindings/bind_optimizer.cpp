@@ -1,4 +1,7 @@
 // Optimizers. Their two calls of every training step come straight from CPython.
+#include <algorithm>
+#include <cmath>
+
 #include "bindings/array_args.h"
 #include "bindings/cpython.h"
 #include "bindings/device_arrays.h"
@@ -31,9 +34,9 @@ void OptimizerOf<T>::add_group(const py::sequence& objects, const std::map<std::
 }
 
 template <class T>
-void OptimizerOf<T>::plan(std::vector<ScheduledOptions> values, Index repeat) {
+void OptimizerOf<T>::plan(std::vector<double> rates, std::vector<double> momenta, Index repeat) {
   const Owner::Claim writing(owner, kInUse);
-  optimizer.plan({std::move(values), optimizer.groups(), repeat});
+  optimizer.plan({std::move(rates), std::move(momenta), optimizer.groups(), repeat});
 }
 
 template <class T>
@@ -80,22 +83,25 @@ std::shared_ptr<OptimizerHandle> make_optimizer(const std::string& kind, const s
   });
 }
 
-// Entries x groups x (lr, momentum).
+// (lr, momentum) x entries x groups.
 using Entries = py::array_t<double, py::array::c_style | py::array::forcecast>;
 
 // What holds now, and then what each step of a schedule but the last one sets.
-std::vector<ScheduledOptions> scheduled(const Entries& now, const Entries& ahead) {
-  const py::ssize_t groups = now.ndim() == 2 ? now.shape(0) : 0, steps = ahead.ndim() == 3 ? ahead.shape(0) : 0;
-  if (groups == 0 || steps == 0 || now.shape(1) != 2 || ahead.shape(1) != groups || ahead.shape(2) != 2)
-    throw py::value_error("ahead: expected an array of steps x groups x 2, and one of groups x 2 as now");
-  std::vector<ScheduledOptions> options;
-  options.reserve(static_cast<std::size_t>(steps * groups));
-  const auto append = [&](const double* from, py::ssize_t count) {
-    for (py::ssize_t i = 0; i < count; ++i) options.push_back({from[2 * i], from[2 * i + 1]});
+void plan(OptimizerHandle& optimizer, const Entries& now, const Entries& ahead, Index repeat) {
+  const py::ssize_t groups = now.ndim() == 2 ? now.shape(1) : 0, steps = ahead.ndim() == 3 ? ahead.shape(1) : 0;
+  if (groups == 0 || steps == 0 || now.shape(0) != 2 || ahead.shape(0) != 2 || ahead.shape(2) != groups)
+    throw py::value_error("ahead: expected an array of 2 x steps x groups, and one of 2 x groups as now");
+  const auto joined = [&](py::ssize_t plane) {
+    const double *const first = now.data(plane, 0), *const later = ahead.data(plane, 0, 0);
+    std::vector<double> values;
+    values.reserve(static_cast<std::size_t>(steps * groups));
+    values.assign(first, first + groups);
+    values.insert(values.end(), later, later + (steps - 1) * groups);
+    return values;
   };
-  append(now.data(), groups);
-  append(ahead.data(), (steps - 1) * groups);
-  return options;
+  const double *const momenta = ahead.data(1, 0, 0), *const end = momenta + steps * groups;
+  const bool any = std::any_of(momenta, end, [](double momentum) { return !std::isnan(momentum); });
+  optimizer.plan(joined(0), any ? joined(1) : std::vector<double>(), repeat);
 }
 
 PyObject* step(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names) {
@@ -157,7 +163,7 @@ void bind_optimizer(py::module_& m) {
       .def(
           "_plan",
           [](py::handle self, const Entries& now, const Entries& ahead, Index repeat) {
-            held_by<OptimizerHandle>(self, "self").plan(scheduled(now, ahead), repeat);
+            plan(held_by<OptimizerHandle>(self, "self"), now, ahead, repeat);
           },
           py::arg("now"), py::arg("ahead"), py::arg("repeat"))
       .def("_end_plan", method(&OptimizerHandle::end_plan))

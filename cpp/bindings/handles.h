@@ -77,7 +77,7 @@ struct OptimizerHandle {
   virtual void add_group(const py::sequence& parameters, const std::map<std::string, double>& options) = 0;
   virtual void set_option(int group, const std::string& name, double value) = 0;
   // What a schedule has computed ahead; see core/planned_options.h.
-  virtual void plan(std::vector<ScheduledOptions> values, Index repeat) = 0;
+  virtual void plan(std::vector<double> rates, std::vector<double> momenta, Index repeat) = 0;
   virtual Index end_plan() = 0;
   virtual void step() = 0;
   virtual void zero_grad(bool forget) = 0;  // or set to zero
@@ -92,7 +92,7 @@ struct OptimizerOf final : OptimizerHandle {
   void set_option(int group, const std::string& name, double value) override {
     optimizer.set_option(group, name, value);
   }
-  void plan(std::vector<ScheduledOptions> values, Index repeat) override;
+  void plan(std::vector<double> rates, std::vector<double> momenta, Index repeat) override;
   Index end_plan() override;
   void step() override;
   void zero_grad(bool forget) override { optimizer.zero_grad(forget); }

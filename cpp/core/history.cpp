@@ -31,12 +31,12 @@ void History::add_steps(const double* losses, Index count, Index eval_interval) 
   }
 }
 
-void History::add_epochs(const double* losses, const double* rates, Index count, double seconds) {
+void History::add_epochs(const double* losses, const StepRates& rates, Index count, double seconds) {
   const Locked locked(lock_);
   Measured& m = measured_;
-  m.loss.insert(m.loss.end(), losses, losses + count);
-  for (Index i = 0; i < count; ++i) m.learning_rate.add(rates[i]);
-  m.epoch_time.add(seconds / static_cast<double>(count), count);
+  append(m.loss, losses, count);
+  m.learning_rate.add(rates, count);
+  m.epoch_time.repeat(seconds / static_cast<double>(count), count);
 }
 
 namespace {

@@ -46,7 +46,7 @@ class History {
   // Steps with their losses; every `eval_interval` of them make a report.
   void add_steps(const double* losses, Index count, Index eval_interval);
   // Epochs without validation, which took `seconds` together.
-  void add_epochs(const double* losses, const double* rates, Index count, double seconds);
+  void add_epochs(const double* losses, const StepRates& rates, Index count, double seconds);
   void add_epoch(const EpochResult& result, const std::vector<std::string>& metrics, double seconds);
 
   // For any thread: calls body(const Measured&) under the lock.

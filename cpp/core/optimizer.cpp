@@ -110,21 +110,26 @@ const std::vector<Update>& Optimizer<T>::next_updates(const std::vector<int>& sl
   for (std::size_t i = 0; i < updates_.size(); ++i) {
     const auto step = static_cast<Index>(i);
     if (!plan_.empty()) {
-      const ScheduledOptions& values = plan_.at(step, first.group);
-      if (i > 0 && constant_from(first.steps + step, options) && std::isnan(values.momentum) &&
-          !has_decoupled_decay(kind_, options)) {
-        // Only the rate is another one.
-        updates_[i] = updates_[i - 1];
-        updates_[i].constants.lr = values.lr;
-        continue;
-      }
-      schedule(kind_, values, options);
+      schedule(kind_, plan_.at(step, first.group), options);
     }
     updates_[i] = make_update(kind_, options, first.steps + 1 + step, product);
     product = updates_[i].momentum_product;
   }
   count_steps(slots, count, updates_.back());
   return updates_;
+}
+
+template <class T>
+typename Optimizer<T>::Steps Optimizer<T>::next_steps(const std::vector<int>& slots, Index count) {
+  const Slot& first = slots_[static_cast<std::size_t>(slots[0])];
+  OptimizerOptions options = groups_[first.group].options;
+  const StepRates rates = plan_.rates_alone(first.group);
+  if (!rates || !constant_from(first.steps + 1, options) || has_decoupled_decay(kind_, options))
+    return {next_updates(slots, count), {}};
+  options.lr = rates[count - 1];
+  updates_ = {make_update(kind_, options, first.steps + 1, first.update.momentum_product)};
+  count_steps(slots, count, updates_[0]);
+  return {updates_, rates};
 }
 
 template <class T>

@@ -57,10 +57,9 @@ class Optimizer {
   void begin_step() {
     if (!plan_.empty()) use_plan(1);
   }
-  // The learning rate of a group in a step so many steps ago (0: the last one), as far back as the plan reaches.
-  double rate(int group, Index steps_ago) const {
-    const auto g = static_cast<std::size_t>(group);
-    return plan_.empty() ? groups_[g].options.lr : plan_.at(-1 - steps_ago, g).lr;
+  // The learning rates of the first group in the last step of each of the last epochs, each of so many steps.
+  StepRates last_rates(Index epochs, Index steps) const {
+    return plan_.empty() ? StepRates{&groups_[0].options.lr, 0} : plan_.last_rates(epochs, steps);
   }
 
   // Takes the options and makes the states that later steps need.
@@ -87,6 +86,12 @@ class Optimizer {
   // Counts `count` steps of slots that are in step, and returns their constants: one for each step, or a single one for
   // all. They hold until the next call.
   const std::vector<Update>& next_updates(const std::vector<int>& slots, Index count);
+  // The same, where a plan changes nothing but the rates: those, and a single one for all but them.
+  struct Steps {
+    const std::vector<Update>& updates;
+    StepRates rates;  // may be null
+  };
+  Steps next_steps(const std::vector<int>& slots, Index count);
   // Whether these slots, all of one group, have seen equally many steps, and the same momenta where that matters.
   bool equal_step_counts(const std::vector<int>& slots) const;
   // Like next_updates, where the constants are known: `last` is the last step's.

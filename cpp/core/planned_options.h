@@ -1,6 +1,8 @@
 // Options of steps to come, which a schedule has computed ahead.
 #pragma once
 
+#include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "core/optimizer_options.h"
@@ -16,12 +18,14 @@ struct ScheduledOptions {
 class PlannedOptions {
  public:
   PlannedOptions() = default;
-  // `values`: of one entry after the other those of all groups. An entry holds for `repeat` steps.
-  PlannedOptions(std::vector<ScheduledOptions> values, Index groups, Index repeat)
-      : values_(std::move(values)),
+  // Of one entry after the other the rates and the momenta of all groups; without momenta they are as they are. An entry
+  // holds for `repeat` steps.
+  PlannedOptions(std::vector<double> rates, std::vector<double> momenta, Index groups, Index repeat)
+      : rates_(std::move(rates)),
+        momenta_(std::move(momenta)),
         groups_(groups),
         repeat_(repeat),
-        steps_(static_cast<Index>(values_.size()) / groups * repeat) {}
+        steps_(static_cast<Index>(rates_.size()) / groups * repeat) {}
 
   bool empty() const { return steps_ == 0; }
   Index used() const { return used_; }
@@ -29,13 +33,28 @@ class PlannedOptions {
   void use(Index steps) { used_ += steps; }
 
   // What holds for a group in a step, counted from the next one; negative numbers: in one of the last.
-  const ScheduledOptions& at(Index step, std::size_t group) const {
-    const Index number = used_ + step, entry = repeat_ == 1 ? number : number / repeat_;
-    return values_[static_cast<std::size_t>(entry * groups_) + group];
+  ScheduledOptions at(Index step, std::size_t group) const {
+    const std::size_t place = place_of(step, group);
+    return {rates_[place], momenta_.empty() ? std::numeric_limits<double>::quiet_NaN() : momenta_[place]};
+  }
+  // Of the first group, in the last step of each of the last epochs; an entry holds for a step, or for an epoch.
+  StepRates last_rates(Index epochs, Index steps) const {
+    const std::size_t first = place_of(-1 - (epochs - 1) * steps, 0);
+    return {rates_.data() + first, epochs == 1 ? 0 : groups_ * std::max<Index>(1, steps / repeat_)};
+  }
+  // The rates of a group in the next steps, where they are all that the plan changes, and in each step; or null.
+  StepRates rates_alone(std::size_t group) const {
+    if (empty() || repeat_ != 1 || !momenta_.empty()) return {};
+    return {rates_.data() + place_of(0, group), groups_};
   }
 
  private:
-  std::vector<ScheduledOptions> values_;
+  std::size_t place_of(Index step, std::size_t group) const {
+    const Index number = used_ + step, entry = repeat_ == 1 ? number : number / repeat_;
+    return static_cast<std::size_t>(entry * groups_) + group;
+  }
+
+  std::vector<double> rates_, momenta_;
   Index groups_ = 1, repeat_ = 1, steps_ = 0, used_ = 0;
 };
 

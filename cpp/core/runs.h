@@ -1,13 +1,21 @@
-// A list of numbers of which many neighbours are equal, such as the rates of epochs: it takes memory where they change.
-// New memory for an epoch of a tiny network costs as much as a tenth of the epoch.
+// A list of numbers that takes little memory where many neighbours are equal, as rates and times of epochs are: new memory
+// for an epoch of a tiny network costs as much as a tenth of the epoch.
 #pragma once
 
 #include <algorithm>
 #include <vector>
 
+#include "core/contracts/optimizer.h"
 #include "core/types.h"
 
 namespace fastmlp {
+
+// Appends numbers. Memory grows in large steps: what is not used yet costs nothing, but each page that a copy touches does.
+inline void append(std::vector<double>& numbers, const double* more, Index count) {
+  const std::size_t size = numbers.size() + static_cast<std::size_t>(count);
+  if (size > numbers.capacity()) numbers.reserve(4 * size);
+  numbers.insert(numbers.end(), more, more + count);
+}
 
 class Runs {
  public:
@@ -16,14 +24,35 @@ class Runs {
     for (const double value : values) add(value);
   }
 
-  void add(double value, Index count = 1) {
-    if (runs_.empty() || runs_.back().value != value) runs_.push_back({value, 0});
-    runs_.back().count += count;
-    size_ += count;
+  void add(double value) {
+    if (!stretches_.empty() && !stretches_.back().repeats && values_.back() != value)
+      stretch(&value, 1);
+    else
+      repeat(value, 1);
   }
+  void repeat(double value, Index count) {
+    if (stretches_.empty() || !stretches_.back().repeats || values_.back() != value) {
+      values_.push_back(value);
+      stretches_.push_back({true, 0});
+    }
+    grow(count);
+  }
+  // As many of them as `count`.
+  void add(const StepRates& rates, Index count) {
+    bool equal = true;
+    for (Index i = 1; i < count; ++i) equal &= rates[i] == rates[0];
+    if (equal) return repeat(rates[0], count);
+    if (rates.stride == 1) return stretch(rates.first, count);
+    for (Index i = 0; i < count; ++i) stretch(rates.first + i * rates.stride, 1);
+  }
+
   std::size_t size() const { return static_cast<std::size_t>(size_); }
   void copy(double* to) const {
-    for (const Run& run : runs_) to = std::fill_n(to, run.count, run.value);
+    const double* from = values_.data();
+    for (const auto& [repeats, count] : stretches_) {
+      to = repeats ? std::fill_n(to, count, *from) : std::copy_n(from, count, to);
+      from += repeats ? 1 : count;
+    }
   }
   std::vector<double> values() const {
     std::vector<double> all(size());
@@ -32,11 +61,24 @@ class Runs {
   }
 
  private:
-  struct Run {
-    double value;
+  // Numbers of their own, or one that repeats.
+  struct Stretch {
+    bool repeats;
     Index count;
   };
-  std::vector<Run> runs_;
+
+  void stretch(const double* values, Index count) {
+    append(values_, values, count);
+    if (stretches_.empty() || stretches_.back().repeats) stretches_.push_back({false, 0});
+    grow(count);
+  }
+  void grow(Index count) {
+    stretches_.back().count += count;
+    size_ += count;
+  }
+
+  std::vector<double> values_;  // of one stretch after the other
+  std::vector<Stretch> stretches_;
   Index size_ = 0;
 };
 

@@ -92,7 +92,7 @@ class Fit {
   bool end_epoch(TraineeState<T>& member, Index epoch) {
     const Trainee<T>& trainee = member.trainee;
     double value = 0;
-    EpochResult result{epoch, member.epoch_loss, nullptr, {}, member.optimizer.rate(0, 0)};
+    EpochResult result{epoch, member.epoch_loss, nullptr, {}, member.optimizer.last_rates(1, 1)[0]};
     if (validation_) {
       value = member.evaluate(loss_, *validation_);
       result.validation_loss = &value;
@@ -139,17 +139,9 @@ class Fit {
     const Index n = run_steps(0, data_.rows, most, false);
     const double seconds = lap();
     for (std::size_t m = 0; m < active_.size(); ++m)
-      active_[m]->history.add_epochs(losses_of(m, n), rates_of(*active_[m], n, 1), n, seconds);
+      active_[m]->history.add_epochs(losses_of(m, n), active_[m]->optimizer.last_rates(n, 1), n, seconds);
     poll(n, active_[0]->history.epochs() - 1);
     return n;
-  }
-
-  // Those of the last steps of the last epochs, each of so many steps.
-  const double* rates_of(const TraineeState<T>& member, Index epochs, Index steps) {
-    rates_.resize(static_cast<std::size_t>(epochs));
-    for (Index e = 0; e < epochs; ++e)
-      rates_[static_cast<std::size_t>(e)] = member.optimizer.rate(0, (epochs - 1 - e) * steps);
-    return rates_.data();
   }
 
   // On a device, prepares the rows of several epochs at once, to avoid host round trips; their batches are all full.
@@ -180,7 +172,7 @@ class Fit {
                    {epoch_ids_.data() + e * data_.rows, 0, data_.rows});
         epoch_losses[static_cast<std::size_t>(e)] = epoch_loss(active_[m]->loss_sum, share_);
       }
-      active_[m]->history.add_epochs(epoch_losses.data(), rates_of(*active_[m], n, batches_), n, seconds);
+      active_[m]->history.add_epochs(epoch_losses.data(), active_[m]->optimizer.last_rates(n, batches_), n, seconds);
     }
     poll(n * batches_, before + n - 1);
     return n;
@@ -347,7 +339,6 @@ class Fit {
   std::vector<GroupMember<T>> members_;   // the same, as strategies take them
   Pacer pacer_;
   std::vector<double> losses_;  // of the steps of one call, for each active network
-  std::vector<double> rates_;   // of the epochs of one call
   std::vector<Index> ids_, epoch_ids_;
   Buffer<Index> device_ids_;
   Buffer<T> outputs_;  // for the validation data

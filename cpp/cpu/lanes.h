@@ -366,6 +366,7 @@ void lanes_train(const LanesArgs<T>& first, const LanesTraining<T>& training, co
   LanesArgs<T> a = first;
   const LanesPlan<T>& plan = plan_of(a);
   double scale = batch_scale(a, plan);
+  Update scheduled = training.updates[0];
   for (Index step = 0; step < training.steps; ++step) {
     if (!training.same_rows && plan.preloaded > 1) {
       a.loaded = true;
@@ -374,7 +375,8 @@ void lanes_train(const LanesArgs<T>& first, const LanesTraining<T>& training, co
     }
     if (step > 0 && !training.same_rows && a.targets.has_shares()) scale = batch_scale(a, plan);
     training.losses[step] = forward_loss_backward(a, plan, scale, context);
-    const Update& update = training.updates[training.one_update ? 0 : step];
+    if (training.rates) scheduled.constants.lr = training.rates[step];
+    const Update& update = training.rates ? scheduled : training.updates[training.one_update ? 0 : step];
     kUpdate<T>[static_cast<int>(update.kind)](update.constants, {0, 1, plan.padded, 0}, training.target,
                                               reduce_gradients(a, plan), 0);
     if (training.same_rows)

@@ -206,8 +206,8 @@ class Optimizer:
     def _add_group(self, parameters: Sequence[Parameter], options: dict[str, float]) -> None: ...
     def _set_option(self, group: int, name: str, value: float) -> None: ...
     def _plan(self, now: Any, ahead: npt.NDArray[np.float64], repeat: int) -> None:
-        """The options of the next steps, groups x (lr, momentum or first beta; NaN: as it is), and
-        likewise what the steps of a schedule set, steps x groups x 2. Each entry holds for
+        """The options of the next steps, (lr, momentum or first beta; NaN: as it is) x groups, and
+        likewise what the steps of a schedule set, 2 x steps x groups. Each entry holds for
         `repeat` steps; the schedule's last one has nothing left to hold for."""
 
     def _end_plan(self) -> int:

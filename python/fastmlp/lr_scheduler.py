@@ -337,7 +337,7 @@ class SequentialLR(LRScheduler):
         kept = [dict(scheduler.__dict__) for scheduler in self._schedulers]
         groups = [dict(group) for group in self.optimizer.param_groups]
         try:
-            return np.concatenate([self._do(*piece) for piece in self._pieces(count)])
+            return np.concatenate([self._do(*piece) for piece in self._pieces(count)], axis=1)
         finally:
             for scheduler, state in zip(self._schedulers, kept, strict=True):
                 scheduler.__dict__.update(state)
@@ -348,12 +348,12 @@ class SequentialLR(LRScheduler):
         entries = []
         if begins:
             scheduler._restart()
-            entries.append(scheduler._entries(scheduler._last_lr)[None])
+            entries.append(scheduler._entries(scheduler._last_lr)[:, None])
             count -= 1
         if count > 0:
             entries.append(scheduler._ahead(count))
             scheduler._settle(entries[-1], count)
-        return np.concatenate(entries)
+        return np.concatenate(entries, axis=1)
 
     def _settle(self, entries: Rates, steps: int) -> None:
         for scheduler, begins, count in self._pieces(steps):

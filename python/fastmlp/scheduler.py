@@ -108,10 +108,11 @@ class LRScheduler:
         self._set(self._entries([self._restart_rate(i, b) for i, b in enumerate(self.base_lrs)]))
 
     def _entries(self, rates: list[float]) -> Rates:
-        entry = np.full((len(rates), 2), np.nan)
-        for number, rate in enumerate(rates):
-            momenta = self._momenta(number, self.last_epoch, 1)
-            entry[number] = rate, np.nan if momenta is None else momenta[0]
+        entry = np.full((2, len(rates)), np.nan)
+        entry[0] = rates
+        for number in range(len(rates)):
+            if (momenta := self._momenta(number, self.last_epoch, 1)) is not None:
+                entry[1, number] = momenta[0]
         return entry
 
     def step(self) -> None:
@@ -125,29 +126,29 @@ class LRScheduler:
         self._settle(self._ahead(1), 1)
 
     def _ahead(self, count: int) -> Rates:
-        """What the next steps will set, steps x groups x (rate, momentum or NaN)."""
+        """What the next steps will set, (rate, momentum or NaN) x steps x groups."""
         groups = self.optimizer.param_groups
         if len(groups) != len(self.base_lrs):
             raise ValueError(
                 f"scheduler: expected {len(self.base_lrs)} groups, as when it was made, got"
                 f" {len(groups)}; make a new one after add_param_group"
             )
-        entries = np.empty((count, len(groups), 2))
+        entries = np.empty((2, count, len(groups)))
         first = self.last_epoch + 1
         for i, (group, base) in enumerate(zip(groups, self.base_lrs, strict=True)):
-            entries[:, i, 0] = self._rates(i, group["lr"], base, first, count)
+            entries[0, :, i] = self._rates(i, group["lr"], base, first, count)
             momenta = self._momenta(i, first, count)
-            entries[:, i, 1] = np.nan if momenta is None else momenta
+            entries[1, :, i] = np.nan if momenta is None else momenta
         return entries
 
     def _settle(self, entries: Rates, steps: int) -> None:
         """Do the first of the steps that were looked at ahead."""
         if steps > 0:
-            self._set(entries[steps - 1])
+            self._set(entries[:, steps - 1])
             self._move(steps)
 
     def _set(self, entry: Rates) -> None:
-        rates, momenta = entry.T.tolist()
+        rates, momenta = entry.tolist()
         for number, (rate, momentum) in enumerate(zip(rates, momenta, strict=True)):
             self.optimizer._set_scheduled(number, rate, momentum)
         self._last_lr = rates

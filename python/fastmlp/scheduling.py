@@ -9,7 +9,7 @@ from fastmlp.plateau import ReduceLROnPlateau
 from fastmlp.scheduler import LRScheduler
 
 # Steps of the schedule that are looked at ahead: many, for each look costs as much as many steps.
-_MOST = 16384
+_MOST = 8000
 
 
 class Scheduled(Protocol):
@@ -88,14 +88,12 @@ class Planner:
             self.scheduler._settle(ahead, self.scheduler.optimizer._end_plan() // self.repeat)
 
 
-def current(optimizer: Optimizer) -> list[tuple[float, float]]:
+def current(optimizer: Optimizer) -> tuple[list[float], list[float]]:
     """Of each group the rate, and the momentum or the first beta."""
-    return [
-        (
-            group["lr"],
-            group["betas"][0] if "betas" in group else group.get("momentum", float("nan")),
-        )
-        for group in optimizer.param_groups
+    groups = optimizer.param_groups
+    return [group["lr"] for group in groups], [
+        group["betas"][0] if "betas" in group else group.get("momentum", float("nan"))
+        for group in groups
     ]
 
 

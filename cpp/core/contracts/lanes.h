@@ -51,6 +51,7 @@ struct LanesTraining {
   bool same_rows;         // all steps on the same rows, or each on those after the last one's
   const Update* updates;  // of each step
   bool one_update;        // or one for all
+  StepRates rates;        // but with these rates, if there are any
   UpdateTarget<T> target;
   double* losses;  // of each step, before its update
 };

@@ -12,6 +12,15 @@ struct Update {
   double momentum_product = 1;  // NAdam: of the momenta of all steps up to this one
 };
 
+// Rates of steps to come, of each step the one that lies `stride` behind the last; null: none.
+struct StepRates {
+  const double* first = nullptr;
+  std::ptrdiff_t stride = 0;
+
+  explicit operator bool() const { return first; }
+  double operator[](std::ptrdiff_t step) const { return first[step * stride]; }
+};
+
 // What it changes: the values of a parameter and up to three states of as many values; those that the rule does not use
 // are null.
 template <class T>
