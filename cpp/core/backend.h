@@ -9,6 +9,7 @@
 #include "core/contracts/normalization.h"
 #include "core/contracts/optimizer.h"
 #include "core/contracts/pointwise.h"
+#include "core/philox.h"
 
 namespace fastmlp {
 
@@ -61,6 +62,7 @@ struct Backend {
   bool (*prefers_lanes)(const LanesLayer<T>* layers, int depth, Index rows, bool training);
   Index (*lanes_plan)(const LanesLayer<T>* layers, int depth, Index rows, bool training, LanesPlanStorage& plan);
   void (*lanes_forward)(const LanesArgs<T>&, const Context&);
+  double (*lanes_evaluate)(const LanesArgs<T>&, const Context&);
   double (*lanes_loss)(const LanesArgs<T>&, bool gradient, const Context&);
   void (*lanes_backward)(const LanesArgs<T>&, const Context&);
   double (*lanes_step)(const LanesArgs<T>&, const Context&);
@@ -82,6 +84,8 @@ struct Isa {
   const Backend<double>* f64;
   double (*fma_flops)(double seconds);  // float32 operations a second of independent FMAs on one thread
   ProductBlocks (*product_blocks)();
+  // The words of Philox blocks from number n on, one block after the other: `count` of them, or some more, up to a multiple of 32.
+  void (*random_words)(const Philox4x32& random, std::uint64_t n, Index count, std::uint32_t* out);
 };
 
 // The instruction set in use: the best that this processor has, or the one that FASTMLP_ISA names.

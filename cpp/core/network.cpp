@@ -146,9 +146,7 @@ double Network<T>::evaluate(const LossSpec& spec, const T* x, const Targets<T>& 
   for (Index row = 0; row < rows; row += most) {
     const Index n = std::min(most, rows - row);
     const Lease runner = acquire(n, columns, false);
-    T* const y = runner->result();
-    runner->forward({x + row * columns, {}, nullptr, n}, nullptr, y);
-    total += runner->total_loss(spec, y, targets.from(row, out));
+    total += runner->evaluate(spec.summed(), {x + row * columns, targets.from(row, out), nullptr, n});
   }
   return spec.is_mean() ? total / (share * static_cast<double>(spec.terms_of_row(out))) : total;
 }

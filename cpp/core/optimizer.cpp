@@ -123,7 +123,7 @@ template <class T>
 typename Optimizer<T>::Steps Optimizer<T>::next_steps(const std::vector<int>& slots, Index count) {
   const Slot& first = slots_[static_cast<std::size_t>(slots[0])];
   OptimizerOptions options = groups_[first.group].options;
-  const StepRates rates = plan_.rates_alone(first.group);
+  const StepRates rates = plan_.rates_alone(first.group, count);
   if (!rates || !constant_from(first.steps + 1, options) || has_decoupled_decay(kind_, options))
     return {next_updates(slots, count), {}};
   options.lr = rates[count - 1];

@@ -42,10 +42,10 @@ class PlannedOptions {
     const std::size_t first = place_of(-1 - (epochs - 1) * steps, 0);
     return {rates_.data() + first, epochs == 1 ? 0 : groups_ * std::max<Index>(1, steps / repeat_)};
   }
-  // The rates of a group in the next steps, where they are all that the plan changes, and in each step; or null.
-  StepRates rates_alone(std::size_t group) const {
-    if (empty() || repeat_ != 1 || !momenta_.empty()) return {};
-    return {rates_.data() + place_of(0, group), groups_};
+  // The rates of a group in the next steps, where they are all that the plan changes, by step or not at all; or null.
+  StepRates rates_alone(std::size_t group, Index steps) const {
+    if (empty() || !momenta_.empty() || (repeat_ != 1 && used_ % repeat_ + steps > repeat_)) return {};
+    return {rates_.data() + place_of(0, group), repeat_ == 1 ? groups_ : 0};
   }
 
  private:

@@ -4,11 +4,19 @@
 #include <cmath>
 #include <cstdint>
 #include <numbers>
-#include <utility>
 
 #include "core/philox.h"
 
 namespace fastmlp {
+
+// A 64-bit number of two words.
+inline std::uint64_t join(std::uint32_t a, std::uint32_t b) { return (std::uint64_t{a} << 32) | b; }
+
+// A random 64-bit number brought into [0, bound), by Lemire's multiplication ("Fast random integer generation in an
+// interval", 2019), without its rejection step: the bias is below bound / 2^64.
+inline std::uint64_t below(std::uint64_t bits, std::uint64_t bound) {
+  return static_cast<std::uint64_t>((static_cast<unsigned __int128>(bits) * bound) >> 64);
+}
 
 class Philox : public Philox4x32 {
  public:
@@ -23,6 +31,9 @@ class Philox : public Philox4x32 {
   // Uniform in [0, 1), with 53 bits.
   double uniform(std::uint64_t n) const { return to_unit(bits(n)); }
 
+  // Uniform in [0, bound).
+  std::uint64_t below(std::uint64_t n, std::uint64_t bound) const { return fastmlp::below(bits(n), bound); }
+
   // Standard normal, by Box and Muller (1958): one block gives one number.
   double normal(std::uint64_t n) const {
     const Block b = block(n);
@@ -30,25 +41,8 @@ class Philox : public Philox4x32 {
     return std::sqrt(-2 * std::log(u)) * std::cos(2 * std::numbers::pi * v);
   }
 
-  // Uniform in [0, bound), by Lemire's multiplication ("Fast random integer generation in an interval", 2019),
-  // without its rejection step: the bias is below bound / 2^64.
-  std::uint64_t below(std::uint64_t n, std::uint64_t bound) const {
-    return static_cast<std::uint64_t>((static_cast<unsigned __int128>(bits(n)) * bound) >> 64);
-  }
-
  private:
-  static std::uint64_t join(std::uint32_t a, std::uint32_t b) { return (std::uint64_t{a} << 32) | b; }
   static double to_unit(std::uint64_t v) { return static_cast<double>(v >> 11) * 0x1p-53; }
 };
-
-// ids becomes a random permutation of 0 .. n-1 (Fisher and Yates).
-template <class Integer>
-void shuffle(Integer* ids, Integer n, const Philox& random) {
-  for (Integer i = 0; i < n; ++i) ids[i] = i;
-  for (Integer i = n - 1; i > 0; --i)
-    std::swap(
-        ids[i],
-        ids[static_cast<Integer>(random.below(static_cast<std::uint64_t>(i), static_cast<std::uint64_t>(i) + 1))]);
-}
 
 }  // namespace fastmlp

@@ -5,7 +5,7 @@
 #include <exception>
 #include <numeric>
 
-#include "core/rng.h"
+#include "core/shuffle.h"
 #include "core/thread_pool.h"
 #include "core/trainee.h"
 
@@ -179,7 +179,8 @@ class Fit {
   }
 
   void shuffle_rows(Index* ids, Index epoch) const {
-    shuffle(ids, data_.rows, Philox(options_.seed, stream(StreamUse::Shuffle, static_cast<std::uint64_t>(epoch))));
+    shuffle({ids, static_cast<std::size_t>(data_.rows)},
+            {options_.seed, stream(StreamUse::Shuffle, static_cast<std::uint64_t>(epoch))});
   }
 
   void upload_ids(const std::vector<Index>& ids) {

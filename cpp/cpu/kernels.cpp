@@ -47,6 +47,7 @@ constexpr Backend<T> kBackend = {
     .prefers_lanes = prefers_lanes<T>,
     .lanes_plan = lanes_plan<T>,
     .lanes_forward = lanes_forward<T>,
+    .lanes_evaluate = lanes_evaluate<T>,
     .lanes_loss = lanes_loss<T>,
     .lanes_backward = lanes_backward<T>,
     .lanes_step = lanes_step<T>,
@@ -90,6 +91,7 @@ bool supported() { return processor::FASTMLP_ISA_NS(); }
 }  // namespace
 
 extern const Isa kIsa;
-const Isa kIsa = {FASTMLP_ISA_NAME, supported, &kBackend<float>, &kBackend<double>, fma_flops, product_blocks};
+const Isa kIsa = {FASTMLP_ISA_NAME, supported,      &kBackend<float>, &kBackend<double>,
+                  fma_flops,        product_blocks, random_words};
 
 }  // namespace fastmlp::FASTMLP_ISA_NS

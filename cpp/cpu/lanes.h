@@ -59,8 +59,9 @@ struct LanesBlock {
   }
 
   Index first_row() const { return block * R; }
-  Index loaded_block() const { return a.preload_index * plan.blocks + block; }  // of what was loaded
-  T* x() const { return a.buffer + plan.x + (a.training ? loaded_block() : slot) * values(plan.in); }
+  // Of what was loaded; in evaluation nothing outlives its block.
+  Index loaded_block() const { return a.training ? a.preload_index * plan.blocks + block : slot; }
+  T* x() const { return a.buffer + plan.x + loaded_block() * values(plan.in); }
   T* t() const { return a.buffer + plan.t + loaded_block() * values(plan.out); }
   T* weights() const { return a.buffer + plan.weights + loaded_block() * values(plan.out); }
   T* params() const { return a.buffer + plan.params + loaded_block() * values(plan.out); }
@@ -290,6 +291,20 @@ void lanes_forward(const LanesArgs<T>& a, const Context& context) {
     const T* y = block.forward();
     if (a.y) store_block(y, block.R, plan.rows_in(block.block), plan.out, a.y + block.first_row() * plan.out);
   });
+}
+
+// Forward and loss, which keep nothing.
+template <class T>
+double lanes_evaluate(const LanesArgs<T>& a, const Context& context) {
+  const LanesPlan<T>& plan = plan_of(a);
+  const double scale = batch_scale(a, plan);
+  lanes_blocks(a, plan, false, context, [&](const auto& block) {
+    block.load_x();
+    block.load_targets();
+    block.forward();
+    add_loss<T>(block, block.loss(false, static_cast<T>(scale)));
+  });
+  return total_loss(a, plan, scale);
 }
 
 template <class T>

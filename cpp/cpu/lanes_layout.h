@@ -71,16 +71,16 @@ struct LanesPlan {
     };
     x = take(preloaded * kept * values(in));
     saved = take(kept * saved_per_block);
-    t = take(training ? preloaded * blocks * values(out) : 0);
-    weights = take(training ? preloaded * blocks * values(out) : 0);  // of the targets, where they have such
-    params = take(training ? preloaded * blocks * values(out) : 0);
+    t = take(preloaded * kept * values(out));
+    weights = take(preloaded * kept * values(out));  // of the targets, where they have such
+    params = take(preloaded * kept * values(out));
     dy = take(training ? blocks * values(out) : 0);
     ping = take(training ? chunks * 2 * values(width) : 0);
     accumulators = take(training ? chunks * padded * row_lanes : 0);
     constexpr Index kDouble = static_cast<Index>(sizeof(double) / sizeof(T));
     totals = take(training && folds() ? chunks * padded * kDouble : 0);
     gradients = take(training ? padded : 0);
-    loss = take(training ? chunks * kDouble : 0);
+    loss = take(chunks * kDouble);
     size = end;
   }
 

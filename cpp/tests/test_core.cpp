@@ -5,9 +5,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <numeric>
 #include <stdexcept>
 #include <vector>
 
+#include "core/shuffle.h"
 #include "core/thread_pool.h"
 #include "core/trainer.h"
 #include "mlp.h"
@@ -104,6 +106,18 @@ void threads_change_nothing() {
   check(std::memcmp(one.data(), three.data(), one.size() * sizeof(double)) == 0, "1 and 3 threads: same bits");
 }
 
+// The order is that of the plain loop with one number a step.
+void shuffles() {
+  for (const Index rows : {1, 2, 127, 128, 129, 300, 1000}) {
+    const Philox random(1, static_cast<std::uint64_t>(rows));
+    std::vector<Index> ids(static_cast<std::size_t>(rows)), plain(ids.size());
+    shuffle(ids, random);
+    std::iota(plain.begin(), plain.end(), Index{0});
+    for (std::size_t i = plain.size(); --i > 0;) std::swap(plain[i], plain[random.below(i, i + 1)]);
+    check(ids == plain, "shuffle");
+  }
+}
+
 // Steps after the first, with the optimizer fused and not.
 void steps_allocate_nothing(const std::vector<Index>& sizes, const char* what) {
   const Index rows = 20, in = sizes.front(), out = sizes.back();
@@ -116,7 +130,7 @@ void steps_allocate_nothing(const std::vector<Index>& sizes, const char* what) {
   Optimizer<float> optimizer(OptimizerKind::SGD, options, mlp.parameters);
   const auto runner = network.acquire(rows, in, true);
   const auto step = [&](Optimizer<float>* fused) {
-    shuffle(ids.data(), rows, Philox(1, 2));
+    shuffle(ids, {1, 2});
     const Batch<float> batch{x.data(), {t.data(), nullptr}, ids.data(), rows};
     const DropoutState dropout{1, 2};
     runner->step({LossKind::MSE}, batch, &dropout, fused);
@@ -227,6 +241,7 @@ int main() {
   threads_change_nothing();
   groups({3, 5, 2}, "groups of parameters of a tiny network have options of their own");
   groups({70, 90, 5}, "groups of parameters of a larger network have options of their own");
+  shuffles();
   steps_allocate_nothing({3, 5, 2}, "steps of a tiny network allocate nothing");
   steps_allocate_nothing({60, 80, 2}, "steps of a larger network allocate nothing");
   gradients({3, 5, 2}, 9, "gradients of a tiny network");

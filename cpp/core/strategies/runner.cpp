@@ -51,15 +51,6 @@ double Runner<T>::loss_value() {
 }
 
 template <class T>
-double Runner<T>::total_loss(const LossSpec& spec, const T* y, const Targets<T>& targets) {
-  LossArgs<T> args = loss_args(spec.summed());
-  args.y = y;
-  args.targets = targets;
-  kernels().loss(args, context());
-  return loss_value();
-}
-
-template <class T>
 GradientSink<T> Runner<T>::sink(const std::shared_ptr<Parameter<T>>& parameter, Index rows, Optimizer<T>* fused) const {
   GradientSink<T> sink;
   if (!parameter || !parameter->requires_grad) return sink;

@@ -59,10 +59,8 @@ class Runner {
   // The same rows as `forward` takes them.
   virtual Batch<T> consecutive(const Batch<T>& batch) { return batch; }
 
-  // Memory for an output of inference.
-  virtual T* result() = 0;
-  // The loss of an output of inference, summed.
-  double total_loss(const LossSpec& spec, const T* y, const Targets<T>& targets);
+  // The loss of a batch in evaluation mode.
+  virtual double evaluate(const LossSpec& spec, const Batch<T>& batch) = 0;
 
   // Whether a forward pass leaves all that the backward pass needs of the batch's x.
   virtual bool keeps_input() const { return false; }

@@ -194,6 +194,17 @@ double DenseRunner<T>::loss(const LossSpec& spec, const Batch<T>& batch, bool gr
   return this->loss_value();
 }
 
+template <class T>
+double DenseRunner<T>::evaluate(const LossSpec& spec, const Batch<T>& batch) {
+  T* const y = memory_.data() + result_;
+  this->forward(batch, nullptr, y);
+  LossArgs<T> args = this->loss_args(spec);
+  args.y = y;
+  args.targets = batch.targets;
+  kernels().loss(args, context());
+  return this->loss_value();
+}
+
 // Backward ---------------------------------------------------------------------------------------------------------
 
 template <class T>

@@ -22,7 +22,7 @@ class DenseRunner : public Runner<T> {
   void repeat_pass(DenseRunner& other, const Index* ids);
   double step(const LossSpec& spec, const Batch<T>& batch, const DropoutState* dropout, Optimizer<T>* fused) override;
   Batch<T> consecutive(const Batch<T>& batch) override;
-  T* result() override { return memory_.data() + result_; }
+  double evaluate(const LossSpec& spec, const Batch<T>& batch) override;
   std::size_t bytes() const override;
 
  protected:

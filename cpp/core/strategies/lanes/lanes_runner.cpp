@@ -30,10 +30,8 @@ template <class T>
 void LanesRunner<T>::lay_out() {
   layers_ = chain_layers(program_, program_.size());
   sinks_for_ = nullptr;
-  const Index buffer =
-      kernels().lanes_plan(layers_.data(), static_cast<int>(layers_.size()), this->rows_, this->training_, plan_);
-  result_ = (buffer + 15) / 16 * 16;
-  memory_.reserve(static_cast<std::size_t>(result_ + (this->training_ ? 0 : this->rows_ * this->out_columns())));
+  memory_.reserve(static_cast<std::size_t>(
+      kernels().lanes_plan(layers_.data(), static_cast<int>(layers_.size()), this->rows_, this->training_, plan_)));
 }
 
 template <class T>
@@ -85,6 +83,12 @@ double LanesRunner<T>::loss(const LossSpec& spec, const Batch<T>& batch, bool gr
   args.ids = batch.ids;
   args.logits = logits;
   return kernels().lanes_loss(args, gradient, context());
+}
+
+template <class T>
+double LanesRunner<T>::evaluate(const LossSpec& spec, const Batch<T>& batch) {
+  logits_ = false;
+  return kernels().lanes_evaluate(args(spec, batch), context());
 }
 
 template <class T>

@@ -23,7 +23,7 @@ class LanesRunner final : public Runner<T> {
   double step(const LossSpec& spec, const Batch<T>& batch, const DropoutState* dropout, Optimizer<T>* fused) override;
   void steps(const LossSpec& spec, const Batch<T>& batch, Index count, bool same_rows, DropoutState dropout,
              Optimizer<T>& optimizer, double* losses) override;
-  T* result() override { return memory_.data() + result_; }
+  double evaluate(const LossSpec& spec, const Batch<T>& batch) override;
   bool keeps_input() const override { return true; }
   void forget_optimizer() override { sinks_for_ = nullptr; }
   std::size_t bytes() const override { return (memory_.size() + packed_.size()) * sizeof(T); }
@@ -40,7 +40,6 @@ class LanesRunner final : public Runner<T> {
   bool pack_parameters(const Optimizer<T>& optimizer);
 
   Buffer<T> memory_;
-  Index result_ = 0;  // in evaluation, the output's offset in memory_
   LanesPlanStorage plan_;
   std::vector<LanesLayer<T>> layers_;
   bool logits_ = false;  // the loss's gradient is with respect to the input of the last activation
