@@ -95,8 +95,8 @@ void Network<T>::forget_free() {
 // Rows that one pass of inference takes at most: buffers of a few megabytes.
 template <class T>
 Index Network<T>::inference_rows(Index rows, Index columns, bool training) const {
-  if (program_.mixes_rows(training)) return rows;
   constexpr Index kValues = Index{1} << 20, kFewest = 256;
+  if (rows <= kFewest || program_.mixes_rows(training)) return rows;
   Index widest = columns;
   for (int value = 0; value <= program_.size(); ++value) widest = std::max(widest, program_.width(value));
   return std::min(rows, std::max(kFewest, kValues / widest / kFewest * kFewest));
