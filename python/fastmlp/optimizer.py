@@ -21,6 +21,7 @@ from fastmlp.options import (
 )
 from fastmlp.parameter import Parameter
 from fastmlp.parameter_lists import check_groups, check_parameters, group_parameters
+from fastmlp.state_layouts import LAYOUTS, StateLayout
 
 # What torch's groups hold beside our options.
 _FOREIGN = (*TORCH_ONLY, "params", "param_names", "decoupled_weight_decay")
@@ -232,11 +233,8 @@ class Optimizer(_core.Optimizer):
     # State
 
     @property
-    def _numbers(self) -> tuple[str, ...]:
-        """The numbers beside arrays in torch's states of this kind."""
-        if self._native_kind in ("sgd", "lion"):
-            return ()
-        return ("step", "mu_product") if self._native_kind == "nadam" else ("step",)
+    def _layout(self) -> StateLayout:
+        return LAYOUTS[self._native_kind]
 
     def state_dict(self) -> dict[str, Any]:
         """The options, and what was gathered over the steps, in torch's layout.
@@ -249,14 +247,14 @@ class Optimizer(_core.Optimizer):
             `params`; parameters are numbered over all groups.
             Arrays are copies; `fastmlp.nn.utils.to_torch` makes tensors of them.
         """
-        native = self._state()
+        native, layout = self._state(), self._layout
         state: dict[int, dict[str, Any]] = {}
         for number, parameter in enumerate(self.parameters):
             steps = native[f"{number}.steps"]
-            if steps == 0 and self._native_kind != "adagrad":  # whose sums are there at once
+            if steps == 0 and not layout.at_once:
                 continue
-            entry: dict[str, Any] = {"step": float(steps)} if self._numbers else {}
-            if "mu_product" in self._numbers:  # an array, which keeps its digits in torch
+            entry: dict[str, Any] = {"step": float(steps)} if layout.numbers else {}
+            if "mu_product" in layout.numbers:  # an array, which keeps its digits in torch
                 entry["mu_product"] = np.array(native[f"{number}.momentum_product"])
             for name in _core.state_names(self._native_kind):
                 if (array := native.get(f"{number}.{name}")) is not None:
@@ -268,8 +266,8 @@ class Optimizer(_core.Optimizer):
         for group in self._groups:
             own = {name: value for name, value in group.items() if name != "params"}
             own |= TORCH_ONLY
-            if self._native_kind in ("adam", "adamw"):
-                own["decoupled_weight_decay"] = self._native_kind == "adamw"
+            if layout.decoupled is not None:
+                own["decoupled_weight_decay"] = layout.decoupled
             groups.append({**own, "params": list(islice(numbers, len(group["params"])))})
         return {"state": state, "param_groups": groups}
 
@@ -332,9 +330,10 @@ class Optimizer(_core.Optimizer):
             given["lr"] = 0.0
         options = self._checked_changes(given)
         self._check_together({**own.options, **options})
-        if self._native_kind in ("adam", "adamw"):
-            decoupled = group.get("decoupled_weight_decay", self._native_kind == "adamw")
-            if decoupled != (self._native_kind == "adamw") and options.get("weight_decay"):
+        expected = self._layout.decoupled
+        if expected is not None and options.get("weight_decay"):
+            decoupled = group.get("decoupled_weight_decay", expected)
+            if decoupled != expected:
                 other = "AdamW" if decoupled else "Adam"
                 kind = type(self).__name__
                 raise ValueError(f"state_dict: expected that of {kind}, got {other}'s")
@@ -342,7 +341,7 @@ class Optimizer(_core.Optimizer):
         return {**options, **notes}
 
     def _native_state(self, number: Any, entry: Any, parameter: Parameter) -> dict[str, Any]:
-        names = _core.state_names(self._native_kind)
+        names, layout = _core.state_names(self._native_kind), self._layout
         what = f"state_dict: state {number}"
         if not isinstance(entry, Mapping):
             raise TypeError(f"{what}: expected a mapping, got {_checks.show(entry)}")
@@ -351,16 +350,15 @@ class Optimizer(_core.Optimizer):
             if name in names and value is not None:
                 array = parameter.checked(f"{what}: {name}", value).astype(parameter.dtype)
                 arrays[name] = np.ascontiguousarray(array.T).reshape(-1)
-            elif value is not None and name not in self._numbers:
+            elif value is not None and name not in layout.numbers:
                 kind = type(self).__name__
                 raise ValueError(f"{what}: expected that of {kind}, got one with {name!r}")
-        if not self._numbers:
+        if not layout.numbers:
             return {"steps": len(arrays), **arrays}
         steps = _checks.real(f"{what}: step", entry.get("step", 0), at_least=0, below=2**53)
         if steps != int(steps):
             raise ValueError(f"{what}: step: expected a whole number, got {steps}")
-        gathered = names[:2] if self._native_kind in ("adam", "adamw", "nadam") else names[:1]
-        gathered = [*self._numbers[1:], *gathered]
+        gathered = [*layout.numbers[1:], *names[: layout.gathered]]
         if steps and (missing := [name for name in gathered if entry.get(name) is None]):
             raise ValueError(f"{what}: expected {missing[0]!r} after {steps:.0f} steps, got none")
         native = {"steps": int(steps), **arrays}
