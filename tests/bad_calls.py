@@ -99,7 +99,7 @@ TARGETS: list[Call] = [
     ("model(x).backward()", ValueError, "grad_output", r"\(6, 3\)"),
     ("model(x).backward(np.zeros((6, 2)))", ValueError, "grad_output", "2", "3"),
     ("model(x).backward(np.zeros((6, 3), complex))", TypeError, "grad_output", "complex"),
-    ("(mse(regression(x), u) * 2).backward()", RuntimeError, "backward"),
+    ("(mse(regression(x), u) * 2).detach().backward()", RuntimeError, "backward"),
     ("unrecorded_loss.backward()", RuntimeError, "backward", "no_grad"),
 ]
 

@@ -75,6 +75,7 @@ py::object call_loss(PyObject* self, PyObject* input, PyObject* target, PyObject
       throw py::type_error(
           "target: expected values to compare with, got the recorded output of a model; the order is"
           " loss_fn(output, target)");
+    if (recording()) warn_if_lost(input, "input");
     return value_of(loss, input, target, sample_weight);
   }
   Tape* tape = origin(input).tape();

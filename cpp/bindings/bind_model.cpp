@@ -56,7 +56,10 @@ py::object call_model(PyObject* self, PyObject* x) {
   if (model_of(self).dropout) dropout = {py::handle(self).attr("_draw_seed")().cast<std::uint64_t>(), 0};
   const DropoutState* state = dropout ? &*dropout : nullptr;
   const bool differentiable = with.has_parameters || (is_tensor(x) && origin(x).node);
-  if (recording() && differentiable) return with.handle.forward(x, state);
+  if (recording() && differentiable) {
+    warn_if_lost(x, "x");
+    return with.handle.forward(x, state);
+  }
   return with.handle.predict(x, {}, state, tensor_type);
 }
 

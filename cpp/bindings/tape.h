@@ -1,4 +1,4 @@
-// A forward pass that can be run backward, once.
+// A forward pass that can be run backward: once, unless it is told to keep what it saved.
 #pragma once
 
 #include <limits>
@@ -74,11 +74,15 @@ class TapeOf final : public Tape {
     return recorded_tensor<double>(std::move(node), place, {}, output, true);
   }
 
-  py::object backward(py::handle grad_output, bool input_gradient) override {
+  py::object backward(py::handle grad_output, bool input_gradient, bool retain) override {
     check_open();
     const CArray<T> dy = shaped_arg<T>(grad_output, "grad_output", output_shape());
     check_open();
-    return finish(dy.data(), input_gradient);
+    return finish(dy.data(), input_gradient, retain);
+  }
+  void check_open() const override {
+    check_free();
+    parameters_.check();
   }
 
  private:
@@ -90,19 +94,35 @@ class TapeOf final : public Tape {
     }
     double* value() { return &value_; }
 
-    py::object backward(py::handle, py::handle gradient, bool input_gradient) override {
-      refuse_gradient(gradient);
+    py::object backward(py::handle tensor, py::handle gradient, bool input_gradient, bool retain) override {
+      py::object dx;
+      if (gradient && !gradient.is_none()) {
+        dx = tape_.backward(output_gradient(tensor, gradient), input_gradient, retain);
+      } else {
+        prepare();
+        dx = tape_.finish(nullptr, input_gradient, retain);
+      }
+      if (!retain) target_ = {};
+      return dx;
+    }
+    py::object output_gradient(py::handle, py::handle gradient) override {
+      const double factor = factor_of(gradient);
+      prepare();
+      py::object dy = new_array<T>(tape_.output_shape());
+      loss_gradient(spec_, tape_.rows_, tape_.columns_, tape_.y_.get(), target_.targets, data_of<T>(dy));
+      tape_.scale(data_of<T>(dy), factor);
+      return dy;
+    }
+
+   private:
+    // The runner's gradient is that of this loss.
+    void prepare() {
       tape_.check_open();
       // Another loss of the same output has been formed since.
       if (tape_.gradient_of_ != this && form_gradient() != first_ && first_ == first_)
         throw std::runtime_error("the targets were changed after this loss was formed; call backward before");
       tape_.check_free();
-      py::object dx = tape_.finish(nullptr, input_gradient);
-      target_ = {};
-      return dx;
     }
-
-   private:
     double form_gradient() {
       tape_.gradient_of_ = this;
       if (tape_.rows_ == 0) return spec_.is_mean() ? std::numeric_limits<double>::quiet_NaN() : 0;
@@ -134,37 +154,49 @@ class TapeOf final : public Tape {
     T* values() { return values_.data(); }
     double* value() { return &value_; }
 
-    py::object backward(py::handle tensor, py::handle gradient, bool input_gradient) override {
-      if (of_row_ == 0) {
-        refuse_gradient(gradient);
-      } else {
-        const auto array = py::reinterpret_borrow<py::array>(tensor);
-        const CArray<T> g = shaped_arg<T>(output_gradient(array, gradient), "grad_output", shape_of(array));
-        tape_.check_open();
-        scale(g.data());
-      }
-      tape_.check_open();
-      py::object dx = tape_.finish(dy_.data(), input_gradient);
-      dy_ = {};
+    py::object backward(py::handle tensor, py::handle gradient, bool input_gradient, bool retain) override {
+      py::object dx = tape_.backward(output_gradient(tensor, gradient), input_gradient, retain);
+      if (!retain) dy_ = {};
       return dx;
+    }
+    py::object output_gradient(py::handle tensor, py::handle gradient) override {
+      py::object result = new_array<T>(tape_.output_shape());
+      T* const dy = data_of<T>(result);
+      if (of_row_ == 0) {
+        const double factor = factor_of(gradient);
+        tape_.check_open();
+        std::copy(dy_.begin(), dy_.end(), dy);
+        tape_.scale(dy, factor);
+        return result;
+      }
+      const auto array = py::reinterpret_borrow<py::array>(tensor);
+      const CArray<T> g = shaped_arg<T>(bindings::output_gradient(array, gradient), "grad_output", shape_of(array));
+      tape_.check_open();
+      for (Index r = 0; r < tape_.rows_; ++r)
+        for (Index c = 0; c < tape_.columns_; ++c) {
+          const Index i = r * tape_.columns_ + c;
+          dy[i] = dy_[static_cast<std::size_t>(i)] * g.data()[r * of_row_ + c % of_row_];
+        }
+      return result;
     }
 
    private:
-    // By the gradient of each value.
-    void scale(const T* gradient) {
-      for (Index r = 0; r < tape_.rows_; ++r)
-        for (Index c = 0; c < tape_.columns_; ++c)
-          dy_[static_cast<std::size_t>(r * tape_.columns_ + c)] *= gradient[r * of_row_ + c % of_row_];
-    }
-
     TapeOf& tape_;
     double value_ = 0;
     Index of_row_ = 0;  // values; 0: there is a single one in all
     std::vector<T> values_, dy_;
   };
 
-  static void refuse_gradient(py::handle gradient) {
-    if (gradient && !gradient.is_none()) throw py::type_error("grad_output: expected none for a loss, got an array");
+  // What the gradient of a loss of one value is multiplied by.
+  static double factor_of(py::handle gradient) {
+    if (!gradient || gradient.is_none()) return 1;
+    if (PyFloat_CheckExact(gradient.ptr()) || PyLong_CheckExact(gradient.ptr()))
+      throw py::type_error("grad_output: expected none or an array for a loss, got a number");
+    return *shaped_arg<double>(gradient, "grad_output", {}).data();
+  }
+  void scale(T* dy, double factor) const {
+    if (factor == 1) return;
+    for (Index i = 0; i < rows_ * columns_; ++i) dy[i] = static_cast<T>(dy[i] * factor);
   }
 
   // While one thread works on the pass, without the GIL, others get an error.
@@ -187,10 +219,6 @@ class TapeOf final : public Tape {
     return staging_ ? staging_->targets.take(targets, rows_, columns_) : targets;
   }
 
-  void check_open() const {
-    check_free();
-    parameters_.check();
-  }
   void check_free() const {
     if (claimed_) throw std::runtime_error("another thread is at work on this forward pass");
     if (!open_)
@@ -199,7 +227,7 @@ class TapeOf final : public Tape {
   }
 
   // dy: the gradient of the output, or null for the one that the last loss left.
-  py::object finish(const T* dy, bool input_gradient) {
+  py::object finish(const T* dy, bool input_gradient, bool retain) {
     py::object dx;
     if (input_gradient) dx = new_array<T>(BatchShape(one_row_, rows_, in_columns_));
     T* out = dx ? data_of<T>(dx) : nullptr;
@@ -213,7 +241,8 @@ class TapeOf final : public Tape {
       const Claim claim(*this);
       run_backward(dy, out);
     }
-    free_all();
+    gradient_of_ = nullptr;
+    if (!retain) free_all();
     return dx;
   }
   // Without the GIL, other threads may come with passes of the same network.

@@ -149,15 +149,29 @@ void check_outputs(const LossHandle& loss, Index columns) {
   check_count(loss.column_params, name_of_params(kind), kind != LossKind::Quantile);
 }
 
+namespace {
+
+template <class T>
+void loss_on_host(const LossSpec& spec, Index rows, Index columns, const T* y, const Targets<T>& targets, T* values,
+                  T* dy) {
+  if (rows == 0) return;
+  std::vector<double> partial(static_cast<std::size_t>(active_backend<T>().loss_partials(rows)));
+  double value = 0;
+  const ReleaseGilFor release(rows * columns);
+  active_backend<T>().loss({spec, rows, columns, y, targets, false, dy, partial.data(), &value, values},
+                           {{nullptr, nullptr, 1}, nullptr});
+}
+
+}  // namespace
+
 template <class T>
 void loss_values(const LossSpec& spec, Index rows, Index columns, const T* y, const Targets<T>& targets, T* values,
                  T* dy) {
-  if (rows == 0) return;
-  std::vector<double> partial(static_cast<std::size_t>(active_backend<T>().loss_partials(rows)));
-  double sum = 0;
-  const ReleaseGilFor release(rows * columns);
-  active_backend<T>().loss({spec.summed(), rows, columns, y, targets, false, dy, partial.data(), &sum, values},
-                           {{nullptr, nullptr, 1}, nullptr});
+  loss_on_host(spec.summed(), rows, columns, y, targets, values, dy);
+}
+template <class T>
+void loss_gradient(const LossSpec& spec, Index rows, Index columns, const T* y, const Targets<T>& targets, T* dy) {
+  loss_on_host<T>(spec, rows, columns, y, targets, nullptr, dy);
 }
 
 template <class T>
@@ -267,6 +281,7 @@ TargetArg<T> target_arg(py::handle object, py::handle sample_weight, const Targe
 
 #define FASTMLP_INSTANTIATE(T)                                                                                     \
   template void loss_values<T>(const LossSpec&, Index, Index, const T*, const Targets<T>&, T*, T*);                \
+  template void loss_gradient<T>(const LossSpec&, Index, Index, const T*, const Targets<T>&, T*);                  \
   template void check_variances<T>(const T*, Index, Index);                                                        \
   template struct TargetArg<T>;                                                                                    \
   template TargetArg<T> target_arg<T>(py::handle, py::handle, const TargetNames&, const LossHandle&, Index, Index, \

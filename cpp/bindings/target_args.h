@@ -58,6 +58,9 @@ void check_variances(const T* y, Index rows, Index columns);
 template <class T>
 void loss_values(const LossSpec& spec, Index rows, Index columns, const T* y, const Targets<T>& targets, T* values,
                  T* dy);
+// The gradient of the loss itself of such an output.
+template <class T>
+void loss_gradient(const LossSpec& spec, Index rows, Index columns, const T* y, const Targets<T>& targets, T* dy);
 
 // The shape of the values of a loss that are not reduced, for outputs of so many columns and `shape` itself.
 inline std::vector<py::ssize_t> values_shape(LossKind kind, std::span<const py::ssize_t> shape, bool one_row,

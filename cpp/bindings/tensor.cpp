@@ -23,32 +23,102 @@ void add_to_leaf(Leaf& leaf, py::handle tensor, const py::object& gradient) {
   leaf.grad = leaf.grad.is_none() ? own : leaf.grad + own;
 }
 
-void run_backward(py::object tensor, PyObject* grad_output) {
+constexpr const char* kFreed =
+    "backward has run already for this forward pass, which freed what it saved; call the model again";
+
+bool is_expression(py::handle tensor) {
   const Node* node = origin(tensor).node;
+  return node && node->kind == Node::Kind::Expression;
+}
+LossNode* loss_of(py::handle tensor) {
+  Node* node = origin(tensor).node;
+  return node && node->kind == Node::Kind::Loss ? static_cast<LossNode*>(node) : nullptr;
+}
+
+// The output that a loss is of.
+py::object output_of(py::handle loss) {
+  auto output = py::reinterpret_borrow<py::object>(origin(loss).source);
+  if (!output) throw std::runtime_error(kFreed);
+  return output;
+}
+// A kept loss does not keep the output.
+void forget_source(py::handle tensor) {
+  const auto source = py::reinterpret_steal<py::object>(std::exchange(origin(tensor).source, nullptr));
+}
+
+// Whether there is arithmetic among what a tensor comes from.
+bool leads_to_arithmetic(py::handle tensor) {
+  for (PyObject* at = tensor.ptr(); at; at = origin(at).source)
+    if (is_expression(at)) return true;
+  return false;
+}
+
+void run_backward(py::object tensor, PyObject* grad_output, bool retain) {
+  if (leads_to_arithmetic(tensor)) {
+    py::module_::import("fastmlp.arithmetic.tape")
+        .attr("backward")(tensor, grad_output ? py::handle(grad_output) : py::none(), retain);
+    return;
+  }
   py::object gradient;  // of what `tensor` is; null: nobody wants it
-  if (node && node->kind == Node::Kind::Loss) {
-    const auto output = py::reinterpret_borrow<py::object>(origin(tensor).source);
-    if (!output)
-      throw std::runtime_error(
-          "backward has run already for this forward pass, which freed what it saved; call the model again");
-    gradient =
-        static_cast<LossNode*>(origin(tensor).node)->backward(tensor, grad_output, origin(output).source != nullptr);
-    // A kept loss does not keep the output.
-    const auto source = py::reinterpret_steal<py::object>(std::exchange(origin(tensor).source, nullptr));
+  if (LossNode* const loss = loss_of(tensor)) {
+    const py::object output = output_of(tensor);
+    gradient = loss->backward(tensor, grad_output, origin(output).source != nullptr, retain);
+    if (!retain) forget_source(tensor);
     tensor = py::reinterpret_borrow<py::object>(origin(output).source);
-  } else if (origin(tensor).tape()) {
+  } else if (origin(tensor).node) {
     gradient = output_gradient(tensor, grad_output);
   } else {
     throw std::runtime_error(
-        "backward: expected the recorded output of a model or loss, got another tensor."
-        " NumPy operations (also indexing) and calls under no_grad() are not recorded.");
+        std::string("backward: expected a recorded tensor: a model's output, a loss, or arithmetic with these; got") +
+        (origin(tensor).lost ? " what NumPy computed from one, whose functions are not all recorded"
+                             : " one that none of these led to, or that was computed under no_grad()"));
   }
   while (gradient) {  // through models that were called one after another
     if (Leaf* leaf = leaf_of(tensor)) return add_to_leaf(*leaf, tensor, gradient);
     const Origin at = origin(tensor);
-    gradient = at.tape()->backward(gradient, at.source != nullptr);
+    gradient = at.tape()->backward(gradient, at.source != nullptr, retain);
     tensor = py::reinterpret_borrow<py::object>(at.source);
   }
+}
+
+// For backward passes through arithmetic, which Python drives: what a gradient that goes back meets. ------------------
+
+// A Step of Python's, or a tensor whose node is native; None where no gradient is wanted.
+py::object graph_node(py::handle tensor) {
+  if (!tensor || !origin(tensor).node) return py::none();
+  if (is_expression(tensor)) return static_cast<Expression*>(origin(tensor).node)->step;
+  return py::reinterpret_borrow<py::object>(tensor);
+}
+
+// The node that a native one's gradient goes on to; RuntimeError where its backward cannot run.
+py::object source_node(py::handle tensor) {
+  if (loss_of(tensor)) return output_of(tensor);
+  if (const Tape* tape = origin(tensor).tape()) tape->check_open();
+  return graph_node(origin(tensor).source);
+}
+
+// Takes a gradient one native node further: returns that of its source, or None.
+py::object send_back(const py::object& tensor, const py::object& gradient, bool retain) {
+  py::object result;
+  if (Leaf* const leaf = leaf_of(tensor)) {
+    add_to_leaf(*leaf, tensor, gradient.attr("copy")());  // others may have the same array
+  } else if (LossNode* const loss = loss_of(tensor)) {
+    result = loss->output_gradient(tensor, gradient);
+    if (!retain) forget_source(tensor);
+  } else {
+    result = origin(tensor).tape()->backward(gradient, origin(tensor).source != nullptr, retain);
+  }
+  return result ? result : py::none();
+}
+
+// A read-only tensor on the same memory, which `step` tells the origin of.
+py::object recorded(const py::array& array, const py::object& step) {
+  const auto tensor = py::reinterpret_steal<py::object>(
+      py::detail::npy_api::get().PyArray_View_(array.ptr(), nullptr, reinterpret_cast<PyObject*>(tensor_type)));
+  if (!tensor) throw py::error_already_set();
+  py::detail::array_proxy(tensor.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+  origin(tensor) = {new Expression(step), nullptr, false};
+  return tensor;
 }
 
 // The type -----------------------------------------------------------------------------------------------------------
@@ -80,8 +150,13 @@ PyObject* construct(PyTypeObject*, PyObject* args, PyObject* options) {
 
 PyObject* backward(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names) {
   return guarded([&] {
-    const auto [grad_output] = arguments("backward", {"grad_output"}, 0, args, count, names);
-    run_backward(py::reinterpret_borrow<py::object>(self), grad_output);
+    const auto [grad_output, retain_graph, create_graph, gradient] =
+        arguments("backward", {"grad_output", "retain_graph", "create_graph", "gradient"}, 0, args, count, names);
+    if (grad_output && gradient) throw py::type_error("gradient: expected either this or grad_output, got both");
+    if (create_graph && PyObject_IsTrue(create_graph))
+      throw py::value_error("create_graph: expected False, for gradients have no graph; see Module.jacobian");
+    run_backward(py::reinterpret_borrow<py::object>(self), grad_output ? grad_output : gradient,
+                 retain_graph && PyObject_IsTrue(retain_graph));
     return py::none();
   });
 }
@@ -90,9 +165,18 @@ PyObject* plain_view(PyObject* self, PyObject*) {
   return PyObject_CallMethod(self, "view", "O", py::detail::npy_api::get().PyArray_Type_);
 }
 
+// NumPy calls this for each new tensor: `from` is what it is a view of, or was computed from.
+int finalize(PyObject* self, PyObject* from) {
+  if (!from || !is_tensor(from) || !is_recording) return 0;
+  origin(self).lost =
+      (origin(from).node || origin(from).lost) && py::reinterpret_borrow<py::array>(self).dtype().kind() == 'f';
+  return 0;
+}
+
 PyObject* requires_grad(PyObject* self, void*) { return PyBool_FromLong(origin(self).node != nullptr); }
 
 PyObject* grad(PyObject* self, void*) {
+  if (is_expression(self)) return PyObject_GetAttrString(graph_node(self).ptr(), "grad");
   const Leaf* leaf = leaf_of(self);
   return py::object(leaf ? leaf->grad : py::none()).release().ptr();
 }
@@ -109,11 +193,12 @@ int set_grad(PyObject* self, PyObject* value, void*) {
 
 constexpr const char* kTensorDoc = R"(A NumPy array that may know how it came about.
 
-The output of a model and of a loss can be differentiated: `backward` fills `.grad` of the
-parameters. NumPy operations on a tensor are not recorded; their results are tensors
-without a graph.)";
+The outputs of models, losses, and arithmetic with these and with parameters can be differentiated:
+`backward` fills `.grad` of the parameters. See fastmlp.arithmetic for what is recorded; a result
+of other NumPy functions has no graph, and a model that it is given to warns.)";
 
-constexpr const char* kBackwardDoc = R"(backward($self, /, grad_output=None)
+constexpr const char* kBackwardDoc =
+    R"(backward($self, /, grad_output=None, retain_graph=False, create_graph=False, *, gradient=None)
 --
 
 Add the gradients with respect to parameters and tracked inputs to their `.grad`.
@@ -124,24 +209,26 @@ the forward pass.
 Parameters
 ----------
 grad_output : array_like, optional
-    The gradient with respect to this tensor, of its shape. Needed for a model's output,
-    and for the values of a loss with ``reduction="none"``, unless there is one element; other
-    losses take none.
+    The gradient with respect to this tensor, of its shape. Needed where that has several elements.
+retain_graph : bool
+    Whether to keep what another backward pass through the same graph needs.
+create_graph : bool
+    Here for torch's sake: gradients have no graph.
+gradient : array_like, optional
+    torch's name of `grad_output`.
 
 Raises
 ------
 RuntimeError
-    If this tensor is not the recorded output of a model or loss, if its backward pass has
-    run already, or if an optimizer has changed the parameters since.)";
+    If this tensor is not recorded, if its backward pass has run already, or if an optimizer has
+    changed the parameters since.)";
 
 constexpr const char* kViewDoc = "($self, /)\n--\n\nA plain array on the same memory.";
 
 PyTypeObject* make_type() {
-  static const std::string numpy_doc = std::string("numpy") + kViewDoc, detach_doc = std::string("detach") + kViewDoc;
-  static PyMethodDef methods[] = {fast_method("backward", backward, kBackwardDoc),
-                                  {"numpy", plain_view, METH_NOARGS, numpy_doc.c_str()},
-                                  {"detach", plain_view, METH_NOARGS, detach_doc.c_str()},
-                                  {}};
+  static const std::string numpy_doc = std::string("numpy") + kViewDoc;
+  static PyMethodDef methods[] = {
+      fast_method("backward", backward, kBackwardDoc), {"numpy", plain_view, METH_NOARGS, numpy_doc.c_str()}, {}};
   static PyGetSetDef properties[] = {
       {"requires_grad", requires_grad, nullptr, "Whether `backward` can start, or end, here.", nullptr},
       {"grad", grad, set_grad, "The gradient of an input made by `tensor(x, requires_grad=True)`; else None.", nullptr},
@@ -159,10 +246,36 @@ PyTypeObject* make_type() {
   const py::tuple bases = py::make_tuple(py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(array)));
   PyObject* type = PyType_FromSpecWithBases(&spec, bases.ptr());
   if (!type) throw py::error_already_set();
+  const auto hook =
+      py::reinterpret_steal<py::object>(PyCapsule_New(reinterpret_cast<void*>(&finalize), nullptr, nullptr));
+  if (!hook) throw py::error_already_set();
+  py::handle(type).attr("__array_finalize__") = hook;
   return reinterpret_cast<PyTypeObject*>(type);
 }
 
 }  // namespace
+
+bool is_lost(py::handle values) {
+  const auto& numpy = py::detail::npy_api::get();
+  if (is_tensor(values)) return origin(values).lost;
+  if (Py_TYPE(values.ptr()) != numpy.PyArray_Type_) return false;
+  for (PyObject* at = py::detail::array_proxy(values.ptr())->base; at && PyObject_TypeCheck(at, numpy.PyArray_Type_);
+       at = py::detail::array_proxy(at)->base)
+    if (is_tensor(at)) return origin(at).node || origin(at).lost;
+  return false;
+}
+
+void warn_if_lost(py::handle values, const char* name) {
+  if (!is_lost(values)) [[likely]]
+    return;
+  if (PyErr_WarnFormat(
+          PyExc_UserWarning, 1,
+          "%s: got values of a recorded tensor without its graph, so that no gradient flows back to what it"
+          " came from; write fm.cat, fm.stack, fm.where or the tensor's own arithmetic in place of what"
+          " NumPy does not record, or .detach() where no gradient is wanted",
+          name) < 0)
+    throw py::error_already_set();
+}
 
 py::object output_gradient(const py::object& tensor, py::handle given) {
   if (given && !given.is_none()) return py::reinterpret_borrow<py::object>(given);
@@ -185,6 +298,14 @@ void bind_tensor(py::module_& m) {
       },
       py::arg("tensor"));
   m.def("is_leaf", [](py::handle tensor) { return is_tensor(tensor) && leaf_of(tensor); }, py::arg("tensor"));
+  m.def("graph_node", [](py::handle tensor) { return graph_node(tensor); }, py::arg("tensor"));
+  m.def("source_node", [](py::handle tensor) { return source_node(tensor); }, py::arg("tensor"));
+  m.def("send_back", send_back, py::arg("tensor"), py::arg("gradient"), py::arg("retain"));
+  m.def("recorded", recorded, py::arg("array"), py::arg("step"));
+  m.def("is_lost", is_lost, py::arg("values"));
+  m.def("warn_if_lost", warn_if_lost, py::arg("values"), py::arg("name"));
+  m.def(
+      "set_lost", [](py::handle tensor, bool lost) { origin(tensor).lost = lost; }, py::arg("tensor"), py::arg("lost"));
   m.def("recording", recording);
   m.def("set_recording", [](bool on) { is_recording = on; }, py::arg("on"));
 }

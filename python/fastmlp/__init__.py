@@ -35,6 +35,7 @@ from fastmlp.activations import (
     Softsign,
     Tanh,
 )
+from fastmlp.arithmetic import cat, stack, where
 from fastmlp.clipping import clip_grad_norm_, clip_grad_value_
 from fastmlp.containers import ModuleDict, ModuleList, Sequential
 from fastmlp.distribution_losses import (
@@ -155,6 +156,7 @@ __all__ = [
     "Trainer",
     "__version__",
     "callbacks",
+    "cat",
     "celu",
     "clip_grad_norm_",
     "clip_grad_value_",
@@ -187,10 +189,12 @@ __all__ = [
     "softmax",
     "softplus",
     "softsign",
+    "stack",
     "summary",
     "tanh",
     "tensor",
     "threads",
+    "where",
 ]
 
 

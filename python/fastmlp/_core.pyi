@@ -127,9 +127,17 @@ class Tensor(np.ndarray[Any, np.dtype[Any]]):
     def grad(self) -> Array | None: ...
     @grad.setter
     def grad(self, value: Array | None) -> None: ...
-    def backward(self, grad_output: Any = None) -> None: ...
+    def backward(
+        self,
+        grad_output: Any = None,
+        retain_graph: bool | None = False,
+        create_graph: bool = False,
+        *,
+        gradient: Any = None,
+    ) -> None: ...
     def numpy(self) -> Array: ...
-    def detach(self) -> Array: ...
+    def __getattr__(self, name: str) -> Any:
+        """The methods that fastmlp.arithmetic installs."""
 
 def track(tensor: Tensor) -> None:
     """Let a tensor without a graph collect its gradient."""
@@ -138,8 +146,26 @@ def recording() -> bool:
     """Whether this thread's calls of models and losses are recorded for `backward`."""
 
 def set_recording(on: bool) -> None: ...
-def is_leaf(tensor: Tensor) -> bool:
+def is_leaf(tensor: Any) -> bool:
     """Whether it is a tracked input."""
+
+def graph_node(tensor: Tensor) -> Any:
+    """What a gradient of it goes to: a tape's Step, or itself; None if it has no graph."""
+
+def source_node(tensor: Tensor) -> Any:
+    """What the gradient goes on to; RuntimeError if its own backward cannot run."""
+
+def send_back(tensor: Tensor, gradient: Array, retain: bool) -> Array | None:
+    """The gradient of the source, for that of a tensor whose own node is native."""
+
+def recorded(array: Array, step: object) -> Tensor:
+    """A read-only tensor on the same memory, which a Step tells the origin of."""
+
+def is_lost(values: Any) -> bool:
+    """Whether values come from a recorded tensor, but not its graph."""
+
+def warn_if_lost(values: Any, name: str) -> None: ...
+def set_lost(tensor: Tensor, lost: bool) -> None: ...
 
 class Loss:
     """Calls `self._of_leaf(input, target, sample_weight)` for a tracked input that no model made.

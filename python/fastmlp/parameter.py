@@ -1,6 +1,6 @@
 """Parameters: the tensors that training changes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,16 +8,18 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from fastmlp import _checks, _conversions, _core
 from fastmlp._types import Array
+from fastmlp.arithmetic import Arithmetic
+from fastmlp.arithmetic.tape import node_of
 
 
-class Parameter(NDArrayOperatorsMixin):
+class Parameter(Arithmetic, NDArrayOperatorsMixin):
     """A tensor of weights and its gradient, held by the native core.
 
     Two names for one parameter are equal and hash alike, so that parameters go into sets.
 
     A weight has torch's shape, (out_features, in_features). `np.asarray(p)` and `p.data` are
     writable views; assigning (`p[...] = v`, `p.data = v`, `layer.weight = v`) copies into the
-    storage that layers and optimizers hold. Arithmetic gives plain arrays.
+    storage that layers and optimizers hold. Arithmetic gives tensors, recorded for `backward`.
 
     On a CUDA device (see `Module.to`), `np.asarray(p)`, `p.data` and `p.grad` are read-only copies
     in the host's memory instead; assigning writes to the device, and so does `p -= v`. A copy
@@ -193,8 +195,16 @@ class Parameter(NDArrayOperatorsMixin):
     def __array_ufunc__(
         self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = (), **options: Any
     ) -> Any:
-        if out:
-            options["out"] = tuple(_target_of(target) for target in out)
+        if not any(isinstance(target, Parameter) for target in out):
+            return super().__array_ufunc__(ufunc, method, *inputs, out=out, **options)
+        if _core.recording() and any(
+            node_of(value) is not None for value in inputs if value is not out[0]
+        ):
+            raise RuntimeError(
+                "a parameter cannot be changed in place by a recorded tensor; write"
+                " with fm.no_grad():, or use the values of that with .detach()"
+            )
+        options["out"] = tuple(_target_of(target) for target in out)
         call: Callable[..., Any] = getattr(ufunc, method)
         result = call(*(_array_of(value) for value in inputs), **options)
         for target, array in zip(out, options.get("out", ()), strict=True):
@@ -204,6 +214,13 @@ class Parameter(NDArrayOperatorsMixin):
                 else:
                     target._native.write(array)
         return out[0] if len(out) == 1 else result  # p -= v must leave p a parameter
+
+    def _copied(self) -> Array:
+        return np.array(self._native.value)
+
+    def _add_gradient(self, gradient: Array) -> None:
+        before = self._native.grad
+        self._native.set_grad(gradient if before is None else before + gradient)
 
     def __eq__(self, other: Any) -> Any:
         """Of two parameters whether they are one; of other values element by element."""
@@ -216,12 +233,6 @@ class Parameter(NDArrayOperatorsMixin):
 
     def __len__(self) -> int:
         return self.shape[0]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._native.value)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._native.value[index]
 
     def __setitem__(self, index: Any, values: Any) -> None:
         self._assign(index, _real_array("values", values))
