@@ -20,6 +20,7 @@ _TORCH_NAMES = {
     "true_divide": "divide",
     "pow": "power",
     "atan2": "arctan2",
+    "log_sigmoid": "logsigmoid",
 }
 _OPERATORS = {
     "add": "add",

@@ -224,6 +224,7 @@ def _set_up() -> None:
     for name in ("add", "sub", "mul", "truediv", "pow"):
         install(f"__i{name}__", _in_place(name))
     install("__setitem__", _setitem)
+    Arithmetic.view = places.reshape  # type: ignore[attr-defined]
     install("view", _view)
     install("detach", _detach)
     install("retain_grad", _retain_grad)
