@@ -70,18 +70,15 @@ bool is_recorded(py::handle input) { return is_tensor(input) && origin(input).no
 
 py::object call_loss(PyObject* self, PyObject* input, PyObject* target, PyObject* sample_weight) {
   const LossHandle& loss = held<LossHandle>(self);
+  const py::handle weight = sample_weight ? py::handle(sample_weight) : py::handle(Py_None);
+  if (is_recorded(target)) [[unlikely]]
+    return py::handle(self).attr("_of_recorded_target")(py::handle(input), py::handle(target), weight);
   if (!is_recorded(input)) {
-    if (recording() && is_tensor(target) && origin(target).node)
-      throw py::type_error(
-          "target: expected values to compare with, got the recorded output of a model; the order is"
-          " loss_fn(output, target)");
     if (recording()) warn_if_lost(input, "input");
     return value_of(loss, input, target, sample_weight);
   }
   Tape* tape = origin(input).tape();
-  if (!tape)
-    return py::handle(self).attr("_of_leaf")(py::handle(input), py::handle(target),
-                                             sample_weight ? py::handle(sample_weight) : py::none());
+  if (!tape) return py::handle(self).attr("_of_recorded")(py::handle(input), py::handle(target), weight);
   return tape->loss(loss, target, sample_weight, input);
 }
 

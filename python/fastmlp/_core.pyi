@@ -168,7 +168,9 @@ def warn_if_lost(values: Any, name: str) -> None: ...
 def set_lost(tensor: Tensor, lost: bool) -> None: ...
 
 class Loss:
-    """Calls `self._of_leaf(input, target, sample_weight)` for a tracked input that no model made.
+    """Calls `self._of_recorded(input, target, sample_weight)` for what no model or loss made.
+
+    Where the target is recorded, `self._of_recorded_target(input, target, sample_weight)`.
 
     `weights` and `params` are those of classes or columns, none, or one for all.
     """

@@ -9,9 +9,16 @@ import numpy as np
 
 from fastmlp import _checks, _conversions, _core
 from fastmlp._types import Array
+from fastmlp.arithmetic import functions, places
+from fastmlp.arithmetic.tape import gradient_of, node_of
 from fastmlp.history import Training
 from fastmlp.losses import Loss, _identity
-from fastmlp.tensor import Tensor
+from fastmlp.tensor import Tensor, tensor
+
+_EXPECTED = (
+    "function: expected a value and its gradient, or a recorded or torch tensor with one value that"
+    " depends on y, got {}"
+)
 
 
 class FunctionLoss(Loss):
@@ -23,9 +30,7 @@ class FunctionLoss(Loss):
         ``function(y, t)`` gets the model's output, of shape (rows, columns) and the model's dtype,
         and the targets of the same rows: real numbers in the model's dtype, integers as int64, in
         any shape whose first dimension is the rows. Either it returns ``(value, gradient)``, a
-        number and the array of its derivatives with respect to y; or it works on torch's tensors
-        and returns a tensor with the value, whose gradient torch's autograd forms.
-    torch : bool, optional
+    XX    torch : bool, optional
         Whether it is one of torch's tensors. Without it the function's own code is looked at; where
         that does not tell, it is called with arrays, and with tensors if that does not give a
         value and a gradient.
@@ -34,10 +39,12 @@ class FunctionLoss(Loss):
     -----
     `Trainer` calls the function once for each batch and, for validation data, once for all of them.
     An exception in it ends `fit`, the model being what the last whole step has left. Values of
-    batches are averaged as means over rows.
+    batches are averaged as means over rows. In a loop of one's own a formula may depend on anything
+    that is recorded, such as parameters; in `Trainer`, on y alone.
     """
 
     function: Callable[[Any, Any], Any]
+    _way: str | None
     _fixed = ("function",)
 
     def __init__(self, function: Callable[[Any, Any], Any], *, torch: bool | None = None) -> None:
@@ -50,7 +57,10 @@ class FunctionLoss(Loss):
         if torch is not None:
             torch = _checks.flag("torch", torch)
         super().__init__("mse", "mean", function=function)
-        self.__dict__["_torch"] = True if torch is None and _uses_torch(function) else torch
+        # What it works on, see `_found_way`; None: who knows.
+        self.__dict__["_way"] = {True: "torch", False: "arrays", None: None}[torch]
+        if torch is None and _uses_torch(function):
+            self.__dict__["_way"] = "torch"
 
     def _checked(self, name: str, value: Any) -> Any:
         if value != "mean":
@@ -66,11 +76,17 @@ class FunctionLoss(Loss):
         if y.dtype.kind != "f":
             y = y.astype(np.float64)
         t = _targets("target", target, y.dtype)
-        if isinstance(input, Tensor) and input.requires_grad and _core.recording():
-            if _core.is_leaf(input):
-                input = _identity(input)
-            return _core.known_loss(input, *self._evaluate(y, t))
-        return _core.known_loss(y, *self._evaluate(y, t))
+        if (node := node_of(input)) is None or not _core.recording():
+            return _core.known_loss(y, *self._evaluate(y, t))
+        known = None
+        if self._way is None:
+            self.__dict__["_way"], known = self._find_way(y, t)
+        if self._way == "recorded":
+            value = _value(self.function(input, t))
+            return functions.cast(places.reshape(value, ()), np.float64)
+        if node is not input or _core.is_leaf(input):  # a gradient is for a network's output
+            input = _identity(input)
+        return _core.known_loss(input, *(known or self._evaluate(y, t)))
 
     def _output_gradient(self, y: Array, t: Any) -> Array:
         return self._evaluate(y, _targets("t", t, y.dtype))[1]
@@ -87,28 +103,45 @@ class FunctionLoss(Loss):
         return _OfRows(self, targets)
 
     def _evaluate(self, y: Array, t: Array) -> tuple[float, Array]:
-        if self.__dict__["_torch"] is None:
-            self.__dict__["_torch"], result = self._try(y, t)
-            return result
-        return self._by_torch(y, t) if self.__dict__["_torch"] else self._by_numpy(y, t)
+        if self._way is None:
+            self.__dict__["_way"], first = self._find_way(y, t)
+            if first is not None:
+                return first
+        if self._way == "torch":
+            return self._by_torch(y, t)
+        if self._way == "arrays":
+            return _pair(self.function(y, t), y)
+        output = tensor(y, requires_grad=True)
+        value = self._recorded(output, t)
+        return float(value), gradient_of(value, output)
 
-    def _try(self, y: Array, t: Array) -> tuple[bool, tuple[float, Array]]:
-        """The first call, when it is not known what the function works on."""
+    def _find_way(self, y: Array, t: Array) -> tuple[str, tuple[float, Array] | None]:
+        """What the function works on, and the first call's result where that is of use."""
+        refused: Exception | None = None
         try:
-            result = self.function(y.copy(), t)
+            if isinstance(result := self.function(y.copy(), t), tuple):
+                return "arrays", _pair(result, y)
         except (TypeError, AttributeError) as error:
+            refused = error
+        try:
+            self._recorded(tensor(y, requires_grad=True), t)
+            return "recorded", None
+        except Exception as error:
             if "torch" not in sys.modules:
-                raise
-            try:
-                return True, self._by_torch(y, t)
-            except Exception:
-                raise error from None
-        if isinstance(result, tuple) or "torch" not in sys.modules:
-            return False, _pair(result, y)
-        return True, self._by_torch(y, t)
+                raise refused or error from None
+        try:
+            return "torch", self._by_torch(y, t)
+        except Exception as error:
+            raise refused or error from None
 
-    def _by_numpy(self, y: Array, t: Array) -> tuple[float, Array]:
-        return _pair(self.function(y, t), y)
+    def _recorded(self, output: Tensor, t: Array) -> Tensor:
+        """The value of a formula of a tracked input."""
+        before = _core.recording()
+        _core.set_recording(True)
+        try:
+            return _value(self.function(output, t))
+        finally:
+            _core.set_recording(before)
 
     def _by_torch(self, y: Array, t: Array) -> tuple[float, Array]:
         import torch
@@ -117,10 +150,7 @@ class FunctionLoss(Loss):
         with torch.enable_grad():
             value = self.function(output, torch.from_numpy(t))
             if not isinstance(value, torch.Tensor) or value.numel() != 1 or not value.requires_grad:
-                raise TypeError(
-                    "function: expected a value and its gradient, or a torch tensor with one value"
-                    f" that depends on y, got {_checks.show(value)}"
-                )
+                raise TypeError(_EXPECTED.format(_checks.show(value)))
             (gradient,) = torch.autograd.grad(value.sum(), output)
         return float(value.detach()), gradient.numpy()
 
@@ -174,12 +204,16 @@ def _uses_torch(function: Any) -> bool:
     return "torch" in code.co_names or any(of_torch(value) for value in named)
 
 
+def _value(result: Any) -> Tensor:
+    """A recorded tensor with one value."""
+    if not isinstance(result, Tensor) or result.size != 1 or node_of(result) is None:
+        raise TypeError(_EXPECTED.format(_checks.show(result)))
+    return result
+
+
 def _pair(result: Any, y: Array) -> tuple[float, Array]:
     if not isinstance(result, tuple) or len(result) != 2:
-        raise TypeError(
-            "function: expected a value and its gradient, or a torch tensor with one value that"
-            f" depends on y, got {_checks.show(result)}"
-        )
+        raise TypeError(_EXPECTED.format(_checks.show(result)))
     value = np.asarray(result[0])
     if value.size != 1 or value.dtype.kind not in "fiu":
         raise TypeError(f"function: expected a number as the value, got {_checks.show(result[0])}")

@@ -9,6 +9,7 @@ import numpy as np
 from fastmlp import _checks, _conversions, _core
 from fastmlp._types import Array
 from fastmlp.activations import Identity
+from fastmlp.arithmetic.tape import node_of
 from fastmlp.tensor import Tensor
 
 _identity = Identity()
@@ -43,6 +44,7 @@ class Loss(_core.Loss):
     _options: tuple[str, ...] = ("reduction",)  # may be changed
     _fixed: tuple[str, ...] = ()
     _reductions: tuple[str, ...] = ("mean", "sum", "none")
+    _of_difference = False  # whether it looks at input - target alone
     # (output, target) -> gradient with respect to the output, where native code does not form it
     _output_gradient: Callable[[Array, Any], Array] | None = None
 
@@ -96,9 +98,29 @@ class Loss(_core.Loss):
         """Nothing to move; here for torch's sake. Returns this loss."""
         return self
 
-    def _of_leaf(self, input: Tensor, target: Any, sample_weight: Any) -> Tensor:
-        """The loss of a tracked input: what is recorded has to start from a network's output."""
+    def _of_recorded(self, input: Tensor, target: Any, sample_weight: Any) -> Tensor:
+        """The loss of a tracked input or of arithmetic: it has to be of a network's output."""
         return self(_identity(input), target, sample_weight=sample_weight)
+
+    def _of_recorded_target(self, input: Any, target: Tensor, sample_weight: Any) -> Tensor:
+        """A target that is differentiated, too, where the loss is one of input - target."""
+        values = target.detach()
+        if not self._of_difference:
+            if node_of(input) is None:
+                raise TypeError(
+                    "target: expected values to compare with, got the recorded output of a model;"
+                    " the order is loss_fn(output, target)"
+                )
+            _core.set_lost(values, True)
+            _core.warn_if_lost(values, "target")
+            return self(input, target.detach(), sample_weight=sample_weight)
+        shape = np.shape(input)
+        if target.shape != shape:
+            self(_conversions.as_array(input, "input"), values)  # raises, unless it fits
+            target = target.reshape(shape)
+        difference = input - target
+        zeros = np.zeros(shape, difference.dtype)
+        return self(difference, zeros, sample_weight=sample_weight)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return copyreg.__newobj__, (type(self),), dict(self.__dict__)  # type: ignore[attr-defined]
@@ -151,12 +173,16 @@ def _ignored(value: Any) -> int:
 class MSELoss(Loss):
     """The squared error."""
 
+    _of_difference = True
+
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__("mse", reduction)
 
 
 class L1Loss(Loss):
     """The absolute error."""
+
+    _of_difference = True
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__("l1", reduction)
@@ -174,6 +200,7 @@ class HuberLoss(Loss):
 
     delta: float
     _options = ("reduction", "delta")
+    _of_difference = True
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__("huber", reduction, delta=delta)
@@ -191,6 +218,7 @@ class SmoothL1Loss(Loss):
 
     beta: float
     _options = ("reduction", "beta")
+    _of_difference = True
 
     def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
         super().__init__("smooth_l1", reduction, beta=beta)

@@ -122,27 +122,46 @@ def backward(root: Tensor, gradient: Any, retain: bool) -> None:
     start = _start(root, gradient)
     node = node_of(root)
     assert node is not None
-    send(node, start, retain, lambda variable, part: variable._add_gradient(part))
+    order = _in_order(node)
+    with np.errstate(all="ignore"):  # infinite derivatives are no news
+        _send(order, start, retain)
 
 
-def send(
-    root: Node, gradient: Array, retain: bool, arrive: Callable[[Variable, Array], None]
-) -> None:
-    """Send a gradient back from a node; `arrive` gets what reaches each variable."""
-    pending = {id(root): gradient}
-    for node, source in _in_order(root):
+def gradient_of(value: Tensor, leaf: Tensor) -> Array:
+    """The gradient of a formula's value with respect to a tracked input, all that it depends on."""
+    root = node_of(value)
+    assert root is not None
+    for node, _ in _in_order(root):
+        if not isinstance(node, Step) and node is not leaf:
+            raise TypeError(
+                "function: expected a value that depends on y alone, got one whose gradient goes to"
+                f" a {type(node).__name__} as well; use .detach(), or a loop of your own"
+            )
+    backward(value, None, False)
+    if leaf.grad is None:
+        raise TypeError("function: expected a value that depends on y")
+    return np.asarray(leaf.grad)
+
+
+def _send(order: "list[tuple[Node, Node | None]]", gradient: Array, retain: bool) -> None:
+    """Send a gradient from the first node of a graph on to all."""
+    pending = {id(order[0][0]): gradient}
+
+    def arrive(node: Node, part: Array) -> None:
+        before = pending.get(id(node))
+        pending[id(node)] = part if before is None else before + part
+
+    for node, source in order:
         here = pending.pop(id(node), None)
         if here is None:  # nothing that uses it was differentiated
             continue
         if isinstance(node, Step):
             for origin, part in node.send(here, retain):
-                before = pending.get(id(origin))
-                pending[id(origin)] = part if before is None else before + part
+                arrive(origin, part)
         elif isinstance(node, Variable):
-            arrive(node, here)
+            node._add_gradient(here)
         elif (further := _core.send_back(node, here, retain)) is not None and source is not None:
-            before = pending.get(id(source))
-            pending[id(source)] = further if before is None else before + further
+            arrive(source, further)
 
 
 def _start(root: Tensor, gradient: Any) -> Array:
