@@ -111,13 +111,15 @@ py::object send_back(const py::object& tensor, const py::object& gradient, bool 
   return result ? result : py::none();
 }
 
-// A read-only tensor on the same memory, which `step` tells the origin of.
+// A read-only tensor of an array's values, which `step` tells the origin of. Its node keeps the array, not NumPy's `base`:
+// a view of the tensor would pass the tensor over, and nobody could tell where its values come from.
 py::object recorded(const py::array& array, const py::object& step) {
+  const auto& numpy = py::detail::npy_api::get();
   const auto tensor = py::reinterpret_steal<py::object>(
-      py::detail::npy_api::get().PyArray_View_(array.ptr(), nullptr, reinterpret_cast<PyObject*>(tensor_type)));
+      numpy.PyArray_NewFromDescr_(tensor_type, array.dtype().release().ptr(), static_cast<int>(array.ndim()),
+                                  array.shape(), array.strides(), const_cast<void*>(array.data()), 0, nullptr));
   if (!tensor) throw py::error_already_set();
-  py::detail::array_proxy(tensor.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
-  origin(tensor) = {new Expression(step), nullptr, false};
+  origin(tensor) = {new Expression(step, array), nullptr, false};
   return tensor;
 }
 
@@ -268,13 +270,7 @@ bool is_lost(py::handle values) {
 void warn_if_lost(py::handle values, const char* name) {
   if (!is_lost(values)) [[likely]]
     return;
-  if (PyErr_WarnFormat(
-          PyExc_UserWarning, 1,
-          "%s: got values of a recorded tensor without its graph, so that no gradient flows back to what it"
-          " came from; write fm.cat, fm.stack, fm.where or the tensor's own arithmetic in place of what"
-          " NumPy does not record, or .detach() where no gradient is wanted",
-          name) < 0)
-    throw py::error_already_set();
+  py::module_::import("fastmlp._checks").attr("warn_of_lost")(name);
 }
 
 py::object output_gradient(const py::object& tensor, py::handle given) {

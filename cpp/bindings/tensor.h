@@ -32,11 +32,12 @@ struct Leaf final : Node {
   py::object grad = py::none();
 };
 
-// A result of arithmetic: what Python recorded of it, a fastmlp.arithmetic.tape.Step.
+// A result of arithmetic: what Python recorded of it, a fastmlp.arithmetic.tape.Step, and the array with its values.
 struct Expression final : Node {
-  explicit Expression(py::object step) : Node(Kind::Expression), step(std::move(step)) {}
+  Expression(py::object step, py::object values)
+      : Node(Kind::Expression), step(std::move(step)), values(std::move(values)) {}
 
-  py::object step;
+  py::object step, values;
 };
 
 // A loss of a model's output; the output's tape does the work, and outlives this. `gradient`: null or None, or the gradient

@@ -8,7 +8,9 @@ import inspect
 import math
 import numbers
 import operator
+import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
@@ -17,6 +19,20 @@ import numpy as np
 from fastmlp import _core
 
 DTYPES = ("float32", "float64")
+_HERE = os.path.dirname(__file__)
+
+
+def warn_of_lost(name: str) -> None:
+    """Warn, where the user's code calls, of an argument whose graph has been lost."""
+    level, frame = 1, inspect.currentframe()
+    while frame and frame.f_back and frame.f_code.co_filename.startswith(_HERE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(
+        f"{name}: got values of a recorded tensor without its graph, so that no gradient flows back"
+        " to what it came from; write fm.cat, fm.stack, fm.where or the tensor's own arithmetic in"
+        " place of what NumPy does not record, or .detach() where no gradient is wanted",
+        stacklevel=level,
+    )
 
 
 def show(value: object) -> str:
