@@ -1,7 +1,7 @@
 """Tensors: what a model or a loss returns, with the way back to the parameters.
 
-Only calls of models and losses are recorded. The class itself is native (cpp/bindings/tensor.h), so
-that a training step makes its tensors in no time.
+Recorded are calls of models and losses, and arithmetic (fastmlp.arithmetic). The class itself is
+native (cpp/bindings/tensor.h), so that a training step makes its tensors in no time.
 """
 
 from contextlib import ContextDecorator
