@@ -9,6 +9,7 @@ from typing import Any
 import bad_calls_losses
 import bad_optimizer_calls
 from bad_calls_layers import LAYERS
+from bad_calls_tensors import TENSORS
 
 Call = tuple[Any, ...]
 
@@ -342,6 +343,7 @@ OPS: list[Call] = [
 
 TABLE = [
     *INPUTS,
+    *TENSORS,
     *OUTPUTS,
     *TARGETS,
     *FIT,

@@ -35,7 +35,7 @@ def _trainer() -> fm.Trainer:
         (lambda: fm.SGD(_trainer().model), "model.parameters()"),
         (lambda: fm.SGD([]), "ModuleList"),
         (lambda: fm.Sequential(fm.ReLU), "ReLU()"),
-        (lambda: fm.Tensor(3), "fastmlp.tensor"),
+        (lambda: fm.Tensor([3], dtype=int), "fastmlp.tensor"),
         (lambda: fm.MLP([1, 1]).predict(np.zeros((2, 3))), "has 3 features"),
         (lambda: fm.MLP([2, 1]).predict(np.zeros((2, 1))), "has 1 feature,"),
         (lambda: fm.Trainer(fm.MLP([1, 1]), fm.MSELoss()), "expected an Optimizer"),

@@ -6,6 +6,7 @@
 #include "bindings/gil.h"
 #include "bindings/handles.h"
 #include "bindings/recorded.h"
+#include "bindings/tensor.h"
 #include "core/clipping.h"
 #include "core/cuda_library.h"
 
@@ -47,9 +48,9 @@ class ParameterOf final : public ParameterHandle {
   }
   py::object grad() const override {
     if (!native->has_grad) return py::none();
-    if (!device().host) return copy([&](T* to) { native->read_grad(to); });
+    if (!device().host) return copy([&](T* to) { native->read_grad(to); }, tensor_type);
     if (!native->viewed_grad) native->viewed_grad = std::make_shared<Buffer<T>>();
-    return view(native->grad.data(), [](Held*) {});
+    return view(native->grad.data(), [](Held*) {}, tensor_type);
   }
   void write(const py::object& values) override {
     const std::vector<T> stored = storage_of(values, "values");
@@ -95,25 +96,34 @@ class ParameterOf final : public ParameterHandle {
                                " meanwhile");
   }
   // The values at `data` in the layout of the storage, which the owner keeps alive.
-  py::array transposed(T* data, const py::object& owner) const {
+  py::array transposed(T* data, const py::object& owner, PyTypeObject* type) const {
+    const auto& numpy = py::detail::npy_api::get();
+    const auto sizes = shape();
     constexpr py::ssize_t size = sizeof(T);
-    if (!matrix_) return py::array_t<T>({native->out}, {size}, data, owner);
-    return py::array_t<T>({native->out, native->in}, {size, native->out * size}, data, owner);
+    const py::ssize_t strides[] = {size, native->out * size};
+    PyObject* array =
+        numpy.PyArray_NewFromDescr_(type, py::dtype::of<T>().release().ptr(), static_cast<int>(sizes.size()),
+                                    sizes.data(), strides, data, py::detail::npy_api::NPY_ARRAY_WRITEABLE_, nullptr);
+    if (!array) throw py::error_already_set();
+    const auto result = py::reinterpret_steal<py::array>(array);
+    if (numpy.PyArray_SetBaseObject_(array, owner.inc_ref().ptr()) < 0) throw py::error_already_set();
+    return result;
   }
   template <class End>
-  py::array view(T* data, End) const {
-    return transposed(data, py::capsule(new Held{native, native->viewed_grad}, [](void* p) {
-                        auto* held = static_cast<Held*>(p);
-                        End()(held);
-                        delete held;
-                      }));
+  py::array view(T* data, End, PyTypeObject* type = py::detail::npy_api::get().PyArray_Type_) const {
+    const py::capsule owner(new Held{native, native->viewed_grad}, [](void* p) {
+      auto* held = static_cast<Held*>(p);
+      End()(held);
+      delete held;
+    });
+    return transposed(data, owner, type);
   }
   template <class Read>
-  py::array copy(const Read& read) const {
+  py::array copy(const Read& read, PyTypeObject* type = py::detail::npy_api::get().PyArray_Type_) const {
     join_streams(device());
     const py::object stored = new_array<T>(BatchShape(false, native->in, native->out));
     read(data_of<T>(stored));
-    py::array result = transposed(data_of<T>(stored), stored);
+    py::array result = transposed(data_of<T>(stored), stored, type);
     py::detail::array_proxy(result.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
     return result;
   }

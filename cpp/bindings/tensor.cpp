@@ -18,8 +18,9 @@ Leaf* leaf_of(py::handle tensor) {
 }
 
 void add_to_leaf(Leaf& leaf, py::handle tensor, const py::object& gradient) {
-  const py::object own =
-      gradient.attr("reshape")(tensor.attr("shape")).attr("astype")(tensor.attr("dtype"), py::arg("copy") = false);
+  const py::object own = gradient.attr("reshape")(tensor.attr("shape"))
+                             .attr("astype")(tensor.attr("dtype"), py::arg("copy") = false)
+                             .attr("view")(py::handle(reinterpret_cast<PyObject*>(tensor_type)));
   leaf.grad = leaf.grad.is_none() ? own : leaf.grad + own;
 }
 
@@ -177,6 +178,29 @@ int finalize(PyObject* self, PyObject* from) {
 
 PyObject* requires_grad(PyObject* self, void*) { return PyBool_FromLong(origin(self).node != nullptr); }
 
+int set_requires_grad(PyObject* self, PyObject* value, void*) {
+  Node*& node = origin(self).node;
+  if (value != Py_True && value != Py_False) {
+    PyErr_SetString(PyExc_TypeError, "requires_grad: expected True or False");
+    return -1;
+  }
+  const bool wanted = value == Py_True;
+  if (wanted == (node != nullptr)) return 0;
+  if (!wanted && !leaf_of(self)) {
+    PyErr_SetString(PyExc_RuntimeError,
+                    "requires_grad: expected an input to be tracked, got a recorded output;"
+                    " write .detach()");
+    return -1;
+  }
+  const char type = py::reinterpret_borrow<py::array>(self).dtype().char_();
+  if (type != 'f' && type != 'd') {
+    PyErr_SetString(PyExc_TypeError, "requires_grad: expected a tensor of float32 or float64; write .float()");
+    return -1;
+  }
+  delete std::exchange(node, wanted ? new Leaf : nullptr);
+  return 0;
+}
+
 PyObject* grad(PyObject* self, void*) {
   if (is_expression(self)) return PyObject_GetAttrString(graph_node(self).ptr(), "grad");
   const Leaf* leaf = leaf_of(self);
@@ -232,7 +256,7 @@ PyTypeObject* make_type() {
   static PyMethodDef methods[] = {
       fast_method("backward", backward, kBackwardDoc), {"numpy", plain_view, METH_NOARGS, numpy_doc.c_str()}, {}};
   static PyGetSetDef properties[] = {
-      {"requires_grad", requires_grad, nullptr, "Whether `backward` can start, or end, here.", nullptr},
+      {"requires_grad", requires_grad, set_requires_grad, "Whether `backward` can start, or end, here.", nullptr},
       {"grad", grad, set_grad, "The gradient of an input made by `tensor(x, requires_grad=True)`; else None.", nullptr},
       {}};
   PyType_Slot slots[] = {{Py_tp_doc, const_cast<char*>(kTensorDoc)},

@@ -10,7 +10,7 @@ y = model.predict(x)
 
 from typing import TYPE_CHECKING, Any
 
-from fastmlp import callbacks, cuda, init, lr_scheduler, nn, ops, optim
+from fastmlp import callbacks, cuda, init, lr_scheduler, names, nn, ops, optim
 from fastmlp._core import __version__
 from fastmlp.activations import (
     CELU,
@@ -59,6 +59,33 @@ from fastmlp.losses import (
     SmoothL1Loss,
 )
 from fastmlp.modules import Module
+from fastmlp.names import (
+    arange,
+    as_tensor,
+    device,
+    empty,
+    empty_like,
+    eye,
+    float32,
+    float64,
+    from_numpy,
+    full,
+    full_like,
+    int32,
+    int64,
+    linspace,
+    ones,
+    ones_like,
+    rand,
+    rand_like,
+    randint,
+    randn,
+    randn_like,
+    randperm,
+    uint8,
+    zeros,
+    zeros_like,
+)
 from fastmlp.nn.functional import (
     celu,
     elu,
@@ -155,20 +182,34 @@ __all__ = [
     "Tensor",
     "Trainer",
     "__version__",
+    "arange",
+    "as_tensor",
     "callbacks",
     "cat",
     "celu",
     "clip_grad_norm_",
     "clip_grad_value_",
     "cuda",
+    "device",
     "elu",
+    "empty",
+    "empty_like",
+    "eye",
+    "float32",
+    "float64",
+    "from_numpy",
+    "full",
+    "full_like",
     "gelu",
     "get_num_threads",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
     "init",
+    "int32",
+    "int64",
     "leaky_relu",
+    "linspace",
     "log_softmax",
     "logsigmoid",
     "lr_scheduler",
@@ -176,9 +217,17 @@ __all__ = [
     "mish",
     "nn",
     "no_grad",
+    "ones",
+    "ones_like",
     "ops",
     "optim",
     "plotting",
+    "rand",
+    "rand_like",
+    "randint",
+    "randn",
+    "randn_like",
+    "randperm",
     "relu",
     "relu6",
     "selu",
@@ -194,7 +243,10 @@ __all__ = [
     "tanh",
     "tensor",
     "threads",
+    "uint8",
     "where",
+    "zeros",
+    "zeros_like",
 ]
 
 
@@ -203,6 +255,8 @@ def __getattr__(name: str) -> Any:
         import fastmlp.plotting
 
         return fastmlp.plotting
+    if name in names.DTYPES:
+        return names.DTYPES[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

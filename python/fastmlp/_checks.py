@@ -202,6 +202,14 @@ def dtype(name: str, value: Any) -> str:
     return found
 
 
+def any_dtype(name: str, value: Any) -> np.dtype[Any]:
+    """NumPy's dtype, of anything that NumPy or torch takes as one."""
+    try:
+        return np.dtype(_dtype_name(value) or "none")
+    except TypeError:
+        raise TypeError(f"{name}: expected one of NumPy's dtypes, got {show(value)}") from None
+
+
 def is_dtype(value: Any) -> bool:
     """Whether the value names a dtype, supported or not."""
     return _dtype_name(value) != ""
@@ -210,11 +218,13 @@ def is_dtype(value: Any) -> bool:
 def _dtype_name(value: Any) -> str:
     if value is None:  # NumPy's default
         return ""
+    if type(value).__name__ == "tensortype":  # such as torch.LongTensor
+        value = value.dtype
     if type(value).__module__ == "torch" and type(value).__name__ == "dtype":
         return str(value).removeprefix("torch.")
     try:
         return str(np.dtype(value))
-    except TypeError:
+    except (TypeError, ValueError):
         return ""
 
 

@@ -6,6 +6,8 @@ from typing import Any, Literal, final, overload
 import numpy as np
 import numpy.typing as npt
 
+from fastmlp.torch_methods import TensorMethods
+
 Array = npt.NDArray[Any]
 # Of a program; the numbers after the name are those of the values that it takes.
 Operation = (
@@ -109,7 +111,7 @@ class Parameter:
         """A writable view; of a device's memory a read-only copy."""
 
     @property
-    def grad(self) -> Array | None: ...
+    def grad(self) -> Tensor | None: ...
     def write(self, values: Any) -> None: ...
     def set_grad(self, grad: Any) -> None: ...
     def changed(self) -> None:
@@ -118,13 +120,12 @@ class Parameter:
     def abandon(self) -> None:
         """Another parameter takes this one's place; RuntimeError while it is trained."""
 
-class Tensor(np.ndarray[Any, np.dtype[Any]]):
+class Tensor(TensorMethods, np.ndarray[Any, np.dtype[Any]]):  # type: ignore[misc]
     """A NumPy array that may know how it came about."""
 
+    requires_grad: bool
     @property
-    def requires_grad(self) -> bool: ...
-    @property
-    def grad(self) -> Array | None: ...
+    def grad(self) -> Tensor | None: ...
     @grad.setter
     def grad(self, value: Array | None) -> None: ...
     def backward(

@@ -6,13 +6,15 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from fastmlp import _checks, _conversions, _core
+from fastmlp import _checks, _conversions, _core, devices
+from fastmlp._core import Tensor
 from fastmlp._types import Array
 from fastmlp.arithmetic import Arithmetic
 from fastmlp.arithmetic.tape import node_of
+from fastmlp.torch_methods import TensorMethods
 
 
-class Parameter(Arithmetic, NDArrayOperatorsMixin):
+class Parameter(Arithmetic, TensorMethods, NDArrayOperatorsMixin):
     """A tensor of weights and its gradient, held by the native core.
 
     Two names for one parameter are equal and hash alike, so that parameters go into sets.
@@ -95,16 +97,7 @@ class Parameter(Arithmetic, NDArrayOperatorsMixin):
             self._native.write(changed)
 
     @property
-    def data(self) -> Array:
-        """The values: a writable view, or a read-only copy from a device. Assigning copies."""
-        return self._native.value
-
-    @data.setter
-    def data(self, values: Any) -> None:
-        self.copy_(values)
-
-    @property
-    def grad(self) -> Array | None:
+    def grad(self) -> Tensor | None:
         """The gradient, of the parameter's shape; None before the first backward pass."""
         return self._native.grad
 
@@ -122,9 +115,9 @@ class Parameter(Arithmetic, NDArrayOperatorsMixin):
         self._native.requires_grad = _checks.flag("requires_grad", value)
 
     @property
-    def device(self) -> str:
+    def device(self) -> devices.device:
         """Where the values lie: "cpu" or "cuda"."""
-        return self._native.device
+        return devices.device(self._native.device)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -141,22 +134,13 @@ class Parameter(Arithmetic, NDArrayOperatorsMixin):
         """The number of dimensions."""
         return len(self.shape)
 
-    @property
-    def size(self) -> int:
-        """The number of elements, as NumPy calls it."""
-        return int(np.prod(self.shape))
-
-    def numel(self) -> int:
-        """The number of elements, as torch calls it."""
-        return self.size
-
     def numpy(self) -> Array:
-        """The same as `data`."""
+        """The values as a plain array: a view like `data`."""
         return self._native.value
 
-    def detach(self) -> Array:
-        """The same as `data`."""
-        return self._native.value
+    def tolist(self) -> Any:
+        """The values as nested lists."""
+        return self._native.value.tolist()
 
     def item(self) -> float:
         """The value of a parameter with one element, as a Python number."""
@@ -191,6 +175,13 @@ class Parameter(Arithmetic, NDArrayOperatorsMixin):
         if copy is False and not value.flags.writeable:
             raise ValueError(f"copy: a parameter on {self.device} is an array only as a copy")
         return value.copy() if copy else value
+
+    def __dlpack__(self, **options: Any) -> Any:
+        value = self._native.value
+        return (value if value.flags.writeable else value.copy()).__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self._native.value.__dlpack_device__()
 
     def __array_ufunc__(
         self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = (), **options: Any

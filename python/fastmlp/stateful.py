@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from fastmlp import _checks, _conversions, _core
+from fastmlp._core import Tensor
 from fastmlp._types import Array
 from fastmlp.parameter import Buffer, Parameter
 
@@ -129,15 +130,15 @@ class Stateful(_core.Model):
 
     # State
 
-    def state_dict(self) -> "OrderedDict[str, Array]":
+    def state_dict(self) -> "OrderedDict[str, Tensor]":
         """Copies of all parameters and persistent buffers, by name.
 
         torch's `load_state_dict` wants tensors: `fastmlp.nn.utils.to_torch` makes them.
         """
-        state: OrderedDict[str, Array] = OrderedDict()
+        state: OrderedDict[str, Tensor] = OrderedDict()
         for name, place in self._all_state():
             value = place.data if isinstance(place, Parameter) else place[0].__dict__[place[1]]
-            state[name] = value.copy("C")
+            state[name] = np.array(value, order="C").view(Tensor)
         return state
 
     def _all_state(self) -> Iterator[tuple[str, Any]]:
@@ -255,8 +256,10 @@ class Stateful(_core.Model):
         for value in where:
             if value is None:
                 continue
-            if hasattr(value, "dtype") or _checks.is_dtype(value):
-                dtype = getattr(value, "dtype", value)
+            if _checks.is_dtype(value):
+                dtype = value
+            elif hasattr(value, "dtype"):
+                dtype = value.dtype
             else:
                 device = value
         if dtype is not None:

@@ -9,46 +9,70 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp import _checks, _core
+from fastmlp import _checks, _conversions, _core
 from fastmlp._core import Tensor
+from fastmlp._types import Array
 
-__all__ = ["Tensor", "no_grad", "tensor"]
+__all__ = ["Tensor", "as_tensor", "no_grad", "sizes", "tensor"]
 
 
-def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def tensor(
+    data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """Copy data into a tensor.
 
     Parameters
     ----------
     data : array_like
-        Arrays keep their dtype; Python floats become float32.
+        Arrays and tensors keep their dtype; Python floats become float32.
     dtype : dtype, optional
-        Any of NumPy's.
+        Any of NumPy's, also as torch's.
+    device : device, optional
+        Any that there is. The tensor lies in the host's memory, from where models on a CUDA device
+        read it, too.
     requires_grad : bool
         Whether a backward pass shall leave the gradient with respect to this input in `.grad`.
 
     Raises
     ------
     TypeError
-        If `requires_grad` is true and the dtype is neither float32 nor float64.
+        If the data are no real numbers, or if `requires_grad` is true and the dtype is neither
+        float32 nor float64.
     """
-    array = np.array(data, dtype=dtype)
-    if dtype is None and array.dtype == np.float64 and not hasattr(data, "dtype"):
-        array = array.astype(np.float32)
-    result = array.view(Tensor)
-    if _checks.flag("requires_grad", requires_grad):
-        _checks.dtype("data", array.dtype)
-        _core.track(result)
+    flag = _checks.flag("requires_grad", requires_grad)
+    result = np.array(_shared(data, dtype, device)).view(Tensor)
+    result.requires_grad = flag
     return result
 
 
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """The same as `tensor`, but on the memory of the data, where their dtype allows it."""
+    return _shared(data, dtype, device).view(Tensor)
+
+
+def _shared(data: Any, dtype: Any, device: Any) -> Array:
+    array = _conversions.as_array(data, "data")
+    if device is not None:
+        _checks.device("device", str(device))
+    if dtype is not None:
+        return array.astype(_checks.any_dtype("dtype", dtype), copy=False)
+    of_python = array.dtype == np.float64 and not hasattr(data, "dtype")
+    return array.astype(np.float32) if of_python else array
+
+
+def sizes(size: tuple[Any, ...]) -> tuple[int, ...]:
+    """A shape, from the arguments of `zeros(2, 3)` or `zeros((2, 3))`."""
+    given = size[0] if len(size) == 1 and isinstance(size[0], tuple | list) else size
+    return tuple(_checks.integer("size", one, at_least=0) for one in given)
+
+
 def _construct(*data: Any, **options: Any) -> Tensor:
-    """What `Tensor(data)` makes: a float32 copy, as in torch."""
-    if len(data) != 1 or options or isinstance(data[0], int):
-        raise TypeError(
-            "Tensor: expected one array or nested list; see fastmlp.tensor(data, dtype=...)"
-        )
-    return tensor(data[0], dtype=np.float32)
+    """What `Tensor(data)` makes: a float32 copy, or, as in torch, one of sizes `Tensor(2, 3)`."""
+    if options:
+        raise TypeError("Tensor: expected data or sizes; see fastmlp.tensor(data, dtype=...)")
+    if len(data) == 1 and not isinstance(data[0], int):
+        return tensor(data[0], dtype=np.float32)
+    return tensor(np.zeros(sizes(data) if data else 0), dtype=np.float32)
 
 
 class no_grad(ContextDecorator):  # noqa: N801 - torch's name

@@ -98,8 +98,11 @@ def where(condition: Any, input: Any, other: Any) -> Tensor:
     """
     chosen = np.asarray(array_of(condition, "condition"), bool)
     a, b = operands(input, other)
+    result = np.where(chosen, a, b)
+    if isinstance(a, float) and not isinstance(b, np.ndarray):
+        result = result.astype(np.float32)  # as of Python's floats elsewhere
     return record(
-        np.where(chosen, a, b),
+        result,
         (input, lambda g: np.where(chosen, g, 0)),
         (other, lambda g: np.where(chosen, 0, g)),
     )

@@ -61,7 +61,7 @@ def _wrapped(result: Any, lost: bool) -> Any:
     """Arrays as tensors, which are lost if they should have had a graph."""
     if isinstance(result, list | tuple) and type(result) in (list, tuple):
         return type(result)(_wrapped(part, lost) for part in result)
-    if lost and isinstance(result, np.floating):
+    if isinstance(result, np.generic):
         result = np.asarray(result)
     if not isinstance(result, np.ndarray):
         return result
@@ -203,11 +203,6 @@ def _view(self: Any, *shape: Any, **options: Any) -> Any:
     return places.reshape(self, *shape)
 
 
-def _detach(self: Tensor) -> Tensor:
-    """A tensor on the same memory, of no graph."""
-    return np.asarray(self).view(Tensor)
-
-
 def _retain_grad(self: Tensor) -> None:
     """Let backward leave this tensor's own gradient in `grad`, too; for results of arithmetic."""
     node = node_of(self)
@@ -232,7 +227,6 @@ def _set_up() -> None:
     install("__setitem__", _setitem)
     Arithmetic.view = places.reshape  # type: ignore[attr-defined]
     install("view", _view)
-    install("detach", _detach)
     install("retain_grad", _retain_grad)
     install("__array_ufunc__", _array_ufunc)
     install("__array_function__", _array_function)
