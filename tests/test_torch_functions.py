@@ -193,3 +193,20 @@ def test_parameters_on_a_device(torch: Any) -> None:
         assert not weight.eq(before).all()
         before = weight.clone()
     assert weight.eq(1).all()
+
+
+def test_no_grad_of_torch(torch: Any) -> None:
+    """Updates by hand, as tutorials write them, with torch's `no_grad` about them."""
+    model, other = fm.Linear(2, 3), fm.Linear(2, 3)
+    model(fm.ones(4, 2)).sum().backward()
+    weight, second = model.weight, other.weight
+    want = weight.numpy() - 0.1 * (weight.grad.numpy() + 0.01 * weight.numpy())
+    with torch.no_grad():
+        weight -= 0.1 * (weight.grad + 0.01 * weight)
+        np.testing.assert_allclose(weight.numpy(), want, rtol=1e-6)
+        second.copy_(0.75 * second + 0.25 * weight)
+        second.mul_(0.5).add_(0.5 * weight, alpha=2)
+        assert not (second * 2).requires_grad
+    assert (second * 2).requires_grad
+    with pytest.raises(RuntimeError, match="no_grad"):
+        weight -= 0.1 * weight

@@ -10,7 +10,7 @@ from fastmlp import _checks, _conversions, _core, devices
 from fastmlp._core import Tensor
 from fastmlp._types import Array
 from fastmlp.arithmetic import Arithmetic
-from fastmlp.arithmetic.tape import node_of
+from fastmlp.arithmetic.tape import node_of, recording
 from fastmlp.torch_methods import TensorMethods
 
 
@@ -188,7 +188,7 @@ class Parameter(Arithmetic, TensorMethods, NDArrayOperatorsMixin):
     ) -> Any:
         if not any(isinstance(target, Parameter) for target in out):
             return super().__array_ufunc__(ufunc, method, *inputs, out=out, **options)
-        if _core.recording() and any(
+        if recording() and any(
             node_of(value) is not None for value in inputs if value is not out[0]
         ):
             raise RuntimeError(

@@ -12,7 +12,7 @@ import numpy as np
 from fastmlp import _checks, _conversions, _core
 from fastmlp._core import Tensor
 from fastmlp._types import Array
-from fastmlp.arithmetic.tape import Variable, node_of
+from fastmlp.arithmetic.tape import Variable, node_of, recording
 
 
 def array_of(value: Any, name: str = "input") -> Array:
@@ -44,7 +44,7 @@ def operands(*values: Any, names: Sequence[str] = ("input", "other")) -> list[An
             value.astype(dtype, copy=False) if isinstance(value, np.ndarray) else value
             for value in found
         ]
-    if _core.recording() and any(node_of(value) is not None for value in values):
+    if recording() and any(node_of(value) is not None for value in values):
         for i, value in enumerate(values):
             _core.warn_if_lost(value, names[min(i, len(names) - 1)])
     return found

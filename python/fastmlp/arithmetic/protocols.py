@@ -14,7 +14,7 @@ from fastmlp import _core, torch_functions
 from fastmlp._core import Tensor
 from fastmlp.arithmetic import places
 from fastmlp.arithmetic.names import METHODS, NUMPY, OPERATORS, TORCH
-from fastmlp.arithmetic.tape import Variable, node_of
+from fastmlp.arithmetic.tape import Variable, node_of, recording
 from fastmlp.tensor_methods import install
 
 # Options of NumPy's that no recorded function has.
@@ -74,7 +74,7 @@ def _wrapped(result: Any, lost: bool) -> Any:
 def unrecorded(function: Callable[..., Any], args: Any, options: dict[str, Any]) -> Any:
     """What NumPy computes."""
     values = [*args, *options.values()]
-    lost = _core.recording() and any(_is_of_graph(value) for value in values)
+    lost = recording() and any(_is_of_graph(value) for value in values)
     named = {name: _plain(value) for name, value in options.items()}
     return _wrapped(function(*_plain(tuple(args)), **named), lost)
 
@@ -99,7 +99,7 @@ def _array_ufunc(
 
 def _mark(target: Any, values: Any) -> None:
     """Values were written into an array: a tensor's graph does not know of it."""
-    if isinstance(target, Tensor) and _core.recording() and _is_of_graph(tuple(values)):
+    if isinstance(target, Tensor) and recording() and _is_of_graph(tuple(values)):
         _core.set_lost(target, True)
 
 
@@ -162,7 +162,7 @@ def _in_place(name: str) -> Callable[..., Any]:
     plain, recorded = getattr(np.ndarray, f"__i{name}__"), OPERATORS[f"__{name}__"]
 
     def operator(self: Any, other: Any) -> Any:
-        if not _core.recording() or (node_of(self) is None and node_of(other) is None):
+        if not recording() or (node_of(self) is None and node_of(other) is None):
             return plain(self, _plain(other))
         if not _core.is_leaf(self):
             return recorded(self, other)
@@ -177,7 +177,7 @@ def _in_place(name: str) -> Callable[..., Any]:
 
 
 def _getitem(self: Any, place: Any) -> Any:
-    if node_of(self) is not None and _core.recording():
+    if node_of(self) is not None and recording():
         return places.getitem(self, place)
     return np.ndarray.__getitem__(self, place) if isinstance(self, Tensor) else self.detach()[place]
 
@@ -191,7 +191,7 @@ def _setitem(self: Tensor, place: Any, value: Any) -> None:
 
 
 def _iter(self: Any) -> Any:
-    if node_of(self) is None or not _core.recording():
+    if node_of(self) is None or not recording():
         return np.ndarray.__iter__(self) if isinstance(self, Tensor) else iter(self.detach())
     return (places.getitem(self, i) for i in range(len(self)))
 

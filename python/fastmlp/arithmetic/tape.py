@@ -6,6 +6,7 @@ inputs. A step holds the nodes that it was computed from, so a graph lives as lo
 and no node knows who uses it. A backward pass visits each node once, after all that use it.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
@@ -81,6 +82,12 @@ class Step:
             yield edge.node, edge.send(gradient)
 
 
+def recording() -> bool:
+    """Whether this thread records arithmetic: not under no_grad(), fastmlp's or torch's."""
+    torch = sys.modules.get("torch")
+    return _core.recording() and (torch is None or torch.is_grad_enabled())
+
+
 def node_of(value: Any) -> "Node | None":
     """Where a gradient with respect to the value goes; None where it has no graph."""
     if isinstance(value, Tensor):
@@ -100,7 +107,7 @@ def record(result: Any, *operands: tuple[Any, Back]) -> Tensor:
         Those that may have a graph.
     """
     array = np.asarray(result)
-    if _core.recording():
+    if recording():
         edges = tuple(
             Edge(node, back, value.shape, value.dtype)
             for value, back in operands
@@ -110,7 +117,7 @@ def record(result: Any, *operands: tuple[Any, Back]) -> Tensor:
             return _core.recorded(array, Step(edges))
     tensor = array.view(Tensor)
     if array.dtype.kind == "f" and any(_core.is_lost(value) for value, _ in operands):
-        _core.set_lost(tensor, _core.recording())
+        _core.set_lost(tensor, recording())
     return tensor
 
 
