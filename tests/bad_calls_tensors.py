@@ -40,6 +40,8 @@ TENSORS: list[Call] = [
     ("device('tpu')", ValueError, "type", "tpu"),
     ("device('cuda:x')", ValueError, "type", "cuda:x"),
     ("ones(2, 3).size(2)", ValueError, "dim", "2"),
+    ("tensor(1.0).size(0)", ValueError, "dim", "0"),
+    ("tensor(1.0).topk(1)", ValueError, "dim", "-1"),
     ("ones(2, 3).size('a')", TypeError, "dim", "'a'"),
     ("ones(2, 3).argmax(dim=2)", ValueError, "dim", "2"),
     ("ones(2, 3).argmax(dim=1.0)", TypeError, "dim", "1.0"),

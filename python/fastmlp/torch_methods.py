@@ -34,7 +34,11 @@ class Size(int):
     shape: tuple[int, ...]
 
     def __call__(self, dim: int | None = None) -> Any:
-        return self.shape if dim is None else self.shape[_axis(dim, len(self.shape))]
+        if dim is None:
+            return self.shape
+        if not self.shape:
+            raise ValueError(f"dim: expected none, for the tensor has no dimensions, got {dim}")
+        return self.shape[_axis(dim, len(self.shape))]
 
 
 def _axis(dim: Any, dimensions: int) -> int:
@@ -55,8 +59,8 @@ def _operand(name: str, value: Any) -> Any:
 def _check_writable(tensor: Any) -> None:
     if isinstance(tensor, np.ndarray) and not tensor.flags.writeable:
         raise ValueError(
-            "tensor: expected one that may be changed, got a read-only one, such as the recorded"
-            " output of a model; write .detach().clone()"
+            "tensor: expected one that may be changed, got a read-only one: a recorded output"
+            " (write .detach().clone()), or values from a device (change the parameter itself)"
         )
 
 
