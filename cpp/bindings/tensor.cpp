@@ -310,13 +310,6 @@ bool recording() { return is_recording; }
 void bind_tensor(py::module_& m) {
   tensor_type = make_type();
   m.attr("Tensor") = py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(tensor_type));
-  m.def(
-      "track",
-      [](const py::object& tensor) {
-        if (!is_tensor(tensor) || origin(tensor).node) throw py::type_error("tensor: expected one without a graph");
-        origin(tensor).node = new Leaf;
-      },
-      py::arg("tensor"));
   m.def("is_leaf", [](py::handle tensor) { return is_tensor(tensor) && leaf_of(tensor); }, py::arg("tensor"));
   m.def("graph_node", [](py::handle tensor) { return graph_node(tensor); }, py::arg("tensor"));
   m.def("source_node", [](py::handle tensor) { return source_node(tensor); }, py::arg("tensor"));

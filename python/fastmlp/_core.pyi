@@ -140,9 +140,6 @@ class Tensor(TensorMethods, np.ndarray[Any, np.dtype[Any]]):  # type: ignore[mis
     def __getattr__(self, name: str) -> Any:
         """The methods that fastmlp.arithmetic installs."""
 
-def track(tensor: Tensor) -> None:
-    """Let a tensor without a graph collect its gradient."""
-
 def recording() -> bool:
     """Whether this thread's calls of models and losses are recorded for `backward`."""
 
