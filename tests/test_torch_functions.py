@@ -26,7 +26,7 @@ CALLS = [
     "torch.bincount(y.argmax(1))",
     "torch.std(y)", "torch.unique(y.argmax(1))", "torch.zeros_like(y)", "torch.ones_like(y)",
     "torch.linalg.norm(y)", "other.eq(y)", "other == y", "other > y", "y == other", "y < other",
-    "other.copy_(y)", "other.type_as(y)", "other.view_as(y)", "other.add_(y)", "other[y.argmax(1)]",
+    "other.copy_(y.detach())", "other.type_as(y)", "other.view_as(y)", "other.add_(y.detach())", "other[y.argmax(1)]",
     "(y.argmax(1) == classes).sum().item()", "(classes == y.argmax(1)).sum().item()",
     "(y.argmax(1) == classes).float().mean().item()", "classes.eq(y.argmax(1)).sum().item()",
     "torch.max(y.data, 1)[1].eq(classes).sum().item()", "torch.no_grad()(lambda: y.argmax(1))()",
