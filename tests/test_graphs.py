@@ -157,6 +157,46 @@ def test_a_function_loss_may_use_parameters_in_a_loop_but_not_in_a_trainer() -> 
         trainer.fit(X, T)
 
 
+def test_parameters_as_inputs_and_targets() -> None:
+    model, code = model_of(), fm.Parameter(X)
+    model(code).sum().backward()
+    want = fm.tensor(X, requires_grad=True)
+    model(want).sum().backward()
+    agree([code.grad], [want.grad])
+    code.grad = None
+    for loss in (
+        fm.MSELoss()(code, X + 1),
+        fm.MSELoss()(X + 1, code),
+        fm.FunctionLoss(_mse)(code, X + 1),
+    ):
+        loss.backward()
+        np.testing.assert_allclose(code.grad, -1 / 6, rtol=1e-12)
+        code.grad = None
+    with fm.no_grad():
+        assert not model(code).requires_grad
+    vector = nn.utils.parameters_to_vector(model.parameters())
+    (vector**2).sum().backward()
+    model.zero_grad()
+
+
+def _mse(y: Any, t: Any) -> Any:
+    return ((y - t) ** 2).mean()
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (2, 3), (2, 3, 2)])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_losses_of_any_shape(shape: tuple[int, ...], reduction: str) -> None:
+    a, t = RNG.normal(size=shape), RNG.normal(size=shape)
+    x = fm.tensor(a, requires_grad=True)
+    loss = fm.MSELoss(reduction)(x * 2, t)
+    np.testing.assert_allclose(
+        loss, ((2 * a - t) ** 2 if reduction == "none" else ((2 * a - t) ** 2).mean())
+    )
+    loss.sum().backward()
+    count = a.size if reduction == "mean" else 1
+    np.testing.assert_allclose(x.grad, 4 * (2 * a - t) / count, rtol=1e-12)
+
+
 # --- several networks
 
 

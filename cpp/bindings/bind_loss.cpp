@@ -70,6 +70,9 @@ bool is_recorded(py::handle input) { return is_tensor(input) && origin(input).no
 
 py::object call_loss(PyObject* self, PyObject* input, PyObject* target, PyObject* sample_weight) {
   const LossHandle& loss = held<LossHandle>(self);
+  const py::object tensor = tensor_of_variable(input), of_target = tensor_of_variable(target);
+  if (tensor) input = tensor.ptr();
+  if (of_target) target = of_target.ptr();
   const py::handle weight = sample_weight ? py::handle(sample_weight) : py::handle(Py_None);
   if (is_recorded(target)) [[unlikely]]
     return py::handle(self).attr("_of_recorded_target")(py::handle(input), py::handle(target), weight);

@@ -51,6 +51,8 @@ Compiled compiled(PyObject* self, py::handle x) {
 
 py::object call_model(PyObject* self, PyObject* x) {
   if (PyObject_TypeCheck(x, symbolic_type)) return py::handle(self).attr("forward")(py::handle(x));
+  const py::object tensor = tensor_of_variable(x);
+  if (tensor) x = tensor.ptr();
   const Compiled with = compiled(self, x);
   std::optional<DropoutState> dropout;
   if (model_of(self).dropout) dropout = {py::handle(self).attr("_draw_seed")().cast<std::uint64_t>(), 0};

@@ -7,6 +7,7 @@ namespace fastmlp::bindings {
 
 PyTypeObject* tensor_type = nullptr;
 std::ptrdiff_t origin_offset = 0;
+PyTypeObject* variable_type = nullptr;  // of Python's fastmlp.arithmetic.tape.Variable
 
 namespace {
 
@@ -281,6 +282,12 @@ PyTypeObject* make_type() {
 
 }  // namespace
 
+py::object tensor_of_variable(py::handle value) {
+  if (is_tensor(value) || Py_TYPE(value.ptr()) == py::detail::npy_api::get().PyArray_Type_) return {};
+  if (!is_recording || !variable_type || !PyObject_TypeCheck(value.ptr(), variable_type)) return {};
+  return value.attr("clone")();
+}
+
 bool is_lost(py::handle values) {
   const auto& numpy = py::detail::npy_api::get();
   if (is_tensor(values)) return origin(values).lost;
@@ -315,6 +322,10 @@ void bind_tensor(py::module_& m) {
   m.def("source_node", [](py::handle tensor) { return source_node(tensor); }, py::arg("tensor"));
   m.def("send_back", send_back, py::arg("tensor"), py::arg("gradient"), py::arg("retain"));
   m.def("recorded", recorded, py::arg("array"), py::arg("step"));
+  m.def(
+      "set_variable_type",
+      [](const py::type& type) { variable_type = reinterpret_cast<PyTypeObject*>(type.inc_ref().ptr()); },
+      py::arg("type"));
   m.def("is_lost", is_lost, py::arg("values"));
   m.def("warn_if_lost", warn_if_lost, py::arg("values"), py::arg("name"));
   m.def(

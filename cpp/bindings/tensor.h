@@ -95,6 +95,9 @@ py::object output_gradient(const py::object& tensor, py::handle given);
 // Whether calls of models and losses are recorded in this thread: not under no_grad().
 bool recording();
 
+// A parameter or such, which models and losses take as the recorded tensor that its clone() is; else null.
+py::object tensor_of_variable(py::handle value);
+
 // Whether these values come from a recorded tensor, but not its graph.
 bool is_lost(py::handle values);
 // Warns where they do; `name` is the argument's. Throws where warnings are errors.

@@ -159,6 +159,9 @@ def send_back(tensor: Tensor, gradient: Array, retain: bool) -> Array | None:
 def recorded(array: Array, step: object) -> Tensor:
     """A read-only tensor on the same memory, which a Step tells the origin of."""
 
+def set_variable_type(type: type) -> None:
+    """Models and losses take `clone()` of its instances."""
+
 def is_lost(values: Any) -> bool:
     """Whether values come from a recorded tensor, but not its graph."""
 

@@ -10,7 +10,7 @@ import numpy as np
 from fastmlp import _checks, _conversions, _core
 from fastmlp._types import Array
 from fastmlp.arithmetic import functions, places
-from fastmlp.arithmetic.tape import gradient_of, node_of
+from fastmlp.arithmetic.tape import Variable, gradient_of, node_of
 from fastmlp.history import Training
 from fastmlp.losses import Loss, _identity
 from fastmlp.tensor import Tensor, tensor
@@ -72,6 +72,8 @@ class FunctionLoss(Loss):
 
     def __call__(self, input: Any, target: Any, sample_weight: Any = None) -> Tensor:
         _refuse_weights(sample_weight)
+        if isinstance(input, Variable):
+            input = functions.clone(input)
         y = np.array(_conversions.as_array(input, "input"))
         if y.dtype.kind != "f":
             y = y.astype(np.float64)

@@ -100,6 +100,11 @@ class Loss(_core.Loss):
 
     def _of_recorded(self, input: Tensor, target: Any, sample_weight: Any) -> Tensor:
         """The loss of a tracked input or of arithmetic: it has to be of a network's output."""
+        if self._of_difference and input.ndim not in (1, 2) and np.shape(target) == input.shape:
+            # Rows of one value each are as good as any shape.
+            rows = input.reshape(-1, 1), np.reshape(_conversions.as_array(target, "target"), -1)
+            value = self(*rows, sample_weight=sample_weight)
+            return value if value.ndim == 0 else value.reshape(input.shape)
         return self(_identity(input), target, sample_weight=sample_weight)
 
     def _of_recorded_target(self, input: Any, target: Tensor, sample_weight: Any) -> Tensor:

@@ -49,6 +49,16 @@ def _as_shape_of(function: Function) -> Function:
     return lambda self, other: function(self, *other.shape)
 
 
+def _linalg_norm(x: Any, ord: Any = None, dim: Any = None, keepdim: bool = False) -> Any:
+    if ord is not None and not isinstance(dim, int) and len(x.shape) > 1:
+        raise TypeError("linalg.norm: norms of matrices are not recorded; write x.norm(p, dim)")
+    return functions.norm(x, ord, dim, keepdim)
+
+
+def _outer(input: Any, other: Any) -> Any:
+    return functions.multiply(places.unsqueeze(input, 1), other)
+
+
 def _vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False) -> Any:
     return functions.norm(x, ord, dim, keepdim)
 
@@ -70,6 +80,7 @@ METHODS: dict[str, Function] = {
     "mm": functions.matmul,
     "bmm": functions.matmul,
     "mv": functions.matmul,
+    "outer": _outer,
     "ravel": places.flatten,
     "swapaxes": places.transpose,
     "t": places.transpose,
@@ -97,6 +108,7 @@ TORCH: dict[str, Function] = {
     "stack": places.stack,
     "view": places.reshape,
     "linalg_vector_norm": _vector_norm,
+    "linalg_norm": _linalg_norm,
 }
 
 

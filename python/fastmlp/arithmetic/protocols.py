@@ -234,3 +234,4 @@ def _set_up() -> None:
 
 
 _set_up()
+_core.set_variable_type(Variable)

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from fastmlp import _checks, _conversions
-from fastmlp._types import Array
+from fastmlp.arithmetic.places import cat, flatten
 from fastmlp.clipping import clip_grad_norm_, clip_grad_value_
 from fastmlp.parameter import Parameter, check_each
+from fastmlp.tensor import Tensor
 
 __all__ = [
     "clip_grad_norm_",
@@ -20,7 +21,7 @@ __all__ = [
 ]
 
 
-def parameters_to_vector(parameters: Iterable[Parameter]) -> Array:
+def parameters_to_vector(parameters: Iterable[Parameter]) -> Tensor:
     """All values in one vector, one parameter after the other.
 
     Parameters
@@ -29,11 +30,11 @@ def parameters_to_vector(parameters: Iterable[Parameter]) -> Array:
 
     Returns
     -------
-    ndarray, shape (values,)
-        A copy.
+    Tensor, shape (values,)
+        Recorded, so that gradients flow back to the parameters.
     """
     found = check_each("parameters", parameters)
-    return np.concatenate([np.asarray(parameter).reshape(-1) for parameter in found])
+    return cat([flatten(parameter) for parameter in found])
 
 
 def vector_to_parameters(vec: Any, parameters: Iterable[Parameter]) -> None:
