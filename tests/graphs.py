@@ -8,7 +8,6 @@ import fastmlp as fm
 
 RNG = np.random.default_rng(0)
 X, T = RNG.normal(size=(6, 2)), RNG.normal(size=(6, 1))
-STRATEGIES = ["lanes", "dense"]
 
 
 def model_of(dtype: str = "float64", seed: int = 0) -> fm.Sequential:

@@ -10,18 +10,11 @@ import numpy as np
 import pytest
 
 import fastmlp as fm
-from graphs import STRATEGIES, T, X, agree, gradients, model_of
-
-
-@pytest.fixture(params=STRATEGIES)
-def strategy(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FASTMLP_STRATEGY", request.param)
-
+from graphs import T, X, agree, gradients, model_of
 
 # --- retain_graph, and what is gone
 
 
-@pytest.mark.usefixtures("strategy")
 @pytest.mark.parametrize("kind", ["loss", "output", "formula", "tracked", "values"])
 def test_retain_graph(kind: str) -> None:
     model = model_of()

@@ -7,18 +7,12 @@ import pytest
 
 import fastmlp as fm
 from fastmlp import nn
-from graphs import RNG, STRATEGIES, T, X, agree, gradients, model_of
-
-
-@pytest.fixture(params=STRATEGIES)
-def strategy(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FASTMLP_STRATEGY", request.param)
-
+from graphs import RNG, T, X, agree, gradients, model_of
+from subprocesses import output_of
 
 # --- losses
 
 
-@pytest.mark.usefixtures("strategy")
 @pytest.mark.parametrize(("dtype", "rtol"), [("float64", 1e-12), ("float32", 1e-5)])
 def test_a_formula_equals_the_loss(dtype: str, rtol: float) -> None:
     model = model_of(dtype)
@@ -31,7 +25,6 @@ def test_a_formula_equals_the_loss(dtype: str, rtol: float) -> None:
     agree(formula, gradients(model), rtol)
 
 
-@pytest.mark.usefixtures("strategy")
 def test_losses_add_up_and_scale() -> None:
     model = model_of()
     y = model(X)
@@ -128,7 +121,6 @@ def test_targets_of_other_losses_lose_their_gradient_aloud() -> None:
         fm.BCELoss()(np.full((6, 1), 0.5), model(X).sigmoid())
 
 
-@pytest.mark.usefixtures("strategy")
 def test_function_losses_are_formulas() -> None:
     loss_fn = fm.FunctionLoss(lambda y, t: ((y - t) ** 2).mean())
     model = model_of()
@@ -200,7 +192,6 @@ def test_losses_of_any_shape(shape: tuple[int, ...], reduction: str) -> None:
 # --- several networks
 
 
-@pytest.mark.usefixtures("strategy")
 def test_one_network_in_anothers_input(torch: Any) -> None:
     actor, critic = fm.Linear(2, 2, dtype="float64"), fm.MLP([4, 3, 1], "tanh", dtype="float64")
     x = fm.tensor(X, requires_grad=True)
@@ -222,7 +213,6 @@ def test_one_network_in_anothers_input(torch: Any) -> None:
     )
 
 
-@pytest.mark.usefixtures("strategy")
 def test_heads_on_one_trunk() -> None:
     trunk = fm.MLP([2, 4, 3], "tanh", dtype="float64", seed=0)
     left, right = fm.Linear(3, 1, dtype="float64"), fm.Linear(3, 1, dtype="float64")
@@ -270,3 +260,22 @@ def test_all_of_it_on_a_device(device: str) -> None:
         loss.backward()
         found.append([loss.item(), x.grad, *gradients(trunk), *gradients(head)])
     agree(found[1], found[0])
+
+
+@pytest.mark.parametrize("strategy", ["lanes", "dense"])
+def test_either_way_to_run_a_network(strategy: str) -> None:
+    code = """
+import torch
+import test_graph_rules
+import test_graphs
+test_graphs.test_a_formula_equals_the_loss("float64", 1e-12)
+test_graphs.test_losses_add_up_and_scale()
+test_graphs.test_values_of_a_loss_are_weighed()
+test_graphs.test_function_losses_are_formulas()
+test_graphs.test_one_network_in_anothers_input(torch)
+test_graphs.test_heads_on_one_trunk()
+for kind in ("loss", "output", "formula", "tracked", "values"):
+    test_graph_rules.test_retain_graph(kind)
+print("done")
+"""
+    assert output_of(code, FASTMLP_STRATEGY=strategy) == "done\n"
