@@ -26,7 +26,8 @@ CALLS = [
     "torch.bincount(y.argmax(1))",
     "torch.std(y)", "torch.unique(y.argmax(1))", "torch.zeros_like(y)", "torch.ones_like(y)",
     "torch.linalg.norm(y)", "other.eq(y)", "other == y", "other > y", "y == other", "y < other",
-    "other.copy_(y.detach())", "other.type_as(y)", "other.view_as(y)", "other.add_(y.detach())", "other[y.argmax(1)]",
+    "other.copy_(y.detach())", "other.type_as(y)", "other.view_as(y)", "other.add_(y.detach())",
+    "other[y.argmax(1)]",
     "(y.argmax(1) == classes).sum().item()", "(classes == y.argmax(1)).sum().item()",
     "(y.argmax(1) == classes).float().mean().item()", "classes.eq(y.argmax(1)).sum().item()",
     "torch.max(y.data, 1)[1].eq(classes).sum().item()", "torch.no_grad()(lambda: y.argmax(1))()",
@@ -207,6 +208,10 @@ def test_no_grad_of_torch(torch: Any) -> None:
         second.copy_(0.75 * second + 0.25 * weight)
         second.mul_(0.5).add_(0.5 * weight, alpha=2)
         assert not (second * 2).requires_grad
+        collected = torch.zeros(4, 3)
+        collected[:2] = model(fm.ones(2, 2))
+        collected += model(fm.ones(4, 2))
+        collected.copy_(model(fm.ones(4, 2)))
     assert (second * 2).requires_grad
     with pytest.raises(RuntimeError, match="no_grad"):
         weight -= 0.1 * weight

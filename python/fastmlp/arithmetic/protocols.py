@@ -125,7 +125,7 @@ def _torch_function(cls: Any, func: Any, types: Any, args: Any = (), kwargs: Any
         if value is not None and option not in ("_stacklevel", "inplace")
     }
     in_place = name.endswith("_") and not name.endswith("__")
-    if in_place and _core.recording() and any(map(_is_of_graph, args[1:])):
+    if in_place and recording() and any(map(_is_of_graph, args[1:])):
         raise RuntimeError(
             f"{name}: torch's tensors cannot be changed in place by a recorded tensor of fastmlp;"
             " write total = total + loss, or .detach()"
