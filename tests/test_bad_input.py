@@ -26,7 +26,7 @@ class WithNumpy(TwoPaths):
     """Calls what cannot be compiled."""
 
     def forward(self, x: Any) -> Any:
-        return np.tanh(self.layer(x))
+        return np.exp(self.layer(x))
 
 
 class Spoilt:

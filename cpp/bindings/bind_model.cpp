@@ -33,12 +33,13 @@ struct Compiled {
 Compiled compiled(PyObject* self, py::handle x) {
   Model& model = model_of(self);
   if (model.structure != structure) {
-    const py::object plan = py::handle(self).attr("_compiled")();
+    const py::object plan = py::handle(self).attr("_compiled")(x);
     const py::object network = plan.attr("network");
-    if (network.is_none()) {  // without parameters, the data decides on the dtype
+    // Without parameters, the data decides on the dtype; and forward may have asked for its shape.
+    if (network.is_none() || !plan.attr("for_shape").is_none()) {
       const py::object own = plan.attr("network_for")(x);
       model.dropout = plan.attr("dropout").cast<bool>();
-      return {own, held_by<NetworkHandle>(own, "network"), false};
+      return {own, held_by<NetworkHandle>(own, "network"), !network.is_none()};
     }
     const py::object previous =
         py::reinterpret_steal<py::object>(std::exchange(model.network, network.inc_ref().ptr()));

@@ -10,7 +10,17 @@ y = model.predict(x)
 
 from typing import TYPE_CHECKING, Any
 
-from fastmlp import callbacks, cuda, init, lr_scheduler, names, nn, ops, optim
+from fastmlp import (
+    callbacks,
+    cuda,
+    init,
+    lr_scheduler,
+    names,
+    nn,
+    ops,
+    optim,
+    traced_functions,
+)
 from fastmlp._core import __version__
 from fastmlp.activations import (
     CELU,
@@ -90,6 +100,8 @@ from fastmlp.seeds import manual_seed
 from fastmlp.summary import summary
 from fastmlp.tensor import Tensor, no_grad, tensor
 from fastmlp.trainer import Trainer
+
+del traced_functions  # which has told values that are traced what can be done with them
 
 if TYPE_CHECKING:
     from fastmlp import plotting

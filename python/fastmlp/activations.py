@@ -9,17 +9,19 @@ import numpy as np
 from fastmlp import _checks
 from fastmlp.modules import Module
 from fastmlp.parameter import Parameter, check_successor
-from fastmlp.tracing import Symbolic
+from fastmlp.symbolic import Symbolic
 
 
 class Activation(Module):
     """Base of the activations; subclasses name their native function.
 
-    `inplace` is taken for torch's sake: the results are the same.
+    With `inplace`, what reads the layer's input later in a `forward` reads its output, as in torch.
+    Arrays of the caller stay as they are.
     """
 
     native_name: ClassVar[str]
     option_names: ClassVar[tuple[str, ...]] = ()  # in the order of torch's arguments
+    inplace: bool = False
     by_name: ClassVar[dict[str, Callable[[], "Activation"]]] = {}
 
     def __init_subclass__(cls, name: str) -> None:
@@ -36,13 +38,15 @@ class Activation(Module):
 
     def extra_repr(self) -> str:
         """The options and their values."""
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self.option_names)
+        names = (*self.option_names, *(("inplace",) if self.inplace else ()))
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
     def forward(self, x: Any) -> Any:
         """Add this activation to the program being traced."""
         if not isinstance(x, Symbolic):
             return self(x)
-        return x.trace.add("activation", x, *self.native())
+        y = x.trace.add("activation", x, *self.native())
+        return x.become(y) if self.inplace else y
 
 
 class _TakesInplace:
@@ -50,7 +54,7 @@ class _TakesInplace:
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
-        _checks.flag("inplace", inplace)
+        self.inplace = _checks.flag("inplace", inplace)
 
 
 class Identity(Activation, name="identity"):
@@ -84,7 +88,7 @@ class LeakyReLU(Activation, name="leaky_relu"):
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__()
-        _checks.flag("inplace", inplace)
+        self.inplace = _checks.flag("inplace", inplace)
         self.negative_slope = negative_slope
 
     def constants(self) -> tuple[float, float]:
@@ -116,7 +120,7 @@ class Hardtanh(Activation, name="hardtanh"):
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
-        _checks.flag("inplace", inplace)
+        self.inplace = _checks.flag("inplace", inplace)
         low, high = _checks.real("min_val", min_val), _checks.real("max_val", max_val)
         self._check_order(low, high)
         self.min_val, self.max_val = low, high
@@ -211,7 +215,7 @@ class ELU(Activation, name="elu"):
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
-        _checks.flag("inplace", inplace)
+        self.inplace = _checks.flag("inplace", inplace)
         self.alpha = alpha
 
     def constants(self) -> tuple[float, float]:
@@ -234,7 +238,7 @@ class CELU(Activation, name="celu"):
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
-        _checks.flag("inplace", inplace)
+        self.inplace = _checks.flag("inplace", inplace)
         self.alpha = alpha
 
     def constants(self) -> tuple[float, float]:
@@ -327,6 +331,8 @@ class PReLU(Module):
         if not isinstance(x, Symbolic):
             return self(x)
         features = None if self.num_parameters == 1 else self.num_parameters
+        if features is not None:
+            x.trace.need_two_dimensions(x)  # the features are the second one
         return x.trace.add_columns("prelu", x, self, features, (self.weight,), features or -1)
 
     def extra_repr(self) -> str:
@@ -356,6 +362,12 @@ class Softmax(Activation, name="softmax"):
     def __init__(self, dim: int = 1) -> None:
         super().__init__()
         self.dim = dim
+
+    def forward(self, x: Any) -> Any:
+        """Add this activation to the program being traced."""
+        if not isinstance(x, Symbolic):
+            return self(x)
+        return x.trace.add_rowwise(x, self.dim, *self.native())
 
 
 class LogSoftmax(Softmax, name="log_softmax"):

@@ -11,7 +11,7 @@ from fastmlp.activations import Activation, as_activation
 from fastmlp.containers import Sequential
 from fastmlp.modules import Module
 from fastmlp.parameter import Parameter
-from fastmlp.tracing import Symbolic
+from fastmlp.symbolic import Symbolic
 
 
 class Linear(Module):
@@ -127,7 +127,7 @@ class Dropout(Module):
     p : float
         From 0 to 1.
     inplace : bool
-        Taken for torch's sake: the results are the same.
+        What reads the layer's input later in a `forward` reads its output.
     """
 
     checks: ClassVar[dict[str, Callable[[str, Any], Any]]] = {
@@ -136,8 +136,8 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
-        _checks.flag("inplace", inplace)
         self.p = p
+        self.inplace = _checks.flag("inplace", inplace)
 
     def forward(self, x: Any) -> Any:
         """Add this layer to the program being traced, if it has an effect."""
@@ -146,11 +146,12 @@ class Dropout(Module):
         if not self.training or self.p == 0:
             return x
         x.trace.dropout = True
-        return x.trace.add("dropout", x, self.p)
+        y = x.trace.add("dropout", x, self.p)
+        return x.become(y) if self.inplace else y
 
     def extra_repr(self) -> str:
         """As torch's."""
-        return f"p={self.p}"
+        return f"p={self.p}, inplace={self.inplace}"
 
 
 def _last(name: str, dim: Any) -> int:

@@ -11,10 +11,12 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from fastmlp import _checks, _core, seeds
+from fastmlp.constants import resolved
 from fastmlp.parameter import Parameter
 from fastmlp.stateful import IncompatibleKeys, Stateful
 from fastmlp.summary import summary
 from fastmlp.tracing import Trace
+from fastmlp.tracing_shapes import shape_of
 
 __all__ = ["IncompatibleKeys", "Module", "Plan"]
 
@@ -27,7 +29,8 @@ class Plan:
     def __init__(self, trace: Trace, previous: "Plan | None") -> None:
         self.operations = tuple(trace.operations) or (("activation", 0, "identity", 0.0, 0.0),)
         self.dropout = trace.dropout
-        self.flatten = trace.flatten
+        self.dimensions = trace.input_dimensions
+        self.for_shape = trace.for_shape
         self.precision = trace.precision
         self.places = trace.places
         # Networks are kept by program and dtype: with dropout, train() and eval() have one each.
@@ -47,10 +50,19 @@ class Plan:
         return self._network("float64" if np.asarray(x).dtype == np.float64 else "float32")
 
     def _network(self, dtype: str) -> _core.Network:
-        key = self.operations, dtype, self.flatten
+        key = self.operations, dtype, self.dimensions
         if key not in self.networks:
-            self.networks[key] = _core.Network(self.operations, dtype, self.precision, self.flatten)
+            device = self.places[0][0] if self.places else "cpu"
+            operations = resolved(self.operations, dtype, device)
+            flatten = self.dimensions == "flatten"
+            self.networks[key] = _core.Network(operations, dtype, self.precision, flatten)
         return self.networks[key]
+
+    def suits(self, x: Any) -> bool:
+        """Whether it is right for an input; None stands for any."""
+        if self.structure != _core.structure():
+            return False
+        return self.for_shape is None or (x is not None and shape_of(x) == self.for_shape)
 
     def _is_placed_as(self, other: "Plan") -> bool:
         return (self.precision, self.places) == (other.precision, other.places)
@@ -60,20 +72,23 @@ class Module(Stateful):
     """Base of all layers and models.
 
     A model of one's own assigns its layers to attributes and passes its argument through them in
-    `forward`; values may be added and used more than once, as in `x + self.block(x)`. Assignment
-    registers the layers, under torch's names::
+    `forward`. Assignment registers the layers, under torch's names::
 
         class Net(fm.Module):
             def __init__(self):
                 super().__init__()
                 self.hidden = fm.Linear(2, 10)
-                self.activation = fm.Tanh()
                 self.output = fm.Linear(10, 1)
 
             def forward(self, x):
-                return self.output(self.activation(self.hidden(x)))
+                return self.output(torch.relu(self.hidden(x)))
 
-    `forward` is compiled, not run for each batch, so it can do nothing else.
+    `forward` is compiled, not run for each batch. Besides modules it takes activations as functions
+    (of `fastmlp.nn.functional`, torch and NumPy) and methods, dropout, sums and differences, values
+    times and plus numbers, clamps, and views that make rows of features of an input. What else it
+    does to its argument is a TypeError that says where, and what to write instead. It runs again
+    when an attribute of any module has been set; globals, and what lists and dicts hold, are read
+    when it runs. Bounds of a clamp have the derivative 0, as with `ReLU` and `Hardtanh`.
 
     `model(x)` is the output for a batch, a `Tensor` recorded for `backward`; it is read-only, so
     that torch.from_numpy wants a copy of it, but not of what `predict` returns. x is anything that
@@ -97,10 +112,11 @@ class Module(Stateful):
 
     # Running. The calls themselves, and `predict`, are native: cpp/bindings/bind_model.cpp.
 
-    def _compiled(self) -> Plan:
+    def _compiled(self, x: Any = None) -> Plan:
+        """The plan for an input or, without one, for all that the model takes."""
         plan = self._plan
-        if plan is None or plan.structure != _core.structure():
-            plan = Plan(Trace(self).run(self.forward), plan)
+        if plan is None or not plan.suits(x):
+            plan = Plan(Trace(self, x).run(self.forward), plan)
             self.__dict__["_plan"] = plan  # past __setattr__: this changes nothing that is traced
         return plan
 

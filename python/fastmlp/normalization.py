@@ -10,7 +10,7 @@ from fastmlp import _checks, _conversions
 from fastmlp._types import Array
 from fastmlp.modules import Module
 from fastmlp.parameter import Buffer, Parameter, check_successor
-from fastmlp.tracing import Symbolic
+from fastmlp.symbolic import Symbolic
 
 
 class _Columns(Module):
@@ -248,6 +248,7 @@ class BatchNorm1d(_Columns):
         if self.track_running_stats:
             statistics = "mode" if self.training else "running"
         x.trace.dropout |= self.training
+        x.trace.need_two_dimensions(x)  # the features are the second one
         mean, variance = self.running_mean, self.running_var
         return x.trace.add_columns(
             "batch_norm",

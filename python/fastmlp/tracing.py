@@ -1,86 +1,100 @@
 """From a module's `forward` to the program that the native core runs.
 
-`forward` is called once with a symbolic value. Each layer that it meets adds an operation, and
-hands on a new symbolic value; so does the sum of two values. Whatever else is done with such a
-value cannot be compiled.
+`forward` is called once with a symbolic value. Each layer and function that it meets adds an
+operation, and hands on a new symbolic value; so do sums, and products with numbers. Whatever else
+is done with such a value cannot be compiled.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from fastmlp import _checks, _core
+from fastmlp import _checks, _core, tracing_state
 from fastmlp.parameter import Parameter
+from fastmlp.symbolic import Maker, Symbolic, Tree, refuse, user_line
+from fastmlp.tracing_shapes import Shapes
 
 if TYPE_CHECKING:
     from fastmlp._core import Operation
 
-_ADVICE = (
-    "forward: expected its argument to go through modules, and sums of values (fm.ReLU() or"
-    " fm.relu(...), not np.maximum), got {}, which cannot be compiled"
-)
 
-
-class Tree(Protocol):
-    """A module, as far as its name and those of its sub-modules go."""
-
-    def modules(self) -> Iterator[Any]: ...
-    def named_modules(self) -> Iterator[tuple[str, Any]]: ...
-
-
-class Maker(NamedTuple):
-    """The layer that decided on a value's width, and a parameter of its, if it has any."""
-
-    module: Tree
-    width: int
-    parameter: Parameter | None
-
-
-class Trace:
+class Trace(Shapes):
     """The operations met so far, and what the next one has to fit.
 
     Parameters
     ----------
     root : Module
         The model; it knows the names of the layers.
+    example : array_like, optional
+        What the model was called with: for those who ask for sizes that the layers do not say.
     """
 
-    def __init__(self, root: Tree) -> None:
+    def __init__(self, root: Tree, example: Any = None) -> None:
+        super().__init__(root, example)
         self.operations: list[Operation] = []
         self.dtype: str | None = None  # of the parameters; None where there are none
         self.precision = "float32"
         self.places: list[tuple[str, int]] = []  # of the parameters: device, and moves so far
         self.dropout = False
-        self.flatten = False  # inputs of more than two dimensions are taken
         self.out_width: int | None = None  # of the result, where a layer has decided
-        self._root = root
+        self._takes_rows = self._takes_flattened = False  # of the input
         self._known = {id(module) for module in root.modules()}
         self._first: tuple[Tree, Parameter] | None = None  # a layer and a parameter of its
         self._multiplies: tuple[Tree, Parameter] | None = None  # an affine layer and its weight
-        self._input_width: tuple[int, str] | None = None  # and what says so
         self._input = Symbolic(self, 0, None)
 
     def run(self, forward: Any) -> "Trace":
         """Trace `forward`."""
-        result = forward(self._input)
+        with tracing_state.watched(self._root):
+            result: Any = forward(self._input)
         if isinstance(result, tuple | list | dict):
             raise TypeError(
                 f"forward: expected {type(self._root).__name__} to return one output, got a"
                 f" {type(result).__name__} of {len(result)}; make one model for each output"
             )
-        if not isinstance(result, Symbolic) or result.trace is not self:
+        if not isinstance(result, Symbolic) or not self._owns(result):
             raise TypeError(
                 f"forward: expected {type(self._root).__name__} to return a value that it has"
                 f" computed from its argument, got {_checks.show(result)}"
             )
+        if result.number == 0:
+            self._take(result)
         self._keep_what_leads_to(result.number)
-        self.out_width = result.width if result.maker else None
-        del self._input  # or the trace, its values and the model would hold one another
+        self.operations = [self._with_width(operation) for operation in self.operations]
+        self._check_width()
+        if result.squeezed:
+            refuse("an output without a dimension of features", "squeeze what the model returns")
+        self.out_width = result.maker.width if result.maker else None
+        # Or the trace, its values and the model would hold one another.
+        del self._input, self._example
         return self
+
+    @property
+    def input_dimensions(self) -> str:
+        """What inputs of more than two are: refused, rows of features, or flattened to such."""
+        if self._takes_flattened:
+            return "two" if self._takes_rows else "flatten"
+        return "two" if self._two_dimensional else "last"
 
     def add(self, layer: str, value: "Symbolic", *options: Any) -> "Symbolic":
         """Add an operation that takes one value and keeps its width; returns its output."""
-        self._check_own(value)
-        return self._append((layer, value.number, *options), value.maker)
+        return self._append((layer, self._take(value), *options), value.maker, value)
+
+    def add_scaled(self, value: "Symbolic", scale: float, shift: float) -> "Symbolic":
+        """Add a product with a number, and a sum with one."""
+        if scale == 0:
+            refuse("a product with 0")
+        if (scale, shift) == (1, 0):
+            return value.copy()
+        return self.add("scaled", value, scale, shift, value.maker and value.maker.width)
+
+    def add_rowwise(self, value: "Symbolic", dim: int, *options: Any) -> "Symbolic":
+        """Add an activation of all features together, those along a dimension."""
+        if value.squeezed:
+            refuse("a function of the features of a value without that dimension")
+        if dim != -1:
+            self.need_two_dimensions(value)
+        return self.add("activation", value, *options)
 
     def add_affine(
         self, value: "Symbolic", module: Tree, weight: Parameter, bias: Parameter | None
@@ -89,8 +103,8 @@ class Trace:
         gives, takes = weight.shape
         maker = self._fit(value, module, takes, gives, (weight, bias))
         self._check_precision(module, weight)
-        operation: Operation = ("affine", value.number, weight._native, _native(bias))
-        return self._append(operation, maker)
+        operation: Operation = ("affine", self._take(value), weight._native, _native(bias))
+        return self._append(operation, maker, value)
 
     def add_columns(
         self,
@@ -111,23 +125,32 @@ class Trace:
             width = value.maker.width
         maker = self._fit(value, module, width, width, (*parameters, *buffers))
         natives = [_native(parameter) for parameter in parameters]
-        return self._append((kind, value.number, *natives, *options), maker)
+        return self._append((kind, self._take(value), *natives, *options), maker, value)
 
-    def add_flatten(self, value: "Symbolic") -> "Symbolic":
+    def add_flatten(self, value: "Symbolic", width: int | None = None) -> "Symbolic":
         """Take inputs of more dimensions; all other values are rows of features already."""
         self._check_own(value)
-        self.flatten |= value.number == 0
+        if width is not None:
+            if value.maker is None:
+                self._check_input(width, "a view in forward gives")
+            elif value.maker.width != width:
+                refuse(f"a view of {width} features of a value of {value.maker.width}")
+        if value.number == 0:
+            return value.copy(flat=True)
+        self.need_two_dimensions(value)
         return value
 
     @property
     def in_width(self) -> int | None:
         """The width of the input, where a layer has decided."""
-        return self._input_width and self._input_width[0]
+        return self._known_width and self._known_width[0]
 
     def add_sum(self, left: "Symbolic", right: "Symbolic") -> "Symbolic":
         """Add the sum of two values."""
         self._check_own(left)
         self._check_own(right)
+        if left.squeezed != right.squeezed:
+            refuse("a sum of values with and without a dimension of features", "squeeze both")
         if left.maker and right.maker:
             if left.width != right.width:
                 raise ValueError(
@@ -139,15 +162,29 @@ class Trace:
             self._check_input(left.width, f"{self._name(left.maker.module)} gives")
         elif right.maker:
             self._check_input(right.width, f"{self._name(right.maker.module)} gives")
-        return self._append(("add", left.number, right.number), left.maker or right.maker)
+        numbers = self._take(left), self._take(right)
+        return self._append(("add", *numbers), left.maker or right.maker, left, right)
 
-    def _append(self, operation: Any, maker: "Maker | None") -> "Symbolic":
+    def _append(self, operation: Any, maker: "Maker | None", *values: "Symbolic") -> "Symbolic":
+        tracing_state.check_recording()
         self.operations.append(operation)
-        return Symbolic(self, len(self.operations), maker)
+        flat = all(value.flat for value in values)
+        return Symbolic(self, len(self.operations), maker, flat, values[0].squeezed)
+
+    def _take(self, value: "Symbolic") -> int:
+        """The number of a value that an operation takes."""
+        self._check_own(value)
+        if value.number == 0:
+            self._takes_flattened |= value.flat
+            self._takes_rows |= not value.flat
+        return value.number
+
+    def _owns(self, value: "Symbolic") -> bool:
+        return value.trace is self
 
     def _check_own(self, value: "Symbolic") -> None:
-        if value.trace is not self:
-            raise TypeError(_ADVICE.format("a value of another model's forward"))
+        if not self._owns(value):
+            refuse("a value of another model's forward")
 
     def _fit(
         self,
@@ -163,7 +200,10 @@ class Trace:
             raise TypeError(
                 f"forward: expected only layers that are attributes of the model, got {module!r};"
                 " keep layers in attributes, in a Sequential, a ModuleList or a ModuleDict"
+                f"{user_line()}"
             )
+        if value.squeezed:
+            refuse(f"a value without a dimension of features in {module!r}", "squeeze at the end")
         if value.maker is None:
             if takes is not None:
                 self._check_input(takes, f"{self._name(module)} takes")
@@ -210,14 +250,32 @@ class Trace:
                 f" {self._name(previous)}, got {here!r}; model.to(...) brings all to one"
             )
 
-    def _check_input(self, width: int, why: str) -> None:
-        """All that says how wide the input is must agree."""
-        known = self._input_width = self._input_width or (width, why)
-        if known[0] != width:
-            raise ValueError(
-                f"forward: expected one width of the model's input, got {known[0]} features, which"
-                f" {known[1]}, and {width}, which {why}"
-            )
+    def add_linear(self, value: "Symbolic", weight: Any, bias: Any = None) -> "Symbolic":
+        """Add a product with a parameter of one of the model's modules."""
+        for name, given in (("weight", weight), ("bias", bias)):
+            if not isinstance(given, Parameter) and not (name == "bias" and given is None):
+                refuse(f"{name} of linear: {_checks.show(given)}", "Parameters are trained")
+        if len(weight.shape) != 2:
+            raise ValueError(f"weight: expected shape (out, in), got {weight.shape}")
+        if bias is not None and bias.shape != weight.shape[:1]:
+            raise ValueError(f"bias: expected shape {weight.shape[:1]}, got {bias.shape}")
+        for module in self._root.modules():
+            if any(held is weight for held in module.__dict__.values()):
+                return self.add_affine(value, module, weight, bias)
+        refuse("linear with a weight that is no parameter of the model", "keep it in an attribute")
+
+    def _check_width(self) -> None:
+        """Where no layer of the program looks at the input's width, a view has to fit."""
+        looks = ("affine", "layer_norm", "batch_norm", "prelu", "scaled")
+        if self._known_width and not any(operation[0] in looks for operation in self.operations):
+            shape = self.given_shape("the number of features")
+            self._check_input(math.prod(shape[1:]) if len(shape) > 1 else shape[-1], "x has")
+
+    def _with_width(self, operation: Any) -> Any:
+        """An operation of numbers needs to know how many features it has."""
+        if operation[0] != "scaled" or operation[-1] is not None:
+            return operation
+        return (*operation[:-1], self.width(self._input))
 
     def _keep_what_leads_to(self, output: int) -> None:
         """Drop operations whose values nobody uses; the output's comes last."""
@@ -247,93 +305,3 @@ def _renumbered(operation: Any, numbers: dict[int, int]) -> "Operation":
     inputs = tuple(numbers[number] for number in operation[1 : 1 + count])
     renumbered: Operation = (operation[0], *inputs, *operation[1 + count :])
     return renumbered
-
-
-_FUNCTIONS = frozenset(
-    [
-        "relu",
-        "leaky_relu",
-        "sigmoid",
-        "tanh",
-        "hardtanh",
-        "gelu",
-        "silu",
-        "elu",
-        "softplus",
-        "relu6",
-        "selu",
-        "celu",
-        "mish",
-        "hardswish",
-        "hardsigmoid",
-        "logsigmoid",
-        "softsign",
-        "softmax",
-        "log_softmax",
-        "dropout",
-    ]
-)
-
-
-class Symbolic(_core.Symbolic):
-    """Stands for a value while `forward` is traced.
-
-    Parameters
-    ----------
-    trace : Trace
-    number : int
-        The value's: 0 is the input, operation i makes value i + 1.
-    maker : Maker or None
-        The layer that decided on its width; None: it is as wide as the input.
-    """
-
-    __slots__ = ("maker", "number", "trace")
-
-    def __init__(self, trace: Trace, number: int, maker: Maker | None) -> None:
-        self.trace = trace
-        self.number = number
-        self.maker = maker
-
-    @property
-    def width(self) -> int:
-        """How many features, where a layer has decided."""
-        assert self.maker is not None
-        return self.maker.width
-
-    def __add__(self, other: Any) -> "Symbolic":
-        if not isinstance(other, Symbolic):
-            raise TypeError(_ADVICE.format(f"a sum with {_checks.show(other)}"))
-        return self.trace.add_sum(self, other)
-
-    __radd__ = __add__
-
-    @classmethod
-    def __torch_function__(
-        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> NoReturn:
-        name = getattr(func, "__name__", "?")
-        ours = f"fastmlp.nn.functional.{name}"
-        hint = f"; write {ours}" if name in _FUNCTIONS else ""
-        raise TypeError(_ADVICE.format(f"torch's function {name}") + hint)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # protocols that others probe for
-            raise AttributeError(name)
-        raise TypeError(_ADVICE.format(f"its attribute {name!r}"))
-
-
-def _refuse(operation: str) -> Any:
-    def refuse(self: Symbolic, *args: Any, **options: Any) -> NoReturn:
-        raise TypeError(_ADVICE.format(operation))
-
-    return refuse
-
-
-for _name in (
-    *("sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "matmul", "rmatmul"),
-    *("pow", "rpow", "neg", "abs", "lt", "le", "gt", "ge", "eq", "ne", "getitem", "setitem"),
-    *("bool", "len", "iter", "float"),
-):
-    setattr(Symbolic, f"__{_name}__", _refuse(f"the operation __{_name}__"))
-for _name in ("array", "array_ufunc", "array_function"):
-    setattr(Symbolic, f"__{_name}__", _refuse("a NumPy function"))

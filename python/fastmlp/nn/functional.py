@@ -9,6 +9,8 @@ from typing import Any
 
 from fastmlp import _checks, _conversions, activations, distribution_losses, losses
 from fastmlp.layers import Dropout
+from fastmlp.parameter import Parameter
+from fastmlp.symbolic import Symbolic
 from fastmlp.tensor import Tensor
 
 
@@ -129,7 +131,17 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = F
     """See `fastmlp.Dropout`; without `training`, input itself."""
     if not _checks.flag("training", training):
         return input
-    return _activation(Dropout, input, p)
+    return _activation(Dropout, input, p, inplace)
+
+
+def linear(input: Any, weight: Parameter, bias: Parameter | None = None) -> Any:
+    """`input @ weight.T + bias`, with parameters of a model, in its `forward`."""
+    if not isinstance(input, Symbolic):
+        raise TypeError(
+            "input: expected the value that a model's forward traces, got"
+            f" {_checks.show(input)}; a Linear layer takes arrays and tensors"
+        )
+    return input.trace.add_linear(input, weight, bias)
 
 
 def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
