@@ -10,13 +10,15 @@ namespace fastmlp::bindings {
 
 namespace {
 
-std::int64_t structure = 1;  // guarded by the GIL
+// Guarded by the GIL.
+std::int64_t structure = 1;
+std::int64_t hooks = 0;  // of all modules; without any, nobody has to look for them
 
 struct Model {
   PyObject_HEAD PyObject* network;  // a Network; null before the first call
   NetworkHandle* handle;            // what it holds
   std::int64_t structure;
-  bool dropout;
+  bool dropout, by_rows, squeeze;  // see Plan
 };
 
 Model& model_of(PyObject* self) { return *reinterpret_cast<Model*>(self); }
@@ -35,6 +37,8 @@ Compiled compiled(PyObject* self, py::handle x) {
   if (model.structure != structure) {
     const py::object plan = py::handle(self).attr("_compiled")(x);
     const py::object network = plan.attr("network");
+    model.by_rows = plan.attr("by_rows").cast<bool>();
+    model.squeeze = plan.attr("squeeze").cast<bool>();
     // Without parameters, the data decides on the dtype; and forward may have asked for its shape.
     if (network.is_none() || !plan.attr("for_shape").is_none()) {
       const py::object own = plan.attr("network_for")(x);
@@ -50,20 +54,72 @@ Compiled compiled(PyObject* self, py::handle x) {
   return {py::reinterpret_borrow<py::object>(model.network), *model.handle, true};
 }
 
+// Whether it has more than two dimensions: rows of features, in which further ones are to be kept.
+bool has_more_dimensions(py::handle x) {
+  if (py::isinstance<py::array>(x)) return py::reinterpret_borrow<py::array>(x).ndim() > 2;
+  return py::hasattr(x, "ndim") && x.attr("ndim").cast<int>() > 2;
+}
+
+// What `run` makes of the rows of x, in the dimensions of x; reshape() is recorded.
+template <class Run>
+py::object by_rows(py::handle x, const Run& run) {
+  const py::tuple shape(x.attr("shape"));
+  const std::size_t last = shape.size() - 1;
+  py::ssize_t rows = 1;
+  for (std::size_t i = 0; i < last; ++i) rows *= shape[i].cast<py::ssize_t>();
+  const py::object y = run(x.attr("reshape")(py::make_tuple(rows, shape[last])), rows);
+  py::tuple wanted(last + 1);
+  for (std::size_t i = 0; i < last; ++i) wanted[i] = shape[i];
+  wanted[last] = py::tuple(y.attr("shape"))[1];
+  return y.attr("reshape")(wanted);
+}
+
+// Without, or with one more, dimension at the end; indexing is recorded.
+py::object squeezed(py::handle y) { return y.attr("__getitem__")(py::make_tuple(py::ellipsis(), 0)); }
+py::object unsqueezed(py::handle y) { return y.attr("__getitem__")(py::make_tuple(py::ellipsis(), py::none())); }
+
 py::object call_model(PyObject* self, PyObject* x) {
-  if (PyObject_TypeCheck(x, symbolic_type)) return py::handle(self).attr("forward")(py::handle(x));
+  if (PyObject_TypeCheck(x, symbolic_type)) return py::handle(self).attr(hooks ? "_traced" : "forward")(py::handle(x));
   const py::object tensor = tensor_of_variable(x);
   if (tensor) x = tensor.ptr();
+  if (hooks && py::handle(self).attr("_is_hooked")().cast<bool>())
+    return py::handle(self).attr("_call_hooked")(py::handle(x));
   const Compiled with = compiled(self, x);
+  if (model_of(self).by_rows && has_more_dimensions(x))
+    return by_rows(x, [self](const py::object& rows, py::ssize_t) { return call_model(self, rows.ptr()); });
   std::optional<DropoutState> dropout;
   if (model_of(self).dropout) dropout = {py::handle(self).attr("_draw_seed")().cast<std::uint64_t>(), 0};
   const DropoutState* state = dropout ? &*dropout : nullptr;
+  const bool squeeze = model_of(self).squeeze;  // another thread may change it meanwhile
   const bool differentiable = with.has_parameters || (is_tensor(x) && origin(x).node);
   if (recording() && differentiable) {
     warn_if_lost(x, "x");
-    return with.handle.forward(x, state);
+    const py::object y = with.handle.forward(x, state);
+    return squeeze ? squeezed(y) : y;
   }
-  return with.handle.predict(x, {}, state, tensor_type);
+  const py::object y = with.handle.predict(x, {}, state, tensor_type);
+  return squeeze ? squeezed(y) : y;
+}
+
+py::object predict_model(PyObject* self, py::handle x, py::handle out) {
+  const Compiled with = compiled(self, x);
+  const bool squeeze = model_of(self).squeeze;
+  if (model_of(self).by_rows && has_more_dimensions(x))
+    return by_rows(x, [&](const py::object& rows, py::ssize_t count) -> py::object {
+      if (!out) return predict_model(self, rows, out);
+      if (!py::isinstance<py::array>(out) || !(py::reinterpret_borrow<py::array>(out).flags() & py::array::c_style))
+        throw py::value_error("out: expected a C-contiguous NumPy array for inputs of more than two dimensions");
+      const py::tuple shape(out.attr("shape"));
+      const py::tuple given(x.attr("shape"));
+      if (shape.size() != given.size() || !shape[py::slice(0, -1, 1)].equal(given[py::slice(0, -1, 1)]))
+        throw py::value_error("out: expected the shape of x but for its last dimension, got " +
+                              py::str(shape).cast<std::string>());
+      return predict_model(self, rows, out.attr("reshape")(py::make_tuple(count, shape[shape.size() - 1])));
+    });
+  const py::object place = squeeze && out ? unsqueezed(out) : py::reinterpret_borrow<py::object>(out);
+  const py::object y = with.handle.takes_device_array(x) ? with.handle.predict_on_device(x, place)
+                                                         : with.handle.predict(x, place, nullptr, nullptr);
+  return squeeze ? squeezed(y) : y;
 }
 
 PyObject* call(PyObject* self, PyObject* args, PyObject* options) {
@@ -80,10 +136,7 @@ PyObject* call(PyObject* self, PyObject* args, PyObject* options) {
 PyObject* predict(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names) {
   return guarded([&] {
     auto [x, out] = arguments("predict", {"x", "out"}, 1, args, count, names);
-    if (out == Py_None) out = nullptr;
-    const Compiled with = compiled(self, x);
-    if (with.handle.takes_device_array(x)) return with.handle.predict_on_device(x, out);
-    return with.handle.predict(x, out, nullptr, nullptr);
+    return predict_model(self, x, out == Py_None ? nullptr : out);
   });
 }
 
@@ -230,6 +283,7 @@ void bind_model(py::module_& m) {
   m.attr("Model") = py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(model_type));
   m.def("structure", [] { return structure; });
   m.def("structure_changed", [] { ++structure; });
+  m.def("count_hooks", [](std::int64_t more) { hooks += more; }, py::arg("more"));
 }
 
 }  // namespace fastmlp::bindings

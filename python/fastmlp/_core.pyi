@@ -209,6 +209,9 @@ class Model:
         self, x: npt.ArrayLike, t: npt.ArrayLike | None = None, loss_fn: Loss | None = None
     ) -> Array: ...
 
+def count_hooks(more: int) -> None:
+    """So many more hooks of modules are registered; calls look for hooks where there are any."""
+
 def structure() -> int:
     """How often `structure_changed` was called: a network is good for one such number."""
 

@@ -22,7 +22,8 @@ class Loss(_core.Loss):
     `loss_fn(input, target)` gives a zero-dimensional float64 tensor, because losses are summed in
     double precision; after a model's recorded output it has `backward`. `input` is a model's
     output or any array of shape (rows, columns) or (columns,); `target` is of its shape, but for
-    losses of classes, and a vector will do where the input has one column. A call raises
+    losses of classes, and a vector will do where the input has one column. Of an input of more
+    dimensions, classes lie in the second, as in torch. A call raises
     TypeError if an argument is not made of numbers of the right kind, and ValueError if the shapes
     do not match, or a target is NaN or out of range.
 
@@ -126,6 +127,35 @@ class Loss(_core.Loss):
         difference = input - target
         zeros = np.zeros(shape, difference.dtype)
         return self(difference, zeros, sample_weight=sample_weight)
+
+    def _of_more_dimensions(self, input: Any, target: Any, sample_weight: Any) -> Tensor:
+        """The loss of more dimensions than two; the classes lie in the second, as in torch."""
+        if sample_weight is not None:
+            raise ValueError(
+                f"sample_weight: expected none for an input of shape {input.shape}, got some"
+            )
+        name = self.__dict__["_name"]
+        if name in ("gaussian_nll", "quantile") or self.reduction == "batchmean":
+            raise ValueError(
+                f"input: expected shape (rows, columns) for this loss, got {input.shape}"
+            )
+        values = target if isinstance(target, Tensor) else _conversions.as_array(target, "target")
+        shape = input.shape
+        if name in ("nll", "cross_entropy"):
+            order, outer = (0, *range(2, len(shape)), 1), shape[:1] + shape[2:]
+            rows = input.transpose(order).reshape(-1, shape[1])
+            if values.shape == shape:
+                values = values.transpose(order).reshape(-1, shape[1])
+            elif values.shape != outer:
+                raise ValueError(f"target: expected shape {outer} of classes, got {values.shape}")
+            else:
+                values = values.reshape(-1)
+            result = self(rows, values)
+            return result.reshape(outer) if result.ndim else result
+        if values.shape != shape:
+            raise ValueError(f"target: expected shape {shape}, as the input's, got {values.shape}")
+        result = self(input.reshape(-1, shape[-1]), values.reshape(-1, shape[-1]))
+        return result.reshape(shape) if result.ndim else result
 
     def __reduce__(self) -> tuple[Any, ...]:
         return copyreg.__newobj__, (type(self),), dict(self.__dict__)  # type: ignore[attr-defined]

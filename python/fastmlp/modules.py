@@ -11,64 +11,20 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from fastmlp import _checks, _core, seeds
-from fastmlp.constants import resolved
+from fastmlp.module_hooks import Hooked
 from fastmlp.parameter import Parameter
-from fastmlp.stateful import IncompatibleKeys, Stateful
+from fastmlp.plan import Plan
+from fastmlp.stateful import IncompatibleKeys
 from fastmlp.summary import summary
 from fastmlp.tracing import Trace
-from fastmlp.tracing_shapes import shape_of
 
 __all__ = ["IncompatibleKeys", "Module", "Plan"]
 
 M = TypeVar("M", bound="Module")
+_MADE = ("_plan", "_steps", "_hooks")  # attributes that copies and pickles do without
 
 
-class Plan:
-    """A module as compiled: its program, and the native network that runs it."""
-
-    def __init__(self, trace: Trace, previous: "Plan | None") -> None:
-        self.operations = tuple(trace.operations) or (("activation", 0, "identity", 0.0, 0.0),)
-        self.dropout = trace.dropout
-        self.dimensions = trace.input_dimensions
-        self.for_shape = trace.for_shape
-        self.precision = trace.precision
-        self.places = trace.places
-        # Networks are kept by program and dtype: with dropout, train() and eval() have one each.
-        # Those made before the parameters moved are of no use.
-        self.networks: dict[Any, _core.Network] = {}
-        if previous is not None and len(previous.networks) < 4 and self._is_placed_as(previous):
-            self.networks = previous.networks
-        self.network = None if trace.dtype is None else self._network(trace.dtype)
-        # Plans made before the last change of a module are out of date. Read last, because
-        # forward() may have made modules.
-        self.structure = _core.structure()
-
-    def network_for(self, x: Any) -> _core.Network:
-        """The network; without parameters, the one of the data's dtype."""
-        if self.network is not None:
-            return self.network
-        return self._network("float64" if np.asarray(x).dtype == np.float64 else "float32")
-
-    def _network(self, dtype: str) -> _core.Network:
-        key = self.operations, dtype, self.dimensions
-        if key not in self.networks:
-            device = self.places[0][0] if self.places else "cpu"
-            operations = resolved(self.operations, dtype, device)
-            flatten = self.dimensions == "flatten"
-            self.networks[key] = _core.Network(operations, dtype, self.precision, flatten)
-        return self.networks[key]
-
-    def suits(self, x: Any) -> bool:
-        """Whether it is right for an input; None stands for any."""
-        if self.structure != _core.structure():
-            return False
-        return self.for_shape is None or (x is not None and shape_of(x) == self.for_shape)
-
-    def _is_placed_as(self, other: "Plan") -> bool:
-        return (self.precision, self.places) == (other.precision, other.places)
-
-
-class Module(Stateful):
+class Module(Hooked):
     """Base of all layers and models.
 
     A model of one's own assigns its layers to attributes and passes its argument through them in
@@ -92,11 +48,12 @@ class Module(Stateful):
 
     `model(x)` is the output for a batch, a `Tensor` recorded for `backward`; it is read-only, so
     that torch.from_numpy wants a copy of it, but not of what `predict` returns. x is anything that
-    NumPy can view as real numbers, of shape (rows, in_features) or (in_features,); it is converted
-    to the parameters' dtype. Without parameters, float64 stays float64 and all else becomes
-    float32. A call raises TypeError if x is not made of real numbers or `forward` cannot be
-    compiled, and ValueError if x is empty, of the wrong width, or neither one- nor
-    two-dimensional (`Flatten` takes more dimensions).
+    NumPy can view as real numbers, of shape (rows, in_features), (in_features,) or, with more
+    dimensions, (..., in_features), which all go over into the output; `Flatten` makes rows of
+    features of them instead. It is converted to the parameters' dtype. Without parameters, float64
+    stays float64 and all else becomes float32. A call raises TypeError if x is not made of real
+    numbers or `forward` cannot be compiled, and ValueError if x is empty, of the wrong width, or of
+    more dimensions than two where the model has a layer that works on the second one.
     """
 
     training: bool = True
@@ -114,6 +71,7 @@ class Module(Stateful):
 
     def _compiled(self, x: Any = None) -> Plan:
         """The plan for an input or, without one, for all that the model takes."""
+        self._check_no_hooks()
         plan = self._plan
         if plan is None or not plan.suits(x):
             plan = Plan(Trace(self, x).run(self.forward), plan)
@@ -195,7 +153,7 @@ class Module(Stateful):
         _core.structure_changed()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_plan"}
+        return {name: value for name, value in self.__dict__.items() if name not in _MADE}
 
     def named_children(self) -> Iterator[tuple[str, "Module"]]:
         """The direct sub-modules and their names."""

@@ -29,6 +29,8 @@ class Trace(Shapes):
         What the model was called with: for those who ask for sizes that the layers do not say.
     """
 
+    by_steps = False  # whether modules with hooks are operations
+
     def __init__(self, root: Tree, example: Any = None) -> None:
         super().__init__(root, example)
         self.operations: list[Operation] = []
@@ -36,6 +38,7 @@ class Trace(Shapes):
         self.precision = "float32"
         self.places: list[tuple[str, int]] = []  # of the parameters: device, and moves so far
         self.dropout = False
+        self.squeeze = False  # the result's dimension of one feature is not there
         self.out_width: int | None = None  # of the result, where a layer has decided
         self._takes_rows = self._takes_flattened = False  # of the input
         self._known = {id(module) for module in root.modules()}
@@ -62,8 +65,7 @@ class Trace(Shapes):
         self._keep_what_leads_to(result.number)
         self.operations = [self._with_width(operation) for operation in self.operations]
         self._check_width()
-        if result.squeezed:
-            refuse("an output without a dimension of features", "squeeze what the model returns")
+        self.squeeze = result.squeezed
         self.out_width = result.maker.width if result.maker else None
         # Or the trace, its values and the model would hold one another.
         del self._input, self._example
@@ -74,7 +76,7 @@ class Trace(Shapes):
         """What inputs of more than two are: refused, rows of features, or flattened to such."""
         if self._takes_flattened:
             return "two" if self._takes_rows else "flatten"
-        return "two" if self._two_dimensional else "last"
+        return "two" if self._two_dimensional or self.squeeze else "last"
 
     def add(self, layer: str, value: "Symbolic", *options: Any) -> "Symbolic":
         """Add an operation that takes one value and keeps its width; returns its output."""

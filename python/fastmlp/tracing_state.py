@@ -51,7 +51,7 @@ def _attributes(root: Tree) -> dict[tuple[int, str], Any]:
         (id(module), name): value
         for module in root.modules()
         for name, value in module.__dict__.items()
-        if name not in ("_plan", "_count")
+        if name not in ("_plan", "_steps", "_count")
     }
 
 

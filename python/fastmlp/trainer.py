@@ -38,6 +38,7 @@ class Trainer(Resumable):
     Parameters
     ----------
     model : Module
+        Without hooks, which `fit` refuses.
     optimizer : Optimizer
         Holds parameters of the model; those that it does not hold stay as they are.
     loss_fn : Loss, optional
