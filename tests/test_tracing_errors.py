@@ -184,10 +184,36 @@ def test_questions_for_the_number_of_rows() -> None:
         lambda x: range(x.size(0)),
         lambda x: x.shape[0] == 4,
         lambda x: x.numel(),
+        len,
     ):
         asked = _net(lambda s, x, question=question: (question(x), s.a(x))[1])
         asked(X)
         assert asked._compiled(X).for_shape == (4, 2)
+
+
+def test_questions_for_other_sizes() -> None:
+    """The program is then for inputs of these sizes, and any number of rows."""
+
+    def count(x: Any) -> int:
+        number = 1
+        for size in x.size()[1:]:
+            number *= size
+        return number
+
+    model = _net(lambda s, x: s.b(torch.relu(s.a(x.view(-1, count(x))))))
+    model.a = fm.Linear(12, 5)
+    for rows in (3, 4):
+        for inner in ((12,), (3, 4), (3, 2, 2)):
+            x = np.random.default_rng(rows).normal(size=(rows, *inner)).astype("f4")
+            np.testing.assert_array_equal(model(x), model(x.reshape(rows, 12)))
+            assert model._compiled(x).for_shape == (None, *inner)
+    with pytest.raises(ValueError, match="10"):
+        model(np.ones((4, 2, 5)))
+
+
+def test_several_arguments() -> None:
+    with pytest.raises(TypeError, match=r"one input, got 2 arguments; .*fastmlp\.cat"):
+        _net(lambda s, x: s.a(x))(X, X)
 
 
 def test_attributes_that_change() -> None:

@@ -131,6 +131,7 @@ SAME: list[tuple[str, Forward, Any]] = [
     ("squeeze and back", lambda s, x: s.a(x).view(-1, 5).squeeze(1), nn.Identity()),
     ("of no effect", lambda s, x: 1 * s.a(x + 0) / 1 - 0.0, nn.Identity()),
     ("F.linear, ours", lambda s, x: nn.functional.linear(x, s.a.weight, s.a.bias), nn.Identity()),
+    ("F.linear", lambda s, x: F.linear(x, s.a.weight, s.a.bias), nn.Identity()),
     ("twice", lambda s, x: torch.tanh(F.relu(s.a(x))), nn.Sequential(nn.ReLU(), nn.Tanh())),
 ]  # fmt: skip
 

@@ -125,6 +125,9 @@ py::object predict_model(PyObject* self, py::handle x, py::handle out) {
 PyObject* call(PyObject* self, PyObject* args, PyObject* options) {
   return guarded([&] {
     if (!options && PyTuple_GET_SIZE(args) == 1) return call_model(self, PyTuple_GET_ITEM(args, 0));
+    if (PyTuple_GET_SIZE(args) > 1)
+      throw py::type_error("x: expected one input, got " + std::to_string(PyTuple_GET_SIZE(args)) +
+                           " arguments; put the parts side by side before the call: model(fastmlp.cat([a, b], dim=1))");
     PyObject* x = nullptr;
     const char* names[] = {"x", nullptr};
     if (!PyArg_ParseTupleAndKeywords(args, options, "O:__call__", const_cast<char**>(names), &x))

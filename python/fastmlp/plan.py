@@ -7,7 +7,7 @@ import numpy as np
 from fastmlp import _core
 from fastmlp.constants import resolved
 from fastmlp.tracing import Trace
-from fastmlp.tracing_shapes import shape_of
+from fastmlp.tracing_shapes import suits
 
 
 class Plan:
@@ -62,7 +62,7 @@ class Plan:
         """Whether it is right for an input; None stands for any."""
         if self.structure != _core.structure():
             return False
-        return self.for_shape is None or (x is not None and shape_of(x) == self.for_shape)
+        return self.for_shape is None or (x is not None and suits(x, self.for_shape))
 
     def _is_placed_as(self, other: "Plan") -> bool:
         return (self.precision, self.places) == (other.precision, other.places)

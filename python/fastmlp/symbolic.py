@@ -226,8 +226,8 @@ class Rows:
         self._trace = trace
 
     def __index__(self) -> int:
-        shape: tuple[int, ...] = self._trace.given_shape("the number of rows")
-        return shape[0]
+        rows: int = self._trace.given_rows()
+        return rows
 
     __int__ = __index__
 

@@ -25,21 +25,31 @@ class Shapes:
     """
 
     def __init__(self, root: Tree, example: Any) -> None:
-        self.for_shape: tuple[int, ...] | None = None  # of inputs, where forward has asked
+        # Of inputs, where forward has asked; None in the first place stands for any rows.
+        self.for_shape: tuple[int | None, ...] | None = None
         self._root: Any = root
         self._example = example
         self._two_dimensional = False  # what is done is right for two dimensions alone
         self._known_width: tuple[int, str] | None = None  # of the input, and what says so
 
+    def given_rows(self) -> int:
+        """How many rows the input has: the program is right for so many alone."""
+        rows = self.given_shape("the number of rows")[0]
+        assert self.for_shape is not None
+        self.for_shape = (rows, *self.for_shape[1:])
+        return rows
+
     def given_shape(self, what: str) -> tuple[int, ...]:
-        """The shape of the input, for which alone the program is then right."""
+        """The shape of the input: the program is right for the same, but for the first size."""
         if self._example is None:
             refuse(
                 f"a question for {what}, which is not known before the model is called",
                 "a Trainer's batches differ; x.size(0), as it is, stands for any number of rows",
             )
-        self.for_shape = shape_of(self._example)
-        return self.for_shape
+        shape = shape_of(self._example)
+        asked = None if self.for_shape is None else self.for_shape[0]
+        self.for_shape = (asked if len(shape) > 1 else shape[0], *shape[1:])
+        return shape
 
     def need_two_dimensions(self, value: Symbolic) -> None:
         """What is done now would be something else for values of more dimensions."""
@@ -84,7 +94,12 @@ class Shapes:
 
     def is_rows(self, size: Any) -> bool:
         """Whether that is the number of rows, which forward has asked for."""
-        return self.for_shape is not None and len(self.for_shape) > 1 and size == self.for_shape[0]
+        return (
+            size is not None
+            and self.for_shape is not None
+            and len(self.for_shape) > 1
+            and size == self.for_shape[0]
+        )
 
     def show_shape(self, value: Symbolic) -> str:
         """For those who look; nothing depends on it."""
@@ -134,6 +149,13 @@ class Shapes:
                 f"a value moved to {device} in a model on {self.model_device}",
                 f"model.to({str(device)!r}) moves the model",
             )
+
+
+def suits(x: Any, wanted: tuple[int | None, ...]) -> bool:
+    """Whether an input is of that shape."""
+    shape = shape_of(x)
+    known = zip(shape, wanted, strict=False)
+    return len(shape) == len(wanted) and all(size in (None, own) for own, size in known)
 
 
 def shape_of(x: Any) -> tuple[int, ...]:
