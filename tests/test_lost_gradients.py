@@ -21,6 +21,14 @@ def nets() -> dict[str, Any]:
     return {"np": np, "fm": fm, "g": g, "q": q, "y": y, "x": X, "leaf": leaf, "buffer": buffer}
 
 
+OF_OTHERS = [
+    "torch.einsum('ij->ij', y)",
+    "torch.nn.functional.normalize(y)",
+    "[y[0], y[1]]",
+    "list(y)",
+    "fm.tensor(y)",
+    "fm.from_numpy(np.asarray(y))",
+]
 LOST = [
     "np.concatenate([x, y])",
     "np.hstack([x, y])[:, 2:]",
@@ -57,6 +65,9 @@ KEPT = [
     "(y > 0).astype('float32')",
     "np.argsort(y, 0)",
     "np.asarray(g.weight)",
+    "fm.tensor(y.detach())",
+    "fm.as_tensor(y)",
+    "fm.tensor(y, requires_grad=True)",
     "g.weight.detach() * 2",
     "leaf",
     "np.add(x, y.detach(), out=buffer)",
@@ -79,6 +90,16 @@ def test_a_model_and_a_loss_warn(nets: dict[str, Any], code: str) -> None:
     if isinstance(value, fm.Tensor):
         with pytest.raises(RuntimeError, match="NumPy"):
             value.sum().backward()
+
+
+@pytest.mark.parametrize("code", OF_OTHERS)
+def test_a_model_warns_of_other_libraries_and_copies(
+    nets: dict[str, Any], code: str, torch: Any
+) -> None:
+    value = eval(code, {**nets, "torch": torch})
+    with pytest.warns(UserWarning, match=r"fm\.cat.*detach") as caught:
+        nets["q"](value)
+    assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize("code", KEPT)

@@ -290,7 +290,7 @@ py::object tensor_of_variable(py::handle value) {
 
 bool is_lost(py::handle values) {
   const auto& numpy = py::detail::npy_api::get();
-  if (is_tensor(values)) return origin(values).lost;
+  if (is_tensor(values)) return origin(values).lost && !origin(values).node;
   if (Py_TYPE(values.ptr()) != numpy.PyArray_Type_) return false;
   for (PyObject* at = py::detail::array_proxy(values.ptr())->base; at && PyObject_TypeCheck(at, numpy.PyArray_Type_);
        at = py::detail::array_proxy(at)->base)

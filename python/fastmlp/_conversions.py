@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp import _checks
+from fastmlp import _checks, _core
 from fastmlp._types import Array
 
 _KINDS = {"U": "text", "S": "text", "M": "dates", "m": "durations", "c": "complex numbers"}
@@ -42,6 +42,8 @@ def as_array(value: Any, name: str) -> Array:
         return _of_frame(value, name)
     if hasattr(value, "to_numpy") and hasattr(value, "dtype"):
         return _of_column(value, name)
+    if isinstance(value, list | tuple) and any(map(_has_graph, value)):
+        _warn_of_lost(name)
     try:
         array = np.asarray(value)
     except Exception as error:
@@ -81,7 +83,19 @@ def _is_number(item: Any) -> bool:
     return isinstance(item, numbers.Real | Decimal | np.bool_)
 
 
+def _has_graph(value: Any) -> bool:
+    return isinstance(value, _core.Tensor) and _core.graph_node(value) is not None
+
+
+def _warn_of_lost(name: str) -> None:
+    """Of arguments that gradients flow back to."""
+    if name in ("x", "input", "other") and _core.recording():
+        _checks.warn_of_lost(name)
+
+
 def _of_torch(torch: Any, tensor: Any, name: str) -> Array:
+    if "backward" in tensor.__dict__:  # what torch computed from a recorded tensor of ours
+        _warn_of_lost(name)
     if tensor.layout != torch.strided:
         raise TypeError(f"{name}: expected a dense tensor, got a sparse one; write .to_dense()")
     if tensor.requires_grad:

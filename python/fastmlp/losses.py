@@ -9,6 +9,7 @@ import numpy as np
 from fastmlp import _checks, _conversions, _core
 from fastmlp._types import Array
 from fastmlp.activations import Identity
+from fastmlp.arithmetic.places import reshape
 from fastmlp.arithmetic.tape import node_of
 from fastmlp.tensor import Tensor
 
@@ -104,8 +105,8 @@ class Loss(_core.Loss):
         if self._of_difference and input.ndim not in (1, 2) and np.shape(target) == input.shape:
             # Rows of one value each are as good as any shape.
             rows = input.reshape(-1, 1), np.reshape(_conversions.as_array(target, "target"), -1)
-            value: Any = self(*rows, sample_weight=sample_weight)
-            return value if value.ndim == 0 else value.reshape(input.shape)  # type: ignore[no-any-return]
+            value = self(*rows, sample_weight=sample_weight)
+            return value if value.ndim == 0 else reshape(value, input.shape)
         return self(_identity(input), target, sample_weight=sample_weight)
 
     def _of_recorded_target(self, input: Any, target: Tensor, sample_weight: Any) -> Tensor:

@@ -12,6 +12,8 @@ import numpy as np
 from fastmlp import _checks, _conversions, _core
 from fastmlp._core import Tensor
 from fastmlp._types import Array
+from fastmlp.arithmetic.functions import cast
+from fastmlp.arithmetic.tape import node_of, recording
 
 __all__ = ["Tensor", "as_tensor", "no_grad", "sizes", "tensor"]
 
@@ -40,14 +42,31 @@ def tensor(
         float32 nor float64.
     """
     flag = _checks.flag("requires_grad", requires_grad)
-    result = np.array(_shared(data, dtype, device)).view(Tensor)
+    result = _noted(np.array(_shared(data, dtype, device)).view(Tensor), data)
     result.requires_grad = flag
     return result
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    """The same as `tensor`, but on the memory of the data, where their dtype allows it."""
-    return _shared(data, dtype, device).view(Tensor)
+    """The same as `tensor`, but on the memory of the data, where their dtype allows it.
+
+    A tensor or parameter that is recorded stays so.
+    """
+    shared = _shared(data, dtype, device)
+    if recording() and node_of(data) is not None:
+        return (
+            data
+            if isinstance(data, Tensor) and data.dtype == shared.dtype
+            else cast(data, shared.dtype)
+        )
+    return _noted(shared.view(Tensor), data)
+
+
+def _noted(tensor: Tensor, data: Any) -> Tensor:
+    """A model will warn of a copy whose graph stayed behind."""
+    if tensor.dtype.kind == "f" and recording():
+        _core.set_lost(tensor, node_of(data) is not None or _core.is_lost(data))
+    return tensor
 
 
 def _shared(data: Any, dtype: Any, device: Any) -> Array:
