@@ -1,6 +1,7 @@
 """Numbers in a program: a value times a number, plus a number, as an operation that there is.
 
-`scale * x + shift` is what an operation with running statistics makes of x, as (x - mean) / scale.
+`scale * x + shift` is what an operation with running statistics makes of x, as (x - mean) / scale;
+its weight and bias are parameters that x is multiplied with, and added to.
 """
 
 from functools import lru_cache
@@ -23,11 +24,11 @@ def resolved(operations: Any, dtype: str, device: str) -> "tuple[Operation, ...]
 
 
 def _scaling(numbers: tuple[Any, ...], dtype: str, device: str) -> "Operation":
-    value, scale, shift, width = numbers
+    value, weight, bias, scale, shift, width = numbers
     mean = _constant(-shift / scale, width, dtype, device)
     divisor = _constant(1 / scale, width, dtype, device)
     return (
-        *("batch_norm", value, None, None, width, 0.0, "running", 0.0),
+        *("batch_norm", value, weight, bias, width, 0.0, "running", 0.0),
         *(mean, divisor, True, None),
     )
 

@@ -211,16 +211,19 @@ class ModuleDict(Module):
 
     Parameters
     ----------
-    modules : mapping of str to Module, optional
+    modules : mapping of str to Module, or iterable of pairs, optional
     """
 
-    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+    def __init__(
+        self, modules: "Mapping[str, Module] | Iterable[tuple[str, Module]] | None" = None
+    ) -> None:
         super().__init__()
         self.update(modules or {})
 
-    def update(self, modules: Mapping[str, Module]) -> None:
+    def update(self, modules: "Mapping[str, Module] | Iterable[tuple[str, Module]]") -> None:
         """Add modules, or replace those of the same names."""
-        for name, module in modules.items():
+        named: dict[str, Module] = dict(modules)
+        for name, module in named.items():
             self[name] = module
 
     def __setitem__(self, name: str, module: Module) -> None:

@@ -41,10 +41,11 @@ class Module(Hooked):
 
     `forward` is compiled, not run for each batch. Besides modules it takes activations as functions
     (of `fastmlp.nn.functional`, torch and NumPy) and methods, dropout, sums and differences, values
-    times and plus numbers, clamps, and views that make rows of features of an input. What else it
-    does to its argument is a TypeError that says where, and what to write instead. It runs again
-    when an attribute of any module has been set; globals, and what lists and dicts hold, are read
-    when it runs. Bounds of a clamp have the derivative 0, as with `ReLU` and `Hardtanh`.
+    times and plus numbers and parameters of a number a feature, clamps, and views that make rows of
+    features of an input. What else it does to its argument is a TypeError that says where, and what
+    to write instead. It runs again when an attribute of any module has been set; globals, and what
+    lists and dicts hold, are read when it runs. Bounds of a clamp have the derivative 0, as with
+    `ReLU` and `Hardtanh`.
 
     `model(x)` is the output for a batch, a `Tensor` recorded for `backward`; it is read-only, so
     that torch.from_numpy wants a copy of it, but not of what `predict` returns. x is anything that

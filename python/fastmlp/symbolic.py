@@ -210,8 +210,12 @@ for _name in ("add", "sub", "mul", "truediv", "matmul", "pow", "floordiv", "mod"
     setattr(Symbolic, f"__i{_name}__", _in_place(_name))
 for _name in ("neg", "pos", "abs", "getitem", "setitem", "lt", "le", "gt", "ge", "eq", "ne"):
     setattr(Symbolic, f"__{_name}__", _forward(_name))
-for _name in ("bool", "iter", "float", "int", "array", "index", "contains", "invert"):
+for _name in ("bool", "iter", "float", "int", "array", "index", "contains", "invert", "dlpack"):
     setattr(Symbolic, f"__{_name}__", _refused(_name))
+
+
+# torch asks for the device first.
+Symbolic.__dlpack_device__ = _refused("array")  # type: ignore[attr-defined]
 
 
 class Rows:

@@ -37,22 +37,36 @@ def _add(left: Any, right: Any, alpha: Any = 1) -> Any:
     if isinstance(left, Symbolic) and isinstance(right, Symbolic):
         return left.trace.add_sum(left, right)
     value, other = (left, right) if isinstance(left, Symbolic) else (right, left)
+    if isinstance(other, Parameter):
+        return value.trace.add_parameter(value, None, other)
     return value.trace.add_scaled(value, 1.0, _number("a sum with", other))
 
 
 def _subtract(left: Any, right: Any, alpha: Any = 1) -> Any:
     if isinstance(right, Symbolic):
         return _add(left, _multiply(right, -1), alpha)
+    if isinstance(right, Parameter):
+        return _negative(_add(_negative(left), right, alpha))
     return _add(left, -_number("a difference with", right), alpha)
 
 
 def _multiply(left: Any, right: Any) -> Any:
     if isinstance(left, Symbolic) and isinstance(right, Symbolic):
-        refuse("a product of two values", HINTS["mul"])
+        return _product(left, right)
     value, other = (left, right) if isinstance(left, Symbolic) else (right, left)
-    if not isinstance(value, Symbolic):
-        return left * right
+    if isinstance(other, Parameter):
+        return value.trace.add_parameter(value, other, None)
     return value.trace.add_scaled(value, _number("a product with", other), 0.0)
+
+
+def _product(left: Symbolic, right: Symbolic) -> Any:
+    """Of a value and a function of it there are two that are activations."""
+    for value, other in ((left, right), (right, left)):
+        if other.trace.is_activation_of(other, value, "sigmoid"):
+            return functional.silu(value)
+        if other.trace.is_activation_of(other, value, "softplus", "tanh"):
+            return functional.mish(value)
+    refuse("a product of two values", HINTS["mul"])
 
 
 def _divide(left: Any, right: Any, rounding_mode: Any = None) -> Any:
@@ -274,6 +288,7 @@ FUNCTIONS.update(
     mul=_multiply,
     div=_divide,
     neg=_negative,
+    tanhshrink=lambda x: _subtract(x, functional.tanh(x)),
     pos=_same,
     clamp=_clamp,
     clamp_min=lambda x, min: _clamp(x, min=min),
@@ -291,6 +306,7 @@ FUNCTIONS.update(
     dim=lambda x: x.ndim,
     to=_to,
     type=_type,
+    type_as=lambda x, other: _to(x, dtype=str(other.dtype)),
     float=lambda x: _to(x, dtype="float32"),
     double=lambda x: _to(x, dtype="float64"),
     cpu=lambda x: _to(x, device="cpu"),
@@ -305,7 +321,6 @@ _OTHER_NAMES = {
     "expit": "sigmoid",
     "special_softmax": "softmax",
     "special_log_softmax": "log_softmax",
-    "feature_alpha_dropout": "",
     "subtract": "sub",
     "multiply": "mul",
     "truediv": "div",
@@ -323,7 +338,7 @@ _OTHER_NAMES = {
     "copy": "clone",
     "squeeze_copy": "squeeze",
 }
-FUNCTIONS.update({other: FUNCTIONS[name] for other, name in _OTHER_NAMES.items() if name})
+FUNCTIONS.update({other: FUNCTIONS[name] for other, name in _OTHER_NAMES.items()})
 
 _AFTER = "compute it from what the model returns"
 _DECISION = (
@@ -355,5 +370,12 @@ HINTS.update(
 )
 HINTS["matmul"] = "a Linear layer, or F.linear(x, weight, bias) with parameters, is such a product"
 HINTS["normalize"] = HINTS["layer_norm"] = "LayerNorm is the layer for this"
+HINTS.update(
+    dict.fromkeys(
+        ("alpha_dropout", "feature_dropout", "dropout1d", "feature_alpha_dropout", "bernoulli"),
+        "Dropout is the layer that there is for noise",
+    )
+)
+HINTS["randn_like"] = HINTS["rand_like"] = "add noise to the input before the model is called"
 HINTS["batch_norm"] = "BatchNorm1d is the layer for this"
 HINTS["prelu"] = "PReLU is the layer for this"

@@ -88,7 +88,34 @@ class Trace(Shapes):
             refuse("a product with 0")
         if (scale, shift) == (1, 0):
             return value.copy()
-        return self.add("scaled", value, scale, shift, value.maker and value.maker.width)
+        width = value.maker and value.maker.width
+        return self.add("scaled", value, None, None, scale, shift, width)
+
+    def add_parameter(
+        self, value: "Symbolic", weight: Parameter | None, bias: Parameter | None
+    ) -> "Symbolic":
+        """Add a product with a parameter of a number a feature, or a sum with one."""
+        parameter = bias if weight is None else weight
+        assert parameter is not None
+        if len(parameter.shape) != 1 or value.squeezed:
+            refuse(f"arithmetic with a parameter of shape {parameter.shape}")
+        (features,) = parameter.shape
+        if features == 1 and self.width(value) != 1:
+            refuse("arithmetic with one parameter for all features", "take one for each of them")
+        module = self._owner(parameter)
+        numbers = (1.0, 0.0, features)
+        return self.add_columns("scaled", value, module, features, (weight, bias), *numbers)
+
+    def is_activation_of(self, result: "Symbolic", value: "Symbolic", *names: str) -> bool:
+        """Whether a result is what these activations, one after another, make of the value."""
+        number = result.number
+        for name in reversed(names):
+            operation = self.operations[number - 1] if number else ()
+            options = (1.0, 20.0) if name == "softplus" else (0.0, 0.0)
+            if not operation or operation[0] != "activation" or operation[2:] != (name, *options):
+                return False
+            number = operation[1]
+        return number == value.number and result.flat == value.flat
 
     def add_rowwise(self, value: "Symbolic", dim: int, *options: Any) -> "Symbolic":
         """Add an activation of all features together, those along a dimension."""
@@ -261,10 +288,14 @@ class Trace(Shapes):
             raise ValueError(f"weight: expected shape (out, in), got {weight.shape}")
         if bias is not None and bias.shape != weight.shape[:1]:
             raise ValueError(f"bias: expected shape {weight.shape[:1]}, got {bias.shape}")
+        return self.add_affine(value, self._owner(weight), weight, bias)
+
+    def _owner(self, parameter: Parameter) -> Any:
+        """The module that has it."""
         for module in self._root.modules():
-            if any(held is weight for held in module.__dict__.values()):
-                return self.add_affine(value, module, weight, bias)
-        refuse("linear with a weight that is no parameter of the model", "keep it in an attribute")
+            if any(held is parameter for held in module.__dict__.values()):
+                return module
+        refuse("a parameter that is none of the model's", "keep it in an attribute of a module")
 
     def _check_width(self) -> None:
         """Where no layer of the program looks at the input's width, a view has to fit."""

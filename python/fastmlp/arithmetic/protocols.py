@@ -117,6 +117,8 @@ def _array_function(self: Any, func: Any, types: Any, args: Any, kwargs: Any) ->
 
 
 def _torch_function(cls: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    if any(issubclass(kind, _core.Symbolic) for kind in types):
+        return NotImplemented  # what is traced is part of a program
     name = getattr(func, "__name__", "")
     function = TORCH.get(name) or getattr(sys.modules["fastmlp"].nn.functional, name, None)
     options = {
@@ -150,6 +152,8 @@ def _method(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _operator(function: Callable[..., Any]) -> Callable[..., Any]:
     def operator(self: Any, *other: Any) -> Any:
+        if other and isinstance(other[0], _core.Symbolic):
+            return NotImplemented  # what is traced is part of a program
         if other and getattr(other[0], "__array_ufunc__", self) is None:
             return NotImplemented  # NumPy's way to say that the other one decides
         return function(self, *other)
