@@ -25,10 +25,12 @@ class Runs {
   }
 
   void add(double value) {
-    if (!stretches_.empty() && !stretches_.back().repeats && values_.back() != value)
-      stretch(&value, 1);
-    else
-      repeat(value, 1);
+    if (!stretches_.empty() && values_.back() != value) {
+      Stretch& last = stretches_.back();
+      if (last.count == 1) last.repeats = false;
+      if (!last.repeats) return stretch(&value, 1);
+    }
+    repeat(value, 1);
   }
   void repeat(double value, Index count) {
     if (stretches_.empty() || !stretches_.back().repeats || values_.back() != value) {

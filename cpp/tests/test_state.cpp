@@ -148,13 +148,33 @@ void test_initial_values() {
   check(training.optimizer.state().get<std::vector<float>>("0.sum") == want, "it is made when it is needed");
 }
 
+// Equal numbers, others, and rates a step or two apart come back in order.
+void test_runs() {
+  Runs runs;
+  std::vector<double> plain;
+  const double rates[] = {1, 2, 3, 4, 5, 6};
+  for (int round = 0; round < 3; ++round) {
+    for (const double value : {1.0, 1.0, 2.0, 3.0, 3.0, 3.0, 4.0}) {
+      runs.add(value);
+      plain.push_back(value);
+    }
+    for (const StepRates& some : {StepRates{rates, 1}, StepRates{rates, 2}, StepRates{rates + 5, 0}}) {
+      runs.add(some, 3);
+      for (int i = 0; i < 3; ++i) plain.push_back(some[i]);
+    }
+    runs.repeat(6, 4);
+    plain.insert(plain.end(), 4, 6);
+  }
+  check(runs.values() == plain && Runs(plain).values() == plain, "runs");
+}
+
 void test_history() {
   History history;
   const double losses[] = {3, 2, 1};
   history.add_steps(losses, 3, 2);
   const double validation = 0.5;
   history.add_epoch({0, 1, &validation, {0.25}, 0.1}, {"mae"}, 0.1);
-  history.add_epochs(losses, losses, 2, 0.5);
+  history.add_epochs(losses, {losses, 1}, 2, 0.5);
   const State state = history.state();
   History copy;
   copy.set_state(state);
@@ -230,6 +250,7 @@ int main() {
   }
   test_momentum_products();
   test_initial_values();
+  test_runs();
   test_history();
   test_early_stopping();
   test_metrics();
