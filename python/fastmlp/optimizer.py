@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastmlp import _checks, _core
+from fastmlp._core import Tensor
 from fastmlp._types import Array
 from fastmlp.options import (
     NOTES,
@@ -255,7 +256,7 @@ class Optimizer(_core.Optimizer):
                 continue
             entry: dict[str, Any] = {"step": float(steps)} if layout.numbers else {}
             if "mu_product" in layout.numbers:  # an array, which keeps its digits in torch
-                entry["mu_product"] = np.array(native[f"{number}.momentum_product"])
+                entry["mu_product"] = np.array(native[f"{number}.momentum_product"]).view(Tensor)
             for name in _core.state_names(self._native_kind):
                 if (array := native.get(f"{number}.{name}")) is not None:
                     entry[name] = _to_shape(array, parameter.shape)
@@ -400,6 +401,6 @@ def _is_zero_but_for_rounding(group: Mapping[str, Any]) -> bool:
     return -1e-12 * first <= rate < 0
 
 
-def _to_shape(flat: Array, shape: tuple[int, ...]) -> Array:
+def _to_shape(flat: Array, shape: tuple[int, ...]) -> Tensor:
     """A native state, stored in x out, in the parameter's shape."""
-    return flat.reshape(shape[::-1]).T.copy()
+    return flat.reshape(shape[::-1]).T.copy().view(Tensor)

@@ -11,6 +11,7 @@ from fastmlp._core import Tensor
 from fastmlp._types import Array
 from fastmlp.arithmetic import Arithmetic
 from fastmlp.arithmetic.tape import node_of, recording
+from fastmlp.pickling import tell_torch
 from fastmlp.torch_methods import TensorMethods
 
 
@@ -65,6 +66,7 @@ class Parameter(Arithmetic, TensorMethods, NDArrayOperatorsMixin):
                 f"data: expected one or two dimensions and no empty one, got shape {tuple(shape)}"
             )
         self._native = _core.Parameter(shape, dtype)
+        tell_torch()  # before anybody loads a state
 
     def _convert(self, dtype: str) -> None:
         """Change the dtype. Recorded passes and optimizers made before are of no use afterwards."""
