@@ -52,6 +52,8 @@ UNARY: list[tuple[Both, Both]] = [
         lambda a: torch.logsumexp(a.reshape(-1), 0),
         lambda a: torch.stack([a, a * 2], dim=-1).flatten(),
         lambda a: torch.cat([a.reshape(-1), a.view(-1)[:1]]),
+        lambda a: a.tanh().prod(),
+        lambda a: (a.reshape(1, -1).flip(-1) * 0.7).repeat(2, 1),
     )
 ] + [
     (lambda a: np.exp(np.tanh(a)), lambda a: a.tanh().exp()),
@@ -75,6 +77,7 @@ MATRIX: list[tuple[Both, Both]] = [
         lambda a: a.t() @ a / a.shape[0],
         lambda a: a.transpose(0, 1),
         lambda a: a.permute(1, 0),
+        lambda a: torch.permute(a, dims=(1, 0)),
         lambda a: a.sum(dim=0) * 0.3,
         lambda a: torch.sum(a, 1, keepdim=True) * 0.3,
         lambda a: a.mean(-1),
@@ -113,6 +116,15 @@ MATRIX: list[tuple[Both, Both]] = [
         lambda a: torch.stack([row * 0.5 for row in a]),
         lambda a: a.cumsum(1) * 0.3,
         lambda a: a.index_select(0, torch.tensor([0, 0])),
+        lambda a: torch.prod(a.tanh(), dim=1, keepdim=True),
+        lambda a: (a * (a > 0)).prod(0),
+        lambda a: a.flip(0, 1),
+        lambda a: torch.flip(a, dims=(1,)),
+        lambda a: a.repeat(2, 1, 2) * 0.5,
+        lambda a: torch.nn.functional.normalize(a, dim=1),
+        lambda a: torch.nn.functional.normalize(a, p=1, dim=0),
+        lambda a: (a @ a.T).trace() * 0.2,
+        lambda a: torch.outer(a[0], a[:, 0]) * 0.5,
     )
 ] + [
     (lambda a: np.mean(a, axis=0), lambda a: a.mean(0)),
@@ -142,6 +154,10 @@ BINARY: list[tuple[Both, Both]] = [
         lambda a, b: torch.atan2(a, b.abs() + 0.5),
         lambda a, b: torch.logaddexp(a, b),
         lambda a, b: torch.stack([a * b, a + b]).mean(0),
+        lambda a, b: torch.dist(a, b + 0.1),
+        lambda a, b: torch.nn.functional.pairwise_distance(a, b - 0.1, keepdim=True),
+        lambda a, b: torch.nn.functional.cosine_similarity(a.tanh() + 1.5, b.tanh() - 1.5, dim=-1),
+        lambda a, b: torch.masked_select(a * b, torch.as_tensor(np.array(values(b) > -9))),
     )
 ] + [
     (lambda a, b: np.multiply(a, b), lambda a, b: a * b),

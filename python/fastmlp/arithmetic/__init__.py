@@ -7,7 +7,8 @@ So that losses are formulas, and are added and scaled, and one model's output is
 
 It costs what NumPy costs; ``loss_fn(model(x), t)`` stays native. Files: `tape` is the graph and
 the backward pass, `formulas` the derivatives, `functions` and `places` what is recorded, with
-torch's and NumPy's arguments, `names` and `protocols` the ways that lead there.
+torch's and NumPy's arguments, `compositions` formulas of these, `names` and `protocols` the ways
+that lead there.
 """
 
 from fastmlp.arithmetic import protocols

@@ -99,6 +99,20 @@ def total(x: Array, axes: Axes) -> tuple[Array, Back]:
     return x.sum(axes, keepdims=True), lambda g: np.broadcast_to(g, x.shape)
 
 
+def product_over(x: Array, axes: Axes) -> tuple[Array, Back]:
+    def back(g: Array) -> Array:
+        # Of each value the product of all others, of which some may be 0: those before and after.
+        first = tuple(range(len(axes)))
+        moved = np.moveaxis(x, axes, first)
+        rows = moved.reshape(-1, *moved.shape[len(axes) :])
+        ones = np.ones_like(rows[:1])
+        before = np.cumprod(np.concatenate([ones, rows[:-1]]), 0)
+        after = np.cumprod(np.concatenate([ones, rows[:0:-1]]), 0)[::-1]
+        return np.asarray(g * np.moveaxis((before * after).reshape(moved.shape), first, axes))
+
+    return x.prod(axes, keepdims=True), back
+
+
 def mean(x: Array, axes: Axes) -> tuple[Array, Back]:
     y = x.mean(axes, keepdims=True)
     return y, lambda g: np.broadcast_to(g * (y.size / x.size), x.shape)

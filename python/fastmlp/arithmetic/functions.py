@@ -50,6 +50,7 @@ BINARY = {name: _binary(name) for name in formulas.BINARY}
 multiply, divide, maximum, minimum = (
     BINARY[name] for name in ("multiply", "divide", "maximum", "minimum")
 )
+sqrt = UNARY["sqrt"]
 
 
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
@@ -151,6 +152,14 @@ def sum(
     """The sum over dimensions, or of all."""
     over = axis if dim is None else dim
     return _reduced(formulas.total, input, over, keepdim or keepdims, needs_float=False)
+
+
+def prod(
+    input: Any, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False
+) -> Tensor:
+    """The product over dimensions, or of all."""
+    over = axis if dim is None else dim
+    return _reduced(formulas.product_over, input, over, keepdim or keepdims, needs_float=False)
 
 
 def mean(

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp.arithmetic import functions, places
+from fastmlp.arithmetic import compositions, functions, places
 from fastmlp.arithmetic.functions import BINARY, UNARY
 
 Function = Callable[..., Any]
@@ -33,12 +33,13 @@ _OPERATORS = {
 # Those that are methods under their own names, which are torch's.
 _OF_VALUES = (
     *("sum", "mean", "amax", "amin", "var", "std", "norm", "logsumexp", "softmax", "log_softmax"),
-    *("cumsum", "matmul", "clamp", "masked_fill", "clone", "round"),
+    *("cumsum", "matmul", "clamp", "masked_fill", "clone", "round", "prod"),
 )
 _OF_PLACES = (
     *("max", "min", "gather", "index_select", "reshape", "flatten", "squeeze", "unsqueeze"),
-    *("permute", "transpose", "expand", "split", "chunk", "unbind"),
+    *("permute", "transpose", "expand", "split", "chunk", "unbind", "flip", "repeat"),
 )
+_COMPOSED = ("dist", "outer", "trace", "masked_select")
 
 
 def _swapped(function: Function) -> Function:
@@ -55,10 +56,6 @@ def _linalg_norm(x: Any, ord: Any = None, dim: Any = None, keepdim: bool = False
     return functions.norm(x, ord, dim, keepdim)
 
 
-def _outer(input: Any, other: Any) -> Any:
-    return functions.multiply(places.unsqueeze(input, 1), other)
-
-
 def _vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False) -> Any:
     return functions.norm(x, ord, dim, keepdim)
 
@@ -69,6 +66,7 @@ METHODS: dict[str, Function] = {
     **{name: (UNARY | BINARY)[known] for name, known in _TORCH_NAMES.items()},
     **{name: getattr(functions, name) for name in _OF_VALUES},
     **{name: getattr(places, name) for name in _OF_PLACES},
+    **{name: getattr(compositions, name) for name in _COMPOSED},
     "add": functions.add,
     "sub": functions.subtract,
     "subtract": functions.subtract,
@@ -80,7 +78,6 @@ METHODS: dict[str, Function] = {
     "mm": functions.matmul,
     "bmm": functions.matmul,
     "mv": functions.matmul,
-    "outer": _outer,
     "ravel": places.flatten,
     "swapaxes": places.transpose,
     "t": places.transpose,
@@ -107,6 +104,9 @@ TORCH: dict[str, Function] = {
     "concat": places.cat,
     "stack": places.stack,
     "view": places.reshape,
+    "normalize": compositions.normalize,
+    "cosine_similarity": compositions.cosine_similarity,
+    "pairwise_distance": compositions.pairwise_distance,
     "linalg_vector_norm": _vector_norm,
     "linalg_norm": _linalg_norm,
 }
@@ -139,6 +139,7 @@ def _transpose(a: Any, axes: Any = None) -> Any:
 NUMPY: dict[Function, Function] = {
     np.sum: _over_axis(functions.sum),
     np.mean: _over_axis(functions.mean),
+    np.prod: _over_axis(functions.prod),
     np.max: _over_axis(functions.amax),
     np.min: _over_axis(functions.amin),
     np.amax: _over_axis(functions.amax),

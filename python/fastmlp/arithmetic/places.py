@@ -81,10 +81,10 @@ def unsqueeze(input: Any, dim: int) -> Tensor:
     return reshape(input, (*shape[:at], 1, *shape[at:]))
 
 
-def permute(input: Any, *dims: Any) -> Tensor:
+def permute(input: Any, *each: Any, dims: Any = None) -> Tensor:
     """The dimensions in another order."""
     x = array_of(input)
-    order = axes_of(list(sizes_of(dims)), x.ndim)
+    order = axes_of(list(sizes_of(each) if dims is None else dims), x.ndim)
     back = np.argsort(order)
     return record(x.transpose(order), (input, lambda g: g.transpose(back)))
 
@@ -107,6 +107,27 @@ def expand(input: Any, *sizes: Any) -> Tensor:
     own = [1] * (len(wanted) - x.ndim) + list(x.shape)
     shape = [n if size == -1 else size for n, size in zip(own, wanted, strict=True)]
     return record(np.broadcast_to(x, shape), (input, lambda g: g))
+
+
+def flip(input: Any, *each: Any, dims: Any = None) -> Tensor:
+    """The other way round along dimensions."""
+    x = array_of(input)
+    axes = axes_of(list(sizes_of(each) if dims is None else dims), x.ndim)
+    return record(np.flip(x, axes), (input, lambda g: np.flip(g, axes)))
+
+
+def repeat(input: Any, *sizes: Any) -> Tensor:
+    """The whole tensor so many times along each dimension, as torch means it; see `np.repeat`."""
+    x = array_of(input)
+    times = [_checks.integer("sizes", size, at_least=0) for size in sizes_of(sizes)]
+    if len(times) < x.ndim:
+        raise ValueError(f"sizes: expected at least {x.ndim}, one for each dimension, got {times}")
+    own = [1] * (len(times) - x.ndim) + list(x.shape)
+    blocks = [n for pair in zip(times, own, strict=True) for n in pair]
+    repeated = tuple(range(0, len(blocks), 2))
+    return record(
+        np.tile(x, times), (input, lambda g: g.reshape(blocks).sum(repeated).reshape(x.shape))
+    )
 
 
 def cat(tensors: Sequence[Any], dim: int = 0) -> Tensor:

@@ -1,0 +1,63 @@
+"""Recorded functions that are formulas of others: distances between rows, and the like."""
+
+from typing import Any
+
+import numpy as np
+
+from fastmlp import _checks
+from fastmlp._core import Tensor
+from fastmlp.arithmetic.functions import BINARY, clamp, divide, multiply, norm, sqrt, sum
+from fastmlp.arithmetic.operands import array_of, shape_of
+from fastmlp.arithmetic.places import expand, getitem, unsqueeze
+
+_subtract, _add = BINARY["subtract"], BINARY["add"]
+
+
+def dist(input: Any, other: Any, p: Any = 2) -> Tensor:
+    """The norm of the difference."""
+    return norm(_subtract(input, other), p)
+
+
+def pairwise_distance(
+    x1: Any, x2: Any, p: Any = 2.0, eps: float = 1e-6, keepdim: bool = False
+) -> Tensor:
+    """The norms of the differences of rows, to which `eps` is added."""
+    return norm(_add(_subtract(x1, x2), _checks.real("eps", eps)), p, -1, keepdim)
+
+
+def normalize(input: Any, p: Any = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
+    """Divided by the norm along a dimension, which is taken as `eps` where it is less."""
+    return divide(input, clamp(norm(input, p, dim, True), _checks.real("eps", eps)))
+
+
+def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """The inner product along a dimension, over the norms, each at least `eps`."""
+    least = _checks.real("eps", eps) ** 2  # of the squares, whose root has a derivative at 0 then
+    shape = np.broadcast_shapes(shape_of(x1), shape_of(x2))
+
+    def direction(x: Any) -> Tensor:
+        x = expand(x, *shape)
+        return divide(x, sqrt(clamp(sum(multiply(x, x), dim, True), least)))
+
+    return sum(multiply(direction(x1), direction(x2)), dim)
+
+
+def outer(input: Any, other: Any) -> Tensor:
+    """Each value of a vector times each of another."""
+    return multiply(unsqueeze(input, 1), other)
+
+
+def trace(input: Any) -> Tensor:
+    """The sum of the diagonal of a matrix."""
+    shape = shape_of(input)
+    if len(shape) != 2:
+        raise ValueError(f"input: expected a matrix, got shape {shape}")
+    diagonal = np.arange(min(shape))
+    return sum(getitem(input, (diagonal, diagonal)))
+
+
+def masked_select(input: Any, mask: Any) -> Tensor:
+    """The elements that the mask chooses, in a row; the two are broadcast."""
+    chosen = np.asarray(array_of(mask, "mask"), bool)
+    shape = np.broadcast_shapes(shape_of(input), chosen.shape)
+    return getitem(expand(input, *shape), np.broadcast_to(chosen, shape))
