@@ -8,15 +8,9 @@ from functools import lru_cache
 from typing import Any
 
 from fastmlp import _checks, _conversions, activations, distribution_losses, losses
-from fastmlp.arithmetic.compositions import (
-    cosine_similarity as cosine_similarity,
-)
-from fastmlp.arithmetic.compositions import (
-    normalize as normalize,
-)
-from fastmlp.arithmetic.compositions import (
-    pairwise_distance as pairwise_distance,
-)
+from fastmlp.arithmetic.compositions import cosine_similarity as cosine_similarity
+from fastmlp.arithmetic.compositions import normalize as normalize
+from fastmlp.arithmetic.compositions import pairwise_distance as pairwise_distance
 from fastmlp.layers import Dropout
 from fastmlp.parameter import Parameter
 from fastmlp.symbolic import Symbolic
