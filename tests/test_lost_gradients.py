@@ -23,7 +23,7 @@ def nets() -> dict[str, Any]:
 
 OF_OTHERS = [
     "torch.einsum('ij->ij', y)",
-    "torch.nn.functional.normalize(y)",
+    "torch.erf(y)",
     "[y[0], y[1]]",
     "list(y)",
     "fm.tensor(y)",
