@@ -74,7 +74,8 @@ py::object call_loss(PyObject* self, PyObject* input, PyObject* target, PyObject
   if (tensor) input = tensor.ptr();
   if (of_target) target = of_target.ptr();
   const py::handle weight = sample_weight ? py::handle(sample_weight) : py::handle(Py_None);
-  if (py::isinstance<py::array>(input) && py::reinterpret_borrow<py::array>(input).ndim() > 2) [[unlikely]]
+  const bool is_array = is_tensor(input) || py::isinstance<py::array>(input);
+  if (is_array && py::detail::array_proxy(input)->nd > 2) [[unlikely]]
     return py::handle(self).attr("_of_more_dimensions")(py::handle(input), py::handle(target), weight);
   if (is_recorded(target)) [[unlikely]]
     return py::handle(self).attr("_of_recorded_target")(py::handle(input), py::handle(target), weight);

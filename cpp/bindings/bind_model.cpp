@@ -56,7 +56,8 @@ Compiled compiled(PyObject* self, py::handle x) {
 
 // Whether it has more than two dimensions: rows of features, in which further ones are to be kept.
 bool has_more_dimensions(py::handle x) {
-  if (py::isinstance<py::array>(x)) return py::reinterpret_borrow<py::array>(x).ndim() > 2;
+  if (is_plain_array(x) || is_tensor(x) || py::isinstance<py::array>(x))
+    return py::detail::array_proxy(x.ptr())->nd > 2;
   return py::hasattr(x, "ndim") && x.attr("ndim").cast<int>() > 2;
 }
 

@@ -6,6 +6,7 @@
 namespace fastmlp::bindings {
 
 PyTypeObject* tensor_type = nullptr;
+PyTypeObject* array_type = nullptr;
 std::ptrdiff_t origin_offset = 0;
 PyTypeObject* variable_type = nullptr;  // of Python's fastmlp.arithmetic.tape.Variable
 
@@ -154,6 +155,10 @@ PyObject* construct(PyTypeObject*, PyObject* args, PyObject* options) {
 
 PyObject* backward(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names) {
   return guarded([&] {
+    if (count == 0 && !names) {  // as nearly always
+      run_backward(py::reinterpret_borrow<py::object>(self), nullptr, false);
+      return py::none();
+    }
     const auto [grad_output, retain_graph, create_graph, gradient] =
         arguments("backward", {"grad_output", "retain_graph", "create_graph", "gradient"}, 0, args, count, names);
     if (grad_output && gradient) throw py::type_error("gradient: expected either this or grad_output, got both");
@@ -282,16 +287,15 @@ PyTypeObject* make_type() {
 
 }  // namespace
 
-py::object tensor_of_variable(py::handle value) {
-  if (is_tensor(value) || Py_TYPE(value.ptr()) == py::detail::npy_api::get().PyArray_Type_) return {};
+py::object tensor_of_other(py::handle value) {
   if (!is_recording || !variable_type || !PyObject_TypeCheck(value.ptr(), variable_type)) return {};
   return value.attr("clone")();
 }
 
 bool is_lost(py::handle values) {
-  const auto& numpy = py::detail::npy_api::get();
   if (is_tensor(values)) return origin(values).lost && !origin(values).node;
-  if (Py_TYPE(values.ptr()) != numpy.PyArray_Type_) return false;
+  if (!is_plain_array(values) || !py::detail::array_proxy(values.ptr())->base) return false;
+  const auto& numpy = py::detail::npy_api::get();
   for (PyObject* at = py::detail::array_proxy(values.ptr())->base; at && PyObject_TypeCheck(at, numpy.PyArray_Type_);
        at = py::detail::array_proxy(at)->base)
     if (is_tensor(at)) return origin(at).node || origin(at).lost;
@@ -316,6 +320,7 @@ bool recording() { return is_recording; }
 
 void bind_tensor(py::module_& m) {
   tensor_type = make_type();
+  array_type = reinterpret_cast<PyTypeObject*>(py::detail::npy_api::get().PyArray_Type_);
   m.attr("Tensor") = py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(tensor_type));
   m.def("is_leaf", [](py::handle tensor) { return is_tensor(tensor) && leaf_of(tensor); }, py::arg("tensor"));
   m.def("graph_node", [](py::handle tensor) { return graph_node(tensor); }, py::arg("tensor"));

@@ -75,7 +75,10 @@ struct Origin {
 extern PyTypeObject* tensor_type;
 extern std::ptrdiff_t origin_offset;
 
+extern PyTypeObject* array_type;  // NumPy's own
+
 inline bool is_tensor(py::handle object) { return Py_TYPE(object.ptr()) == tensor_type; }
+inline bool is_plain_array(py::handle object) { return Py_TYPE(object.ptr()) == array_type; }
 inline Origin& origin(py::handle tensor) {
   return *reinterpret_cast<Origin*>(reinterpret_cast<char*>(tensor.ptr()) + origin_offset);
 }
@@ -96,7 +99,10 @@ py::object output_gradient(const py::object& tensor, py::handle given);
 bool recording();
 
 // A parameter or such, which models and losses take as the recorded tensor that its clone() is; else null.
-py::object tensor_of_variable(py::handle value);
+py::object tensor_of_other(py::handle value);
+inline py::object tensor_of_variable(py::handle value) {
+  return is_tensor(value) || is_plain_array(value) ? py::object() : tensor_of_other(value);
+}
 
 // Whether these values come from a recorded tensor, but not its graph.
 bool is_lost(py::handle values);
