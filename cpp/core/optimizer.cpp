@@ -1,7 +1,6 @@
 #include "core/optimizer.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "core/thread_pool.h"
 

@@ -14,6 +14,7 @@ import numpy as np
 from fastmlp import _core
 from fastmlp._core import Tensor
 from fastmlp._types import Array
+from fastmlp.arithmetic.tape import Variable
 
 
 class _Memory:
@@ -35,7 +36,7 @@ class _Arguments:
 
     def of_torch(self, value: Any) -> Any:
         """The same, be it within lists, tuples and dicts."""
-        if isinstance(value, Tensor) or hasattr(value, "_native"):
+        if isinstance(value, Tensor | Variable):
             array = np.asarray(value)
             if any(stride < 0 for stride in array.strides):
                 array = array.copy()
@@ -52,6 +53,11 @@ class _Arguments:
         return value
 
 
+def is_in_place(name: str) -> bool:
+    """Whether torch's function of that name changes its first argument."""
+    return name.endswith("_") and not name.endswith("__")
+
+
 def fallback(function: Any, types: Any, args: Any, kwargs: Any) -> Any:
     """The result of a function of torch's on arguments some of which are ours.
 
@@ -65,7 +71,7 @@ def fallback(function: Any, types: Any, args: Any, kwargs: Any) -> Any:
     torch = sys.modules["torch"]
     options = dict(kwargs or {})
     name = getattr(function, "__name__", "function")
-    in_place = (name.endswith("_") and not name.endswith("__")) or bool(options.get("inplace"))
+    in_place = is_in_place(name) or bool(options.get("inplace"))
     arguments = _Arguments(torch, in_place or "out" in options)
     given, options = arguments.of_torch(tuple(args)), arguments.of_torch(options)
     targets = [options.get("out")]

@@ -12,6 +12,7 @@ import numpy as np
 from fastmlp import _checks, _conversions, _core, seeds
 from fastmlp._core import Tensor
 from fastmlp.arithmetic.functions import cast
+from fastmlp.arithmetic.operands import axis_of
 from fastmlp.arithmetic.places import ValuesIndices, gather
 from fastmlp.devices import device
 from fastmlp.tensor_methods import install
@@ -38,12 +39,7 @@ class Size(int):
             return self.shape
         if not self.shape:
             raise ValueError(f"dim: expected none, for the tensor has no dimensions, got {dim}")
-        return self.shape[_axis(dim, len(self.shape))]
-
-
-def _axis(dim: Any, dimensions: int) -> int:
-    limit = max(dimensions, 1)
-    return _checks.integer("dim", dim, at_least=-limit, below=limit)
+        return self.shape[axis_of(dim, len(self.shape))]
 
 
 def _tensor(values: Any) -> Tensor:
@@ -95,7 +91,7 @@ def _reduced(function: Any, tensor: Any, dim: Any, keepdim: Any, options: dict[s
     values = np.asarray(tensor)
     if dim is not None:
         dims = dim if isinstance(dim, tuple | list) else (dim,)
-        axes = tuple(_axis(one, values.ndim) for one in dims)
+        axes = tuple(axis_of(one, values.ndim) for one in dims)
         if values.ndim:
             options["axis"] = axes if len(axes) > 1 else axes[0]
     if _checks.flag("keepdim", keepdim):
@@ -214,7 +210,7 @@ class TensorMethods:
         values = np.atleast_1d(np.asarray(self))
         given = {name: value for name, value in options.items() if value is not None}
         given.pop("stable", None)  # it is
-        how: dict[str, Any] = {"axis": _axis(dim, values.ndim), "kind": "stable"} | given
+        how: dict[str, Any] = {"axis": axis_of(dim, values.ndim), "kind": "stable"} | given
         if not _checks.flag("descending", descending):
             return _tensor(np.argsort(values, **how).reshape(self.shape))
         axis = how["axis"]

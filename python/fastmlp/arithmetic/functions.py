@@ -146,43 +146,30 @@ def _reduced(
     return record(kept.reshape(shape), (input, lambda g: back(g.reshape(kept.shape))))
 
 
-def sum(
-    input: Any, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False
-) -> Tensor:
-    """The sum over dimensions, or of all."""
-    over = axis if dim is None else dim
-    return _reduced(formulas.total, input, over, keepdim or keepdims, needs_float=False)
+def _reduction(
+    name: str, what: str, formula: Callable[..., Any], *options: Any, needs_float: bool = False
+) -> Callable[..., Tensor]:
+    def function(
+        input: Any,
+        dim: Any = None,
+        keepdim: bool = False,
+        *,
+        axis: Any = None,
+        keepdims: bool = False,
+    ) -> Tensor:
+        over = axis if dim is None else dim
+        keep = keepdim or keepdims
+        return _reduced(formula, input, over, keep, *options, needs_float=needs_float)
+
+    function.__name__, function.__doc__ = name, f"{what} over dimensions, or of all values."
+    return function
 
 
-def prod(
-    input: Any, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False
-) -> Tensor:
-    """The product over dimensions, or of all."""
-    over = axis if dim is None else dim
-    return _reduced(formulas.product_over, input, over, keepdim or keepdims, needs_float=False)
-
-
-def mean(
-    input: Any, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False
-) -> Tensor:
-    """The mean over dimensions, or of all."""
-    return _reduced(formulas.mean, input, axis if dim is None else dim, keepdim or keepdims)
-
-
-def amax(
-    input: Any, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False
-) -> Tensor:
-    """The largest value; equal ones share the gradient."""
-    over = axis if dim is None else dim
-    return _reduced(formulas.extremum, input, over, keepdim or keepdims, 1, needs_float=False)
-
-
-def amin(
-    input: Any, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False
-) -> Tensor:
-    """The smallest value; equal ones share the gradient."""
-    over = axis if dim is None else dim
-    return _reduced(formulas.extremum, input, over, keepdim or keepdims, -1, needs_float=False)
+sum = _reduction("sum", "The sum", formulas.total)
+prod = _reduction("prod", "The product", formulas.product_over)
+mean = _reduction("mean", "The mean", formulas.mean, needs_float=True)
+amax = _reduction("amax", "The largest value; equal ones share the gradient,", formulas.extremum, 1)
+amin = _reduction("amin", "The smallest value; see `amax`;", formulas.extremum, -1)
 
 
 def _ddof(axis: Any, options: dict[str, Any], unbiased: Any) -> float:
@@ -200,36 +187,30 @@ def _over(dim: Any, unbiased: Any, axis: Any) -> tuple[Any, Any]:
     return (None, dim) if isinstance(dim, bool) else (axis if dim is None else dim, unbiased)
 
 
-def var(
-    input: Any,
-    dim: Any = None,
-    unbiased: Any = None,
-    keepdim: bool = False,
-    *,
-    axis: Any = None,
-    keepdims: bool = False,
-    **options: Any,
-) -> Tensor:
-    """The variance, divided by n - 1 (with `axis`, by n; with `correction` or `ddof`, n - that)."""
-    over, unbiased = _over(dim, unbiased, axis)
-    ddof = _ddof(axis, options, unbiased)
-    return _reduced(formulas.variance, input, over, keepdim or keepdims, ddof)
+def _spread(name: str, what: str, formula: Callable[..., Any]) -> Callable[..., Tensor]:
+    def function(
+        input: Any,
+        dim: Any = None,
+        unbiased: Any = None,
+        keepdim: bool = False,
+        *,
+        axis: Any = None,
+        keepdims: bool = False,
+        **options: Any,
+    ) -> Tensor:
+        over, unbiased = _over(dim, unbiased, axis)
+        return _reduced(formula, input, over, keepdim or keepdims, _ddof(axis, options, unbiased))
+
+    function.__name__, function.__doc__ = name, what
+    return function
 
 
-def std(
-    input: Any,
-    dim: Any = None,
-    unbiased: Any = None,
-    keepdim: bool = False,
-    *,
-    axis: Any = None,
-    keepdims: bool = False,
-    **options: Any,
-) -> Tensor:
-    """The root of `var`."""
-    over, unbiased = _over(dim, unbiased, axis)
-    ddof = _ddof(axis, options, unbiased)
-    return _reduced(formulas.deviation, input, over, keepdim or keepdims, ddof)
+var = _spread(
+    "var",
+    "The variance, divided by n - 1 (with `axis`, by n; with `correction` or `ddof`, n - that).",
+    formulas.variance,
+)
+std = _spread("std", "The root of `var`.", formulas.deviation)
 
 
 def norm(input: Any, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:

@@ -126,8 +126,7 @@ def _torch_function(cls: Any, func: Any, types: Any, args: Any = (), kwargs: Any
         for option, value in (kwargs or {}).items()
         if value is not None and option not in ("_stacklevel", "inplace")
     }
-    in_place = name.endswith("_") and not name.endswith("__")
-    if in_place and recording() and any(map(_is_of_graph, args[1:])):
+    if torch_functions.is_in_place(name) and recording() and any(map(_is_of_graph, args[1:])):
         raise RuntimeError(
             f"{name}: torch's tensors cannot be changed in place by a recorded tensor of fastmlp;"
             " write total = total + loss, or .detach()"
