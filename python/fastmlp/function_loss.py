@@ -30,10 +30,12 @@ class FunctionLoss(Loss):
         ``function(y, t)`` gets the model's output, of shape (rows, columns) and the model's dtype,
         and the targets of the same rows: real numbers in the model's dtype, integers as int64, in
         any shape whose first dimension is the rows. Either it returns ``(value, gradient)``, a
-    XX    torch : bool, optional
-        Whether it is one of torch's tensors. Without it the function's own code is looked at; where
-        that does not tell, it is called with arrays, and with tensors if that does not give a
-        value and a gradient.
+        number and the array of its derivatives with respect to y; or it is a formula, of this
+        package's recorded tensors or of torch's, that returns a tensor with the value.
+    torch : bool, optional
+        True: it works on torch's tensors; False: on arrays. Without it the function's own code is
+        looked at; where that does not tell, it is called with arrays, then with recorded tensors,
+        then with torch's, until one gives what is expected.
 
     Notes
     -----
@@ -57,7 +59,7 @@ class FunctionLoss(Loss):
         if torch is not None:
             torch = _checks.flag("torch", torch)
         super().__init__("mse", "mean", function=function)
-        # What it works on, see `_found_way`; None: who knows.
+        # What it works on, see `_find_way`; None: who knows.
         self.__dict__["_way"] = {True: "torch", False: "arrays", None: None}[torch]
         if torch is None and _uses_torch(function):
             self.__dict__["_way"] = "torch"
