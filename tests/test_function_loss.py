@@ -183,6 +183,7 @@ def test_ctrl_c_ends_a_training() -> None:
 import os, signal, threading, time
 import numpy as np
 import fastmlp as fm
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
 model = fm.MLP([2, 4, 1], seed=0)
 def loss(y, t):
     return float((y ** 2).mean()), 2 * y / y.size
