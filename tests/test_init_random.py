@@ -238,3 +238,43 @@ def test_the_order_of_rows_changes_with_epoch_and_seed() -> None:
     np.testing.assert_array_equal(orders[0], orders[1])
     assert not np.array_equal(orders[0], orders[2])
     assert not np.array_equal(orders[0][0], orders[0][1])
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (60, 40), (50, 50), (1, 7)])
+def test_orthogonal(shape: tuple[int, int]) -> None:
+    w = np.asarray(fm.nn.init.orthogonal_(fm.Parameter(np.zeros(shape)), gain=2.0))
+    small = w @ w.T if shape[0] <= shape[1] else w.T @ w
+    np.testing.assert_allclose(small, 4 * np.eye(len(small)), atol=1e-12)
+
+
+def test_normal_within_bounds() -> None:
+    w = np.asarray(fm.nn.init.trunc_normal_(fm.Parameter(np.zeros((300, 400))), 0.5, 1, -0.5, 2.0))
+    assert -0.5 <= w.min() < -0.49
+    assert 1.99 < w.max() <= 2.0
+    pytest.importorskip("torch")
+    import torch
+
+    like = torch.nn.init.trunc_normal_(torch.zeros(300, 400), 0.5, 1, -0.5, 2.0)
+    assert abs(w.mean() - float(like.mean())) < 0.01
+    assert abs(w.std() - float(like.std())) < 0.01
+    np.testing.assert_array_equal(fm.nn.init.trunc_normal_(np.zeros(3), 9.0, 0.0, -1, 1), [1, 1, 1])
+
+
+def test_gains_and_diagonals_are_torchs() -> None:
+    torch = pytest.importorskip("torch")
+    for name, param in (("linear", None), ("sigmoid", None), ("tanh", None), ("relu", None),
+                        ("selu", None), ("leaky_relu", None), ("leaky_relu", 0.3)):  # fmt: skip
+        want = torch.nn.init.calculate_gain(name, param)
+        assert fm.nn.init.calculate_gain(name, param) == pytest.approx(want)
+    want = torch.nn.init.eye_(torch.zeros(3, 2))
+    np.testing.assert_array_equal(fm.nn.init.eye_(fm.Parameter(np.ones((3, 2)))), want)
+    with pytest.raises(ValueError, match="nonlinearity"):
+        fm.nn.init.calculate_gain("softmax")
+
+
+def test_a_tensor_of_torch_is_filled() -> None:
+    torch = pytest.importorskip("torch")
+    tensor = torch.zeros(20, 30)
+    assert fm.nn.init.xavier_uniform_(tensor) is tensor
+    assert 0.3 < float(tensor.max()) <= (6 / 50) ** 0.5
+    assert fm.nn.Parameter(fm.nn.init.ones_(torch.empty(2, 2))).sum() == 4

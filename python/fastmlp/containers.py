@@ -1,10 +1,12 @@
 """Containers of modules: Sequential, and lists and dicts for models with their own `forward`."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from fastmlp import _checks, _core
 from fastmlp.modules import Module
+from fastmlp.symbolic import UncompilableError
 from fastmlp.tracing import Trace
 
 Q = TypeVar("Q", bound="Sequential")
@@ -48,7 +50,8 @@ class Sequential(Module):
         if device is not None or precision is not None:
             self.to(device=device, precision=precision)
         # Not self.forward, which a subclass may define, and which may need what it sets up later.
-        Trace(self).run(lambda x: Sequential.forward(self, x))
+        with suppress(UncompilableError):
+            Trace(self).run(lambda x: Sequential.forward(self, x))
 
     def _insert(self, name: str, module: Any) -> None:
         if not isinstance(module, Module):
@@ -168,6 +171,18 @@ class ModuleList(Module):
             setattr(self, str(len(self)), module)
         return self
 
+    def __iadd__(self: L, modules: Iterable[Module]) -> L:
+        return self.extend(modules)
+
+    def __add__(self, other: Iterable[Module]) -> "ModuleList":
+        return ModuleList([*self, *other])
+
+    def pop(self, index: int = -1) -> Any:
+        """Remove a module, and return it."""
+        module = self[index]
+        del self[index]
+        return module
+
     def insert(self, index: int, module: Module) -> None:
         """Add a module in front of that at `index`."""
         items = list(self)
@@ -238,6 +253,17 @@ class ModuleDict(Module):
     def __delitem__(self, name: str) -> None:
         self[name]  # or KeyError
         delattr(self, name)
+
+    def pop(self, name: str) -> Any:
+        """Remove a module, and return it."""
+        module = self[name]
+        del self[name]
+        return module
+
+    def clear(self) -> None:
+        """Remove all modules."""
+        for name in self.keys():
+            del self[name]
 
     def __contains__(self, name: object) -> bool:
         return name in dict(self.named_children())
