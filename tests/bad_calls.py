@@ -225,7 +225,7 @@ MODELS: list[Call] = [
     ("Sequential(3)", TypeError, "modules", "3"),
     ('Sequential({"a.b": ReLU()})', ValueError, r"a\.b"),
     ("two_paths(np.zeros((1, 2)))", ValueError, "forward", "one width", "2 features", "and 3"),
-    ("with_numpy(np.zeros((1, 2)))", TypeError, "forward", "modules"),
+    ("with_numpy.predict(np.zeros((1, 2)))", TypeError, "forward", "modules"),
     ("Module()(np.zeros((1, 2)))", NotImplementedError, "forward"),
     ("Dropout(1.5)", ValueError, r"\bp\b", "1.5"),
     ("Dropout(NAN)", ValueError, r"\bp\b", "nan"),

@@ -255,3 +255,71 @@ def test_what_dir_shows() -> None:
     assert fm.plotting.curves
     for name in shown:
         assert getattr(fm, name).__doc__, name
+
+
+def test_lists_of_modules_are_added_and_popped() -> None:
+    layers = fm.nn.ModuleList([fm.Linear(2, 3)])
+    layers += [fm.ReLU(), fm.Linear(3, 2)]
+    longer = layers + fm.nn.ModuleList([fm.Tanh()])
+    assert [type(layer).__name__ for layer in longer] == ["Linear", "ReLU", "Linear", "Tanh"]
+    assert longer[0] is layers[0]
+    assert type(layers.pop(1)).__name__ == "ReLU"
+    assert list(layers.state_dict()) == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    named = fm.nn.ModuleDict({"a": fm.Tanh(), "b": fm.ReLU()})
+    assert type(named.pop("a")).__name__ == "Tanh"
+    assert named.keys() == ["b"]
+    named.clear()
+    assert len(named) == 0
+    with pytest.raises(KeyError):
+        named.pop("a")
+
+
+def test_containers_of_parameters() -> None:
+    """Names, order and shapes are torch's."""
+    torch = pytest.importorskip("torch")
+    states = []
+    for kinds in (torch.nn, fm.nn):
+        model = kinds.Module()
+        model.list = kinds.ParameterList([kinds.Parameter(torch.ones(2, 3)), torch.zeros(3)])
+        model.list.append(kinds.Parameter(torch.ones(1)))
+        model.list.extend([torch.ones(2)])
+        model.list[1] = kinds.Parameter(torch.full((3,), 2.0))
+        model.dict = kinds.ParameterDict({"b": kinds.Parameter(torch.ones(2)), "a": torch.zeros(3)})
+        model.dict["c"] = kinds.Parameter(torch.ones(1))
+        model.dict.update([("d", torch.ones(4))])
+        del model.dict["a"]
+        assert "a" not in model.dict
+        assert list(model.dict) == list(model.dict.keys()) == ["b", "c", "d"]
+        assert [tuple(p.shape) for p in model.dict.values()] == [(2,), (1,), (4,)]
+        assert model.dict["d"] is dict(model.dict.items())["d"]
+        assert model.list[-1] is list(model.list)[3]
+        assert len(model.list[1:3]) == 2
+        states.append({name: np.asarray(v).tolist() for name, v in model.state_dict().items()})
+        assert sum(p.requires_grad for p in model.parameters()) == 7
+    assert list(states[0]) == list(states[1])
+    assert states[0] == states[1]
+
+
+def test_containers_of_parameters_check_what_they_get() -> None:
+    with pytest.raises(TypeError, match="values: expected several"):
+        fm.nn.ParameterList(fm.nn.Parameter(np.ones(2)))
+    with pytest.raises(TypeError, match="data: expected an array"):
+        fm.nn.ParameterList(["a"])
+    with pytest.raises(ValueError, match=r"name: .*'a.b'"):
+        fm.nn.ParameterDict({"a.b": np.ones(2)})
+    with pytest.raises(ValueError, match=r"name: .*'items'"):
+        fm.nn.ParameterDict()["items"] = np.ones(2)
+    with pytest.raises(IndexError):
+        fm.nn.ParameterList()[0]
+
+
+def test_modules_and_parameters_under_torchs_names() -> None:
+    model = fm.MLP([2, 3, 1])
+    assert list(model._modules) == ["0", "1", "2"]
+    assert list(model[0]._parameters) == ["weight", "bias"]
+    assert model.get_parameter("2.bias") is model[2].bias
+    for name in ("2.other", "5.bias", "2"):
+        with pytest.raises(AttributeError, match="target"):
+            model.get_parameter(name)
+    with pytest.raises(TypeError):
+        model._modules["3"] = fm.ReLU()

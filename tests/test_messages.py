@@ -81,7 +81,7 @@ def test_what_is_torchs(torch: Any) -> None:
 def test_forward(forward: Any, hint: str) -> None:
     net = type("Net", (_Net,), {"forward": forward})()
     with pytest.raises(TypeError) as caught:
-        net(X[:, None])
+        net.predict(X[:, None])
     assert hint in str(caught.value)
     assert "Symbolic" not in str(caught.value)
 

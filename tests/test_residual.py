@@ -328,7 +328,7 @@ def test_what_does_not_fit(forward: Any, error: type[Exception], patterns: list[
 
     Net.forward = forward
     with pytest.raises(error) as caught:
-        Net()(np.zeros((1, 2)))
+        Net().predict(np.zeros((1, 2)))
     for pattern in patterns:
         assert pattern in str(caught.value)
 

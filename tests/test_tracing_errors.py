@@ -22,6 +22,7 @@ def _net(forward: Forward) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.a, self.b = fm.Linear(2, 5), fm.Linear(5, 1)
+            self.values: list[Any] = []
 
     Net.forward = forward
     return Net()
@@ -49,7 +50,14 @@ def _frozen_by_us(s: Any, x: Any) -> Any:
     return s.b(h)
 
 
+def _decide_by_item(s: Any, x: Any) -> Any:
+    return s.a(x) if s.a(x).item() > 0 else x
+
+
+# A call would run these as they stand, if they did not decide by values.
+DECIDING = (_decide, _compare, _decide_by_item)
 CASES: list[tuple[Forward, list[str]]] = [
+    (_decide_by_item, ["'item'", "before there are numbers", "if s.a(x).item() > 0"]),
     (_decide, ["'sum'", "from what the model returns", "if x.sum() > 0:"]),
     (_compare, ["gt", "cannot decide by their values", "if x > 0 else x"]),
     (_frozen, ["no_grad", "requires_grad_(False)"]),
@@ -118,7 +126,7 @@ def test_errors(forward: Forward, patterns: list[str]) -> None:
     model = _net(forward)
     before = model.state_dict()
     with pytest.raises(TypeError) as caught:
-        model(X)
+        model.predict(X)
     message = str(caught.value)
     for pattern in patterns:
         assert any(part in message for part in pattern.split("|")), message
@@ -128,6 +136,10 @@ def test_errors(forward: Forward, patterns: list[str]) -> None:
         told = int(message.split("(line ")[1].split()[0])
         assert line <= told <= line + 3
         assert f"of {__file__}" in message
+    if forward in DECIDING:
+        with pytest.raises(TypeError) as caught:
+            model(X)
+        assert str(caught.value) == message
     assert fm._core.recording()
     assert torch.is_grad_enabled()
     assert all((model.state_dict()[name] == value).all() for name, value in before.items())
@@ -220,11 +232,6 @@ def test_questions_for_other_sizes() -> None:
         model(np.ones((4, 2, 5)))
 
 
-def test_several_arguments() -> None:
-    with pytest.raises(TypeError, match=r"one input, got 2 arguments; .*fastmlp\.cat"):
-        _net(lambda s, x: s.a(x))(X, X)
-
-
 def test_attributes_that_change() -> None:
     model = _net(lambda s, x: s.a(x).relu() if s.on else s.a(x))
     model.on = True
@@ -243,19 +250,27 @@ def _keep(s: Any, x: Any) -> Any:
     return s.b(s.hidden)
 
 
+def _append(s: Any, x: Any) -> Any:
+    s.values.append(s.a(x))
+    return s.b(s.values[-1])
+
+
 @pytest.mark.parametrize(
     ("forward", "pattern"),
     [
         (_count, "sets the attribute 'calls' of a Net"),
-        (_keep, "sets the attribute 'hidden' of a Net, to a value that holds no numbers"),
+        (_keep, "sets the attribute 'hidden' of a Net"),
+        (_append, "changes what the attribute 'values' holds"),
         (lambda s, x: (random.random(), s.a(x))[1], "random numbers from random;"),
         (lambda s, x: (np.random.rand(), s.a(x))[1], "random numbers from numpy.random"),
         (lambda s, x: (torch.rand(1), s.a(x))[1], "random numbers from torch"),
     ],
 )
 def test_what_happens_once_alone_is_told(forward: Forward, pattern: str) -> None:
-    with pytest.warns(UserWarning, match=pattern):
+    with pytest.warns(UserWarning, match=f"{pattern}.*So it runs for each call"):
         _net(forward)(X)
+    with pytest.warns(UserWarning, match=f"{pattern}.*runs once, not for each batch"):
+        _net(forward).predict(X)
 
 
 def test_nothing_else_is_told() -> None:

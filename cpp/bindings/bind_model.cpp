@@ -28,22 +28,23 @@ PyTypeObject* symbolic_type = nullptr;
 // What a call computes with.
 struct Compiled {
   py::object network;  // a reference, for another thread may change the module meanwhile
-  NetworkHandle& handle;
+  NetworkHandle* handle;
   bool has_parameters;
 };
 
-Compiled compiled(PyObject* self, py::handle x) {
+Compiled compiled(PyObject* self, py::handle x, const char* compile = "_compiled") {
   Model& model = model_of(self);
   if (model.structure != structure) {
-    const py::object plan = py::handle(self).attr("_compiled")(x);
+    const py::object plan = py::handle(self).attr(compile)(x);
+    if (plan.is_none()) return {plan, nullptr, false};
     const py::object network = plan.attr("network");
     model.by_rows = plan.attr("by_rows").cast<bool>();
     model.squeeze = plan.attr("squeeze").cast<bool>();
-    // Without parameters, the data decides on the dtype; and forward may have asked for its shape.
-    if (network.is_none() || !plan.attr("for_shape").is_none()) {
+    // Without parameters, the data decides on the dtype; and forward may have asked for its shape, or read globals.
+    if (network.is_none() || plan.attr("by_call").cast<bool>()) {
       const py::object own = plan.attr("network_for")(x);
       model.dropout = plan.attr("dropout").cast<bool>();
-      return {own, held_by<NetworkHandle>(own, "network"), !network.is_none()};
+      return {own, &held_by<NetworkHandle>(own, "network"), !network.is_none()};
     }
     const py::object previous =
         py::reinterpret_steal<py::object>(std::exchange(model.network, network.inc_ref().ptr()));
@@ -51,7 +52,7 @@ Compiled compiled(PyObject* self, py::handle x) {
     model.dropout = plan.attr("dropout").cast<bool>();
     model.structure = plan.attr("structure").cast<std::int64_t>();
   }
-  return {py::reinterpret_borrow<py::object>(model.network), *model.handle, true};
+  return {py::reinterpret_borrow<py::object>(model.network), model.handle, true};
 }
 
 // Whether it has more than two dimensions: rows of features, in which further ones are to be kept.
@@ -80,12 +81,13 @@ py::object squeezed(py::handle y) { return y.attr("__getitem__")(py::make_tuple(
 py::object unsqueezed(py::handle y) { return y.attr("__getitem__")(py::make_tuple(py::ellipsis(), py::none())); }
 
 py::object call_model(PyObject* self, PyObject* x) {
-  if (PyObject_TypeCheck(x, symbolic_type)) return py::handle(self).attr(hooks ? "_traced" : "forward")(py::handle(x));
+  if (PyObject_TypeCheck(x, symbolic_type)) return py::handle(self).attr("forward")(py::handle(x));
   const py::object tensor = tensor_of_variable(x);
   if (tensor) x = tensor.ptr();
   if (hooks && py::handle(self).attr("_is_hooked")().cast<bool>())
     return py::handle(self).attr("_call_hooked")(py::handle(x));
-  const Compiled with = compiled(self, x);
+  const Compiled with = compiled(self, x, "_compiled_for_call");
+  if (!with.handle) return py::handle(self).attr("_run")(py::handle(x));  // forward, as it stands
   if (model_of(self).by_rows && has_more_dimensions(x))
     return by_rows(x, [self](const py::object& rows, py::ssize_t) { return call_model(self, rows.ptr()); });
   std::optional<DropoutState> dropout;
@@ -95,10 +97,10 @@ py::object call_model(PyObject* self, PyObject* x) {
   const bool differentiable = with.has_parameters || (is_tensor(x) && origin(x).node);
   if (recording() && differentiable) {
     warn_if_lost(x, "x");
-    const py::object y = with.handle.forward(x, state);
+    const py::object y = with.handle->forward(x, state);
     return squeeze ? squeezed(y) : y;
   }
-  const py::object y = with.handle.predict(x, {}, state, tensor_type);
+  const py::object y = with.handle->predict(x, {}, state, tensor_type);
   return squeeze ? squeezed(y) : y;
 }
 
@@ -118,22 +120,18 @@ py::object predict_model(PyObject* self, py::handle x, py::handle out) {
       return predict_model(self, rows, out.attr("reshape")(py::make_tuple(count, shape[shape.size() - 1])));
     });
   const py::object place = squeeze && out ? unsqueezed(out) : py::reinterpret_borrow<py::object>(out);
-  const py::object y = with.handle.takes_device_array(x) ? with.handle.predict_on_device(x, place)
-                                                         : with.handle.predict(x, place, nullptr, nullptr);
+  const py::object y = with.handle->takes_device_array(x) ? with.handle->predict_on_device(x, place)
+                                                          : with.handle->predict(x, place, nullptr, nullptr);
   return squeeze ? squeezed(y) : y;
 }
 
 PyObject* call(PyObject* self, PyObject* args, PyObject* options) {
   return guarded([&] {
     if (!options && PyTuple_GET_SIZE(args) == 1) return call_model(self, PyTuple_GET_ITEM(args, 0));
-    if (PyTuple_GET_SIZE(args) > 1)
-      throw py::type_error("x: expected one input, got " + std::to_string(PyTuple_GET_SIZE(args)) +
-                           " arguments; put the parts side by side before the call: model(fastmlp.cat([a, b], dim=1))");
-    PyObject* x = nullptr;
-    const char* names[] = {"x", nullptr};
-    if (!PyArg_ParseTupleAndKeywords(args, options, "O:__call__", const_cast<char**>(names), &x))
-      throw py::error_already_set();
-    return call_model(self, x);
+    if (PyTuple_GET_SIZE(args) == 0 && options && PyDict_GET_SIZE(options) == 1)
+      if (PyObject* x = PyDict_GetItemString(options, "x")) return call_model(self, x);
+    const py::kwargs named = options ? py::reinterpret_borrow<py::kwargs>(options) : py::kwargs();
+    return py::object(py::handle(self).attr("_call_with")(*py::reinterpret_borrow<py::args>(args), **named));
   });
 }
 
@@ -147,7 +145,7 @@ PyObject* predict(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObj
 PyObject* jacobian(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names) {
   return guarded([&] {
     auto [x] = arguments("jacobian", {"x"}, 1, args, count, names);
-    return compiled(self, x).handle.jacobian(x);
+    return compiled(self, x).handle->jacobian(x);
   });
 }
 
@@ -162,10 +160,10 @@ PyObject* input_gradient(PyObject* self, PyObject* const* args, Py_ssize_t count
     if (t && !loss) throw py::type_error("loss_fn: expected a loss to go with t, got None");
     if (loss && !t) throw py::type_error("t: expected targets for loss_fn, got None");
     const Compiled with = compiled(self, x);
-    if (!loss) return with.handle.input_gradient(x, {}, nullptr, {});
+    if (!loss) return with.handle->input_gradient(x, {}, nullptr, {});
     const py::object function = py::handle(loss).attr("_output_gradient");
-    if (!function.is_none()) return with.handle.input_gradient(x, t, nullptr, function);
-    return with.handle.input_gradient(x, t, &held<LossHandle>(loss), {});
+    if (!function.is_none()) return with.handle->input_gradient(x, t, nullptr, function);
+    return with.handle->input_gradient(x, t, &held<LossHandle>(loss), {});
   });
 }
 

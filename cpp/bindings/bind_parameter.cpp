@@ -18,12 +18,12 @@ template <class T>
 class ParameterOf final : public ParameterHandle {
  public:
   explicit ParameterOf(const std::vector<Index>& shape)
-      : native(std::make_shared<Parameter<T>>(shape.size() == 2 ? shape[1] : 1, shape[0])),
-        matrix_(shape.size() == 2) {}
+      : native(std::make_shared<Parameter<T>>(shape.size() == 2 ? shape[1] : 1, shape.empty() ? 1 : shape[0])),
+        dimensions_(shape.size()) {}
 
   std::vector<py::ssize_t> shape() const override {
-    if (matrix_) return {native->out, native->in};
-    return {native->out};
+    if (dimensions_ == 2) return {native->out, native->in};
+    return std::vector<py::ssize_t>(dimensions_, native->out);
   }
   std::string dtype() const override { return dtype_name<T>(); }
   const Device& device() const override { return native->device(); }
@@ -137,13 +137,14 @@ class ParameterOf final : public ParameterHandle {
     return stored;
   }
 
-  bool matrix_;
+  std::size_t dimensions_;
   Index moves_ = 0;
 };
 
 std::shared_ptr<ParameterHandle> make_parameter(const std::vector<Index>& shape, const std::string& dtype) {
-  if (shape.empty() || shape.size() > 2)
-    throw py::value_error("shape: expected (out, in) or (out,), got " + std::to_string(shape.size()) + " dimensions");
+  if (shape.size() > 2)
+    throw py::value_error("shape: expected (out, in), (out,) or (), got " + std::to_string(shape.size()) +
+                          " dimensions");
   for (const Index size : shape)
     if (size < 1) throw py::value_error("shape: expected sizes of at least 1, got " + std::to_string(size));
   return with_dtype(dtype, [&](auto zero) -> std::shared_ptr<ParameterHandle> {

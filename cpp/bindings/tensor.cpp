@@ -14,6 +14,24 @@ namespace {
 
 thread_local bool is_recording = true;
 
+// Whether torch is not there, or its gradients are on: they are off under its no_grad().
+bool torch_records() {
+  static PyObject* is_grad_enabled = nullptr;  // guarded by the GIL
+  if (!is_grad_enabled) {
+    static PyObject* const name = PyUnicode_InternFromString("torch");
+    const auto torch = py::reinterpret_steal<py::object>(PyImport_GetModule(name));
+    if (!torch || !py::hasattr(torch, "is_grad_enabled")) return true;  // or it is being imported
+    is_grad_enabled = py::object(torch.attr("is_grad_enabled")).release().ptr();
+  }
+  // It is written in C, so that the way there can be the shortest: this is in each step of a loop.
+  const bool plain = PyCFunction_CheckExact(is_grad_enabled) && PyCFunction_GET_FLAGS(is_grad_enabled) == METH_NOARGS;
+  const auto on = py::reinterpret_steal<py::object>(
+      plain ? PyCFunction_GET_FUNCTION(is_grad_enabled)(PyCFunction_GET_SELF(is_grad_enabled), nullptr)
+            : PyObject_CallNoArgs(is_grad_enabled));
+  if (!on) throw py::error_already_set();
+  return on.ptr() != Py_False;
+}
+
 Leaf* leaf_of(py::handle tensor) {
   Node* node = origin(tensor).node;
   return node && node->kind == Node::Kind::Leaf ? static_cast<Leaf*>(node) : nullptr;
@@ -316,7 +334,7 @@ py::object output_gradient(const py::object& tensor, py::handle given) {
   return py::module_::import("numpy").attr("ones")(array.attr("shape"), array.dtype());
 }
 
-bool recording() { return is_recording; }
+bool recording() { return is_recording && torch_records(); }
 
 void bind_tensor(py::module_& m) {
   tensor_type = make_type();
@@ -336,7 +354,7 @@ void bind_tensor(py::module_& m) {
   m.def(
       "set_lost", [](py::handle tensor, bool lost) { origin(tensor).lost = lost; }, py::arg("tensor"), py::arg("lost"));
   m.def("recording", recording);
-  m.def("set_recording", [](bool on) { is_recording = on; }, py::arg("on"));
+  m.def("set_recording", [](bool on) { return std::exchange(is_recording, on); }, py::arg("on"));
 }
 
 }  // namespace fastmlp::bindings

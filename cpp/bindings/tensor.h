@@ -95,7 +95,7 @@ py::object recorded_tensor(std::unique_ptr<Node> node, T* data, std::span<const 
 // The gradient that backward() starts from at a tensor: the given one, or, for a single value without one, 1.
 py::object output_gradient(const py::object& tensor, py::handle given);
 
-// Whether calls of models and losses are recorded in this thread: not under no_grad().
+// Whether calls of models and losses are recorded in this thread: not under no_grad(), ours or torch's.
 bool recording();
 
 // A parameter or such, which models and losses take as the recorded tensor that its clone() is; else null.

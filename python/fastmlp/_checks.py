@@ -5,6 +5,7 @@ Arrays are checked by the native core, which has to look at them anyway.
 
 import difflib
 import inspect
+import linecache
 import math
 import numbers
 import operator
@@ -253,3 +254,24 @@ def precision(name: str, value: Any, device: str, dtype: str) -> str:
         if dtype != "float32":
             raise ValueError(f"{name}: expected float32 with parameters of {dtype}, got {value!r}")
     return str(value)
+
+
+def user_line() -> str:
+    """Where the code that is traced has come to."""
+    frame = sys._getframe(1)
+    while frame.f_globals.get("__name__", "").split(".")[0] in ("fastmlp", "torch", "numpy"):
+        if frame.f_back is None:
+            return ""
+        frame = frame.f_back
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    text = linecache.getline(file, line).strip()
+    shown = f": {text[:80]}{'...' * (len(text) > 80)}" if text else ""
+    return f" (line {line} of {file}{shown})"
+
+
+def is_ours(error: Exception) -> bool:
+    """Whether an error comes from this package, and not from what a user's code does itself."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return place is not None and place.tb_frame.f_code.co_filename.startswith(_HERE)

@@ -31,6 +31,8 @@ def as_array(value: Any, name: str) -> Array:
         raise TypeError(
             f"{name}: expected an array without a mask, got a masked one; fill it first"
         )
+    if isinstance(value, _core.Symbolic):
+        value.end_trace()
     if value is None or isinstance(value, str | bytes | dict | set | frozenset):
         raise TypeError(f"{name}: expected an array of numbers, got {_checks.show(value)}")
     if hasattr(value, "toarray") and hasattr(value, "nnz"):

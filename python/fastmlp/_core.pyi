@@ -1,7 +1,7 @@
 """The native core, as the Python layer sees it."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, final, overload
+from typing import Any, Literal, NoReturn, final, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -141,9 +141,11 @@ class Tensor(TensorMethods, np.ndarray[Any, np.dtype[Any]]):  # type: ignore[mis
         """The methods that fastmlp.arithmetic installs."""
 
 def recording() -> bool:
-    """Whether this thread's calls of models and losses are recorded for `backward`."""
+    """Whether this thread records for `backward`: not under no_grad(), fastmlp's or torch's."""
 
-def set_recording(on: bool) -> None: ...
+def set_recording(on: bool) -> bool:
+    """Switch it, but for torch's part in it; returns how it was."""
+
 def is_leaf(tensor: Any) -> bool:
     """Whether it is a tracked input."""
 
@@ -192,6 +194,9 @@ def known_loss(input: Any, value: float, gradient: Any) -> Tensor:
 
 class Symbolic:
     """What `Model.__call__` hands to `self.forward` instead of a network."""
+
+    def end_trace(self) -> NoReturn:
+        """Of fastmlp.symbolic's: an error, for it has come where numbers are needed."""
 
 class Model:
     """Runs the network of `self._compiled()`, which it asks for after every change of structure.

@@ -140,8 +140,7 @@ class FunctionLoss(Loss):
 
     def _recorded(self, output: Tensor, t: Array) -> Tensor:
         """The value of a formula of a tracked input."""
-        before = _core.recording()
-        _core.set_recording(True)
+        before = _core.set_recording(True)
         try:
             return _value(self.function(output, t))
         finally:

@@ -1,11 +1,9 @@
 """Hooks of modules: functions that see, and may replace, what goes into a module and comes out.
 
-A native program is fused, and has no place for them. So a module with hooks below it runs step by
-step where it is called: its `forward` is traced as always, but for the modules with hooks, which
-are called with numbers; each other operation is a native network of its own.
+A native program is fused, and has no place for them. So the `forward` of a module with hooks below
+it runs as it stands where the module is called (see `direct`).
 """
 
-import copy
 from collections.abc import Callable
 from itertools import count
 from typing import Any, NamedTuple
@@ -13,11 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastmlp import _checks, _conversions, _core
-from fastmlp.arithmetic import functions
 from fastmlp.arithmetic.tape import node_of, record
 from fastmlp.plan import Plan
 from fastmlp.stateful import Stateful
-from fastmlp.symbolic import Symbolic
+from fastmlp.symbolic import UncompilableError
 from fastmlp.tensor import Tensor
 from fastmlp.tracing import Trace
 
@@ -55,7 +52,7 @@ class Hooked(Stateful):
 
     # By kind; instances get their own when the first hook is registered.
     _hooks: dict[str, dict[int, _Hook]] = {}  # noqa: RUF012
-    _steps: "Steps | None" = None
+    _native: "_Native | None" = None
 
     def forward(self, x: Any) -> Any:
         raise NotImplementedError
@@ -63,7 +60,7 @@ class Hooked(Stateful):
     def _draw_seed(self) -> int:
         raise NotImplementedError
 
-    def _plan_for(self, x: Any) -> Plan:
+    def _run(self, *args: Any, **options: Any) -> Any:
         raise NotImplementedError
 
     def register_forward_pre_hook(
@@ -135,43 +132,43 @@ class Hooked(Stateful):
 
     # The calls come from cpp/bindings/bind_model.cpp.
 
-    def _traced(self, x: Symbolic) -> Any:
-        """Part of a program; with hooks, one that is called when the program runs."""
-        if x.trace.by_steps and self._is_hooked():
-            return x.trace.add_call(x, self)
-        return self.forward(x)
-
-    def _call_hooked(self, x: Any) -> Any:
-        x = self._changed("forward_pre", x)
+    def _call_hooked(self, *args: Any, **options: Any) -> Any:
+        args, options = self._given(args, options)
         backward, before = self._own_hooks("backward"), self._own_hooks("backward_pre")
         gradients = _Gradients(self, backward, before) if backward or before else None
         if gradients is not None:
-            x = gradients.of_input(x)
-        y = self._steps_for(x).run(x)
-        y = self._changed("forward", x, y)
+            args = gradients.of_input(args)
+        y = self._between(args, options)
+        for hook in self._own_hooks("forward"):
+            named = (options,) if hook.with_kwargs else ()
+            changed = hook.function(self, args, *named, y)
+            y = y if changed is None else changed
         return y if gradients is None else gradients.of_output(y)
 
-    def _changed(self, kind: str, x: Any, *output: Any) -> Any:
-        """The last argument, after the hooks of a kind."""
-        for hook in self._own_hooks(kind):
-            args: tuple[Any, ...] = ((x,), {}) if hook.with_kwargs else ((x,),)
-            result = hook.function(self, *args, *output)
+    def _given(self, args: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The arguments, after the hooks that come before a call."""
+        for hook in self._own_hooks("forward_pre"):
+            result = hook.function(self, args, *((options,) if hook.with_kwargs else ()))
             if result is None:
                 continue
-            if kind == "forward":
-                output = (result,)
-                continue
             if hook.with_kwargs:
-                result = result[0]
-            (x,) = result if isinstance(result, tuple) else (result,)
-        return output[0] if output else x
+                result, options = result
+            args = result if isinstance(result, tuple) else (result,)
+        return args, options
 
-    def _steps_for(self, x: Any) -> "Steps":
-        steps = self._steps
-        if steps is None or not steps.plan.suits(x):
-            steps = Steps(self, x)
-            self.__dict__["_steps"] = steps  # past __setattr__: nothing that is traced changes
-        return steps
+    def _between(self, args: Any, options: dict[str, Any]) -> Any:
+        """What the module itself does; with hooks below, as `forward` says."""
+        below = (module for module in self.modules() if module is not self)
+        if len(args) != 1 or options or any(any(module._hooks.values()) for module in below):
+            return self._run(*args, **options)
+        native = self._native
+        if native is None or not native.plan.suits(args[0]):
+            try:
+                native = _Native(self, Plan(Trace(self, args[0]).run(self.forward), None))
+            except UncompilableError:
+                return self._run(*args)
+            self.__dict__["_native"] = native  # past __setattr__: nothing that is traced changes
+        return native(*args)
 
 
 class _Native(_core.Model):
@@ -179,75 +176,16 @@ class _Native(_core.Model):
 
     def __init__(self, module: Hooked, plan: Plan) -> None:
         self._module = module
-        self._plan = plan
+        self.plan = plan
 
-    def _compiled(self, x: Any = None) -> Plan:
-        return self._plan
+    def _compiled_for_call(self, x: Any) -> Plan:
+        return self.plan
 
     def _is_hooked(self) -> bool:
         return False
 
     def _draw_seed(self) -> int:
         return self._module._draw_seed()
-
-
-class Steps:
-    """What a module does, one operation after another."""
-
-    def __init__(self, module: Hooked, x: Any) -> None:
-        trace = StepsTrace(module, x).run(module.forward)
-        operations: list[Any] = list(trace.operations)  # calls are none of the native program's
-        calls = any(operation[0] == "call" for operation in operations)
-        self.plan = Plan(trace, None, runs=not calls)
-        self._steps: list[tuple[tuple[int, ...], Callable[..., Any]]] = []
-        if not calls:
-            self._steps = [((0,), _Native(module, self.plan))]
-            return
-        for operation in operations:
-            if operation[0] == "call":
-                self._steps.append(((operation[1],), operation[2]))
-            elif operation[0] == "add":
-                self._steps.append(((operation[1], operation[2]), functions.add))
-            else:
-                alone = copy.copy(trace)
-                alone.operations = [(operation[0], 0, *operation[2:])]
-                alone.squeeze = False
-                self._steps.append(((operation[1],), _Native(module, Plan(alone, None))))
-
-    def run(self, x: Any) -> Any:
-        """The module's output for an input."""
-        whole = len(self._steps) == 1 and isinstance(self._steps[0][1], _Native)
-        values = [x if whole else self._placed(x)]
-        for inputs, step in self._steps:
-            values.append(step(*(values[number] for number in inputs)))
-        return values[-1][..., 0] if self.plan.squeeze and not whole else values[-1]
-
-    def _placed(self, x: Any) -> Any:
-        """The input as a tensor, which operations that are not native take, too."""
-        if not isinstance(x, Tensor):
-            dtype = self.plan.dtype or "float32"
-            x = np.asarray(_conversions.as_array(x, "x"), dtype).view(Tensor)
-        if self.plan.dimensions == "flatten" and x.ndim > 2:
-            return x.reshape(x.shape[0], -1)
-        if self.plan.dimensions == "two" and x.ndim > 2:
-            raise ValueError(f"x: expected shape (rows, features) or (features,), got {x.shape}")
-        return x
-
-
-class StepsTrace(Trace):
-    """A trace in which modules with hooks are operations."""
-
-    by_steps = True
-
-    def add_call(self, value: Symbolic, module: Any) -> Symbolic:
-        """Add the call of a module with hooks."""
-        inside = Trace(module).run(module.forward)
-        maker = value.maker
-        if inside.out_width is not None:
-            first = next(module.parameters(), None)
-            takes = value.maker.width if value.maker else inside.in_width
-            maker = self._fit(value, module, inside.in_width or takes, inside.out_width, (first,))
-        return self._append(("call", self._take(value), module), maker, value)
 
 
 class _Gradients:
@@ -260,11 +198,22 @@ class _Gradients:
         self._output: Any = None
         self._has_input = False
 
-    def of_input(self, x: Any) -> Any:
+    def of_input(self, args: Any) -> Any:
+        if len(args) != 1:
+            raise ValueError(
+                f"{type(self._module).__name__}: expected one input where there are hooks of the"
+                f" backward pass, got {len(args)} arguments; hook a module inside it"
+            )
+        (x,) = args
         self._has_input = node_of(x) is not None and _core.recording()
-        return record(np.asarray(x), (x, self._leave)) if self._has_input else x
+        return (record(np.asarray(x), (x, self._leave)),) if self._has_input else args
 
     def of_output(self, y: Any) -> Any:
+        if not isinstance(y, Tensor):
+            raise TypeError(
+                f"{type(self._module).__name__}: expected one output where there are hooks of the"
+                f" backward pass, got {_checks.show(y)}; hook a module inside it"
+            )
         return record(np.asarray(y), (y, self._enter))
 
     def _enter(self, gradient: Any) -> Any:

@@ -5,23 +5,29 @@ calls go straight there. Any assignment to an attribute of any module makes the 
 again, and a network is built anew only where the program has really changed.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from fastmlp import _checks, _core, seeds
+from fastmlp import _checks, _core, direct, seeds
 from fastmlp.module_hooks import Hooked
 from fastmlp.parameter import Parameter
 from fastmlp.plan import Plan
 from fastmlp.stateful import IncompatibleKeys
 from fastmlp.summary import summary
+from fastmlp.symbolic import Symbolic, UncompilableError
 from fastmlp.tracing import Trace
 
 __all__ = ["IncompatibleKeys", "Module", "Plan"]
 
+_ONE_PROGRAM = (
+    "predict, a Trainer and derivatives run a model as one native program; a call runs this as it"
+    " stands, one operation after another"
+)
 M = TypeVar("M", bound="Module")
-_MADE = ("_plan", "_steps", "_hooks")  # attributes that copies and pickles do without
+_MADE = ("_plan", "_direct", "_native", "_hooks")  # attributes that copies and pickles do without
 
 
 class Module(Hooked):
@@ -42,10 +48,15 @@ class Module(Hooked):
     `forward` is compiled, not run for each batch. Besides modules it takes activations as functions
     (of `fastmlp.nn.functional`, torch and NumPy) and methods, dropout, sums and differences, values
     times and plus numbers and parameters of a number a feature, clamps, and views that make rows of
-    features of an input. What else it does to its argument is a TypeError that says where, and what
-    to write instead. It runs again when an attribute of any module has been set; globals, and what
-    lists and dicts hold, are read when it runs. Bounds of a clamp have the derivative 0, as with
-    `ReLU` and `Hardtanh`.
+    features of an input. It is compiled again when an attribute of any module, a global that it
+    reads, or what a list or dict of its holds has changed. Bounds of a clamp have the derivative 0,
+    as with `ReLU` and `Hardtanh`.
+
+    A `forward` that does anything else, such as a product of two values, or has several inputs or
+    outputs, or an effect of its own, runs as it stands where the model is called, with recorded
+    arithmetic and a native call for each layer. `predict`, a `Trainer` and derivatives raise a
+    TypeError then that says in which line it stands, and what to write instead; so does a call if
+    `forward` decides by values, and where torch's function would lose a gradient.
 
     `model(x)` is the output for a batch, a `Tensor` recorded for `backward`; it is read-only, so
     that torch.from_numpy wants a copy of it, but not of what `predict` returns. x is anything that
@@ -53,13 +64,14 @@ class Module(Hooked):
     dimensions, (..., in_features), which all go over into the output; `Flatten` makes rows of
     features of them instead. It is converted to the parameters' dtype. Without parameters, float64
     stays float64 and all else becomes float32. A call raises TypeError if x is not made of real
-    numbers or `forward` cannot be compiled, and ValueError if x is empty, of the wrong width, or of
+    numbers, and ValueError if x is empty, of the wrong width, or of
     more dimensions than two where the model has a layer that works on the second one.
     """
 
     training: bool = True
     checks: ClassVar[dict[str, Callable[[str, Any], Any]]] = {}  # of options, by name
     _plan: Plan | None = None
+    _direct = 0  # the structure in which forward was found to be no native program
 
     def __init__(self) -> None:
         """Nothing to set up; here so that models of one's own may call it."""
@@ -70,14 +82,45 @@ class Module(Hooked):
 
     # Running. The calls themselves, and `predict`, are native: cpp/bindings/bind_model.cpp.
 
-    def _compiled(self, x: Any = None) -> Plan:
+    def _compiled(self, x: Any = None, of_call: bool = False) -> Plan:
         """The plan for an input or, without one, for all that the model takes."""
         self._check_no_hooks()
         plan = self._plan
         if plan is None or not plan.suits(x):
-            plan = Plan(Trace(self, x).run(self.forward), plan)
+            try:
+                trace = Trace(self, x, of_call).run(self.forward)
+            except UncompilableError as error:
+                raise error if of_call else UncompilableError(f"{error}. {_ONE_PROGRAM}") from None
+            plan = Plan(trace, plan)
             self.__dict__["_plan"] = plan  # past __setattr__: this changes nothing that is traced
         return plan
+
+    def _compiled_for_call(self, x: Any) -> Plan | None:
+        """The same, but None where `forward` is no native program; then comes `_run`."""
+        if self._direct == _core.structure():
+            return None
+        try:
+            return self._compiled(x, of_call=True)
+        except Exception as error:
+            if not isinstance(error, UncompilableError) and _checks.is_ours(error):
+                raise
+            self.__dict__["_direct"] = _core.structure()
+            return None
+
+    def _run(self, *args: Any, **options: Any) -> Any:
+        """What `forward` returns, run as it stands."""
+        known = self._direct == _core.structure()
+        try:
+            return direct.run(self, args, options)
+        finally:  # which may have set attributes
+            if known:
+                self.__dict__["_direct"] = _core.structure()
+
+    def _call_with(self, *args: Any, **options: Any) -> Any:
+        """A call with any other arguments than one input."""
+        if any(isinstance(value, Symbolic) for value in (*args, *options.values())):
+            return self.forward(*args, **options)
+        return self._call_hooked(*args, **options)
 
     def _draw_seed(self) -> int:
         return seeds.current().next_seed()
@@ -148,6 +191,17 @@ class Module(Hooked):
                 return module
         raise AttributeError(f"target: expected the name of a sub-module, got {target!r}")
 
+    def get_parameter(self, target: str) -> Parameter:
+        """The parameter of that dotted name; AttributeError if there is none."""
+        at, _, name = target.rpartition(".")
+        found = self.get_submodule(at)._parameters.get(name)
+        if found is None:
+            raise AttributeError(f"target: expected the name of a parameter, got {target!r}")
+        return found
+
+    def _get_name(self) -> str:
+        return type(self).__name__
+
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
         self._buffers().pop(name, None)
@@ -161,6 +215,16 @@ class Module(Hooked):
         for name, value in list(self.__dict__.items()):  # another thread may be adding the plan
             if isinstance(value, Module):
                 yield name, value
+
+    @property
+    def _modules(self) -> Mapping[str, "Module"]:
+        """torch's name for the direct sub-modules; new ones are set as attributes."""
+        return MappingProxyType(dict(self.named_children()))
+
+    @property
+    def _parameters(self) -> Mapping[str, Parameter]:
+        """torch's name for the module's own parameters."""
+        return MappingProxyType(dict(self.named_parameters(recurse=False)))
 
     def children(self) -> Iterator["Module"]:
         """The direct sub-modules."""

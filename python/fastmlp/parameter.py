@@ -31,7 +31,7 @@ class Parameter(Arithmetic, TensorMethods, NDArrayOperatorsMixin):
     Parameters
     ----------
     data : array_like of float32 or float64
-        The first values, one- or two-dimensional, copied.
+        The first values, of at most two dimensions, copied.
     requires_grad : bool
         Whether a backward pass computes the gradient.
 
@@ -40,14 +40,16 @@ class Parameter(Arithmetic, TensorMethods, NDArrayOperatorsMixin):
     TypeError
         If `data` is of another dtype.
     ValueError
-        If `data` is empty or has no, or more than two, dimensions.
+        If `data` is empty or has more than two dimensions.
     """
 
     _native: _core.Parameter
     _precision = "float32"  # how layers multiply with it, see Module.to
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
-        values = np.asarray(data)
+        if type(data).__module__ == "torch" and data.is_leaf:
+            data = data.detach()  # of nn.Parameter(torch.randn(1, requires_grad=True))
+        values = _real_array("data", data)
         self._allocate(values.shape, _checks.dtype("data", values.dtype))
         self._native.value[...] = values
         self.requires_grad = requires_grad
@@ -61,9 +63,9 @@ class Parameter(Arithmetic, TensorMethods, NDArrayOperatorsMixin):
         return parameter
 
     def _allocate(self, shape: Sequence[int], dtype: str) -> None:
-        if len(shape) not in (1, 2) or 0 in shape:
+        if len(shape) > 2 or 0 in shape:
             raise ValueError(
-                f"data: expected one or two dimensions and no empty one, got shape {tuple(shape)}"
+                f"data: expected at most two dimensions and no empty one, got shape {tuple(shape)}"
             )
         self._native = _core.Parameter(shape, dtype)
         tell_torch()  # before anybody loads a state
@@ -115,6 +117,11 @@ class Parameter(Arithmetic, TensorMethods, NDArrayOperatorsMixin):
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
         self._native.requires_grad = _checks.flag("requires_grad", value)
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether gradients are kept here: yes."""
+        return True
 
     @property
     def device(self) -> devices.device:
@@ -225,7 +232,7 @@ class Parameter(Arithmetic, TensorMethods, NDArrayOperatorsMixin):
     __hash__ = object.__hash__
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return len(self._native.value)
 
     def __setitem__(self, index: Any, values: Any) -> None:
         self._assign(index, _real_array("values", values))

@@ -19,17 +19,17 @@ class Plan:
         Of the module's `forward`.
     previous : Plan or None
         The module's plan before this one, some of whose networks may do.
-    runs : bool
-        Whether it is made to run, and not only to be looked at.
     """
 
-    def __init__(self, trace: Trace, previous: "Plan | None", runs: bool = True) -> None:
+    def __init__(self, trace: Trace, previous: "Plan | None") -> None:
         self.operations = tuple(trace.operations) or (("activation", 0, "identity", 0.0, 0.0),)
         self.dropout = trace.dropout
         self.dimensions = trace.input_dimensions
         self.by_rows = self.dimensions == "last"  # inputs of more dimensions are batches of rows
         self.squeeze = trace.squeeze  # outputs have no dimension of features
         self.for_shape = trace.for_shape
+        self.guards = trace.guards
+        self.by_call = self.for_shape is not None or bool(self.guards)  # each call has to ask
         self.precision = trace.precision
         self.places = trace.places
         # Networks are kept by program and dtype: with dropout, train() and eval() have one each.
@@ -38,7 +38,7 @@ class Plan:
         if previous is not None and len(previous.networks) < 4 and self._is_placed_as(previous):
             self.networks = previous.networks
         self.dtype = trace.dtype
-        self.network = None if trace.dtype is None or not runs else self._network(trace.dtype)
+        self.network = None if trace.dtype is None else self._network(trace.dtype)
         # Plans made before the last change of a module are out of date. Read last, because
         # forward() may have made modules.
         self.structure = _core.structure()
@@ -60,7 +60,7 @@ class Plan:
 
     def suits(self, x: Any) -> bool:
         """Whether it is right for an input; None stands for any."""
-        if self.structure != _core.structure():
+        if self.structure != _core.structure() or not self.guards.hold():
             return False
         return self.for_shape is None or (x is not None and suits(x, self.for_shape))
 

@@ -5,6 +5,7 @@ from typing import Any
 from fastmlp.containers import Sequential
 from fastmlp.layers import Linear
 from fastmlp.modules import Module
+from fastmlp.symbolic import UncompilableError
 from fastmlp.tracing import Trace
 
 
@@ -42,7 +43,10 @@ class Residual(Module):
         self.projection: Linear | None = self._new_projection()
 
     def _new_projection(self) -> Linear | None:
-        trace = Trace(self.layers).run(self.layers.forward)
+        try:
+            trace = Trace(self.layers).run(self.layers.forward)
+        except UncompilableError:  # which says nothing of widths
+            return None
         wide, out = trace.in_width, trace.out_width
         if wide is None or out is None or wide == out:
             return None

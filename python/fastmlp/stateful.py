@@ -112,7 +112,7 @@ class Stateful(_core.Model):
 
     @staticmethod
     def _checked_buffer(name: str, value: Any) -> Array | None:
-        return None if value is None else np.array(_conversions.as_array(value, name))
+        return None if value is None else np.array(_conversions.as_array(value, name)).view(Tensor)
 
     def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Array]]:
         """All buffers and their names."""

@@ -2,13 +2,12 @@
 
 It takes part in torch's and NumPy's protocols for functions, and has torch's methods: all of them
 are looked up by name in `FUNCTIONS`, which `traced_functions` fills. What is not there cannot be
-compiled, and is an error that says in which line it stands.
+compiled: `UncompilableError` says in which line it stands. Where the model is called, `forward`
+runs as it stands then (see `direct`), unless it decides by values.
 """
 
-import linecache
 import math
 import operator
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, NoReturn, Protocol
 
@@ -18,7 +17,7 @@ from fastmlp.parameter import Parameter
 FUNCTIONS: dict[str, Callable[..., Any]] = {}  # what can be done with a value, by torch's names
 HINTS: dict[str, str] = {}  # what to write instead of other things
 
-_LIBRARIES = ("fastmlp", "torch", "numpy")
+_NUMBERS = ("item", "tolist", "numpy")
 
 
 class Tree(Protocol):
@@ -36,25 +35,16 @@ class Maker(NamedTuple):
     parameter: Parameter | None
 
 
-def refuse(what: str, hint: str = "") -> NoReturn:
-    """TypeError for what cannot be compiled, with the line of `forward` where it stands."""
-    raise TypeError(
+class UncompilableError(TypeError):
+    """A `forward` that is no native program, but can be run as it stands."""
+
+
+def refuse(what: str, hint: str = "", kind: type[TypeError] = UncompilableError) -> NoReturn:
+    """An error for what cannot be compiled, with the line of `forward` where it stands."""
+    raise kind(
         "forward: expected its argument to go through modules, activations, sums and scalings, got"
-        f" {what}, which cannot be compiled{'; ' if hint else ''}{hint}{user_line()}"
+        f" {what}, which cannot be compiled{'; ' if hint else ''}{hint}{_checks.user_line()}"
     )
-
-
-def user_line() -> str:
-    """Where the code that is traced has come to."""
-    frame = sys._getframe(1)
-    while frame.f_globals.get("__name__", "").split(".")[0] in _LIBRARIES:
-        if frame.f_back is None:
-            return ""
-        frame = frame.f_back
-    file, line = frame.f_code.co_filename, frame.f_lineno
-    text = linecache.getline(file, line).strip()
-    shown = f": {text[:80]}{'...' * (len(text) > 80)}" if text else ""
-    return f" (line {line} of {file}{shown})"
 
 
 class Symbolic(_core.Symbolic):
@@ -101,6 +91,10 @@ class Symbolic(_core.Symbolic):
         for name in Symbolic.__slots__:
             setattr(self, name, getattr(other, name))
         return self
+
+    def end_trace(self) -> NoReturn:
+        """UncompilableError is a function of recorded tensors, which has got this."""
+        refuse("arithmetic that is recorded, not compiled")
 
     @property
     def width(self) -> int:
@@ -149,7 +143,9 @@ class Symbolic(_core.Symbolic):
             return lambda *args, **options: _call(
                 name, f"its method {name}", (self, *args), options
             )
-        refuse(f"its attribute {name!r}", HINTS.get(name.rstrip("_"), ""))
+        if name in _NUMBERS:
+            refuse(f"its attribute {name!r}", HINTS[name], TypeError)
+        return _unknown(f"its attribute {name!r}", HINTS.get(name.rstrip("_"), ""))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in Symbolic.__slots__:
@@ -163,8 +159,73 @@ class Symbolic(_core.Symbolic):
         return id(self)
 
 
+class Unknown(Symbolic):
+    """Stands for what cannot be compiled, to find out whether `forward` decides by it.
+
+    Functions of it are as unknown; all other uses end the trace with the error that it holds.
+    """
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: UncompilableError) -> None:
+        object.__setattr__(self, "error", error)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if name in Symbolic.__slots__:
+            raise self.error
+        if name == "item":
+            self.decide()
+        if name in _NUMBERS:
+            raise self.error
+        return self
+
+    def end_trace(self) -> NoReturn:
+        raise self.error
+
+    def decide(self) -> NoReturn:
+        """TypeError: `forward` decides by the value."""
+        raise TypeError(*self.error.args)
+
+    @property
+    def shape(self) -> NoReturn:
+        raise self.error
+
+    ndim = dtype = device = shape
+
+    def __call__(self, *args: Any, **options: Any) -> "Unknown":
+        return self  # of its methods
+
+
+def _unknown(what: str, hint: str) -> Unknown:
+    try:
+        refuse(what, hint)
+    except UncompilableError as error:
+        return Unknown(error)
+
+
+def _find_unknown(values: Any) -> Unknown | None:
+    """One among arguments, or in lists of these."""
+    for value in values:
+        if isinstance(value, Unknown):
+            return value
+        if isinstance(value, list | tuple) and (found := _find_unknown(value)) is not None:
+            return found
+    return None
+
+
 def _call(name: str, what: str, args: Any, options: Any) -> Any:
     """Do what the function of that name does; `name_` does it in place."""
+    if (unknown := _find_unknown((*args, *options.values()))) is not None:
+        return unknown
+    try:
+        return _called(name, what, args, options)
+    except UncompilableError as error:
+        return Unknown(error.with_traceback(None))
+
+
+def _called(name: str, what: str, args: Any, options: Any) -> Any:
     plain = name.strip("_")
     function = FUNCTIONS.get(plain)
     if function is None:
@@ -190,9 +251,22 @@ def _forward(name: str, turned: bool = False) -> Any:
     return method
 
 
+def _decision(name: str) -> Any:
+    def method(self: Symbolic, *others: Any) -> NoReturn:
+        if isinstance(self, Unknown):
+            self.decide()
+        refuse(f"the operation {name}", HINTS.get(name, ""), TypeError)
+
+    return method
+
+
 def _refused(name: str) -> Any:
     def method(self: Symbolic, *others: Any) -> NoReturn:
-        refuse(f"the operation {name}", HINTS.get(name, ""))
+        if isinstance(self, Unknown):
+            raise self.error
+        lost = name == "array" and self.number  # with its gradient, unlike the input
+        kind = TypeError if lost else UncompilableError
+        refuse(f"the operation {name}", HINTS.get(name, ""), kind)
 
     return method
 
@@ -210,12 +284,14 @@ for _name in ("add", "sub", "mul", "truediv", "matmul", "pow", "floordiv", "mod"
     setattr(Symbolic, f"__i{_name}__", _in_place(_name))
 for _name in ("neg", "pos", "abs", "getitem", "setitem", "lt", "le", "gt", "ge", "eq", "ne"):
     setattr(Symbolic, f"__{_name}__", _forward(_name))
-for _name in ("bool", "iter", "float", "int", "array", "index", "contains", "invert", "dlpack"):
+for _name in ("invert", "and", "or", "xor"):
+    setattr(Symbolic, f"__{_name}__", _forward(_name))
+for _name in ("bool", "float", "int", "index"):
+    setattr(Symbolic, f"__{_name}__", _decision(_name))
+for _name in ("iter", "contains"):
     setattr(Symbolic, f"__{_name}__", _refused(_name))
-
-
-# torch asks for the device first.
-Symbolic.__dlpack_device__ = _refused("array")  # type: ignore[attr-defined]
+for _name in ("array", "dlpack", "dlpack_device"):  # torch asks for the device first
+    setattr(Symbolic, f"__{_name}__", _refused("array"))
 
 
 class Rows:

@@ -98,8 +98,7 @@ class no_grad(ContextDecorator):  # noqa: N801 - torch's name
     """Record nothing for `backward` in this thread: ``with fm.no_grad():`` or ``@fm.no_grad()``."""
 
     def __enter__(self) -> None:
-        self._previous = _core.recording()
-        _core.set_recording(False)
+        self._previous = _core.set_recording(False)
 
     def __exit__(self, *error: object) -> None:
         _core.set_recording(self._previous)

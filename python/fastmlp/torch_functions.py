@@ -6,15 +6,31 @@ comes.
 """
 
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
 
-from fastmlp import _core
+from fastmlp import _checks
 from fastmlp._core import Tensor
 from fastmlp._types import Array
-from fastmlp.arithmetic.tape import Variable
+from fastmlp.arithmetic.tape import Variable, recording
+
+_thread = threading.local()
+
+
+@contextmanager
+def gradients_needed() -> Iterator[None]:
+    """Refuse, meanwhile, what would lose the gradient of a recorded tensor."""
+    before = getattr(_thread, "strict", False)
+    _thread.strict = True
+    try:
+        yield
+    finally:
+        _thread.strict = before
 
 
 class _Memory:
@@ -29,8 +45,9 @@ class _Memory:
 class _Arguments:
     """Puts torch's tensors in the place of ours, and remembers which."""
 
-    def __init__(self, torch: Any, changing: bool) -> None:
+    def __init__(self, torch: Any, changing: bool, in_order: bool) -> None:
         self._torch = torch
+        self._in_order = in_order
         self._changing = changing
         self.pairs: list[tuple[Any, Any]] = []
 
@@ -38,6 +55,8 @@ class _Arguments:
         """The same, be it within lists, tuples and dicts."""
         if isinstance(value, Tensor | Variable):
             array = np.asarray(value)
+            if self._in_order:
+                array = np.ascontiguousarray(array)
             if any(stride < 0 for stride in array.strides):
                 array = array.copy()
             elif self._changing and not isinstance(value, np.ndarray):
@@ -72,7 +91,8 @@ def fallback(function: Any, types: Any, args: Any, kwargs: Any) -> Any:
     options = dict(kwargs or {})
     name = getattr(function, "__name__", "function")
     in_place = is_in_place(name) or bool(options.get("inplace"))
-    arguments = _Arguments(torch, in_place or "out" in options)
+    alike = name.endswith("_like")  # of the same shape, and, with random numbers, the same layout
+    arguments = _Arguments(torch, in_place or "out" in options, alike)
     given, options = arguments.of_torch(tuple(args)), arguments.of_torch(options)
     targets = [options.get("out")]
     if in_place:
@@ -84,18 +104,32 @@ def fallback(function: Any, types: Any, args: Any, kwargs: Any) -> Any:
             " recorded output of a model; write .detach().clone()"
         )
     result = function(*given, **options)
+    taken = not alike and any(ours.requires_grad for ours, _ in arguments.pairs)
+    recorded = taken and recording()
+    if recorded and getattr(_thread, "strict", False):
+        _check_none_lost(torch, name, result)
     for ours, alias in changed:
         if not isinstance(ours, np.ndarray):
             ours.copy_(alias.detach())
     for ours, alias in arguments.pairs:
         if result is alias:
             return ours
-    if _core.recording() and any(ours.requires_grad for ours, _ in arguments.pairs):
+    if recorded:
         known = [*given, *options.values()]
         for new in result if isinstance(result, tuple | list) else [result]:
             if isinstance(new, torch.Tensor) and not _is_in(new, known) and new.is_floating_point():
                 new.backward = partial(_refuse_backward, name)
     return result
+
+
+def _check_none_lost(torch: Any, name: str, result: Any) -> None:
+    for new in result if isinstance(result, tuple | list) else [result]:
+        if isinstance(new, torch.Tensor) and new.is_floating_point():
+            raise TypeError(
+                f"forward: expected functions that fastmlp can record, got torch's {name}, whose"
+                " result would have no gradient; write it with arithmetic and fastmlp's functions,"
+                f" or {name} of x.detach() if no gradient is wanted{_checks.user_line()}"
+            )
 
 
 def _is_in(value: Any, values: list[Any]) -> bool:

@@ -12,7 +12,15 @@ import numpy as np
 from fastmlp import _checks
 from fastmlp.nn import functional
 from fastmlp.parameter import Parameter
-from fastmlp.symbolic import FUNCTIONS, HINTS, Rows, Shape, Symbolic, refuse
+from fastmlp.symbolic import (
+    FUNCTIONS,
+    HINTS,
+    Rows,
+    Shape,
+    Symbolic,
+    UncompilableError,
+    refuse,
+)
 
 # Arithmetic ---------------------------------------------------------------------------------------
 
@@ -28,7 +36,8 @@ def _number(what: str, value: Any) -> float:
         value = int(value)
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
         shown = "a parameter" if isinstance(value, Parameter) else _checks.show(value)
-        refuse(f"{what} {shown}", _OPERANDS)
+        wrong = value is None or isinstance(value, str)  # as it stands, too
+        refuse(f"{what} {shown}", _OPERANDS, TypeError if wrong else UncompilableError)
     return _checks.real("forward: a number", value)
 
 

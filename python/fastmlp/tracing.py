@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from fastmlp import _checks, _core, tracing_state
 from fastmlp.parameter import Parameter
-from fastmlp.symbolic import Maker, Symbolic, Tree, refuse, user_line
+from fastmlp.symbolic import Maker, Symbolic, Tree, UncompilableError, Unknown, refuse
+from fastmlp.tracing_guards import Guards
 from fastmlp.tracing_shapes import Shapes
 
 if TYPE_CHECKING:
@@ -27,12 +28,13 @@ class Trace(Shapes):
         The model; it knows the names of the layers.
     example : array_like, optional
         What the model was called with: for those who ask for sizes that the layers do not say.
+    of_call : bool
+        Whether a `forward` that has effects can be run as it stands instead.
     """
 
-    by_steps = False  # whether modules with hooks are operations
-
-    def __init__(self, root: Tree, example: Any = None) -> None:
+    def __init__(self, root: Tree, example: Any = None, of_call: bool = False) -> None:
         super().__init__(root, example)
+        self._of_call = of_call
         self.operations: list[Operation] = []
         self.dtype: str | None = None  # of the parameters; None where there are none
         self.precision = "float32"
@@ -47,14 +49,16 @@ class Trace(Shapes):
         self._input = Symbolic(self, 0, None)
 
     def run(self, forward: Any) -> "Trace":
-        """Trace `forward`."""
-        with tracing_state.watched(self._root):
+        """Trace `forward`; `UncompilableError` if it is no native program."""
+        with tracing_state.watched(self._root, self._of_call):
             result: Any = forward(self._input)
-        if isinstance(result, tuple | list | dict):
-            raise TypeError(
-                f"forward: expected {type(self._root).__name__} to return one output, got a"
-                f" {type(result).__name__} of {len(result)}; make one model for each output"
-            )
+            if isinstance(result, Unknown):
+                raise result.error
+            if isinstance(result, tuple | list | dict):
+                raise UncompilableError(
+                    f"forward: expected {type(self._root).__name__} to return one output, got a"
+                    f" {type(result).__name__} of {len(result)}; make one model for each output"
+                )
         if not isinstance(result, Symbolic) or not self._owns(result):
             raise TypeError(
                 f"forward: expected {type(self._root).__name__} to return a value that it has"
@@ -67,6 +71,7 @@ class Trace(Shapes):
         self._check_width()
         self.squeeze = result.squeezed
         self.out_width = result.maker.width if result.maker else None
+        self.guards = Guards(self._root)
         # Or the trace, its values and the model would hold one another.
         del self._input, self._example
         return self
@@ -182,6 +187,8 @@ class Trace(Shapes):
             refuse("a sum of values with and without a dimension of features", "squeeze both")
         if left.maker and right.maker:
             if left.width != right.width:
+                if 1 in (left.width, right.width):
+                    refuse(f"a sum of {left.width} features and {right.width}")
                 raise ValueError(
                     f"forward: expected a sum of values of one width, got {left.width} features of"
                     f" {self._name(left.maker.module)} and {right.width} of"
@@ -229,7 +236,7 @@ class Trace(Shapes):
             raise TypeError(
                 f"forward: expected only layers that are attributes of the model, got {module!r};"
                 " keep layers in attributes, in a Sequential, a ModuleList or a ModuleDict"
-                f"{user_line()}"
+                f"{_checks.user_line()}"
             )
         if value.squeezed:
             refuse(f"a value without a dimension of features in {module!r}", "squeeze at the end")

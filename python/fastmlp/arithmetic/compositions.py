@@ -6,9 +6,21 @@ import numpy as np
 
 from fastmlp import _checks
 from fastmlp._core import Tensor
-from fastmlp.arithmetic.functions import BINARY, clamp, divide, multiply, norm, sqrt, sum
+from fastmlp.arithmetic.functions import (
+    BINARY,
+    UNARY,
+    clamp,
+    divide,
+    matmul,
+    mean,
+    multiply,
+    norm,
+    sqrt,
+    sum,
+    where,
+)
 from fastmlp.arithmetic.operands import array_of, shape_of
-from fastmlp.arithmetic.places import expand, getitem, unsqueeze
+from fastmlp.arithmetic.places import chunk, expand, getitem, transpose, unsqueeze
 
 _subtract, _add = BINARY["subtract"], BINARY["add"]
 
@@ -40,6 +52,46 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Tens
         return divide(x, sqrt(clamp(sum(multiply(x, x), dim, True), least)))
 
     return sum(multiply(direction(x1), direction(x2)), dim)
+
+
+def linear(input: Any, weight: Any, bias: Any = None) -> Tensor:
+    """input @ weight.T + bias."""
+    product = matmul(input, transpose(weight) if len(shape_of(weight)) > 1 else weight)
+    return product if bias is None else _add(product, bias)
+
+
+def addmm(input: Any, mat1: Any, mat2: Any) -> Tensor:
+    """input + mat1 @ mat2."""
+    return _add(input, matmul(mat1, mat2))
+
+
+def layer_norm(
+    input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Tensor:
+    """Centred and scaled to a variance of 1 over the last dimensions, which have these sizes."""
+    sizes = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    shape = shape_of(input)
+    if not sizes or shape[-len(sizes) :] != sizes:
+        raise ValueError(f"normalized_shape: expected the last sizes of {shape}, got {sizes}")
+    dims = tuple(range(-len(sizes), 0))
+    centred = _subtract(input, mean(input, dims, True))
+    variance = mean(multiply(centred, centred), dims, True)
+    y = divide(centred, sqrt(_add(variance, _checks.real("eps", eps))))
+    y = y if weight is None else multiply(y, weight)
+    return y if bias is None else _add(y, bias)
+
+
+def glu(input: Any, dim: int = -1) -> Tensor:
+    """The first half along a dimension, times the logistic function of the second."""
+    if shape_of(input)[dim] % 2:
+        raise ValueError(f"dim: expected an even size there, got shape {shape_of(input)}")
+    value, gate = chunk(input, 2, dim)
+    return multiply(value, UNARY["sigmoid"](gate))
+
+
+def prelu(input: Any, weight: Any) -> Tensor:
+    """input where that is positive, else weight * input."""
+    return where(array_of(input) > 0, input, multiply(weight, input))
 
 
 def outer(input: Any, other: Any) -> Tensor:

@@ -165,22 +165,31 @@ def log_sum_exp(x: Array, axes: Axes) -> tuple[Array, Back]:
 
 
 def _log_sum_exp(x: Array, axes: Axes) -> Array:
-    most = x.max(axes, keepdims=True)
-    most = np.where(np.isfinite(most), most, 0)
+    most = _largest(x, axes)
     with np.errstate(divide="ignore"):
         return np.asarray(np.log(np.exp(x - most).sum(axes, keepdims=True)) + most)
+
+
+def _largest(x: Array, axes: Axes) -> Any:
+    """What is taken away before exp(), so that it can neither overflow nor all become 0."""
+    most = x.max(axes, keepdims=True)
+    return np.where(np.isfinite(most), most, x.dtype.type(0))
 
 
 # Along one axis, of x's shape ---------------------------------------------------------------------
 
 
 def softmax(x: Array, axis: int) -> tuple[Array, Back]:
-    y = np.exp(x - _log_sum_exp(x, (axis,)))
+    y = np.exp(x - _largest(x, (axis,)))
+    with np.errstate(invalid="ignore"):  # of a row of -inf: NaN
+        y /= y.sum(axis, keepdims=True)
     return y, lambda g: y * (g - (g * y).sum(axis, keepdims=True))
 
 
 def log_softmax(x: Array, axis: int) -> tuple[Array, Back]:
-    y = x - _log_sum_exp(x, (axis,))
+    y = x - _largest(x, (axis,))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        y -= np.log(np.exp(y).sum(axis, keepdims=True))
     return y, lambda g: g - np.exp(y) * g.sum(axis, keepdims=True)
 
 

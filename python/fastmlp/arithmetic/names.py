@@ -39,6 +39,11 @@ _OF_PLACES = (
     *("max", "min", "gather", "index_select", "reshape", "flatten", "squeeze", "unsqueeze"),
     *("permute", "transpose", "expand", "split", "chunk", "unbind", "flip", "repeat"),
 )
+_FUNCTIONS = ("cat", "stack", "hstack", "vstack", "column_stack")
+_COMPOSED_FUNCTIONS = (
+    *("normalize", "cosine_similarity", "pairwise_distance", "linear", "addmm", "layer_norm"),
+    *("glu", "prelu"),
+)
 _COMPOSED = ("dist", "outer", "trace", "masked_select")
 
 
@@ -84,6 +89,7 @@ METHODS: dict[str, Function] = {
     "expand_as": _as_shape_of(places.expand),
     "reshape_as": _as_shape_of(places.reshape),
     "view_as": _as_shape_of(places.reshape),
+    "tile": places.repeat,
 }
 OPERATORS: dict[str, Function] = {}
 for _name, _known in _OPERATORS.items():
@@ -99,14 +105,13 @@ TORCH: dict[str, Function] = {
     **METHODS,
     **OPERATORS,
     "rsub": lambda input, other, alpha=1: functions.subtract(other, input, alpha=alpha),
+    **{name: getattr(places, name) for name in _FUNCTIONS},
+    **{name: getattr(compositions, name) for name in _COMPOSED_FUNCTIONS},
     "where": functions.where,
-    "cat": places.cat,
     "concat": places.cat,
-    "stack": places.stack,
+    "concatenate": places.cat,
+    "tile": places.repeat,
     "view": places.reshape,
-    "normalize": compositions.normalize,
-    "cosine_similarity": compositions.cosine_similarity,
-    "pairwise_distance": compositions.pairwise_distance,
     "linalg_vector_norm": _vector_norm,
     "linalg_norm": _linalg_norm,
 }

@@ -51,6 +51,8 @@ def operands(*values: Any, names: Sequence[str] = ("input", "other")) -> list[An
 
 
 def shape_of(value: Any) -> tuple[int, ...]:
+    if isinstance(value, _core.Symbolic):
+        value.end_trace()
     return tuple(value.shape) if hasattr(value, "shape") else array_of(value).shape
 
 

@@ -130,7 +130,7 @@ def repeat(input: Any, *sizes: Any) -> Tensor:
     )
 
 
-def cat(tensors: Sequence[Any], dim: int = 0) -> Tensor:
+def cat(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> Tensor:
     """Join tensors along a dimension that they have.
 
     Parameters
@@ -139,7 +139,7 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> Tensor:
         Tensors, parameters, arrays, torch's tensors on the CPU. Gradients flow to all that are
         recorded.
     dim : int
-        Negative ones count from the last.
+        Negative ones count from the last. NumPy's name for it, `axis`, will do.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> Tensor:
         If there is none, or the shapes do not fit.
     """
     parts = _parts(tensors)
-    axis = axis_of(dim, parts[0].ndim)
+    axis = axis_of(dim if axis is None else axis, parts[0].ndim)
     ends = np.cumsum([part.shape[axis] if part.ndim > axis else 0 for part in parts])
     before = (slice(None),) * axis
 
@@ -162,8 +162,25 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> Tensor:
     )
 
 
-def stack(tensors: Sequence[Any], dim: int = 0) -> Tensor:
+def hstack(tensors: Sequence[Any]) -> Tensor:
+    """Join tensors side by side: along the second dimension, or the only one."""
+    dimensions = builtins.max(part.ndim for part in _parts(tensors))
+    return cat(tensors, 1 if dimensions > 1 else 0)
+
+
+def vstack(tensors: Sequence[Any]) -> Tensor:
+    """Join rows, or tensors of rows, one above the other."""
+    return cat([unsqueeze(t, 0) if len(shape_of(t)) == 1 else t for t in tensors])
+
+
+def column_stack(tensors: Sequence[Any]) -> Tensor:
+    """Join columns, or tensors of rows, side by side."""
+    return cat([unsqueeze(t, 1) if len(shape_of(t)) == 1 else t for t in tensors], 1)
+
+
+def stack(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> Tensor:
     """Join tensors of one shape along a new dimension; see `cat`."""
+    dim = dim if axis is None else axis
     shapes = [part.shape for part in _parts(tensors)]
     if len(set(shapes)) > 1:
         raise ValueError(f"tensors: expected one shape, got {', '.join(map(str, shapes))}")

@@ -74,7 +74,8 @@ def _wrapped(result: Any, lost: bool) -> Any:
 def unrecorded(function: Callable[..., Any], args: Any, options: dict[str, Any]) -> Any:
     """What NumPy computes."""
     values = [*args, *options.values()]
-    lost = recording() and any(_is_of_graph(value) for value in values)
+    taken = not function.__name__.endswith("_like")
+    lost = taken and recording() and any(_is_of_graph(value) for value in values)
     named = {name: _plain(value) for name, value in options.items()}
     return _wrapped(function(*_plain(tuple(args)), **named), lost)
 

@@ -6,7 +6,6 @@ inputs. A step holds the nodes that it was computed from, so a graph lives as lo
 and no node knows who uses it. A backward pass visits each node once, after all that use it.
 """
 
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from fastmlp import _conversions, _core
 from fastmlp._core import Tensor
+from fastmlp._core import recording as recording
 from fastmlp._types import Array
 
 Node: TypeAlias = "Step | Variable | Tensor"
@@ -80,12 +80,6 @@ class Step:
             self.edges = None
         for edge in edges:
             yield edge.node, edge.send(gradient)
-
-
-def recording() -> bool:
-    """Whether this thread records arithmetic: not under no_grad(), fastmlp's or torch's."""
-    torch = sys.modules.get("torch")
-    return _core.recording() and (torch is None or torch.is_grad_enabled())
 
 
 def node_of(value: Any) -> "Node | None":

@@ -45,6 +45,7 @@ from fastmlp.modules import Module
 from fastmlp.nn import functional, init, utils
 from fastmlp.normalization import BatchNorm1d, LayerNorm, Standardize
 from fastmlp.parameter import Buffer, Parameter
+from fastmlp.parameter_containers import ParameterDict, ParameterList
 from fastmlp.residual import Residual
 
 __all__ = [
@@ -80,6 +81,8 @@ __all__ = [
     "NLLLoss",
     "PReLU",
     "Parameter",
+    "ParameterDict",
+    "ParameterList",
     "PoissonNLLLoss",
     "QuantileLoss",
     "ReLU",

@@ -8,9 +8,13 @@ from functools import lru_cache
 from typing import Any
 
 from fastmlp import _checks, _conversions, activations, distribution_losses, losses
+from fastmlp.arithmetic import compositions
 from fastmlp.arithmetic.compositions import cosine_similarity as cosine_similarity
+from fastmlp.arithmetic.compositions import glu as glu
+from fastmlp.arithmetic.compositions import layer_norm as layer_norm
 from fastmlp.arithmetic.compositions import normalize as normalize
 from fastmlp.arithmetic.compositions import pairwise_distance as pairwise_distance
+from fastmlp.arithmetic.compositions import prelu as prelu
 from fastmlp.layers import Dropout
 from fastmlp.parameter import Parameter
 from fastmlp.symbolic import Symbolic
@@ -138,12 +142,9 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = F
 
 
 def linear(input: Any, weight: Parameter, bias: Parameter | None = None) -> Any:
-    """`input @ weight.T + bias`, with parameters of a model, in its `forward`."""
+    """`input @ weight.T + bias`."""
     if not isinstance(input, Symbolic):
-        raise TypeError(
-            "input: expected the value that a model's forward traces, got"
-            f" {_checks.show(input)}; a Linear layer takes arrays and tensors"
-        )
+        return compositions.linear(input, weight, bias)
     return input.trace.add_linear(input, weight, bias)
 
 
