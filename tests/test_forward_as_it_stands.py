@@ -4,7 +4,7 @@ import math
 import types
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -260,58 +260,39 @@ def test_torch_functions_that_would_lose_a_gradient() -> None:
     assert _net(fm.nn, lambda s, x: s.b(torch.erf(s.a(x).detach())))(X).shape == (8, 4)
 
 
-SCALE = 1.0
-OPTIONS = types.SimpleNamespace(scale=1.0)
+def test_layers_whose_subclass_has_a_forward_of_its_own() -> None:
+    class Sine(fm.nn.Linear):
+        def forward(self, x: Any) -> Any:
+            return torch.sin(super().forward(x))
+
+    class Steep(fm.nn.ReLU):
+        def forward(self, x: Any) -> Any:
+            return super().forward(x) ** 2
+
+    sine, steep = Sine(4, 3), Steep()
+    h = X.astype("f4") @ np.asarray(sine.weight).T + np.asarray(sine.bias)
+    model = fm.nn.Sequential(sine, steep)
+    np.testing.assert_allclose(model(X), np.maximum(np.sin(h), 0) ** 2, rtol=1e-4, atol=1e-6)
+    model(X).sum().backward()
+    want = ((np.cos(h) * 2 * np.maximum(np.sin(h), 0)).T @ X).astype("f4")
+    np.testing.assert_allclose(sine.weight.grad, want, rtol=1e-4, atol=1e-5)
 
 
-def _helper(x: Any) -> Any:
-    return x * SCALE
+class Pair(NamedTuple):
+    """What a model takes, and what it returns."""
+
+    x: Any
+    z: Any
 
 
-def _set_global(net: Any, value: float) -> None:
-    global SCALE
-    SCALE = value
-
-
-def _closure() -> tuple[Forward, Any]:
-    scale = 1.0
-
-    def change(net: Any, value: float) -> None:
-        nonlocal scale
-        scale = value
-
-    return lambda s, x: s.a(x) * scale, change
-
-
-CHANGES: list[tuple[Forward, Any]] = [
-    (lambda s, x: s.a(x) * SCALE, _set_global),
-    (lambda s, x: _helper(s.a(x)), _set_global),
-    (lambda s, x: sum(h * SCALE for h in [s.a(x)]), _set_global),
-    (lambda s, x: s.a(x) * OPTIONS.scale, lambda net, v: setattr(OPTIONS, "scale", v)),
-    (lambda s, x: s.a(x) * s.seen[0], lambda net, v: net.seen.__setitem__(0, v)),
-    (lambda s, x: s.a(x) * s.options["a"][0], lambda net, v: net.options.update(a=[v])),
-    (lambda s, x: s.a(x) * s.constant, lambda net, v: setattr(type(net), "constant", v)),
-    _closure(),
-]
-
-
-@pytest.mark.parametrize(("forward", "change"), CHANGES, ids=range(len(CHANGES)))
-def test_what_changes_without_the_model(forward: Forward, change: Any) -> None:
-    """A compiled program is right for what globals, and what attributes hold, are now."""
-    model = _net(fm.nn, forward)
-    model.seen, model.options = [1.0], {"a": [1.0]}
-    type(model).constant = 1.0
-    for value in (1.0, 3.0, 1.0, 0.5):
-        change(model, value)
-        for _ in range(2):
-            np.testing.assert_allclose(model(X), value * np.asarray(model.a(X)), rtol=1e-6)
-            np.testing.assert_allclose(model.predict(X), value * model.a.predict(X), rtol=1e-6)
-    change(model, 1.0)
-
-
-def test_models_that_read_nothing_else_are_not_asked() -> None:
-    model = _net(fm.nn, lambda s, x: s.b(F.relu(torch.tanh(np.tanh(s.a(x))))))
-    assert not model._compiled().by_call
+def test_objects_go_in_and_out() -> None:
+    model = _net(fm.nn, lambda s, pair: Pair(s.a(pair.x), s.a(pair.z)))
+    y = model(Pair(X, Z))
+    np.testing.assert_array_equal(y.z, model.a(Z))
+    other = _net(fm.nn, lambda s, x: types.SimpleNamespace(y=s.a(x), n=3))
+    np.testing.assert_array_equal(other(X).y, other.a(X))
+    with pytest.raises(TypeError, match="one output, got a SimpleNamespace"):
+        other.predict(X)
 
 
 def test_effects_happen_once_a_call() -> None:

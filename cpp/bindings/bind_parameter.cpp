@@ -41,7 +41,9 @@ class ParameterOf final : public ParameterHandle {
     };
   }
   Index moves() const override { return moves_; }
+  Index reads() const override { return reads_; }
   py::array value() const override {
+    ++reads_;
     if (!device().host) return copy([&](T* to) { native->read(to); });
     passes_and_views.begin_view(*native);
     return view(native->value.data(), [](Held* held) { passes_and_views.end_view(held->parameter->watch); });
@@ -139,6 +141,7 @@ class ParameterOf final : public ParameterHandle {
 
   std::size_t dimensions_;
   Index moves_ = 0;
+  mutable Index reads_ = 0;
 };
 
 std::shared_ptr<ParameterHandle> make_parameter(const std::vector<Index>& shape, const std::string& dtype) {
@@ -223,6 +226,7 @@ void bind_parameter(py::module_& m) {
       .def_property_readonly("device", [handle_of](py::handle p) { return handle_of(p).device().name; })
       .def_property_readonly("moves", method(&ParameterHandle::moves))
       .def_property_readonly("value", method(&ParameterHandle::value))
+      .def_property_readonly("reads", method(&ParameterHandle::reads))
       .def("write", method(&ParameterHandle::write), py::arg("values"))
       .def_property_readonly("grad", method(&ParameterHandle::grad))
       .def("set_grad", method(&ParameterHandle::set_grad), py::arg("grad"))

@@ -52,6 +52,8 @@ struct ParameterHandle {
   virtual Index moves() const = 0;
   // On the host writable views; of a device's memory read-only copies.
   virtual py::array value() const = 0;
+  // How often that was asked for.
+  virtual Index reads() const = 0;
   virtual py::object grad() const = 0;
   virtual void write(const py::object& values) = 0;
   virtual void set_grad(const py::object& grad) = 0;

@@ -103,6 +103,10 @@ class Parameter:
     @property
     def device(self) -> str: ...
     @property
+    def reads(self) -> int:
+        """How often `value` was asked for."""
+
+    @property
     def moves(self) -> int:
         """How often it was moved: a network is of use until the next time."""
 

@@ -24,9 +24,10 @@ class Activation(Module):
     inplace: bool = False
     by_name: ClassVar[dict[str, Callable[[], "Activation"]]] = {}
 
-    def __init_subclass__(cls, name: str) -> None:
-        cls.native_name = name
-        cls.by_name[name] = cls
+    def __init_subclass__(cls, name: str | None = None) -> None:
+        if name is not None:  # one of ours
+            cls.native_name = name
+            cls.by_name[name] = cls
 
     def native(self) -> tuple[str, float, float]:
         """The native function's name and its two constants."""
@@ -44,7 +45,7 @@ class Activation(Module):
     def forward(self, x: Any) -> Any:
         """Add this activation to the program being traced."""
         if not isinstance(x, Symbolic):
-            return self(x)
+            return self._as_layer(Activation, x)
         y = x.trace.add("activation", x, *self.native())
         return x.become(y) if self.inplace else y
 
@@ -329,7 +330,7 @@ class PReLU(Module):
     def forward(self, x: Any) -> Any:
         """Add this activation to the program being traced."""
         if not isinstance(x, Symbolic):
-            return self(x)
+            return self._as_layer(PReLU, x)
         features = None if self.num_parameters == 1 else self.num_parameters
         if features is not None:
             x.trace.need_two_dimensions(x)  # the features are the second one
@@ -366,7 +367,7 @@ class Softmax(Activation, name="softmax"):
     def forward(self, x: Any) -> Any:
         """Add this activation to the program being traced."""
         if not isinstance(x, Symbolic):
-            return self(x)
+            return self._as_layer(Softmax, x)
         return x.trace.add_rowwise(x, self.dim, *self.native())
 
 

@@ -34,7 +34,9 @@ def _given(value: Any, dtype: Any) -> Any:
         return value
     if isinstance(value, list | tuple) and any(map(_is_nested, value)):
         parts = [_given(part, dtype) for part in value]
-        return parts if type(value) is list else tuple(parts)
+        if hasattr(value, "_fields"):  # a named tuple
+            return type(value)(*parts)
+        return parts if isinstance(value, list) else tuple(parts)
     if type(value) is dict:
         return {name: _given(part, dtype) for name, part in value.items()}
     if not _is_array(value) and not (isinstance(value, list | tuple) and value):

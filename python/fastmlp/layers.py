@@ -105,7 +105,7 @@ class Linear(Module):
     def forward(self, x: Any) -> Any:
         """Add this layer to the program being traced."""
         if not isinstance(x, Symbolic):
-            return self(x)
+            return self._as_layer(Linear, x)
         return x.trace.add_affine(x, self, self.weight, self.bias)
 
     def extra_repr(self) -> str:
@@ -142,7 +142,7 @@ class Dropout(Module):
     def forward(self, x: Any) -> Any:
         """Add this layer to the program being traced, if it has an effect."""
         if not isinstance(x, Symbolic):
-            return self(x)
+            return self._as_layer(Dropout, x)
         if not self.training or self.p == 0:
             return x
         x.trace.dropout = True
@@ -190,7 +190,7 @@ class Flatten(Module):
 
     def forward(self, x: Any) -> Any:
         """Take inputs of more dimensions in the program being traced."""
-        return x.trace.add_flatten(x) if isinstance(x, Symbolic) else self(x)
+        return x.trace.add_flatten(x) if isinstance(x, Symbolic) else self._as_layer(Flatten, x)
 
     def extra_repr(self) -> str:
         """As torch's."""

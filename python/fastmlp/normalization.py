@@ -115,7 +115,7 @@ class LayerNorm(_Columns):
     def forward(self, x: Any) -> Any:
         """Add this layer to the program being traced."""
         if not isinstance(x, Symbolic):
-            return self(x)
+            return self._as_layer(LayerNorm, x)
         (features,) = self.normalized_shape
         parameters = (self.weight, self.bias)
         return x.trace.add_columns("layer_norm", x, self, features, parameters, features, self.eps)
@@ -243,7 +243,7 @@ class BatchNorm1d(_Columns):
     def forward(self, x: Any) -> Any:
         """Add this layer to the program being traced."""
         if not isinstance(x, Symbolic):
-            return self(x)
+            return self._as_layer(BatchNorm1d, x)
         statistics = "batch"
         if self.track_running_stats:
             statistics = "mode" if self.training else "running"
@@ -376,7 +376,7 @@ class Standardize(_Columns):
     def forward(self, x: Any) -> Any:
         """Add this layer to the program being traced."""
         if not isinstance(x, Symbolic):
-            return self(x)
+            return self._as_layer(Standardize, x)
         return x.trace.add_columns(
             "batch_norm",
             x,

@@ -50,15 +50,29 @@ class Trace(Shapes):
 
     def run(self, forward: Any) -> "Trace":
         """Trace `forward`; `UncompilableError` if it is no native program."""
-        with tracing_state.watched(self._root, self._of_call):
+        self.guards = Guards(self._root)
+        if self.guards.effects and self._of_call:  # which even a trace would have
+            raise UncompilableError(self.guards.effects[0])
+        reads = [(parameter, parameter._native.reads) for parameter in self._root._stored()]
+        with tracing_state.watched(self._root, self._of_call) as effects:
             result: Any = forward(self._input)
             if isinstance(result, Unknown):
                 raise result.error
+            if hasattr(result, "__dict__") and not isinstance(result, Symbolic | Parameter):
+                raise UncompilableError(
+                    f"forward: expected {type(self._root).__name__} to return one output, got a"
+                    f" {type(result).__name__}"
+                )
             if isinstance(result, tuple | list | dict):
                 raise UncompilableError(
                     f"forward: expected {type(self._root).__name__} to return one output, got a"
                     f" {type(result).__name__} of {len(result)}; make one model for each output"
                 )
+            effects += self.guards.effects
+            if self.guards.settle():
+                effects.append("forward changes what it reads")
+            if any(parameter._native.reads != count for parameter, count in reads):
+                effects.append("forward reads numbers of a parameter")
         if not isinstance(result, Symbolic) or not self._owns(result):
             raise TypeError(
                 f"forward: expected {type(self._root).__name__} to return a value that it has"
@@ -71,7 +85,6 @@ class Trace(Shapes):
         self._check_width()
         self.squeeze = result.squeezed
         self.out_width = result.maker.width if result.maker else None
-        self.guards = Guards(self._root)
         # Or the trace, its values and the model would hold one another.
         del self._input, self._example
         return self

@@ -8,7 +8,7 @@ of a model whose `forward`, or a function that it names, reads such.
 import dis
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from types import CodeType, FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,9 @@ from fastmlp.parameter import Parameter
 from fastmlp.symbolic import Tree
 
 _LIBRARIES = ("fastmlp", "torch", "numpy", "math", "builtins", "functools", "collections")
-_ITEMS = 256  # of a container with more, its length alone is looked at
+_ITEMS = 256  # of a container or array with more, its length alone is looked at
+_DEPTH = 8  # of containers in one another
+_GENERATORS = ("Generator", "RandomState", "Random")  # of random numbers
 _MISSING = object()
 
 
@@ -26,6 +28,7 @@ class Guards:
     """The places that a model's code reads, and what they held when it was traced."""
 
     def __init__(self, root: Tree) -> None:
+        self.effects: list[str] = []
         self._reads: list[Callable[[], Any]] = []
         self._seen: set[Any] = set()
         for module in root.modules():
@@ -41,6 +44,15 @@ class Guards:
             _content(read()) == held for read, held in zip(self._reads, self._held, strict=True)
         )
 
+    def settle(self) -> bool:
+        """After the trace, whether it has changed what is looked at, other than adding to a log."""
+        kept = []
+        for read, held in zip(self._reads, self._held, strict=True):
+            if not isinstance(read(), list | dict | set) or _content(read()) == held:
+                kept.append((read, held))
+        self._reads, self._held = [read for read, _ in kept], [held for _, held in kept]
+        return not self.hold()
+
     def _look_at(self, function: Any, module: Any) -> None:
         """Find what a function reads, and those that it calls; `module` is its self."""
         if isinstance(function, MethodType):
@@ -48,12 +60,21 @@ class Guards:
         function = getattr(function, "__wrapped__", function)
         if not isinstance(function, FunctionType) or _is_of_library(function.__module__):
             return
+        if "site-packages" in function.__code__.co_filename:  # installed, so not the user's
+            return
         if (function, id(module)) in self._seen:
             return
         self._seen.add((function, id(module)))
         names, attributes = _names(function.__code__)
         for name in names:
-            self._watch(module, function.__globals__, name)
+            if name.startswith("@"):  # which pytest puts into code that asserts
+                continue
+            value = function.__globals__.get(name)
+            if type(value) is not ModuleType:
+                self._watch(module, function.__globals__, name)
+            elif not _is_of_library(name := value.__name__):
+                for attribute in attributes & vars(value).keys():
+                    self._watch(module, vars(value), attribute)
         for name, cell in zip(
             function.__code__.co_freevars, function.__closure__ or (), strict=True
         ):
@@ -93,6 +114,8 @@ class Guards:
         if (id(place), name) not in self._seen:
             self._seen.add((id(place), name))
             self._reads.append(read)
+            if hasattr(value, "__next__") or type(value).__name__ in _GENERATORS:
+                self.effects.append(f"forward draws from {name!r}, whose state changes")
 
 
 _Plain = int | float | complex | str | bytes | None
@@ -110,7 +133,7 @@ def _is_of_library(module: Any) -> bool:
 
 def _is_code(value: Any) -> bool:
     """A module, or a function that is not written in Python."""
-    return type(value).__name__ == "module" or (callable(value) and not hasattr(value, "__dict__"))
+    return type(value) is ModuleType or (callable(value) and not hasattr(value, "__dict__"))
 
 
 @lru_cache(maxsize=1024)
@@ -134,10 +157,14 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
             yield from _codes(constant)
 
 
-def _content(value: Any, depth: int = 3) -> Any:
+def _content(value: Any, depth: int = _DEPTH) -> Any:
     """What can be compared of a value: numbers and texts, those in containers, and identities."""
     if isinstance(value, _Plain):
         return type(value), value
+    if isinstance(value, np.ndarray) and value.size <= _ITEMS:
+        return id(value), value.tobytes()
+    if type(value).__module__ == "torch" and hasattr(value, "numel") and value.numel() <= _ITEMS:
+        return id(value), value.tolist()
     if depth and isinstance(value, list | tuple | set | frozenset | dict):
         if len(value) > _ITEMS:
             return id(value), len(value)

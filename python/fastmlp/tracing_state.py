@@ -25,7 +25,7 @@ _RANDOM = {
 
 
 @contextmanager
-def watched(root: Tree, of_call: bool) -> Iterator[None]:
+def watched(root: Tree, of_call: bool) -> Iterator[list[str]]:
     """Record gradients meanwhile, and warn of what has an effect once alone.
 
     A trace that fails has no effect: where the model is called, `forward` runs as it stands. So it
@@ -43,8 +43,9 @@ def watched(root: Tree, of_call: bool) -> Iterator[None]:
             stack.callback(_core.set_recording, _core.set_recording(True))
             if (torch := sys.modules.get("torch")) is not None and hasattr(torch, "enable_grad"):
                 stack.enter_context(torch.enable_grad())
-            yield
-        effects = list(_effects(root, attributes, contents, draws, of_call))
+            effects: list[str] = []
+            yield effects
+        effects += _effects(root, attributes, contents, draws, of_call)
         for effect in effects:
             warnings.warn(
                 f"{effect}. {_AS_IT_STANDS if of_call else _ONCE}", UserWarning, stacklevel=2

@@ -65,6 +65,12 @@ def addmm(input: Any, mat1: Any, mat2: Any) -> Tensor:
     return _add(input, matmul(mat1, mat2))
 
 
+def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
+    """input + value * tensor1 * tensor2."""
+    product = multiply(tensor1, tensor2)
+    return _add(input, product if value == 1 else multiply(product, value))
+
+
 def layer_norm(
     input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
 ) -> Tensor:

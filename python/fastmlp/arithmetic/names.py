@@ -42,7 +42,7 @@ _OF_PLACES = (
 _FUNCTIONS = ("cat", "stack", "hstack", "vstack", "column_stack")
 _COMPOSED_FUNCTIONS = (
     *("normalize", "cosine_similarity", "pairwise_distance", "linear", "addmm", "layer_norm"),
-    *("glu", "prelu"),
+    *("glu", "prelu", "addcmul"),
 )
 _COMPOSED = ("dist", "outer", "trace", "masked_select")
 
