@@ -246,6 +246,35 @@ def test_special_cases(torch: Any) -> None:
     )
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize(
+    "apart",
+    [
+        lambda h, soft: (h[:, :2], soft(h[:, 2:])),
+        lambda h, soft: (h[:, 0], soft(h[:, 1])),
+        lambda h, soft: (h[:, :2], soft(h[:, 3])),
+        lambda h, soft: (h.detach()[:, :2], soft(h[:, 2:])),
+        lambda h, soft: (h[:, :2], soft(h[:, :2].detach())),
+    ],
+)
+def test_gradients_of_a_mean_and_a_variance(torch: Any, apart: Any, reduction: str) -> None:
+    """Both may be recorded, together or alone."""
+    x, t = np.random.default_rng(0).normal(size=(2, 5, 3))
+    model, twin = fm.Linear(3, 4, dtype="float64"), torch.nn.Linear(3, 4, dtype=torch.float64)
+    twin.load_state_dict(fm.nn.utils.to_torch(model.state_dict()))
+    mean, var = apart(model(x), fm.nn.functional.softplus)
+    target = t[:, : mean.shape[1]] if mean.ndim == 2 else t[:, 0]
+    found = fm.GaussianNLLLoss(reduction=reduction)(mean, target, var)
+    mean, var = apart(twin(torch.from_numpy(x)), torch.nn.functional.softplus)
+    var = var if var.ndim == mean.ndim else var[:, None]
+    want = torch.nn.GaussianNLLLoss(reduction=reduction)(mean, torch.from_numpy(target), var)
+    np.testing.assert_allclose(found, want.detach(), rtol=1e-12)
+    found.sum().backward()
+    want.sum().backward()
+    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        np.testing.assert_allclose(ours.grad, theirs.grad, rtol=1e-11, atol=1e-13)
+
+
 def test_functional_forms(torch: Any) -> None:
     ours, theirs = fm.nn.functional, torch.nn.functional
     rng = np.random.default_rng(0)
