@@ -22,8 +22,6 @@ def nets() -> dict[str, Any]:
 
 
 OF_OTHERS = [
-    "torch.einsum('ij->ij', y)",
-    "torch.erf(y)",
     "[y[0], y[1]]",
     "list(y)",
     "fm.tensor(y)",

@@ -153,3 +153,12 @@ def test_threads_draw_different_numbers() -> None:
     for thread in threads:
         thread.join()
     assert len({tuple(values.tolist()) for values in drawn}) == 8
+
+
+def test_what_nn_lacks_says_where_it_is(torch: Any) -> None:
+    with pytest.raises(AttributeError, match=r"torch\.nn\.TripletMarginLoss takes"):
+        _ = fm.nn.TripletMarginLoss
+    with pytest.raises(AttributeError, match="'Conv2d', which is for multi-layer"):
+        _ = fm.nn.Conv2d
+    with pytest.raises(AttributeError, match=r"attribute 'Lineer'$"):
+        _ = fm.nn.Lineer

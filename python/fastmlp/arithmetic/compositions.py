@@ -47,13 +47,20 @@ def outer(input: Any, other: Any) -> Tensor:
     return multiply(unsqueeze(input, 1), other)
 
 
-def trace(input: Any) -> Tensor:
-    """The sum of the diagonal of a matrix."""
+def diagonal(input: Any, offset: int = 0) -> Tensor:
+    """The diagonal of a matrix, or one that lies `offset` columns to the right of it."""
     shape = shape_of(input)
     if len(shape) != 2:
         raise ValueError(f"input: expected a matrix, got shape {shape}")
-    diagonal = np.arange(min(shape))
-    return sum(getitem(input, (diagonal, diagonal)))
+    right = _checks.integer("offset", offset, at_least=-shape[0], below=shape[1] + 1)
+    below, right = max(-right, 0), max(right, 0)
+    along = np.arange(min(shape[0] - below, shape[1] - right))
+    return getitem(input, (along + below, along + right))
+
+
+def trace(input: Any) -> Tensor:
+    """The sum of the diagonal of a matrix."""
+    return sum(diagonal(input))
 
 
 def masked_select(input: Any, mask: Any) -> Tensor:

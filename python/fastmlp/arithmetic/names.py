@@ -39,7 +39,7 @@ _OF_PLACES = (
     *("max", "min", "gather", "index_select", "reshape", "flatten", "squeeze", "unsqueeze"),
     *("permute", "transpose", "expand", "split", "chunk", "unbind", "flip", "repeat"),
 )
-_COMPOSED = ("dist", "outer", "trace", "masked_select")
+_COMPOSED = ("diagonal", "dist", "outer", "trace", "masked_select")
 
 
 def _swapped(function: Function) -> Function:
@@ -52,12 +52,24 @@ def _as_shape_of(function: Function) -> Function:
 
 def _linalg_norm(x: Any, ord: Any = None, dim: Any = None, keepdim: bool = False) -> Any:
     if ord is not None and not isinstance(dim, int) and len(x.shape) > 1:
-        raise TypeError("linalg.norm: norms of matrices are not recorded; write x.norm(p, dim)")
+        return NotImplemented  # of a matrix
     return functions.norm(x, ord, dim, keepdim)
+
+
+def _norm_of_torch(
+    input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: Any = None
+) -> Any:
+    return NotImplemented if p == "nuc" else functions.norm(input, p, dim, keepdim)
 
 
 def _vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False) -> Any:
     return functions.norm(x, ord, dim, keepdim)
+
+
+def _where_of_torch(condition: Any, *both: Any, **named: Any) -> Any:
+    if both or named:
+        return functions.where(condition, *both, **named)
+    return condition.nonzero(as_tuple=True)
 
 
 METHODS: dict[str, Function] = {
@@ -94,12 +106,12 @@ OPERATORS["__neg__"] = METHODS["neg"]
 OPERATORS["__pos__"] = METHODS["positive"]
 OPERATORS["__abs__"] = METHODS["abs"]
 
-# Of torch, by name.
+# Of torch, by name. NotImplemented: this call is torch's own.
 TORCH: dict[str, Function] = {
     **METHODS,
     **OPERATORS,
     "rsub": lambda input, other, alpha=1: functions.subtract(other, input, alpha=alpha),
-    "where": functions.where,
+    "where": _where_of_torch,
     "cat": places.cat,
     "concat": places.cat,
     "stack": places.stack,
@@ -109,6 +121,7 @@ TORCH: dict[str, Function] = {
     "pairwise_distance": compositions.pairwise_distance,
     "linalg_vector_norm": _vector_norm,
     "linalg_norm": _linalg_norm,
+    "norm": _norm_of_torch,
 }
 
 

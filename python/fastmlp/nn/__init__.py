@@ -1,5 +1,8 @@
 """Layers, activations, losses and containers under torch's names: ``from fastmlp import nn``."""
 
+import sys
+from typing import NoReturn
+
 from fastmlp.activations import (
     CELU,
     ELU,
@@ -98,3 +101,13 @@ __all__ = [
     "init",
     "utils",
 ]
+
+
+def __getattr__(name: str) -> NoReturn:
+    torchs = getattr(getattr(sys.modules.get("torch"), "nn", None), name, None)
+    hint = ""
+    if getattr(torchs, "__module__", "").rpartition(".")[2] in ("activation", "distance", "loss"):
+        hint = f"; torch.nn.{name} takes outputs of fastmlp's models, too"
+    elif isinstance(torchs, type):
+        hint = ", which is for multi-layer perceptrons"
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")

@@ -11,8 +11,10 @@ from fastmlp import _checks, _conversions, activations, distribution_losses, los
 from fastmlp.arithmetic.compositions import cosine_similarity as cosine_similarity
 from fastmlp.arithmetic.compositions import normalize as normalize
 from fastmlp.arithmetic.compositions import pairwise_distance as pairwise_distance
+from fastmlp.arithmetic.functions import add, matmul
+from fastmlp.arithmetic.operands import shape_of
+from fastmlp.arithmetic.places import transpose
 from fastmlp.layers import Dropout
-from fastmlp.parameter import Parameter
 from fastmlp.symbolic import Symbolic
 from fastmlp.tensor import Tensor
 
@@ -137,14 +139,12 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = F
     return _activation(Dropout, input, p, inplace)
 
 
-def linear(input: Any, weight: Parameter, bias: Parameter | None = None) -> Any:
-    """`input @ weight.T + bias`, with parameters of a model, in its `forward`."""
-    if not isinstance(input, Symbolic):
-        raise TypeError(
-            "input: expected the value that a model's forward traces, got"
-            f" {_checks.show(input)}; a Linear layer takes arrays and tensors"
-        )
-    return input.trace.add_linear(input, weight, bias)
+def linear(input: Any, weight: Any, bias: Any = None) -> Any:
+    """`input @ weight.T + bias`; in a model's `forward`, with parameters of its own."""
+    if isinstance(input, Symbolic):
+        return input.trace.add_linear(input, weight, bias)
+    product = matmul(input, transpose(weight, -1, -2) if len(shape_of(weight)) > 1 else weight)
+    return product if bias is None else add(product, bias)
 
 
 def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
