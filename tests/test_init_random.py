@@ -73,24 +73,6 @@ def test_normal(row: tuple[Callable[[Any], Any], float, float]) -> None:
     _assert_normal(array, mean, std)
 
 
-def test_orthogonal() -> None:
-    for shape in ((30, 20), (20, 30), (8, 8)):
-        q = fm.init.orthogonal_(np.zeros(shape), gain=2.0)
-        q = q if shape[0] <= shape[1] else q.T
-        np.testing.assert_allclose(q @ q.T, 4 * np.eye(min(shape)), atol=1e-12)
-    corners = [fm.init.orthogonal_(np.zeros((2, 2)))[0, 0] for _ in range(400)]
-    assert 120 < sum(corner > 0 for corner in corners) < 280  # no sign is preferred
-    layer = fm.Linear(4, 2)
-    assert fm.nn.init.orthogonal_(layer.weight) is layer.weight
-
-
-@pytest.mark.parametrize("name", ["linear", "sigmoid", "tanh", "relu", "selu", "leaky_relu"])
-def test_gains_are_torchs(torch: Any, name: str) -> None:
-    assert fm.nn.init.calculate_gain(name) == torch.nn.init.calculate_gain(name)
-    slope = fm.nn.init.calculate_gain("leaky_relu", 0.3)
-    assert slope == torch.nn.init.calculate_gain("leaky_relu", 0.3)
-
-
 def test_init_of_parameters_is_in_place() -> None:
     layer = fm.Linear(200, 300)
     view = np.asarray(layer.weight)

@@ -16,13 +16,11 @@ from fastmlp._types import Array
 from fastmlp.parameter import Parameter
 
 __all__ = [
-    "calculate_gain",
     "constant_",
     "kaiming_normal_",
     "kaiming_uniform_",
     "normal_",
     "ones_",
-    "orthogonal_",
     "uniform_",
     "xavier_normal_",
     "xavier_uniform_",
@@ -37,22 +35,7 @@ _GAINS = {
     "sigmoid": 1.0,
     "tanh": 5 / 3,
     "relu": math.sqrt(2),
-    "selu": 0.75,
 }
-
-
-def calculate_gain(nonlinearity: str, param: Any = None) -> float:
-    """What keeps the size of values through an activation, as torch has it.
-
-    Parameters
-    ----------
-    nonlinearity : {"leaky_relu", "relu", "tanh", "sigmoid", "selu", "linear", "identity"}
-    param : float, optional
-        The slope of the leaky ReLU, 0.01 by default.
-    """
-    if _checks.choice("nonlinearity", nonlinearity, (*_GAINS, "leaky_relu")) != "leaky_relu":
-        return _GAINS[nonlinearity]
-    return math.sqrt(2 / (1 + (0.01 if param is None else _checks.real("param", param)) ** 2))
 
 
 def uniform_(tensor: T, a: float = 0.0, b: float = 1.0) -> T:
@@ -106,8 +89,8 @@ def kaiming_uniform_(
         The slope of the leaky ReLU that follows.
     mode : {"fan_in", "fan_out"}
         Whether to keep the variance of the values forward or of the gradients backward.
-    nonlinearity : str
-        See `calculate_gain`. What follows the layer.
+    nonlinearity : {"leaky_relu", "relu", "tanh", "sigmoid", "linear", "identity"}
+        What follows the layer.
     """
     bound = math.sqrt(3) * _kaiming_std(tensor, a, mode, nonlinearity)
     return uniform_(tensor, -bound, bound)
@@ -118,21 +101,6 @@ def kaiming_normal_(
 ) -> T:
     """Normal with deviation gain / sqrt(fan); see `kaiming_uniform_`."""
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity))
-
-
-def orthogonal_(tensor: T, gain: float = 1.0) -> T:
-    """An orthogonal matrix times gain (Saxe et al., arXiv 1312.6120).
-
-    Its rows are orthogonal to each other, or, if there are more rows than columns, its columns.
-    """
-    factor = _checks.real("gain", gain)
-    fan_in, fan_out = _fans(tensor)
-    values = np.empty((max(fan_in, fan_out), min(fan_in, fan_out)))
-    _core.fill_normal(values, 0.0, 1.0, *seeds.current().next_stream())
-    q, r = np.linalg.qr(values)
-    q *= factor * np.sign(np.diagonal(r))  # so that all of them are equally likely
-    _writable(tensor)[...] = q.T if fan_out < fan_in else q
-    return tensor
 
 
 def _fill(
@@ -170,4 +138,6 @@ def _kaiming_std(tensor: Any, a: float, mode: str, nonlinearity: str) -> float:
     slope = _checks.real("a", a)
     fan_in, fan_out = _fans(tensor)
     fan = fan_in if _checks.choice("mode", mode, ("fan_in", "fan_out")) == "fan_in" else fan_out
-    return calculate_gain(nonlinearity, slope) / math.sqrt(fan)
+    if _checks.choice("nonlinearity", nonlinearity, (*_GAINS, "leaky_relu")) == "leaky_relu":
+        return math.sqrt(2 / (1 + slope**2)) / math.sqrt(fan)
+    return _GAINS[nonlinearity] / math.sqrt(fan)
