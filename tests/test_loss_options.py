@@ -291,6 +291,10 @@ def test_functional_forms(torch: Any) -> None:
         ("nll_loss", (y, classes, weight), {"reduction": "none"}),
         ("binary_cross_entropy", (t, t.round(), weight), {}),
         ("binary_cross_entropy_with_logits", (y, t), {"pos_weight": weight}),
+        ("binary_cross_entropy", (t, t.round(), var), {}),
+        ("binary_cross_entropy", (t, t.round(), var), {"reduction": "none"}),
+        ("binary_cross_entropy_with_logits", (y, t, var), {"pos_weight": weight}),
+        ("binary_cross_entropy_with_logits", (y, t, var[:, :1]), {"reduction": "sum"}),
     ]
     for name, args, options in calls:
         as_torch = {

@@ -25,6 +25,8 @@ OF_OTHERS = [
     "[y[0], y[1]]",
     "list(y)",
     "fm.tensor(y)",
+    "fm.tensor([y[0, 0], 1.0])",
+    "fm.tensor((y.sum(), y.mean())) * 2",
     "fm.from_numpy(np.asarray(y))",
 ]
 LOST = [

@@ -17,5 +17,6 @@ def check_writable(tensor: Any) -> None:
     if isinstance(tensor, np.ndarray) and not tensor.flags.writeable:
         raise ValueError(
             "tensor: expected one that may be changed, got a read-only one: a recorded output"
-            " (write .detach().clone()), or values from a device (change the parameter itself)"
+            " (write y = y.exp() for y.exp_(), y = fm.where(...) for y[...] = ..., or change a"
+            " copy, .detach().clone()), or values from a device (change the parameter itself)"
         )

@@ -92,7 +92,8 @@ def fallback(function: Any, types: Any, args: Any, kwargs: Any) -> Any:
     if any(isinstance(ours, np.ndarray) and not ours.flags.writeable for ours, _ in changed):
         raise ValueError(
             f"{name}: expected a tensor that may be changed, got a read-only one, such as the"
-            " recorded output of a model; write .detach().clone()"
+            f" recorded output of a model; write y = y.{name.rstrip('_')}(...) for a new one, or"
+            " change a copy, .detach().clone()"
         )
     recorded = arguments.recorded
     if recorded and arguments.has_torchs_graph:  # two graphs: torch's goes on
@@ -158,7 +159,7 @@ _METHODS = [
     "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "masked_fill_",
     "masked_scatter_", "median", "mode", "movedim", "multinomial", "nan_to_num", "nan_to_num_",
     "nanmean", "nansum", "narrow", "neg_", "new_empty", "new_full", "new_ones", "new_tensor",
-    "new_zeros", "pow_", "quantile", "relu_", "remainder", "renorm", "renorm_",
+    "new_zeros", "pow_", "quantile", "relu_", "renorm", "renorm_",
     "repeat_interleave", "roll", "round_", "scatter", "scatter_", "scatter_add", "scatter_add_",
     "select", "sigmoid_", "sign_", "sqrt_", "square_", "take_along_dim", "tanh_", "tile",
     "tril", "triu", "unflatten", "unfold", "unique", "vdot", "xlogy",

@@ -181,6 +181,13 @@ class TensorMethods:
         self.requires_grad = requires_grad
         return self
 
+    def register_hook(self, hook: Any) -> Any:
+        """Not there: RuntimeError that says what to write."""
+        raise RuntimeError(
+            "register_hook: single tensors have no hooks; change p.grad between backward() and"
+            " step(), or see Module.register_full_backward_hook"
+        )
+
     @property
     def is_leaf(self) -> Any:
         """Whether this is no result of recorded operations."""

@@ -28,6 +28,7 @@ _OPERATORS = {
     "mul": "multiply",
     "truediv": "divide",
     "pow": "power",
+    "mod": "remainder",
     "matmul": "matmul",
 }
 # Those that are methods under their own names, which are torch's.

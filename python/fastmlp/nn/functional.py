@@ -11,7 +11,7 @@ from fastmlp import _checks, _conversions, activations, distribution_losses, los
 from fastmlp.arithmetic.compositions import cosine_similarity as cosine_similarity
 from fastmlp.arithmetic.compositions import normalize as normalize
 from fastmlp.arithmetic.compositions import pairwise_distance as pairwise_distance
-from fastmlp.arithmetic.functions import add, matmul
+from fastmlp.arithmetic.functions import add, matmul, mean, multiply, sum
 from fastmlp.arithmetic.operands import shape_of
 from fastmlp.arithmetic.places import transpose
 from fastmlp.layers import Dropout
@@ -170,16 +170,16 @@ def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float
 def binary_cross_entropy(
     input: Any, target: Any, weight: Any = None, reduction: str = "mean"
 ) -> Tensor:
-    """See `fastmlp.BCELoss`."""
-    return _loss(losses.BCELoss, input, target, _hashable(weight), reduction)
+    """See `fastmlp.BCELoss`; a weight may be one for each element, too."""
+    return _weighted(losses.BCELoss, input, target, weight, reduction)
 
 
 def binary_cross_entropy_with_logits(
     input: Any, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
 ) -> Tensor:
-    """See `fastmlp.BCEWithLogitsLoss`."""
-    options = _hashable(weight), reduction, _hashable(pos_weight)
-    return _loss(losses.BCEWithLogitsLoss, input, target, *options)
+    """See `fastmlp.BCEWithLogitsLoss`; a weight may be one for each element, too."""
+    options = _hashable(pos_weight)
+    return _weighted(losses.BCEWithLogitsLoss, input, target, weight, reduction, options)
 
 
 def nll_loss(
@@ -235,6 +235,16 @@ def gaussian_nll_loss(
 def kl_div(input: Any, target: Any, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """See `fastmlp.KLDivLoss`."""
     return _loss(distribution_losses.KLDivLoss, input, target, reduction, log_target)
+
+
+def _weighted(
+    kind: Any, input: Any, target: Any, weight: Any, reduction: str, *options: Any
+) -> Tensor:
+    if weight is None or len(shape_of(weight)) < 2:
+        return _loss(kind, input, target, _hashable(weight), reduction, *options)
+    _made(kind, None, reduction)  # which checks the reduction
+    values = multiply(_loss(kind, input, target, None, "none", *options), weight)
+    return values if reduction == "none" else sum(values) if reduction == "sum" else mean(values)
 
 
 def _hashable(weight: Any) -> Any:
