@@ -182,8 +182,8 @@ METHODS = {name: _method(name) for name in _METHODS}
 
 
 def _refuse_backward(name: str, *args: Any, **options: Any) -> NoReturn:
-    functional = sys.modules["fastmlp.nn.functional"]
-    hint = f"fastmlp.nn.functional.{name}" if hasattr(functional, name) else "fastmlp's functions"
+    known = name in vars(sys.modules["fastmlp.nn.functional"])
+    hint = f"fastmlp.nn.functional.{name}" if known else "fastmlp's functions"
     raise RuntimeError(
         f"backward: torch's {name} got a fastmlp tensor, of whose graph torch knows nothing, and"
         f" gave numbers without a gradient; write {hint}, or arithmetic on the tensor"

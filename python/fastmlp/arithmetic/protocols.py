@@ -123,7 +123,7 @@ def _torch_function(cls: Any, func: Any, types: Any, args: Any = (), kwargs: Any
     if any(issubclass(kind, _core.Symbolic) for kind in types):
         return NotImplemented  # what is traced is part of a program
     name = getattr(func, "__name__", "")
-    function = TORCH.get(name) or getattr(sys.modules["fastmlp"].nn.functional, name, None)
+    function = TORCH.get(name) or vars(sys.modules["fastmlp"].nn.functional).get(name)
     options = {
         _TORCH_DIMENSIONS.get(option, option): value
         for option, value in (kwargs or {}).items()

@@ -1,7 +1,7 @@
 """Layers, activations, losses and containers under torch's names: ``from fastmlp import nn``."""
 
 import sys
-from typing import NoReturn
+from typing import Any
 
 from fastmlp.activations import (
     CELU,
@@ -103,11 +103,10 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> NoReturn:
+def __getattr__(name: str) -> Any:
+    """torch's own losses and distances, where torch is there: its functions take our tensors."""
     torchs = getattr(getattr(sys.modules.get("torch"), "nn", None), name, None)
-    hint = ""
-    if getattr(torchs, "__module__", "").rpartition(".")[2] in ("activation", "distance", "loss"):
-        hint = f"; torch.nn.{name} takes outputs of fastmlp's models, too"
-    elif isinstance(torchs, type):
-        hint = ", which is for multi-layer perceptrons"
+    if getattr(torchs, "__module__", "") in ("torch.nn.modules.loss", "torch.nn.modules.distance"):
+        return torchs
+    hint = ", which is for multi-layer perceptrons" if isinstance(torchs, type) else ""
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")

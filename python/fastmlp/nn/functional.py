@@ -4,6 +4,7 @@ Activations take what a layer takes: a batch, a model's recorded output, whose g
 on, and in a model's `forward` the value that is traced. Losses take what the classes of losses do.
 """
 
+import sys
 from functools import lru_cache
 from typing import Any
 
@@ -258,3 +259,11 @@ def _hashable(weight: Any) -> Any:
 def _loss(kind: Any, input: Any, target: Any, *options: Any) -> Tensor:
     result: Tensor = _made(kind, *options)(input, target)
     return result
+
+
+def __getattr__(name: str) -> Any:
+    """torch's own functions, where torch is there: they take our tensors."""
+    module = sys.modules.get("torch.nn.functional")
+    if module is None or name.startswith("_") or not hasattr(module, name):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(module, name)
