@@ -1,12 +1,24 @@
 """Recorded functions that are formulas of others: distances between rows, and the like."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fastmlp import _checks
 from fastmlp._core import Tensor
-from fastmlp.arithmetic.functions import BINARY, clamp, divide, multiply, norm, sqrt, sum
+from fastmlp.arithmetic.functions import (
+    BINARY,
+    UNARY,
+    clamp,
+    divide,
+    log_softmax,
+    multiply,
+    norm,
+    sqrt,
+    sum,
+    where,
+)
 from fastmlp.arithmetic.operands import array_of, shape_of
 from fastmlp.arithmetic.places import expand, getitem, unsqueeze
 
@@ -68,3 +80,24 @@ def masked_select(input: Any, mask: Any) -> Tensor:
     chosen = np.asarray(array_of(mask, "mask"), bool)
     shape = np.broadcast_shapes(shape_of(input), chosen.shape)
     return getitem(expand(input, *shape), np.broadcast_to(chosen, shape))
+
+
+def _bce(x: Any, t: Any) -> Any:
+    log = UNARY["log"]
+    return -(t * clamp(log(x), -100) + (1 - t) * clamp(log(1 - x), -100))
+
+
+def _kl_div(x: Any, t: Any) -> Any:
+    present = array_of(t) > 0
+    return where(present, t * UNARY["log"](where(present, t, 1.0)), 0.0) - t * x
+
+
+# Losses of an output and a target of its shape, element by element or, of classes, by row, under
+# their native names: for targets that are recorded, too.
+OF_BOTH: dict[str, Callable[[Any, Any], Any]] = {
+    "bce": _bce,
+    "bce_with_logits": lambda x, t: (1 - t) * x - UNARY["logsigmoid"](x),
+    "kl_div": _kl_div,
+    "kl_div_log": lambda x, t: UNARY["exp"](t) * (t - x),
+    "cross_entropy": lambda x, t: -sum(t * log_softmax(x, 1), 1),
+}
