@@ -85,7 +85,7 @@ OPTIONS: list[Call] = [
     ("GaussianNLLLoss()(model(x), u)", ValueError, "GaussianNLLLoss", "3 outputs"),
     ("GaussianNLLLoss()(np.zeros((6, 4)), np.zeros((6, 4)))", ValueError, r"\bt\b", r"\(6, 2\)"),
     ("GaussianNLLLoss()(-np.ones((6, 2)), u)", ValueError, "input", "variances", "-1"),
-    ("GaussianNLLLoss()(regression(x), u, u)", TypeError, "var", "recorded"),
+    ("GaussianNLLLoss()(regression(x), u, -regression(x).square())", ValueError, "var", "0"),
     ("GaussianNLLLoss()(np.zeros((6, 2)), np.zeros((6, 2)), -1.0)", ValueError, "var", "0"),
     ("GaussianNLLLoss()(np.zeros((6, 2)), np.zeros((6, 2)), u[:4])", ValueError, "var", "4"),
     ("QuantileLoss([0.5, 1.0])", ValueError, r"quantiles\[1\]", "1"),

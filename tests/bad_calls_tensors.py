@@ -5,6 +5,8 @@ from typing import Any
 Call = tuple[Any, ...]
 
 TENSORS: list[Call] = [
+    ("model(x).register_hook(print)", RuntimeError, "register_hook", r"p\.grad"),
+    ("weight.register_hook(print)", RuntimeError, "register_hook", r"p\.grad"),
     ("tensor('abc')", TypeError, "data", "abc"),
     ("tensor(None)", TypeError, "data", "None"),
     ("tensor([1, 2j])", TypeError, "data", "complex"),

@@ -151,6 +151,8 @@ BINARY: list[tuple[Both, Both]] = [
         lambda a, b: torch.maximum(a, b),
         lambda a, b: torch.minimum(a, b + 0.1),
         lambda a, b: torch.where(torch.as_tensor(np.array(values(a) > values(b))), a, b * 2),
+        lambda a, b: (a * 3) % (b.abs() + 0.4),
+        lambda a, b: torch.remainder(a, b.abs() + 0.6),
         lambda a, b: torch.atan2(a, b.abs() + 0.5),
         lambda a, b: torch.logaddexp(a, b),
         lambda a, b: torch.stack([a * b, a + b]).mean(0),

@@ -122,7 +122,9 @@ def test_norms_within_the_range(dtype: str) -> None:
     for exponent in (big, 0, small):
         p = fm.Parameter(np.zeros(2, dtype))
         p.grad = np.array([3.0, 4.0]) * 10.0**exponent
-        assert fm.clip_grad_norm_([p], 1.0) == pytest.approx(5 * 10.0**exponent, rel=1e-5)
+        norm = fm.clip_grad_norm_([p], 1.0)
+        assert isinstance(norm, float)
+        assert norm.item() == pytest.approx(5 * 10.0**exponent, rel=1e-5)
         want = np.array([0.6, 0.8]) if exponent >= 0 else np.array([3.0, 4.0]) * 10.0**exponent
         np.testing.assert_allclose(p.grad, want, rtol=1e-5)
 

@@ -115,8 +115,9 @@ def test_targets_that_are_recorded(loss_fn: Any, torch: Any) -> None:
 
 def test_targets_of_other_losses_lose_their_gradient_aloud() -> None:
     model = model_of()
-    with pytest.warns(UserWarning, match="target"):
-        fm.BCELoss()(model(X).sigmoid(), model(X).sigmoid())
+    for loss_fn in (fm.BCELoss(weight=2.0), fm.PoissonNLLLoss()):
+        with pytest.warns(UserWarning, match="target"):
+            loss_fn(model(X).sigmoid(), model(X).sigmoid())
     with pytest.raises(TypeError, match="order is"):
         fm.BCELoss()(np.full((6, 1), 0.5), model(X).sigmoid())
 

@@ -246,6 +246,64 @@ def test_special_cases(torch: Any) -> None:
     )
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize(
+    "apart",
+    [
+        lambda h, soft: (h[:, :2], soft(h[:, 2:])),
+        lambda h, soft: (h[:, 0], soft(h[:, 1])),
+        lambda h, soft: (h[:, :2], soft(h[:, 3])),
+        lambda h, soft: (h.detach()[:, :2], soft(h[:, 2:])),
+        lambda h, soft: (h[:, :2], soft(h[:, :2].detach())),
+    ],
+)
+def test_gradients_of_a_mean_and_a_variance(torch: Any, apart: Any, reduction: str) -> None:
+    """Both may be recorded, together or alone."""
+    x, t = np.random.default_rng(0).normal(size=(2, 5, 3))
+    model, twin = fm.Linear(3, 4, dtype="float64"), torch.nn.Linear(3, 4, dtype=torch.float64)
+    twin.load_state_dict(fm.nn.utils.to_torch(model.state_dict()))
+    mean, var = apart(model(x), fm.nn.functional.softplus)
+    target = t[:, : mean.shape[1]] if mean.ndim == 2 else t[:, 0]
+    found = fm.GaussianNLLLoss(reduction=reduction)(mean, target, var)
+    mean, var = apart(twin(torch.from_numpy(x)), torch.nn.functional.softplus)
+    var = var if var.ndim == mean.ndim else var[:, None]
+    want = torch.nn.GaussianNLLLoss(reduction=reduction)(mean, torch.from_numpy(target), var)
+    np.testing.assert_allclose(found, want.detach(), rtol=1e-12)
+    found.sum().backward()
+    want.sum().backward()
+    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        np.testing.assert_allclose(ours.grad, theirs.grad, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none", "batchmean"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "F.kl_div(F.log_softmax(y, 1), F.softmax(z, 1), reduction=reduction)",
+        "F.kl_div(F.log_softmax(y, 1), torch.relu(z), reduction=reduction)",
+        "F.kl_div(y, F.log_softmax(z, 1), reduction=reduction, log_target=True)",
+        "F.cross_entropy(y, F.softmax(z, 1), reduction=reduction)",
+        "F.binary_cross_entropy(torch.sigmoid(y), torch.sigmoid(z), reduction=reduction)",
+        "F.binary_cross_entropy_with_logits(y, torch.sigmoid(z), reduction=reduction)",
+    ],
+)
+def test_gradients_of_targets(torch: Any, call: str, reduction: str) -> None:
+    if reduction == "batchmean" and "kl_div" not in call:
+        pytest.skip("kl_div alone has it")
+    x = np.random.default_rng(0).normal(size=(5, 2))
+    model, twin = fm.Linear(2, 3, dtype="float64"), torch.nn.Linear(2, 3, dtype=torch.float64)
+    twin.load_state_dict(fm.nn.utils.to_torch(model.state_dict()))
+    scope = {"F": torch.nn.functional, "torch": torch, "reduction": reduction}
+    found = eval(call, scope | {"y": model(x), "z": model(2 * x)})
+    tensor = torch.from_numpy(x)
+    want = eval(call, scope | {"y": twin(tensor), "z": twin(2 * tensor)})
+    np.testing.assert_allclose(found, want.detach(), rtol=1e-12, atol=1e-13)
+    found.sum().backward()
+    want.sum().backward()
+    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        np.testing.assert_allclose(ours.grad, theirs.grad, rtol=1e-11, atol=1e-13)
+
+
 def test_functional_forms(torch: Any) -> None:
     ours, theirs = fm.nn.functional, torch.nn.functional
     rng = np.random.default_rng(0)
@@ -262,6 +320,10 @@ def test_functional_forms(torch: Any) -> None:
         ("nll_loss", (y, classes, weight), {"reduction": "none"}),
         ("binary_cross_entropy", (t, t.round(), weight), {}),
         ("binary_cross_entropy_with_logits", (y, t), {"pos_weight": weight}),
+        ("binary_cross_entropy", (t, t.round(), var), {}),
+        ("binary_cross_entropy", (t, t.round(), var), {"reduction": "none"}),
+        ("binary_cross_entropy_with_logits", (y, t, var), {"pos_weight": weight}),
+        ("binary_cross_entropy_with_logits", (y, t, var[:, :1]), {"reduction": "sum"}),
     ]
     for name, args, options in calls:
         as_torch = {

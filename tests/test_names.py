@@ -153,3 +153,34 @@ def test_threads_draw_different_numbers() -> None:
     for thread in threads:
         thread.join()
     assert len({tuple(values.tolist()) for values in drawn}) == 8
+
+
+def test_what_nn_lacks_is_torchs(torch: Any) -> None:
+    """Its losses and functions; what has parameters would be no part of a model of ours."""
+    model, x = fm.Linear(2, 3, dtype="float64"), np.random.default_rng(0).normal(size=(4, 2))
+    rows = [model(x), model(x[::-1]), model(x * 2)]
+    found = fm.nn.TripletMarginLoss(margin=0.5)(*rows)
+    want = torch.nn.TripletMarginLoss(margin=0.5)(*(torch.tensor(row) for row in rows))
+    assert found.item() == pytest.approx(want.item(), rel=1e-12)
+    found.backward()
+    assert model.weight.grad.abs().sum() > 0
+    similar = fm.nn.CosineSimilarity(dim=1)(rows[0] * 1, rows[1])
+    assert similar.shape == (4,)
+    assert torch.equal(
+        fm.nn.functional.one_hot(torch.tensor([0, 2]), 3)[1], torch.tensor([0, 0, 1])
+    )
+    with pytest.raises(AttributeError, match="'Conv2d', which is for multi-layer"):
+        _ = fm.nn.Conv2d
+    for module in (fm.nn, fm.nn.functional):
+        with pytest.raises(AttributeError, match=r"attribute 'lineer'$"):
+            _ = module.lineer
+
+
+def test_without_torch_nn_has_nothing_more() -> None:
+    printed = output_of(
+        """
+        import fastmlp as fm
+        print(hasattr(fm.nn, "TripletMarginLoss"), hasattr(fm.nn.functional, "one_hot"))
+        """
+    )
+    assert printed.split() == ["False", "False"]

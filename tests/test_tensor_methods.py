@@ -167,17 +167,37 @@ def _model_and_loss() -> tuple[Any, Any, Any]:
 
 
 def test_recorded_outputs() -> None:
-    """What gives the tensor itself keeps the graph; a detached one shares the memory."""
+    """What gives the tensor itself keeps the graph; a detached one may be changed."""
     model, y, loss = _model_and_loss()
     for same in (y.float(), y.cpu(), y.contiguous(), y.to("cpu"), y.to(y), y.to(fm.float32)):
         assert same is y
-    for alias in (y.detach(), y.data):
-        assert type(alias) is fm.Tensor
-        assert np.shares_memory(alias, y)
-        assert not alias.requires_grad
-    assert not np.shares_memory(y.clone(), y)
-    y.detach().clone().fill_(1)
-    for wrong in (lambda: y.fill_(1), lambda: y.detach().add_(1), lambda: y.copy_(0)):
+    assert np.shares_memory(y.data, y)
+    want = y.tolist()
+    for apart in (y.detach(), y.clone().detach(), (y * 2).detach(), y.detach().clone()):
+        assert type(apart) is fm.Tensor
+        assert not np.shares_memory(apart, y)
+        apart[apart > 0] = 1
+        apart.numpy()[0] = 7
+        assert apart.fill_(1).eq(1).all()
+    assert y.tolist() == want
+    assert not any(alias.requires_grad for alias in (y.detach(), y.data))
+    plain = fm.zeros(2)
+    assert np.shares_memory(plain.detach(), plain)
+
+    def assign(target: Any) -> None:
+        target[0] = 1
+
+    def add(target: Any) -> None:
+        target += 1
+
+    for wrong in (
+        lambda: y.fill_(1),
+        lambda: y.data.add_(1),
+        lambda: y.copy_(0),
+        lambda: assign(y),
+        lambda: assign(y.data),
+        lambda: add(y.data),
+    ):
         with pytest.raises(ValueError, match="clone"):
             wrong()
     with pytest.raises(RuntimeError, match="detach"):

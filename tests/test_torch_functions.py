@@ -1,4 +1,4 @@
-"""torch's functions take tensors and parameters; their results have no gradient, and say so."""
+"""torch's functions take tensors and parameters, and are recorded with torch's own derivatives."""
 
 import copy
 import warnings
@@ -74,7 +74,8 @@ def test_as_of_torch_tensors(torch: Any, call: str, dtype: str) -> None:
 def test_memory_is_shared(torch: Any) -> None:
     y = fm.Linear(2, 3)(np.ones((4, 2), "float32"))
     weight = fm.Linear(2, 3).weight
-    for ours in (y, weight, weight.data, y.detach(), fm.zeros(2, 2), y.detach()[:, 1]):
+    weight.requires_grad = False
+    for ours in (weight, weight.data, y.detach(), fm.zeros(2, 2), y.detach()[:, 1]):
         alias = torch.narrow(ours, 0, 0, 2)
         assert alias.data_ptr() == np.asarray(ours).ctypes.data
         assert alias.dtype == torch.float32
@@ -87,27 +88,102 @@ def test_memory_is_shared(torch: Any) -> None:
     assert torch.equal(kept, want)
 
 
-def test_backward_says_that_there_is_no_gradient(torch: Any) -> None:
+# Functions of torch that fastmlp has none of its own for: of y (6, 3), w (3, 3), both recorded.
+RECORDED = [
+    "torch.einsum('bi,ij,bj->b', y, w, y)", "torch.einsum('nd,md->nm', [y, y])",
+    "torch.cdist(y, other)", "torch.erf(y) * 2", "torch.addmm(y[0], other, w)",
+    "torch.triu(y.T @ y, 1) + w", "torch.diag(w).exp()", "torch.topk(y, 2).values ** 2",
+    "torch.sort(y, dim=1, descending=True)[0][:, 0]", "torch.median(y)", "torch.var_mean(y, 0)[0]",
+    "torch.kthvalue(y, 1).values", "torch.logdet(w @ w.T + torch.eye(3).type_as(other))",
+    "F.triplet_margin_loss(y, y * 1.5, y.flip(0))", "F.layer_norm(y, (3,))", "torch.cumprod(y, 1)",
+    "F.multi_margin_loss(y, classes)", "torch.nn.CosineEmbeddingLoss()(y, y + 1, torch.ones(6))",
+    "torch.norm(w, p='nuc')", "torch.linalg.norm(w, 2)", "torch.linalg.svdvals(w)",
+    "torch.softmax(y, 1, dtype=torch.float64)", "torch.std(y, axis=0)", "torch.max(y, axis=1)[0]",
+    "torch.where(y > 0)[0].sum() * y", "torch.zeros(3, 3).type_as(other).index_add(0, classes, y)",
+    "F.scaled_dot_product_attention(y[None], y[None], y[None])", "F.linear(y, w, y[0])",
+    "F.linear(y, w[0])", "F.linear(other, w)",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("call", RECORDED)
+def test_gradients_as_of_torch(torch: Any, call: str) -> None:
+    scope = _scope(torch, "float64")
+    model, twin = fm.Linear(2, 3, dtype="float64"), torch.nn.Linear(2, 3, dtype=torch.float64)
+    twin.load_state_dict(fm.nn.utils.to_torch(model.state_dict()))
+    matrix = np.arange(9.0).reshape(3, 3) ** 2 / 10
+    weight, theirs = fm.Parameter(matrix), torch.tensor(matrix, requires_grad=True)
+    found = eval(call, scope | {"y": model(scope["x"]), "w": weight})
+    want = eval(call, scope | {"y": twin(scope["x"]), "w": theirs})
+    assert isinstance(found, fm.Tensor)
+    np.testing.assert_allclose(found, want.detach(), rtol=1e-12, atol=1e-12)
+    weight.fill_(7)  # later changes leave the graph alone
+    found.pow(2).sum().backward(retain_graph=True)
+    want.pow(2).sum().backward()
+    pairs = [(model.weight, twin.weight), (model.bias, twin.bias), (weight, theirs)]
+    for ours, other in pairs:
+        assert (ours.grad is None) == (other.grad is None)
+        if ours.grad is not None:
+            np.testing.assert_allclose(ours.grad, other.grad, rtol=1e-10, atol=1e-12)
+    (found * 1).sum().backward()
+    with pytest.raises(RuntimeError, match="retain_graph"):
+        found.sum().backward()
+
+
+def test_what_has_no_gradient_says_so(torch: Any) -> None:
     model, x = fm.Linear(2, 3), torch.randn(6, 2)
-    for call, hint in (
-        (lambda y: torch.softmax(y, 1, dtype=torch.float64), "functional.softmax"),
-        (lambda y: torch.median(y), "median"),
-        (lambda y: torch.kthvalue(y, 1).values.sum(), "element 0"),
-        (lambda y: torch.logdet(y[:3]), "fastmlp"),
-        (lambda y: torch.cdist(y, y)[0, 0], "element 0"),
-    ):
-        with pytest.raises(RuntimeError, match=hint):
-            call(model(x)).backward()
+    with pytest.raises(RuntimeError, match=r"functional\.softmax"):
+        torch.softmax(model(x), 1, dtype=torch.float16).backward(torch.ones(6, 3))
+    loss = model(x).sum()
+    for call in (torch.autograd.backward, lambda y: torch.autograd.grad(y, [model.weight])):
+        with pytest.raises(RuntimeError, match=r"loss\.backward"):
+            call(loss)
     assert model.weight.grad is None
     with fm.no_grad():
         quiet = torch.median(model(x))
     with pytest.raises(RuntimeError, match="element 0"):
         quiet.backward()
     theirs = torch.ones(6, 3, requires_grad=True)
-    torch.cdist(theirs, model(x)).sum().backward()
+    with pytest.warns(UserWarning, match="no gradient flows back"):
+        torch.cdist(theirs, model(x)).sum().backward()
     assert theirs.grad is not None
     copied = copy.deepcopy(torch.median(model(x)))
     assert copied.item() == torch.median(model(x)).item()
+    rows = torch.zeros(6, 3)
+    with pytest.warns(UserWarning, match="value: .*no gradient flows back"):
+        rows[:] = model(x)
+    assert torch.equal(rows, torch.from_numpy(model.predict(x)))
+
+
+METHODS = [
+    "y.lerp_(other, 0.25)", "y.addcmul_(other, other, value=0.5)", "y.masked_fill_(other > 0, 2)",
+    "y.addcdiv_(other, other.abs() + 1, value=-0.1)", "y.sqrt_().relu_()", "y.tanh_().neg_()",
+    "y.scatter_(1, classes[:, None], 0.5)", "y.erf()", "y.repeat_interleave(2, dim=0)", "y.tril()",
+    "y.logical_and(other > 0)", "y.new_zeros(2, 3)", "y.unique()", "y.quantile(0.5)",
+    "y.tile(2, 1)", "y.is_floating_point()", "y.diag()", "(y > 0).nonzero()",
+    "y.nonzero(as_tuple=True)[1]",
+    "y.diagonal()", "y.diagonal(1)", "y.diagonal(-4)", "y.mT", "[v.long() for v in y.argmax(1)]",
+    "y.is_leaf", "y.grad_fn is None", "y.half().float()", "y.fill_diagonal_(3)",
+
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("call", METHODS)
+def test_methods_of_torch(torch: Any, call: str) -> None:
+    """In place they change our memory; parameters have them, too."""
+    scope = _scope(torch, "float64")
+    values = scope["x"][:, :1] + scope["other"]
+    for one in (fm.tensor(values), fm.Parameter(values.numpy())):
+        theirs = values.clone()
+        with fm.no_grad(), torch.no_grad():
+            found, want = eval(call, scope | {"y": one}), eval(call, scope | {"y": theirs})
+        for a, b in zip(found, want, strict=True) if isinstance(want, list) else [(found, want)]:
+            np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-12)
+            assert tuple(np.shape(a)) == tuple(np.shape(b))
+        np.testing.assert_allclose(np.asarray(one), theirs, rtol=1e-12)
+        assert (found is one) == (want is theirs)
+    backwards = fm.tensor(values)[::-1]
+    assert backwards.tanh_() is backwards
+    np.testing.assert_allclose(backwards, np.tanh(values.numpy()[::-1]), rtol=1e-12)
 
 
 INITIALIZERS = {
@@ -153,7 +229,7 @@ def test_what_is_read_only_stays(torch: Any) -> None:
     for call in (
         lambda: torch.relu_(y),
         lambda: torch.nn.init.zeros_(y),
-        lambda: torch.nn.init.zeros_(tensor=y.detach()),
+        lambda: torch.nn.init.zeros_(tensor=y),
         lambda: torch.erf(torch.ones(4, 3), out=y),
         lambda: torch.nn.functional.celu_(y),
     ):

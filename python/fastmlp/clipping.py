@@ -17,7 +17,7 @@ def clip_grad_norm_(
     norm_type: float = 2.0,
     error_if_nonfinite: bool = False,
     foreach: bool | None = None,
-) -> float:
+) -> np.float64:
     """Scale the gradients so that their common norm is at most `max_norm`.
 
     Parameters
@@ -38,7 +38,7 @@ def clip_grad_norm_(
     Returns
     -------
     float
-        The norm before scaling.
+        The norm before scaling, of NumPy's type, which has `item()`.
 
     Raises
     ------
@@ -57,21 +57,21 @@ def clip_grad_norm_(
     elif error_if_nonfinite:
         norm = _core.clip_grad_norm(native, math.inf)
     else:
-        return _core.clip_grad_norm(native, limit)
+        return np.float64(_core.clip_grad_norm(native, limit))
     if error_if_nonfinite and not math.isfinite(norm):
         raise RuntimeError(
             f"parameters: expected gradients of a finite norm, got {norm}; with"
             " error_if_nonfinite=False they are scaled all the same"
         )
     if norm_type == 2:
-        return _core.clip_grad_norm(native, limit)
+        return np.float64(_core.clip_grad_norm(native, limit))
     factor = limit / (norm + 1e-6)
     if not (factor >= 1 or limit == math.inf):
         with np.errstate(invalid="ignore"):  # an infinite gradient times 0
             for parameter in found:
                 if (grad := parameter.grad) is not None:
                     parameter.grad = (grad.astype(np.float64) * factor).astype(grad.dtype)
-    return norm
+    return np.float64(norm)
 
 
 def clip_grad_value_(

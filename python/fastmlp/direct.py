@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp import _conversions, tensor, torch_functions
+from fastmlp import _conversions, tensor
 from fastmlp.arithmetic.tape import Variable
 from fastmlp.tensor import Tensor
 
@@ -22,11 +22,10 @@ def run(module: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """
     first = next(module.parameters(), None)
     dtype = None if first is None else first.dtype
-    with torch_functions.gradients_needed():
-        return module.forward(
-            *(_given(value, dtype) for value in args),
-            **{name: _given(value, dtype) for name, value in options.items()},
-        )
+    return module.forward(
+        *(_given(value, dtype) for value in args),
+        **{name: _given(value, dtype) for name, value in options.items()},
+    )
 
 
 def _given(value: Any, dtype: Any) -> Any:

@@ -4,8 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp import _checks, _conversions, _core
+from fastmlp import _checks
 from fastmlp._types import Array
+from fastmlp.arithmetic.functions import cast
+from fastmlp.arithmetic.operands import array_of, shape_of
+from fastmlp.arithmetic.places import cat, expand, reshape, unsqueeze
 from fastmlp.losses import Loss, vector
 from fastmlp.tensor import Tensor
 
@@ -74,30 +77,25 @@ class GaussianNLLLoss(Loss):
     ) -> Tensor:
         if var is None:
             return super().__call__(input, target, sample_weight=sample_weight)
-        if isinstance(input, Tensor) and input.requires_grad and _core.recording():
-            raise TypeError(
-                "var: expected none with a model's recorded output, whose columns are means and"
-                " variances; or write loss_fn(np.asarray(mean), target, var) for the value alone"
-            )
-        mean, variance = _conversions.as_array(input, "input"), _conversions.as_array(var, "var")
-        if mean.ndim not in (1, 2):
-            raise ValueError(f"input: expected one or two dimensions, got shape {mean.shape}")
-        if variance.ndim == mean.ndim - 1 and variance.ndim and len(variance) == len(mean):
-            variance = variance[:, None]  # one for each row, as in torch
+        shape, own = shape_of(input), shape_of(var)
+        if len(shape) not in (1, 2):
+            raise ValueError(f"input: expected one or two dimensions, got shape {shape}")
+        dtype = array_of(input, "input").dtype
+        mean, variance = (cast(v, dtype if dtype.kind == "f" else np.float64) for v in (input, var))
+        if not np.all(np.asarray(variance) >= 0):
+            raise ValueError("var: expected numbers of at least 0, got a negative one or NaN")
+        if own and len(own) == len(shape) - 1 and own[0] == shape[0]:
+            variance = unsqueeze(variance, 1)  # one for each row, as in torch
         try:
-            variance = np.broadcast_to(variance, mean.shape)
+            variance = expand(variance, *shape)
         except ValueError:
             raise ValueError(
-                f"var: expected shape {mean.shape} like the input, or one for each row, got"
-                f" {variance.shape}"
+                f"var: expected shape {shape} like the input, or one for each row, got {own}"
             ) from None
-        if not np.all(variance >= 0):
-            raise ValueError("var: expected numbers of at least 0, got a negative one or NaN")
-        dtype = mean.dtype if mean.dtype.kind == "f" else np.dtype(np.float64)
-        columns = (mean[:, None], variance[:, None]) if mean.ndim == 1 else (mean, variance)
-        both = np.concatenate(columns, axis=1, dtype=dtype)
+        columns = (shape[0], -1)
+        both = cat([reshape(mean, columns), reshape(variance, columns)], 1)
         values = super().__call__(both, target, sample_weight=sample_weight)
-        return values.reshape(mean.shape) if self.reduction == "none" else values
+        return reshape(values, shape) if self.reduction == "none" else values
 
 
 class KLDivLoss(Loss):

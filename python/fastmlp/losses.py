@@ -9,6 +9,8 @@ import numpy as np
 from fastmlp import _checks, _conversions, _core
 from fastmlp._types import Array
 from fastmlp.activations import Identity
+from fastmlp.arithmetic.compositions import OF_BOTH
+from fastmlp.arithmetic.functions import cast, divide
 from fastmlp.arithmetic.places import reshape
 from fastmlp.arithmetic.tape import node_of
 from fastmlp.tensor import Tensor
@@ -109,8 +111,8 @@ class Loss(_core.Loss):
             return value if value.ndim == 0 else reshape(value, input.shape)
         return self(_identity(input), target, sample_weight=sample_weight)
 
-    def _of_recorded_target(self, input: Any, target: Tensor, sample_weight: Any) -> Tensor:
-        """A target that is differentiated, too, where the loss is one of input - target."""
+    def _of_recorded_target(self, input: Any, target: Tensor, sample_weight: Any) -> Any:
+        """A target that is differentiated, too, where the loss has a formula for that."""
         values = target.detach()
         if not self._of_difference:
             if node_of(input) is None:
@@ -118,6 +120,13 @@ class Loss(_core.Loss):
                     "target: expected values to compare with, got the recorded output of a model;"
                     " the order is loss_fn(output, target)"
                 )
+            if (formula := self._formula(input, target, sample_weight)) is not None:
+                self(input.detach(), values)  # raises, unless it fits
+                y = formula(input, target)
+                if self.reduction == "none":
+                    return y
+                parts = {"sum": 1, "mean": y.size, "batchmean": len(y)}[self.reduction]
+                return divide(cast(y, np.float64).sum(), max(int(parts), 1))
             _core.set_lost(values, True)
             _core.warn_if_lost(values, "target")
             return self(input, target.detach(), sample_weight=sample_weight)
@@ -128,6 +137,13 @@ class Loss(_core.Loss):
         difference = input - target
         zeros = np.zeros(shape, difference.dtype)
         return self(difference, zeros, sample_weight=sample_weight)
+
+    def _formula(self, input: Any, target: Tensor, sample_weight: Any) -> Any:
+        """Of the loss without weights and smoothing, and of a target of the input's shape."""
+        weights = sample_weight, self.__dict__.get("weight"), self.__dict__.get("pos_weight")
+        if self.__dict__.get("label_smoothing") or any(w is not None for w in weights):
+            return None
+        return OF_BOTH.get(self.__dict__["_name"]) if np.shape(input) == target.shape else None
 
     def _of_more_dimensions(self, input: Any, target: Any, sample_weight: Any) -> Tensor:
         """The loss of more dimensions than two; the classes lie in the second, as in torch."""

@@ -56,7 +56,7 @@ class Module(Hooked):
     outputs, or an effect of its own, runs as it stands where the model is called, with recorded
     arithmetic and a native call for each layer. `predict`, a `Trainer` and derivatives raise a
     TypeError then that says in which line it stands, and what to write instead; so does a call if
-    `forward` decides by values, and where torch's function would lose a gradient.
+    `forward` decides by values.
 
     `model(x)` is the output for a batch, a `Tensor` recorded for `backward`; it is read-only, so
     that torch.from_numpy wants a copy of it, but not of what `predict` returns. x is anything that

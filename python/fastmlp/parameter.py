@@ -119,11 +119,6 @@ class Parameter(Arithmetic, TensorMethods, NDArrayOperatorsMixin):
         self._native.requires_grad = _checks.flag("requires_grad", value)
 
     @property
-    def is_leaf(self) -> bool:
-        """Whether gradients are kept here: yes."""
-        return True
-
-    @property
     def device(self) -> devices.device:
         """Where the values lie: "cpu" or "cuda"."""
         return devices.device(self._native.device)

@@ -65,7 +65,9 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 def _noted(tensor: Tensor, data: Any) -> Tensor:
     """A model will warn of a copy whose graph stayed behind."""
     if tensor.dtype.kind == "f" and recording():
-        _core.set_lost(tensor, node_of(data) is not None or _core.is_lost(data))
+        parts = data if isinstance(data, list | tuple) else (data,)
+        lost = any(node_of(part) is not None or _core.is_lost(part) for part in parts)
+        _core.set_lost(tensor, lost)
     return tensor
 
 

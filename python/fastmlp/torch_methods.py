@@ -14,8 +14,9 @@ from fastmlp._core import Tensor
 from fastmlp.arithmetic.functions import cast
 from fastmlp.arithmetic.operands import axis_of
 from fastmlp.arithmetic.places import ValuesIndices, gather
+from fastmlp.arithmetic.tape import node_of
 from fastmlp.devices import device
-from fastmlp.tensor_methods import install
+from fastmlp.tensor_methods import check_writable, install
 
 S = TypeVar("S", bound="TensorMethods")
 _CPU = device("cpu")
@@ -52,17 +53,9 @@ def _operand(name: str, value: Any) -> Any:
     return value if known else _conversions.as_array(value, name)
 
 
-def _check_writable(tensor: Any) -> None:
-    if isinstance(tensor, np.ndarray) and not tensor.flags.writeable:
-        raise ValueError(
-            "tensor: expected one that may be changed, got a read-only one: a recorded output"
-            " (write .detach().clone()), or values from a device (change the parameter itself)"
-        )
-
-
 def _store(tensor: S, values: Any) -> S:
     """Write values of any dtype into a tensor or parameter."""
-    _check_writable(tensor)
+    check_writable(tensor)
     if not isinstance(tensor, np.ndarray):
         return tensor.copy_(values)
     np.copyto(np.asarray(tensor), values, casting="unsafe")
@@ -71,7 +64,7 @@ def _store(tensor: S, values: Any) -> S:
 
 def _update(tensor: S, function: Any, change: Any, alpha: float = 1) -> S:
     """Write a function of the tensor and an operand into it."""
-    _check_writable(tensor)
+    check_writable(tensor)
     _checks.real("alpha", alpha)
     with np.errstate(all="ignore"):  # infinity - infinity is NaN
         function(tensor, change if alpha == 1 else change * alpha, out=tensor)
@@ -165,13 +158,19 @@ class TensorMethods:
     # Copies and views
 
     def detach(self) -> Tensor:
-        """A tensor on the same memory, of no graph; of a device's memory a read-only copy."""
-        return _tensor(self)
+        """A tensor of no graph, on the same memory.
+
+        Of what is recorded, whose memory others need, a copy; of a device's memory a read-only one.
+        """
+        values = np.asarray(self)
+        if isinstance(self, Tensor) and not values.flags.writeable and node_of(self) is not None:
+            values = values.copy()
+        return _tensor(values)
 
     @property
     def data(self) -> Tensor:
-        """The same as `detach()`; assigning copies values into the tensor."""
-        return self.detach()
+        """The values themselves, of no graph; assigning copies values into the tensor."""
+        return _tensor(self)
 
     @data.setter
     def data(self, values: Any) -> None:
@@ -181,6 +180,23 @@ class TensorMethods:
         """Set `requires_grad`; returns this tensor."""
         self.requires_grad = requires_grad
         return self
+
+    def register_hook(self, hook: Any) -> Any:
+        """Not there: RuntimeError that says what to write."""
+        raise RuntimeError(
+            "register_hook: single tensors have no hooks; change p.grad between backward() and"
+            " step(), or see Module.register_full_backward_hook"
+        )
+
+    @property
+    def is_leaf(self) -> Any:
+        """Whether this is no result of recorded operations."""
+        return not isinstance(self, Tensor) or node_of(self) is None or _core.is_leaf(self)
+
+    @property
+    def grad_fn(self) -> Any:
+        """The operation that the tensor is a result of; None for leaves."""
+        return None if self.is_leaf else node_of(self)
 
     # Comparison and order
 
@@ -232,6 +248,13 @@ class TensorMethods:
         values, indices = self.sort(dim, _checks.flag("largest", largest))
         place = (*[slice(None)] * (dim % self.dim()), slice(count))
         return ValuesIndices(values[place], indices[place])
+
+    def nonzero(self, *, as_tuple: Any = False) -> Any:
+        """Where values differ from zero: a row of indices for each, or an array a dimension."""
+        found = np.nonzero(np.atleast_1d(np.asarray(self)))
+        if _checks.flag("as_tuple", as_tuple):
+            return tuple(map(_tensor, found))
+        return _tensor(np.stack(found, 1)[:, : self.dim()])
 
     # In place
 
@@ -351,6 +374,10 @@ class TensorMethods:
 
     def __int__(self) -> int:
         return int(np.asarray(self).item())
+
+    def half(self) -> Any:
+        """In float16."""
+        return self.to(dtype="float16")
 
     def float(self) -> Any:
         """In float32."""

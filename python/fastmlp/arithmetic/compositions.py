@@ -1,5 +1,6 @@
 """Recorded functions that are formulas of others: distances between rows, and the like."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from fastmlp.arithmetic.functions import (
     UNARY,
     clamp,
     divide,
+    log_softmax,
     matmul,
     mean,
     multiply,
@@ -60,17 +62,6 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Tensor:
     return product if bias is None else _add(product, bias)
 
 
-def addmm(input: Any, mat1: Any, mat2: Any) -> Tensor:
-    """input + mat1 @ mat2."""
-    return _add(input, matmul(mat1, mat2))
-
-
-def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
-    """input + value * tensor1 * tensor2."""
-    product = multiply(tensor1, tensor2)
-    return _add(input, product if value == 1 else multiply(product, value))
-
-
 def layer_norm(
     input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
 ) -> Tensor:
@@ -105,13 +96,20 @@ def outer(input: Any, other: Any) -> Tensor:
     return multiply(unsqueeze(input, 1), other)
 
 
-def trace(input: Any) -> Tensor:
-    """The sum of the diagonal of a matrix."""
+def diagonal(input: Any, offset: int = 0) -> Tensor:
+    """The diagonal of a matrix, or one that lies `offset` columns to the right of it."""
     shape = shape_of(input)
     if len(shape) != 2:
         raise ValueError(f"input: expected a matrix, got shape {shape}")
-    diagonal = np.arange(min(shape))
-    return sum(getitem(input, (diagonal, diagonal)))
+    right = _checks.integer("offset", offset, at_least=-shape[0], below=shape[1] + 1)
+    below, right = max(-right, 0), max(right, 0)
+    along = np.arange(min(shape[0] - below, shape[1] - right))
+    return getitem(input, (along + below, along + right))
+
+
+def trace(input: Any) -> Tensor:
+    """The sum of the diagonal of a matrix."""
+    return sum(diagonal(input))
 
 
 def masked_select(input: Any, mask: Any) -> Tensor:
@@ -119,3 +117,24 @@ def masked_select(input: Any, mask: Any) -> Tensor:
     chosen = np.asarray(array_of(mask, "mask"), bool)
     shape = np.broadcast_shapes(shape_of(input), chosen.shape)
     return getitem(expand(input, *shape), np.broadcast_to(chosen, shape))
+
+
+def _bce(x: Any, t: Any) -> Any:
+    log = UNARY["log"]
+    return -(t * clamp(log(x), -100) + (1 - t) * clamp(log(1 - x), -100))
+
+
+def _kl_div(x: Any, t: Any) -> Any:
+    present = array_of(t) > 0
+    return where(present, t * UNARY["log"](where(present, t, 1.0)), 0.0) - t * x
+
+
+# Losses of an output and a target of its shape, element by element or, of classes, by row, under
+# their native names: for targets that are recorded, too.
+OF_BOTH: dict[str, Callable[[Any, Any], Any]] = {
+    "bce": _bce,
+    "bce_with_logits": lambda x, t: (1 - t) * x - UNARY["logsigmoid"](x),
+    "kl_div": _kl_div,
+    "kl_div_log": lambda x, t: UNARY["exp"](t) * (t - x),
+    "cross_entropy": lambda x, t: -sum(t * log_softmax(x, 1), 1),
+}

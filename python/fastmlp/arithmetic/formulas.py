@@ -69,6 +69,11 @@ BINARY: dict[str, tuple[Callable[[Any, Any], Any], Callable[..., Any], Callable[
         ),
         lambda g, a, b, y: g * y * np.where(np.equal(a, 0), 0, np.log(np.where(a == 0, 1, a))),
     ),
+    "remainder": (
+        np.remainder,
+        lambda g, a, b, y: g,
+        lambda g, a, b, y: -g * np.floor_divide(a, b),
+    ),
     "maximum": (
         np.maximum,
         lambda g, a, b, y: g * _ties(a > b, a, b),

@@ -28,6 +28,7 @@ _OPERATORS = {
     "mul": "multiply",
     "truediv": "divide",
     "pow": "power",
+    "mod": "remainder",
     "matmul": "matmul",
 }
 # Those that are methods under their own names, which are torch's.
@@ -41,10 +42,10 @@ _OF_PLACES = (
 )
 _FUNCTIONS = ("cat", "stack", "hstack", "vstack", "column_stack")
 _COMPOSED_FUNCTIONS = (
-    *("normalize", "cosine_similarity", "pairwise_distance", "linear", "addmm", "layer_norm"),
-    *("glu", "prelu", "addcmul"),
+    *("normalize", "cosine_similarity", "pairwise_distance", "linear", "layer_norm", "glu"),
+    "prelu",
 )
-_COMPOSED = ("dist", "outer", "trace", "masked_select")
+_COMPOSED = ("diagonal", "dist", "outer", "trace", "masked_select")
 
 
 def _swapped(function: Function) -> Function:
@@ -57,12 +58,24 @@ def _as_shape_of(function: Function) -> Function:
 
 def _linalg_norm(x: Any, ord: Any = None, dim: Any = None, keepdim: bool = False) -> Any:
     if ord is not None and not isinstance(dim, int) and len(x.shape) > 1:
-        raise TypeError("linalg.norm: norms of matrices are not recorded; write x.norm(p, dim)")
+        return NotImplemented  # of a matrix
     return functions.norm(x, ord, dim, keepdim)
+
+
+def _norm_of_torch(
+    input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: Any = None
+) -> Any:
+    return NotImplemented if p == "nuc" else functions.norm(input, p, dim, keepdim)
 
 
 def _vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False) -> Any:
     return functions.norm(x, ord, dim, keepdim)
+
+
+def _where_of_torch(condition: Any, *both: Any, **named: Any) -> Any:
+    if both or named:
+        return functions.where(condition, *both, **named)
+    return condition.nonzero(as_tuple=True)
 
 
 METHODS: dict[str, Function] = {
@@ -100,20 +113,21 @@ OPERATORS["__neg__"] = METHODS["neg"]
 OPERATORS["__pos__"] = METHODS["positive"]
 OPERATORS["__abs__"] = METHODS["abs"]
 
-# Of torch, by name.
+# Of torch, by name. NotImplemented: this call is torch's own.
 TORCH: dict[str, Function] = {
     **METHODS,
     **OPERATORS,
     "rsub": lambda input, other, alpha=1: functions.subtract(other, input, alpha=alpha),
     **{name: getattr(places, name) for name in _FUNCTIONS},
     **{name: getattr(compositions, name) for name in _COMPOSED_FUNCTIONS},
-    "where": functions.where,
+    "where": _where_of_torch,
     "concat": places.cat,
     "concatenate": places.cat,
     "tile": places.repeat,
     "view": places.reshape,
     "linalg_vector_norm": _vector_norm,
     "linalg_norm": _linalg_norm,
+    "norm": _norm_of_torch,
 }
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp import _core, torch_functions
+from fastmlp import _checks, _core, torch_functions
 from fastmlp._core import Tensor
 from fastmlp.arithmetic import places
 from fastmlp.arithmetic.names import METHODS, NUMPY, OPERATORS, TORCH
 from fastmlp.arithmetic.tape import Variable, node_of, recording
-from fastmlp.tensor_methods import install
+from fastmlp.tensor_methods import check_writable, install
 
 # Options of NumPy's that no recorded function has.
 _NUMPY_ONLY = frozenset(["out", "where", "initial", "dtype", "order", "casting", "subok"])
@@ -117,24 +117,37 @@ def _array_function(self: Any, func: Any, types: Any, args: Any, kwargs: Any) ->
 # torch --------------------------------------------------------------------------------------------
 
 
+_TORCH_DIMENSIONS = {"axis": "dim", "keepdims": "keepdim"}  # which torch takes as NumPy's names
+
+
 def _torch_function(cls: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
     if any(issubclass(kind, _core.Symbolic) for kind in types):
         return NotImplemented  # what is traced is part of a program
     name = getattr(func, "__name__", "")
-    function = TORCH.get(name) or getattr(sys.modules["fastmlp"].nn.functional, name, None)
+    function = TORCH.get(name) or vars(sys.modules["fastmlp"].nn.functional).get(name)
     options = {
-        option: value
+        _TORCH_DIMENSIONS.get(option, option): value
         for option, value in (kwargs or {}).items()
         if value is not None and option not in ("_stacklevel", "inplace")
     }
-    if torch_functions.is_in_place(name) and recording() and any(map(_is_of_graph, args[1:])):
+    if getattr(func, "__module__", "") == "torch.autograd":
+        raise RuntimeError(
+            f"torch.autograd.{name}: torch knows nothing of the graph of fastmlp's tensors; write"
+            " loss.backward() and read the gradients of parameters and inputs, p.grad"
+        )
+    of_graph = recording() and any(map(_is_of_graph, args[1:]))
+    if name == "__setitem__" and of_graph:
+        _checks.warn_of_lost("value")  # a part of torch's tensor, whose other parts may be numbers
+    elif torch_functions.is_in_place(name) and of_graph:
         raise RuntimeError(
             f"{name}: torch's tensors cannot be changed in place by a recorded tensor of fastmlp;"
             " write total = total + loss, or .detach()"
         )
-    if function is None or not {"out", "dtype"}.isdisjoint(options):
-        return torch_functions.fallback(func, types, args, kwargs or {})
-    return function(*args, **options)
+    if function is not None and {"out", "dtype"}.isdisjoint(options):
+        result = function(*args, **options)
+        if result is not NotImplemented:
+            return result
+    return torch_functions.fallback(func, types, args, kwargs or {})
 
 
 # Methods ------------------------------------------------------------------------------------------
@@ -167,6 +180,7 @@ def _in_place(name: str) -> Callable[..., Any]:
 
     def operator(self: Any, other: Any) -> Any:
         if not recording() or (node_of(self) is None and node_of(other) is None):
+            check_writable(self)
             return plain(self, _plain(other))
         if not _core.is_leaf(self):
             return recorded(self, other)
@@ -187,6 +201,7 @@ def _getitem(self: Any, place: Any) -> Any:
 
 
 def _setitem(self: Tensor, place: Any, value: Any) -> None:
+    check_writable(self)
     np.ndarray.__setitem__(self, place, value)
     target: Any = self
     while isinstance(target, np.ndarray):
@@ -195,9 +210,25 @@ def _setitem(self: Tensor, place: Any, value: Any) -> None:
 
 
 def _iter(self: Any) -> Any:
-    if node_of(self) is None or not recording():
-        return np.ndarray.__iter__(self) if isinstance(self, Tensor) else iter(self.detach())
-    return (places.getitem(self, i) for i in range(len(self)))
+    # Single elements, too, are tensors, and have their methods; y[i] is NumPy's, as an index of
+    # torch's tensors has to be.
+    return (self[i, ...] for i in range(len(self)))
+
+
+def _len(self: Tensor) -> int:
+    if not self.ndim:  # torch.tensor([loss, loss]) comes here, too
+        raise TypeError(
+            "expected a tensor with dimensions, got one without, which has no length; write"
+            " .item() for its number, and fm.stack, or torch.stack, for several in one tensor"
+        )
+    return self.shape[0]
+
+
+def _hash(self: Tensor) -> int:
+    """That of its number, to which a single element is equal."""
+    if self.ndim:
+        raise TypeError("expected a hashable value, got a tensor with dimensions")
+    return hash(self.item())
 
 
 def _view(self: Any, *shape: Any, **options: Any) -> Any:
@@ -221,14 +252,18 @@ def _retain_grad(self: Tensor) -> None:
 
 def _set_up() -> None:
     members: dict[str, Any] = {name: _method(name, f) for name, f in METHODS.items()}
+    members |= torch_functions.METHODS
     members |= {name: _operator(function) for name, function in OPERATORS.items()}
     members |= {"__getitem__": _getitem, "__iter__": _iter, "T": property(places.transpose)}
+    members["mT"] = property(lambda self: places.transpose(self, -2, -1))
     for name, member in members.items():
         setattr(Arithmetic, name, member)
         install(name, member)
     for name in ("add", "sub", "mul", "truediv", "pow"):
         install(f"__i{name}__", _in_place(name))
     install("__setitem__", _setitem)
+    install("__len__", _len)
+    install("__hash__", _hash)
     Arithmetic.view = places.reshape  # type: ignore[attr-defined]
     install("view", _view)
     install("retain_grad", _retain_grad)

@@ -1,5 +1,8 @@
 """Layers, activations, losses and containers under torch's names: ``from fastmlp import nn``."""
 
+import sys
+from typing import Any
+
 from fastmlp.activations import (
     CELU,
     ELU,
@@ -101,3 +104,12 @@ __all__ = [
     "init",
     "utils",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """torch's own losses and distances, where torch is there: its functions take our tensors."""
+    torchs = getattr(getattr(sys.modules.get("torch"), "nn", None), name, None)
+    if getattr(torchs, "__module__", "") in ("torch.nn.modules.loss", "torch.nn.modules.distance"):
+        return torchs
+    hint = ", which is for multi-layer perceptrons" if isinstance(torchs, type) else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")

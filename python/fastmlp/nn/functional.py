@@ -4,6 +4,7 @@ Activations take what a layer takes: a batch, a model's recorded output, whose g
 on, and in a model's `forward` the value that is traced. Losses take what the classes of losses do.
 """
 
+import sys
 from functools import lru_cache
 from typing import Any
 
@@ -15,8 +16,9 @@ from fastmlp.arithmetic.compositions import layer_norm as layer_norm
 from fastmlp.arithmetic.compositions import normalize as normalize
 from fastmlp.arithmetic.compositions import pairwise_distance as pairwise_distance
 from fastmlp.arithmetic.compositions import prelu as prelu
+from fastmlp.arithmetic.functions import mean, multiply, sum
+from fastmlp.arithmetic.operands import shape_of
 from fastmlp.layers import Dropout
-from fastmlp.parameter import Parameter
 from fastmlp.symbolic import Symbolic
 from fastmlp.tensor import Tensor
 
@@ -141,11 +143,11 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = F
     return _activation(Dropout, input, p, inplace)
 
 
-def linear(input: Any, weight: Parameter, bias: Parameter | None = None) -> Any:
-    """`input @ weight.T + bias`."""
-    if not isinstance(input, Symbolic):
-        return compositions.linear(input, weight, bias)
-    return input.trace.add_linear(input, weight, bias)
+def linear(input: Any, weight: Any, bias: Any = None) -> Any:
+    """`input @ weight.T + bias`; in a model's `forward`, with parameters of its own."""
+    if isinstance(input, Symbolic):
+        return input.trace.add_linear(input, weight, bias)
+    return compositions.linear(input, weight, bias)
 
 
 def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
@@ -171,16 +173,16 @@ def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float
 def binary_cross_entropy(
     input: Any, target: Any, weight: Any = None, reduction: str = "mean"
 ) -> Tensor:
-    """See `fastmlp.BCELoss`."""
-    return _loss(losses.BCELoss, input, target, _hashable(weight), reduction)
+    """See `fastmlp.BCELoss`; a weight may be one for each element, too."""
+    return _weighted(losses.BCELoss, input, target, weight, reduction)
 
 
 def binary_cross_entropy_with_logits(
     input: Any, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
 ) -> Tensor:
-    """See `fastmlp.BCEWithLogitsLoss`."""
-    options = _hashable(weight), reduction, _hashable(pos_weight)
-    return _loss(losses.BCEWithLogitsLoss, input, target, *options)
+    """See `fastmlp.BCEWithLogitsLoss`; a weight may be one for each element, too."""
+    options = _hashable(pos_weight)
+    return _weighted(losses.BCEWithLogitsLoss, input, target, weight, reduction, options)
 
 
 def nll_loss(
@@ -238,6 +240,16 @@ def kl_div(input: Any, target: Any, reduction: str = "mean", log_target: bool = 
     return _loss(distribution_losses.KLDivLoss, input, target, reduction, log_target)
 
 
+def _weighted(
+    kind: Any, input: Any, target: Any, weight: Any, reduction: str, *options: Any
+) -> Tensor:
+    if weight is None or len(shape_of(weight)) < 2:
+        return _loss(kind, input, target, _hashable(weight), reduction, *options)
+    _made(kind, None, reduction)  # which checks the reduction
+    values = multiply(_loss(kind, input, target, None, "none", *options), weight)
+    return values if reduction == "none" else sum(values) if reduction == "sum" else mean(values)
+
+
 def _hashable(weight: Any) -> Any:
     """The numbers of an array, as the cache of losses wants them."""
     if weight is None or isinstance(weight, int | float):
@@ -249,3 +261,11 @@ def _hashable(weight: Any) -> Any:
 def _loss(kind: Any, input: Any, target: Any, *options: Any) -> Tensor:
     result: Tensor = _made(kind, *options)(input, target)
     return result
+
+
+def __getattr__(name: str) -> Any:
+    """torch's own functions, where torch is there: they take our tensors."""
+    module = sys.modules.get("torch.nn.functional")
+    if module is None or name.startswith("_") or not hasattr(module, name):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(module, name)
