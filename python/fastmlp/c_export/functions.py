@@ -8,6 +8,8 @@ Branches are choices between values that are there already, so that compilers ma
 
 import re
 
+LONG = 256  # inputs of an affine operation from which on a sum in float has parts
+
 _LIBM = "copysign|expm1|fabs|fma|log|log1p|sqrt"
 
 _SUM = """
@@ -56,14 +58,13 @@ static inline real net_half(uint16_t half)
   return half > 0x7fffu ? -size : size;
 }
 """,
-    "affine": """
-/* y = bias + x weight, weight with a row of `outputs` numbers for each input: eight rows at a time,
-   in sums that do not wait for one another */
-static inline void net_affine(const WEIGHT *weight, const real *bias, size_t inputs, size_t outputs,
-                              const real *NET_RESTRICT x, real *NET_RESTRICT y)
+    "products": """
+/* y += x weight, weight with a row of `outputs` numbers for each input: eight rows at a time, in
+   sums that do not wait for one another */
+static inline void net_products(const WEIGHT *weight, size_t inputs, size_t outputs,
+                                const real *NET_RESTRICT x, real *NET_RESTRICT y)
 {
   size_t i, j;
-  for (j = 0; j < outputs; ++j) y[j] = bias[j];
   for (i = 0; i < inputs % 8; ++i, weight += outputs) {
     const real x0 = x[i];
     for (j = 0; j < outputs; ++j) y[j] = net_multiply_add(LOAD(weight[j]), x0, y[j]);
@@ -82,6 +83,31 @@ static inline void net_affine(const WEIGHT *weight, const real *bias, size_t inp
       b = net_multiply_add(LOAD(w[j + 7 * outputs]), x7, b);
       y[j] += a + b;
     }
+  }
+}
+""",
+    "affine": """
+/* y = bias + x weight */
+static inline void net_affine(const WEIGHT *weight, const real *bias, size_t inputs, size_t outputs,
+                              const real *x, real *y)
+{
+  size_t j;
+  for (j = 0; j < outputs; ++j) y[j] = bias[j];
+  net_products(weight, inputs, outputs, x, y);
+}
+""",
+    "longaffine": """
+/* the same of many inputs: in parts, so that long sums are as exact as short ones */
+static inline void net_longaffine(const WEIGHT *weight, const real *bias, size_t inputs,
+                                  size_t outputs, const real *x, real *y, real *part)
+{
+  size_t i, j;
+  for (j = 0; j < outputs; ++j) y[j] = bias[j];
+  for (i = 0; i < inputs; i += LONG) {
+    const size_t left = inputs - i, count = left < LONG ? left : LONG;
+    for (j = 0; j < outputs; ++j) part[j] = 0;
+    net_products(weight + i * outputs, count, outputs, x + i, part);
+    for (j = 0; j < outputs; ++j) y[j] += part[j];
   }
 }
 """,
@@ -357,7 +383,7 @@ def _load(text: str, half: bool) -> str:
 
 def in_c(text: str, name: str, dtype: str, half: bool) -> str:
     """A text of this file as C, with the prefix `name`."""
-    constants = dict(_CONSTANTS[dtype])
+    constants = {**_CONSTANTS[dtype], "LONG": str(LONG)}
     *lower, last = constants.pop("P").split()
     steps = [f"  p = net_multiply_add(p, r, {c});" for c in reversed(lower)]
     constants |= {"LAST": last, "POLYNOMIAL": "\n".join(steps), "SQRT_HALF": "SQRT_HALF"}

@@ -5,7 +5,7 @@ nobody reads that later. Values that lie in one place so are a group; a group th
 more leaves its place to later ones.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastmlp.c_export.simplify import inputs
@@ -14,10 +14,15 @@ from fastmlp.program import Affine, Operation
 
 @dataclass(frozen=True)
 class Layout:
-    """`places` has "x", "y" or an offset in the workspace for each value; `widths` its size."""
+    """`places` has "x", "y" or an offset in the workspace for each value; `widths` its size.
+
+    `parts` has the offset of a second place as wide as the output, for affine operations with more
+    inputs than a limit.
+    """
 
     places: tuple[str | int, ...]
     widths: tuple[int, ...]
+    parts: dict[int, str | int]
     size: int  # of the workspace
 
 
@@ -29,7 +34,7 @@ class _Group:
     place: str | int = "y"
 
 
-def layout(operations: Sequence[Operation], in_features: int) -> Layout:
+def layout(operations: Sequence[Operation], in_features: int, most_inputs: float) -> Layout:
     """A place for each value: first fit, the widest first."""
     last_use = {number: number for number in range(len(operations) + 1)}
     for number, operation in enumerate(operations, 1):
@@ -37,9 +42,18 @@ def layout(operations: Sequence[Operation], in_features: int) -> Layout:
     groups = [_Group(in_features, 0, last_use[0], "x")]  # of each value
     for number, operation in enumerate(operations, 1):
         groups.append(_group(operation, number, groups, last_use))
-    size = _place({id(group): group for group in groups[1:] if group is not groups[-1]}.values())
+    parts = {
+        number: _Group(operation.weight.shape[0], number, number)
+        for number, operation in enumerate(operations, 1)
+        if isinstance(operation, Affine) and operation.weight.shape[1] > most_inputs
+    }
+    inner = {id(group): group for group in groups[1:] if group is not groups[-1]}
+    size = _place([*inner.values(), *parts.values()])
     return Layout(
-        tuple(group.place for group in groups), tuple(group.width for group in groups), size
+        tuple(group.place for group in groups),
+        tuple(group.width for group in groups),
+        {number: group.place for number, group in parts.items()},
+        size,
     )
 
 
@@ -55,7 +69,7 @@ def _group(
     return _Group(groups[operation.input].width, number, last_use[number])
 
 
-def _place(groups: Iterable[_Group]) -> int:
+def _place(groups: Sequence[_Group]) -> int:
     placed: list[_Group] = []
     size = 0
     for group in sorted(groups, key=lambda group: -group.width):

@@ -1,5 +1,6 @@
 """The header's text: its numbers, the functions they need, and the two that callers use."""
 
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from fastmlp._core import __version__
 from fastmlp._types import Array
-from fastmlp.c_export.functions import constants_of, definitions, in_c
+from fastmlp.c_export.functions import LONG, constants_of, definitions, in_c
 from fastmlp.c_export.literals import lines, literal, literals
 from fastmlp.c_export.workspace import Layout, layout
 from fastmlp.program import Affine, ColumnScale, Function, Normalization, Operation, PReLU, Sum
@@ -76,7 +77,7 @@ def header(
     operations: Sequence[Operation], dtype: str, in_features: int, name: str, *, half: bool
 ) -> str:
     """The whole header for a program that `simplified` has made; `half`: matrices in float16."""
-    places = layout(operations, in_features)
+    places = layout(operations, in_features, LONG if dtype == "float32" else math.inf)
     writer = _Writer(dtype, half, places)
     for number, operation in enumerate(operations, 1):
         writer.add(number, operation)
@@ -116,8 +117,12 @@ class _Writer:
                 matrix = self._array(f"weight{number}", self._stored(weight.T))
                 shift = np.zeros(width, self.dtype) if bias is None else bias
                 terms = self._array(f"bias{number}", shift)
-                sizes = f"{self.places.widths[operation.input]}, {width}"
-                self.lines.append(f"net_affine({matrix}, {terms}, {sizes}, {x}, {y});")
+                given = f"{matrix}, {terms}, {weight.shape[1]}, {width}, {x}, {y}"
+                part = self.places.parts.get(number)
+                call = f"net_affine({given})"
+                if part is not None:
+                    call = f"net_longaffine({given}, workspace + {part})"
+                self.lines.append(f"{call};")
             case Function(_, native, constants):
                 name = native.replace("_", "")
                 if name in ROWWISE:
@@ -154,7 +159,7 @@ class _Writer:
             yield f"  real *const v{place} = workspace + {place};"
         if self.loops:
             yield "  size_t i;"
-        if not places:
+        if self.places.size == 0:
             yield "  (void)workspace;"
         yield from (f"  {line}" for line in self.lines)
 
