@@ -32,8 +32,10 @@ class Library:
     ) -> None:
         source = folder / f"{compiler}.{'cpp' if '+' in compiler else 'c'}"
         source.write_text(_source(networks))
-        output = folder / f"{compiler}.so"
-        compile_c(compiler, source, output, "-shared", "-fPIC", *(options or ("-O1",)))
+        # Linked without the options: -ffast-math would rid the whole process of denormal numbers.
+        part, output = folder / f"{compiler}.o", folder / f"{compiler}.so"
+        compile_c(compiler, source, part, "-c", "-fPIC", *(options or ("-O1",)))
+        subprocess.run([compiler, "-shared", "-o", output, part, "-lm"], check=True)
         self.library = ctypes.CDLL(str(output))
         self.networks = networks
 

@@ -41,9 +41,10 @@ def export_c(model: Module, path: Any, name: str = "net", *, weights: str | None
         What the header's names begin with: an identifier in C and C++, and no keyword.
     weights : {None, "float16"}
         How matrices are stored: None as their dtype says; "float16" in half (or a quarter) of the
-        memory, decoded where they are used. This rounds every weight to 11 binary digits, an error
-        of at most 4.9e-4 of it (and 3e-8 where it is below 6.1e-5): outputs are off by some 2e-4 of
-        their size. Biases and other numbers stay as they are.
+        memory, decoded where they are used. This rounds a weight to 11 binary digits, an error of
+        at most 4.9e-4 of it; one below 6.1e-5 has an error of up to 3e-8, and counts as 0 where the
+        processor has no denormal numbers. Outputs are off by some 3e-4 of their size. Biases and
+        other numbers stay as they are.
 
     Raises
     ------
@@ -51,8 +52,8 @@ def export_c(model: Module, path: Any, name: str = "net", *, weights: str | None
         If `model` is no Module or an argument is of the wrong type.
     ValueError
         If the model takes rows of any width, normalises by the statistics of a batch, or cannot be
-        compiled to one program; if `name` is no such identifier; if a weight is too large for
-        float16.
+        compiled to one program; if `name` is no such identifier; if a weight is not finite, or too
+        large, in float16.
     OSError
         If the file cannot be written.
     """

@@ -45,17 +45,13 @@ static inline real net_multiply_add(real a, real b, real c)
 }
 """,
     "half": """
-/* the number that float16's bits stand for */
+/* the finite number that float16's bits stand for: as float's bits it is 2^112 times too small */
 static inline real net_half(uint16_t half)
 {
-  const uint32_t rest = half & 0x7fffu;
-  const uint32_t beyond = rest >= 0x7c00u ? (uint32_t)112 << 23 : 0; /* infinite, or no number */
-  const uint32_t bits = (rest << 13) + ((uint32_t)112 << 23) + beyond;
-  const float tiny = (float)(int32_t)rest * 5.9604644775390625e-8f; /* in units of 2^-24 */
-  float size;
-  memcpy(&size, &bits, sizeof size);
-  size = rest < 0x0400u ? tiny : size;
-  return half > 0x7fffu ? -size : size;
+  const uint32_t bits = ((uint32_t)(int16_t)half << 13) & 0x8fffe000u;
+  float number;
+  memcpy(&number, &bits, sizeof number);
+  return (real)(number * 5192296858534827628530496329220096.0f);
 }
 """,
     "products": """

@@ -184,10 +184,10 @@ class _Writer:
             return matrix
         with np.errstate(over="ignore"):
             stored = matrix.astype(np.float16)
-        beyond = np.isinf(stored) & np.isfinite(matrix)
+        beyond = ~np.isfinite(stored)
         if beyond.any():
             raise ValueError(
-                "weights: expected numbers below 65520 in size for float16, got a weight of"
+                "weights: expected finite numbers below 65520 in size for float16, got a weight of"
                 f" {matrix[beyond][0]:g}"
             )
         return stored
