@@ -342,6 +342,17 @@ OPS: list[Call] = [
     ("tensor([1, 2], requires_grad=True)", TypeError, "float"),
 ]
 
+EXPORTS: list[Call] = [
+    ('export_c(np.zeros(3), "net.h")', TypeError, "model", "Module", "ndarray"),
+    ('export_c(Tanh(), "net.h")', ValueError, "model", "width"),
+    ("export_c(model, 5)", TypeError, "path", "5"),
+    ('export_c(model, "net.h", 5)', TypeError, "name", "5"),
+    ('export_c(model, "net.h", "a b")', ValueError, "name", "identifier", "'a b'"),
+    ('export_c(model, "net.h", "switch")', ValueError, "name", "keyword", "'switch'"),
+    ('export_c(model, "net.h", weights="int8")', ValueError, "weights", "float16", "'int8'"),
+    ('export_c(model, "net.h", weights=16)', TypeError, "weights", "float16", "16"),
+]
+
 TABLE = [
     *INPUTS,
     *TENSORS,
@@ -353,6 +364,7 @@ TABLE = [
     *STATES,
     *DERIVATIVES,
     *OPS,
+    *EXPORTS,
     *LAYERS,
     *bad_calls_losses.TABLE,
     *bad_optimizer_calls.TABLE,

@@ -16,6 +16,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 EXPECTED = {
     "activations.py": (r"LeakyReLU.*: from -1 to 10\n", "activations.png"),
     "boston.py": (r"final loss \d+\.\d+\n", "boston.png"),
+    "c_header.py": (r"predict gives (-?\d\.\d{5})\d\n(.* C gives \1|there is no compiler)", None),
     "cifar2.py": (r"epoch 2: loss \d.*\naccuracy \d\.\d+ on 4 test images\n", None),
     "circles.py": (r"epoch 0: loss 0\.\d+\n.*accuracy 0\.\d+\n", "circles.png"),
     "early_stopping.py": (r"3 epochs, the best one.*multiply-adds", "early_stopping.png"),

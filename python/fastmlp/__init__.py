@@ -105,6 +105,7 @@ del traced_functions  # which has told values that are traced what can be done w
 
 if TYPE_CHECKING:
     from fastmlp import plotting
+    from fastmlp.c_export import export_c
 
 __all__ = [
     *names.__all__,
@@ -176,6 +177,7 @@ __all__ = [
     "clip_grad_value_",
     "cuda",
     "elu",
+    "export_c",
     "gelu",
     "get_num_threads",
     "hardsigmoid",
@@ -217,6 +219,10 @@ def __getattr__(name: str) -> Any:
         import fastmlp.plotting
 
         return fastmlp.plotting
+    if name == "export_c":
+        from fastmlp.c_export import export_c
+
+        return export_c
     if name in names.DTYPES:
         return names.DTYPES[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The command ``fastmlp``: demos, and the configuration."""
+"""The command ``fastmlp``: demos, exports, and the configuration."""
 
 import argparse
 import sys
@@ -29,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "info":
             fm.show_config()
+        elif options.command == "export":
+            _export(options)
         elif options.command == "demo" and options.name is not None:
             _demo(options)
         else:
@@ -51,6 +53,17 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("info", help="print the version, instruction set, threads and devices")
 
+    export = commands.add_parser(
+        "export",
+        help="write a saved model as a C header or an ONNX file",
+        description="Write a model that fastmlp.save has saved as a C header or an ONNX file.",
+    )
+    export.add_argument("model", metavar="MODEL", type=Path, help="the file of fastmlp.save")
+    export.add_argument("--to", required=True, choices=("c", "onnx"), help="what to write")
+    export.add_argument("--output", required=True, type=Path, metavar="FILE", help="where")
+    export.add_argument("--name", help="in C, what all names begin with (default: net)")
+    export.add_argument("--weights", choices=("float16",), help="in C, how matrices are stored")
+
     width = max(map(len, DEMOS))
     demo = commands.add_parser(
         "demo",
@@ -70,6 +83,21 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--no-plot", action="store_true", help="draw no pictures")
     demo.add_argument("--data", type=Path, metavar="PATH", help="CIFAR-10, for the demo cifar2")
     return parser
+
+
+def _export(options: argparse.Namespace) -> None:
+    given = {option: getattr(options, option) for option in ("name", "weights")}
+    given = {option: value for option, value in given.items() if value is not None}
+    if given and options.to != "c":
+        raise DataError(f"--{next(iter(given))} is for --to c")
+    try:
+        model = fm.load(options.model)
+        if options.to == "c":
+            fm.export_c(model, options.output, **given)
+        else:
+            fm.to_onnx(model, options.output)
+    except (TypeError, ValueError) as error:
+        raise DataError(str(error)) from error
 
 
 def _demo(options: argparse.Namespace) -> None:

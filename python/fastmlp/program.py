@@ -27,11 +27,16 @@ class Affine:
 
 @dataclass(frozen=True)
 class ColumnScale:
-    """`scale * x + shift`, arrays of a number a feature; normalisation by running statistics."""
+    """`scale * x + shift`, arrays of a number a feature; normalisation by running statistics.
+
+    The same is `(x - centre) * scale + offset`, which is more exact where the centre is far from 0.
+    """
 
     input: int
     scale: Array
     shift: Array
+    centre: Array
+    offset: Array
 
 
 @dataclass(frozen=True)
@@ -183,10 +188,9 @@ def _batch_norm(
     scale = 1 / (spread if deviations else np.sqrt(spread + eps))
     if weight is not None:
         scale = scale * weight.value
-    shift = -scale * mean.value
-    if bias is not None:
-        shift = shift + bias.value
-    return ColumnScale(numbers[x], scale.astype(dtype), shift.astype(dtype))
+    offset = np.zeros(len(scale)) if bias is None else bias.value
+    arrays = scale, offset - scale * mean.value, mean.value, offset
+    return ColumnScale(numbers[x], *(array.astype(dtype) for array in arrays))
 
 
 def _scaled(
@@ -204,7 +208,8 @@ def _scaled(
         factors, terms = factors * weight.value, terms * weight.value
     if bias is not None:
         terms = terms + bias.value
-    return ColumnScale(numbers[x], factors.astype(dtype), terms.astype(dtype))
+    arrays = factors, terms, np.zeros(width), terms
+    return ColumnScale(numbers[x], *(array.astype(dtype) for array in arrays))
 
 
 _MAKERS: dict[str, Callable[..., Operation]] = {
