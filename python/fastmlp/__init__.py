@@ -55,6 +55,7 @@ from fastmlp.distribution_losses import (
     QuantileLoss,
 )
 from fastmlp.early_stopping import EarlyStopping
+from fastmlp.files import load, save
 from fastmlp.function_loss import FunctionLoss
 from fastmlp.history import EpochInfo, History
 from fastmlp.layers import MLP, Dropout, Flatten, Linear
@@ -183,6 +184,7 @@ __all__ = [
     "hardtanh",
     "init",
     "leaky_relu",
+    "load",
     "log_softmax",
     "logsigmoid",
     "lr_scheduler",
@@ -195,6 +197,7 @@ __all__ = [
     "plotting",
     "relu",
     "relu6",
+    "save",
     "selu",
     "set_num_threads",
     "show_config",
