@@ -299,8 +299,17 @@ class EarlyStopping:
     def __init__(
         self, monitor: int, patience: int, min_delta: float, maximize: bool, keep_best: bool
     ) -> None: ...
+    def prepare(self, network: Network) -> None:
+        """What a training does first; `restore` may follow without one."""
+
     def restore(self) -> None:
         """Gives the model the best epoch's values, if they are kept."""
+
+    def state(self) -> dict[str, Any]:
+        """Where the search for the best epoch is, with a copy of that, as it lies in the core."""
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Before a training that goes on from there; one of another network begins anew."""
 
     @property
     def best(self) -> float: ...

@@ -9,7 +9,7 @@ From a file, everything is checked against the shapes of the tensors that it rea
 anything is made.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -129,9 +129,12 @@ CONTAINERS: dict[str, tuple[type[Module], Callable[[dict[str, Module]], Module]]
 # From a model
 
 
-def describe(model: Module) -> dict[str, Any]:
-    """The description of a model, with `ties` for parameters of several names."""
-    description = _describe(model, "", {})
+def describe(model: Module, resting: Sequence[Module] = ()) -> dict[str, Any]:
+    """The description of a model, with `ties` for parameters of several names.
+
+    Layers that rest will be in evaluation mode, though they are not now.
+    """
+    description = _describe(model, "", {}, {id(module) for module in resting})
     first: dict[int, str] = {}
     ties = {}
     for name, place in model._all_state():
@@ -140,7 +143,7 @@ def describe(model: Module) -> dict[str, Any]:
     return description | ({"ties": ties} if ties else {})
 
 
-def _describe(module: Module, path: str, seen: dict[int, str]) -> dict[str, Any]:
+def _describe(module: Module, path: str, seen: dict[int, str], resting: set[int]) -> dict[str, Any]:
     if id(module) in seen:
         return {"same": seen[id(module)]}
     name = type(module).__name__
@@ -152,11 +155,11 @@ def _describe(module: Module, path: str, seen: dict[int, str]) -> dict[str, Any]
         result["options"] = options
     if children:
         result["layers"] = {
-            child: _describe(layer, f"{path}.{child}" if path else child, seen)
+            child: _describe(layer, f"{path}.{child}" if path else child, seen, resting)
             for child, layer in children.items()
         }
     seen[id(module)] = path
-    if not module.training:
+    if not module.training or id(module) in resting:
         result["training"] = False
     if (seed := module.__dict__.get("_seed")) is not None:
         result["seed"] = seed

@@ -23,7 +23,10 @@ KEY = "fastmlp"  # of the document, in the metadata
 # are read for ever.
 UPGRADES: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = ()
 _DTYPES = {"F32": "float32", "F64": "float64", "I64": "int64"}
-_WRONG = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError)
+_WRONG = (
+    *(ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError),
+    *(ZeroDivisionError, NotImplementedError, RecursionError),
+)
 
 
 def newest_format() -> int:
@@ -117,7 +120,7 @@ def opened(path: str) -> Iterator[Contents]:
             raise ValueError(f"expected a whole safetensors file, got one with {error}") from None
         with file as tensors:
             yield Contents(path, tensors, size)
-    except (*_WRONG, SafetensorError, RecursionError) as error:
+    except (*_WRONG, SafetensorError) as error:
         raise ValueError(f"{path}: {_told(error)}") from error
 
 

@@ -1,0 +1,200 @@
+"""`Trainer.save` and `Trainer.load`: everything from which a training goes on with the same bits.
+
+Tensors are called `model.<key>`, `optimizer.<parameter>.<state>`, `loss.<option>`,
+`history.<curve>`, `early_stopping.<what>`; the rest is in the document.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from fastmlp import _checks, _core, seeds
+from fastmlp._types import Array
+from fastmlp.early_stopping import UnderWay
+from fastmlp.files import architecture, parts, schedules
+from fastmlp.files.container import Contents, entry, file_path, opened, pack
+from fastmlp.files.models import model_tensors, read_model
+from fastmlp.files.writing import replace_file
+from fastmlp.losses import Loss
+from fastmlp.metrics import check_metrics
+from fastmlp.modules import Module
+from fastmlp.optimizer import Optimizer
+from fastmlp.scheduler import LRScheduler
+
+_PREFIXES = ("model.", "optimizer.", "loss.", "history.", "early_stopping.")
+_CURVES = ("loss", "validation_loss", "learning_rate", "epoch_time", "report_step", "report_loss")
+
+
+class Saved(Protocol):
+    """A `Trainer`, as a file sees it."""
+
+    model: Module
+    optimizer: Optimizer
+    loss_fn: Loss
+    on_nonfinite: str
+    scheduler: LRScheduler | None
+    scheduler_interval: str | None
+    _history: _core.History
+    _best_epoch: int | None
+    _metrics: tuple[Any, ...]
+    _seed: int | None
+    _resumed: tuple[dict[str, Any], dict[str, Any]] | None
+
+    def _next_seed(self) -> int: ...
+    def _under_way(self) -> UnderWay | None: ...
+
+
+def save_trainer(trainer: Saved, path: Any) -> None:
+    """See `Trainer.save`."""
+    name = file_path(path)
+    optimizer, arrays = parts.describe_optimizer(trainer.optimizer, trainer.model)
+    loss, options = parts.describe_loss(trainer.loss_fn)
+    fit = trainer._under_way()
+    document = {
+        "kind": "trainer",
+        "model": architecture.describe(trainer.model, fit.resting if fit else ()),
+        "optimizer": optimizer,
+        "loss": loss,
+        "scheduler": trainer.scheduler and schedules.describe(trainer.scheduler),
+        "scheduler_interval": trainer.scheduler_interval,
+        "on_nonfinite": trainer.on_nonfinite,
+        "metrics": [metric for metric in trainer._metrics if isinstance(metric, str)],
+        "seed": trainer._next_seed(),
+        "best_epoch": trainer._best_epoch,
+        "early_stopping": None,
+    }
+    model = trainer.model
+    stopping: dict[str, Any] = {}
+    if fit is None and trainer._resumed is not None:  # which no fit has used since it was loaded
+        document["early_stopping"], stopping = trainer._resumed
+    if fit is not None and fit.native is not None and fit.options is not None:
+        stopping = fit.native.state()
+        document["early_stopping"] = fit.options
+        if fit.ends:
+            best_epoch = fit.native.best_epoch
+            document |= {
+                "early_stopping": None,
+                "best_epoch": None if best_epoch < 0 else best_epoch,
+            }
+            if best_epoch >= 0 and fit.options["restore_best"]:
+                model = _at_its_best(model, stopping)
+            stopping = {}
+    tensors = model_tensors(model, "model.")
+    for prefix, group in {
+        "optimizer.": arrays,
+        "loss.": options,
+        "history.": trainer._history.state(),
+        "early_stopping.": stopping,
+    }.items():
+        tensors |= {prefix + n: np.asarray(v) for n, v in group.items() if np.size(v)}
+    replace_file(name, pack(tensors, document))
+
+
+def _at_its_best(model: Module, state: dict[str, Any]) -> Module:
+    """The model as the fit will leave it; the model itself stays as it is."""
+    best = copy.deepcopy(model)
+    native = _core.EarlyStopping(0, 0, 0.0, False, True)
+    native.resume(state)
+    if (network := best._compiled().network) is not None:
+        native.prepare(network)
+        native.restore()
+    return best
+
+
+def load_trainer(
+    make: Callable[..., Any],
+    path: Any,
+    model: Any,
+    loss_fn: Any,
+    scheduler: Any,
+    device: Any,
+) -> Any:
+    """See `Trainer.load`; `make` is the class."""
+    name = file_path(path)
+    for what, value, kind in (("model", model, Module), ("loss_fn", loss_fn, Loss)):
+        if value is not None and not isinstance(value, kind):
+            hint = _checks.origin(value)
+            raise TypeError(f"{what}: expected a {kind.__name__}, got {_checks.show(value)}{hint}")
+    schedules.check_given(scheduler)
+    if device is not None:
+        if model is not None:
+            raise ValueError(f"device: expected none with model, got {device!r}")
+        device = _checks.device("device", device)
+    with opened(name) as contents:
+        if contents.kind != "trainer":
+            raise ValueError("expected a file of Trainer.save, got one of a model alone")
+        return _read(contents, make, model, loss_fn, scheduler, device)
+
+
+def _read(
+    contents: Contents, make: Any, into: Module | None, loss_fn: Any, scheduler: Any, device: Any
+) -> Any:
+    document = contents.document
+    assert document is not None
+    if odd := sorted(name for name in contents.names if not name.startswith(_PREFIXES)):
+        raise ValueError(f"{odd[0]!r}: expected no such tensor")
+    # What does not need the model comes first: `into` changes last of all.
+    loss = parts.make_loss(entry(document, "loss", dict), contents.arrays("loss."), loss_fn)
+    history = _core.History(_history(contents))
+    best_epoch = _index("best_epoch", document.get("best_epoch"), history.epochs)
+    metrics = check_metrics(entry(document, "metrics", list), True)
+    seed = seeds.check_seed(entry(document, "seed", int))
+    resumed = _stopping(document.get("early_stopping"), contents)
+    model = read_model(contents, None if into is None else copy.deepcopy(into), device)
+    trainer = _assembled(document, contents, make, model, loss, scheduler)
+    if into is not None:  # everything fits
+        model = read_model(contents, into, None)
+        trainer = _assembled(document, contents, make, model, loss, scheduler)
+    trainer._history.set_state(history.state())
+    trainer._best_epoch, trainer._metrics, trainer._seed = best_epoch, metrics, seed
+    trainer._resumed = resumed
+    return trainer
+
+
+def _assembled(
+    document: dict[str, Any], contents: Contents, make: Any, model: Module, loss: Loss, given: Any
+) -> Any:
+    description = entry(document, "optimizer", dict)
+    optimizer = parts.make_optimizer(description, model)
+    schedule = None
+    if document.get("scheduler") is not None:
+        schedule = schedules.make(document["scheduler"], optimizer, given)
+    elif given is not None:
+        raise ValueError("scheduler: expected none, for the file has none")
+    parts.load_optimizer(optimizer, description, contents, "optimizer.")
+    return make(
+        model,
+        optimizer,
+        loss,
+        on_nonfinite=document.get("on_nonfinite"),
+        scheduler=schedule,
+        scheduler_interval=document.get("scheduler_interval"),
+    )
+
+
+def _history(contents: Contents) -> dict[str, Array]:
+    state = contents.arrays("history.")
+    for name, value in state.items():
+        if value.ndim > 1 or value.dtype == np.float32:
+            raise ValueError(f"history.{name}: expected a curve or a number")
+    return {**{name: np.empty(0) for name in _CURVES}, **state}
+
+
+def _stopping(options: Any, contents: Contents) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    state: Mapping[str, Array] = contents.arrays("early_stopping.")
+    if options is None:
+        if state:
+            raise ValueError("early_stopping: expected its options, got none")
+        return None
+    if not isinstance(options, dict):
+        raise ValueError(f"early_stopping: expected options, got {_checks.show(options)}")
+    _core.EarlyStopping(0, 0, 0.0, False, True).resume(dict(state))  # or an error
+    return options, dict(state)
+
+
+def _index(name: str, value: Any, below: int) -> int | None:
+    if value is None:
+        return None
+    return _checks.integer(name, value, at_least=0, below=max(below, 1))
