@@ -322,10 +322,10 @@ def make(node: Node) -> Module:
     for name, target in ties.items():
         owner, _, short = name.rpartition(".")
         other, _, other_short = str(target).rpartition(".")
-        first = vars(modules[other]).get(other_short)
-        if not isinstance(first, Parameter):
+        places = vars(modules[owner]).get(short), vars(modules[other]).get(other_short)
+        if not all(isinstance(found, Parameter) for found in places):
             raise ValueError(f"ties: expected names of parameters, got {name!r} and {target!r}")
-        setattr(modules[owner], short, first)
+        setattr(modules[owner], short, places[1])
     if not isinstance(model, ModuleList | ModuleDict):
         Trace(model).run(model.forward)  # or an error, where layers do not fit together
     return model

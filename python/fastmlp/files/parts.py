@@ -91,16 +91,11 @@ def load_optimizer(
     """Give an optimizer its state, and its groups what schedules keep there."""
     groups, first = [], 0
     for group in _groups(description):
-        numbers = list(range(first, first := first + len(group["params"])))
-        groups.append({**group, "params": numbers})
-    state: dict[int, dict[str, Any]] = {}
-    for number, entries in enumerate(entry(description, "state", list)):
-        if not isinstance(entries, dict):
-            raise ValueError("optimizer: expected numbers by name as a parameter's state")
-        state[number] = dict(entries)
-    parameters = optimizer.parameters
-    if len(state) != len(parameters):
-        raise ValueError(f"optimizer: expected {len(parameters)} states, got {len(state)}")
+        groups.append({**group, "params": [*range(first, first := first + len(group["params"]))]})
+    parameters, numbers = optimizer.parameters, entry(description, "state", list)
+    if len(numbers) != len(parameters) or not all(isinstance(own, dict) for own in numbers):
+        raise ValueError(f"optimizer: expected {len(parameters)} states of numbers by name")
+    state: dict[int, dict[str, Any]] = {i: dict(own) for i, own in enumerate(numbers)}
     for name in contents.names:
         if not name.startswith(prefix):
             continue
@@ -122,9 +117,8 @@ def load_optimizer(
 def _groups(description: dict[str, Any]) -> list[dict[str, Any]]:
     groups: list[dict[str, Any]] = entry(description, "groups", list)
     for group in groups:
-        if not isinstance(group, dict) or not all(
-            isinstance(name, str) for name in entry(group, "params", list)
-        ):
+        params = entry(group, "params", list) if isinstance(group, dict) else []
+        if not params or not all(isinstance(name, str) for name in params):
             raise ValueError("optimizer: expected groups with names of parameters")
     return groups
 

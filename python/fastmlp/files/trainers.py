@@ -24,6 +24,7 @@ from fastmlp.optimizer import Optimizer
 from fastmlp.scheduler import LRScheduler
 
 _PREFIXES = ("model.", "optimizer.", "loss.", "history.", "early_stopping.")
+_MOST_METRICS = 1000
 _CURVES = ("loss", "validation_loss", "learning_rate", "epoch_time", "report_step", "report_loss")
 
 
@@ -139,7 +140,10 @@ def _read(
     loss = parts.make_loss(entry(document, "loss", dict), contents.arrays("loss."), loss_fn)
     history = _core.History(_history(contents))
     best_epoch = _index("best_epoch", document.get("best_epoch"), history.epochs)
-    metrics = check_metrics(entry(document, "metrics", list), True)
+    names = entry(document, "metrics", list)
+    if len(names) > _MOST_METRICS or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"metrics: expected up to {_MOST_METRICS} names, got {len(names)}")
+    metrics = check_metrics(names, True)
     seed = seeds.check_seed(entry(document, "seed", int))
     resumed = _stopping(document.get("early_stopping"), contents)
     model = read_model(contents, None if into is None else copy.deepcopy(into), device)
