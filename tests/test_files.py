@@ -12,6 +12,7 @@ import pytest
 
 import fastmlp as fm
 import program_models
+from fastmlp import cli
 from fastmlp.files import architecture, container
 from fastmlp.modules import Module
 
@@ -334,3 +335,51 @@ def test_wrong_calls(call: Any, error: type[Exception], message: str, tmp_path: 
     with pytest.raises(error, match=message):
         call(str(tmp_path / "nowhere"))
     assert os.listdir(tmp_path) == []
+
+
+# --- fastmlp info FILE
+
+
+def test_info_tells_what_a_file_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "run"
+    model = fm.Sequential(Net(), fm.Residual(fm.Linear(3, 3)))
+    optimizer = fm.SGD(model.parameters(), 0.25)
+    schedule = fm.lr_scheduler.StepLR(optimizer, 3)
+    trainer = fm.Trainer(model, optimizer, fm.MSELoss(), scheduler=schedule)
+    trainer.fit(X, np.zeros((7, 3)), 2, progress=False)
+    trainer.save(path)
+    assert cli.main(["info", str(path)]) == 0
+    printed = capsys.readouterr().out
+    for line in [
+        f"{path}: a training, format 1, written by fastmlp {fm.__version__}",
+        "  model: Sequential()",
+        "    0: Net(), a class that is not fastmlp's",
+        "        0: Linear(in_features=5, out_features=4, bias=True)",
+        "        0: Linear(in_features=3, out_features=3, bias=True)",
+        "optimizer: SGD, learning rate 0.25",
+        "loss: MSELoss",
+        "schedule: StepLR",
+        "  model.0.offset                     F64  2",
+        "  model.0.hidden.1.num_batches_tracked  I64  a number",
+    ]:
+        assert " ".join(line.split()) in [" ".join(found.split()) for found in printed.splitlines()]
+    assert f"epochs: 2, loss {trainer.history.loss[0]:.6g} to" in printed
+    fm.save(model, path)
+    assert cli.main(["info", str(path)]) == 0
+    assert "a model, format 1" in capsys.readouterr().out
+
+
+def test_info_of_other_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_file = pytest.importorskip("safetensors.numpy").save_file
+    save_file({"a\x1b[2J": np.ones((2, 3, 4), "float16")}, tmp_path / "other")
+    assert cli.main(["info", str(tmp_path / "other")]) == 0
+    printed = capsys.readouterr().out
+    assert "no architecture of fastmlp's" in printed
+    assert "a?[2J  F16  2 x 3 x 4" in printed
+    (tmp_path / "wrong").write_bytes(b"x" * 100)
+    for name, message in [
+        ("wrong", "expected a whole safetensors file"),
+        ("nowhere", "No such file"),
+    ]:
+        assert cli.main(["info", str(tmp_path / name)]) == 1
+        assert message in capsys.readouterr().err

@@ -110,6 +110,7 @@ void bind_metrics(py::module_& m) {
           },
           py::arg("network"))
       .def("restore", &EarlyStopping::restore)
+      .def("snapshot", [](EarlyStopping& stopping) { return dict_of(stopping.snapshot()); })
       .def("state", [](const EarlyStopping& stopping) { return dict_of(stopping.state()); })
       .def(
           "resume",

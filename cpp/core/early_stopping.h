@@ -23,6 +23,7 @@ class Snapshot {
   virtual ~Snapshot() = default;
   // Gives the network these values again; those that have moved to another device meanwhile are left alone.
   virtual void restore() const = 0;
+  virtual void take() = 0;
   // Adds the copy to a state, in the program's order.
   virtual void add_to(State& state) const = 0;
 };
@@ -38,7 +39,7 @@ class ModelSnapshot final : public Snapshot {
   }
 
   bool is_of(const Program<T>& program) const { return values_of(program) == values_; }
-  void take() {
+  void take() override {
     for (std::size_t i = 0; i < values_.size(); ++i) copy(copies_[i], values_[i]->value);
     for (Count& count : counts_) count.copy = *count.batches;
   }
@@ -138,6 +139,15 @@ class EarlyStopping {
     state.add("best_epoch", best_epoch());
     state.add("waited", waited_);
     if (kept_ && rule_.keep_best && best_epoch_ >= 0) kept_->add_to(state);
+    return state;
+  }
+  // Copies what the network holds now, and nothing else, to a state: as if this were its best epoch.
+  State snapshot() {
+    State state("early_stopping");
+    if (kept_) {
+      kept_->take();
+      kept_->add_to(state);
+    }
     return state;
   }
   // Before a training that goes on from there. One of another network begins anew.

@@ -226,6 +226,7 @@ void test_early_stopping() {
   resumed.resume(before);
   resumed.prepare(other);
   check(resumed.best_epoch() == -1, "a search with another network begins anew");
+  check(resumed.snapshot().get<std::vector<double>>("value.0") == std::vector<double>{3, 0, 0, 0}, "a snapshot");
   check(refuses([&] { resumed.resume(changed(before, "waited")); }), "a state of something else");
   parameter->value.data()[0] = 5;
   early.restore();

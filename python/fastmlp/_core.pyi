@@ -305,6 +305,9 @@ class EarlyStopping:
     def restore(self) -> None:
         """Gives the model the best epoch's values, if they are kept."""
 
+    def snapshot(self) -> dict[str, Any]:
+        """After `prepare`: what `state` has of a network that is at its best now."""
+
     def state(self) -> dict[str, Any]:
         """Where the search for the best epoch is, with a copy of that, as it lies in the core."""
 

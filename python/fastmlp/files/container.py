@@ -61,16 +61,21 @@ class Contents:
         text = (file.metadata() or {}).get(KEY)
         self.document = None if text is None else _document(text, size)
 
+    def look(self, name: str) -> tuple[str, list[int]]:
+        """The dtype and the shape of a tensor that is there, as the file has them."""
+        found = self._file.get_slice(name)
+        return str(found.get_dtype()), found.get_shape()
+
     def dtype(self, name: str) -> str:
         """The name of NumPy's dtype, of the three that our files have."""
-        code = str(self._file.get_slice(name).get_dtype())
+        code, _ = self.look(name)
         if code not in _DTYPES:
             raise ValueError(f"{name!r}: expected one of {', '.join(_DTYPES)}, got {code}")
         return _DTYPES[code]
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Of the tensor of this name, which is there."""
-        shape = self._file.get_slice(name).get_shape()
+        _, shape = self.look(name)
         if len(shape) > 2:
             raise ValueError(f"{name!r}: expected at most two dimensions, got {len(shape)}")
         return tuple(shape)
@@ -122,7 +127,8 @@ def opened(path: str) -> Iterator[Contents]:
             file = safe_open(path, "numpy")
         except SafetensorError as error:
             raise ValueError(f"expected a whole safetensors file, got one with {error}") from None
-        with file as tensors:
+        # Numbers of any size become errors, where they are checked, and no warnings before.
+        with file as tensors, np.errstate(all="ignore"):
             yield Contents(path, tensors, size)
     except (*_WRONG, SafetensorError) as error:
         raise ValueError(f"{path}: {_told(error)}") from error

@@ -109,7 +109,7 @@ def read_model(contents: Contents, into: Module | None, device: str | None) -> M
         reader = Reader(len(contents.names))
         node = reader.read(contents.document.get("model"))
     if into is not None:
-        _fill(into, contents, prefix)
+        fill(into, contents, prefix)
         if node is not None:
             architecture.apply_settings(node, into)
         return into
@@ -132,7 +132,7 @@ def read_model(contents: Contents, into: Module | None, device: str | None) -> M
     return model
 
 
-def _fill(model: Module, contents: Contents, prefix: str) -> None:
+def fill(model: Module, contents: Contents, prefix: str) -> None:
     """Give a model the file's values, if all of them fit."""
     places = dict(model._all_state())
     names = {name[len(prefix) :] for name in contents.names if name.startswith(prefix)}

@@ -1,21 +1,21 @@
 """`Trainer.save` and `Trainer.load`: everything from which a training goes on with the same bits.
 
 Tensors are called `model.<key>`, `optimizer.<parameter>.<state>`, `loss.<option>`,
-`history.<curve>`, `early_stopping.<what>`; the rest is in the document.
+`history.<curve>` and, of the best epoch so far, `best.<key>`; the rest is in the document.
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 
 from fastmlp import _checks, _core, seeds
 from fastmlp._types import Array
-from fastmlp.early_stopping import UnderWay
+from fastmlp.early_stopping import EarlyStopping, UnderWay
 from fastmlp.files import architecture, parts, schedules
 from fastmlp.files.container import Contents, entry, file_path, opened, pack
-from fastmlp.files.models import model_tensors, read_model
+from fastmlp.files.models import fill, model_tensors, read_model
 from fastmlp.files.writing import replace_file
 from fastmlp.losses import Loss
 from fastmlp.metrics import check_metrics
@@ -23,8 +23,9 @@ from fastmlp.modules import Module
 from fastmlp.optimizer import Optimizer
 from fastmlp.scheduler import LRScheduler
 
-_PREFIXES = ("model.", "optimizer.", "loss.", "history.", "early_stopping.")
+_PREFIXES = ("model.", "optimizer.", "loss.", "history.", "best.")
 _MOST_METRICS = 1000
+_SEARCH = ("best", "best_epoch", "waited")
 _CURVES = ("loss", "validation_loss", "learning_rate", "epoch_time", "report_step", "report_loss")
 
 
@@ -66,35 +67,34 @@ def save_trainer(trainer: Saved, path: Any) -> None:
         "best_epoch": trainer._best_epoch,
         "early_stopping": None,
     }
-    model = trainer.model
-    stopping: dict[str, Any] = {}
-    if fit is None and trainer._resumed is not None:  # which no fit has used since it was loaded
-        document["early_stopping"], stopping = trainer._resumed
+    model, best = trainer.model, None
+    search = None if fit is not None else trainer._resumed  # which no fit has used so far
     if fit is not None and fit.native is not None and fit.options is not None:
-        stopping = fit.native.state()
-        document["early_stopping"] = fit.options
-        if fit.ends:
-            best_epoch = fit.native.best_epoch
-            document |= {
-                "early_stopping": None,
-                "best_epoch": None if best_epoch < 0 else best_epoch,
-            }
-            if best_epoch >= 0 and fit.options["restore_best"]:
-                model = _at_its_best(model, stopping)
-            stopping = {}
+        search = fit.options, fit.native.state()
+    if search is not None:
+        wanted, state = search
+        if wanted["restore_best"] and state["best_epoch"] >= 0:
+            best = _at_its_best(model, state)
+        if fit is not None and fit.ends:  # as it will leave things
+            found = state["best_epoch"]
+            document["best_epoch"] = None if found < 0 else found
+            model, best = best or model, None
+        else:
+            numbers = {name: state[name] for name in _SEARCH}
+            document["early_stopping"] = {"options": wanted, **numbers}
     tensors = model_tensors(model, "model.")
     for prefix, group in {
         "optimizer.": arrays,
         "loss.": options,
         "history.": trainer._history.state(),
-        "early_stopping.": stopping,
+        "best.": {} if best is None else model_tensors(best, ""),
     }.items():
         tensors |= {prefix + n: np.asarray(v) for n, v in group.items() if np.size(v)}
     replace_file(name, pack(tensors, document))
 
 
 def _at_its_best(model: Module, state: dict[str, Any]) -> Module:
-    """The model as the fit will leave it; the model itself stays as it is."""
+    """The model with the best values; the model itself stays as it is."""
     best = copy.deepcopy(model)
     native = _core.EarlyStopping(0, 0, 0.0, False, True)
     native.resume(state)
@@ -145,15 +145,15 @@ def _read(
         raise ValueError(f"metrics: expected up to {_MOST_METRICS} names, got {len(names)}")
     metrics = check_metrics(names, True)
     seed = seeds.check_seed(entry(document, "seed", int))
-    resumed = _stopping(document.get("early_stopping"), contents)
     model = read_model(contents, None if into is None else copy.deepcopy(into), device)
     trainer = _assembled(document, contents, make, model, loss, scheduler)
+    _search(document.get("early_stopping"), contents, model)
     if into is not None:  # everything fits
         model = read_model(contents, into, None)
         trainer = _assembled(document, contents, make, model, loss, scheduler)
     trainer._history.set_state(history.state())
     trainer._best_epoch, trainer._metrics, trainer._seed = best_epoch, metrics, seed
-    trainer._resumed = resumed
+    trainer._resumed = _search(document.get("early_stopping"), contents, model)
     return trainer
 
 
@@ -186,16 +186,32 @@ def _history(contents: Contents) -> dict[str, Array]:
     return {**{name: np.empty(0) for name in _CURVES}, **state}
 
 
-def _stopping(options: Any, contents: Contents) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    state: Mapping[str, Array] = contents.arrays("early_stopping.")
-    if options is None:
-        if state:
-            raise ValueError("early_stopping: expected its options, got none")
+def _search(
+    search: Any, contents: Contents, model: Module
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Early stopping of the fit that is to go on: its options, and where it was."""
+    there = any(name.startswith("best.") for name in contents.names)
+    if search is None:
+        if there:
+            raise ValueError("early_stopping: expected a dict with the best values, got none")
         return None
-    if not isinstance(options, dict):
-        raise ValueError(f"early_stopping: expected options, got {_checks.show(options)}")
-    _core.EarlyStopping(0, 0, 0.0, False, True).resume(dict(state))  # or an error
-    return options, dict(state)
+    if not isinstance(search, dict):
+        raise ValueError(f"early_stopping: expected a dict, got {_checks.show(search)}")
+    options = EarlyStopping(**entry(search, "options", dict)).options
+    state: dict[str, Any] = {"best": float(search.get("best", np.nan))}
+    for name in _SEARCH[1:]:
+        state[name] = _checks.integer(name, search.get(name), at_least=-1)
+    if there != (options["restore_best"] and state["best_epoch"] >= 0):
+        raise ValueError("early_stopping: expected values of the best epoch where there is one")
+    if there:
+        best = copy.deepcopy(model)
+        fill(best, contents, "best.")
+        native = _core.EarlyStopping(0, 0, 0.0, False, True)
+        if (network := best._compiled().network) is not None:
+            native.prepare(network)
+        state |= native.snapshot()
+    _core.EarlyStopping(0, 0, 0.0, False, True).resume(state)  # or an error
+    return options, state
 
 
 def _index(name: str, value: Any, below: int) -> int | None:
