@@ -195,7 +195,7 @@ MODELS: list[tuple[str, Change, str]] = [
     ("training 3", put("model/training", 3), "training: expected True or False, got 3"),
     ("device", put("model/layers/0/device", "tpu"), "device: expected one of cpu, cuda, got 'tpu'"),
     ("precision", put("model/layers/0/precision", "int8"), "precision: expected one of"),
-    ("frozen 3", put("model/layers/0/frozen", 3), "not iterable"),
+    ("frozen 3", put("model/layers/0/frozen", 3), "expected names of parameters as frozen"),
     ("seed -1", put("model/seed", -1), "seed: expected an integer >= 0, got -1"),
     ("ties of nothing", put("model/ties", {"9.weight": "0.weight"}), "9"),
     ("ties of layers", put("model/ties", {"0": "1"}), "ties: expected names of parameters"),

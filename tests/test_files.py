@@ -15,6 +15,7 @@ import program_models
 from fastmlp import cli
 from fastmlp.files import architecture, container
 from fastmlp.modules import Module
+from file_mutations import with_document
 
 X = np.random.default_rng(0).normal(size=(7, program_models.WIDTH))
 
@@ -170,6 +171,22 @@ def test_a_model_that_does_not_fit_stays_as_it_was(
         fm.load(tmp_path / "net", into=model)
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
+
+
+def test_wrong_settings_leave_the_model_as_it_was(tmp_path: Path) -> None:
+    fm.save(Net(), tmp_path / "net")
+    model = Net()
+    before = model.state_dict()["output.weight"].copy()
+    for change in ({"training": 3}, {"frozen": 3}, {"frozen": [3]}):
+
+        def put(document: dict[str, Any], change: dict[str, Any] = change) -> None:
+            document["model"]["layers"]["output"] |= change
+
+        changed = with_document((tmp_path / "net").read_bytes(), put)
+        (tmp_path / "changed").write_bytes(changed)
+        with pytest.raises(ValueError, match=next(iter(change))):
+            fm.load(tmp_path / "changed", into=model)
+        np.testing.assert_array_equal(model.state_dict()["output.weight"], before)
 
 
 def test_what_the_table_would_not_make_again_counts_as_a_class_of_ones_own(tmp_path: Path) -> None:

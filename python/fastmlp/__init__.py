@@ -55,7 +55,6 @@ from fastmlp.distribution_losses import (
     QuantileLoss,
 )
 from fastmlp.early_stopping import EarlyStopping
-from fastmlp.files import load, save
 from fastmlp.function_loss import FunctionLoss
 from fastmlp.history import EpochInfo, History
 from fastmlp.layers import MLP, Dropout, Flatten, Linear
@@ -106,6 +105,7 @@ del traced_functions  # which has told values that are traced what can be done w
 
 if TYPE_CHECKING:
     from fastmlp import plotting
+    from fastmlp.files import load, save
 
 __all__ = [
     *names.__all__,
@@ -220,6 +220,10 @@ def __getattr__(name: str) -> Any:
         import fastmlp.plotting
 
         return fastmlp.plotting
+    if name in ("load", "save"):  # which bring JSON with them
+        from fastmlp import files
+
+        return getattr(files, name)
     if name in names.DTYPES:
         return names.DTYPES[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

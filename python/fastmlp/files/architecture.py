@@ -161,7 +161,7 @@ def _describe(module: Module, path: str, seen: dict[int, str], resting: set[int]
     seen[id(module)] = path
     if not module.training or id(module) in resting:
         result["training"] = False
-    if (seed := module.__dict__.get("_seed")) is not None:
+    if isinstance(seed := module.__dict__.get("_seed"), int):  # MLP's
         result["seed"] = seed
     own = {n: v for n, v in module.__dict__.items() if isinstance(v, Parameter)}
     if frozen := [n for n, v in own.items() if not v.requires_grad and not isinstance(v, Buffer)]:
@@ -240,7 +240,9 @@ class Reader:
             raise ValueError(f"layer {path!r}: expected a description of a layer")
         before = self._left
         if "same" in description:
-            node, size = self._known(entry(description, "same", str), path)
+            if (target := entry(description, "same", str)) not in self._seen:
+                raise ValueError(f"layer {path!r}: expected the name of a layer, got {target!r}")
+            node, size = self._seen[target]
             self._count(size)
             return node
         self._count(1)
@@ -255,11 +257,6 @@ class Reader:
         self._seen[path] = node, before - self._left
         return node
 
-    def _known(self, target: str, path: str) -> tuple[Node, int]:
-        if target not in self._seen:
-            raise ValueError(f"layer {path!r}: expected the name of a layer, got {target!r}")
-        return self._seen[target]
-
     def _count(self, layers: int) -> None:
         self._left -= layers
         if self._left < 0:
@@ -267,6 +264,10 @@ class Reader:
 
     def _node(self, description: dict[str, Any], path: str, layers: dict[str, Node]) -> Node:
         name, own = entry(description, "class", str), description.get("own") is True
+        _checks.flag("training", description.get("training", True))
+        frozen = description.get("frozen", [])
+        if not isinstance(frozen, list) or not all(isinstance(one, str) for one in frozen):
+            raise ValueError(f"layer {path!r}: expected names of parameters as frozen")
         options = description.get("options", {})
         shapes: Shapes = {}
         if own:

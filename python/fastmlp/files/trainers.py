@@ -6,13 +6,13 @@ Tensors are called `model.<key>`, `optimizer.<parameter>.<state>`, `loss.<option
 
 import copy
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from fastmlp import _checks, _core, seeds
 from fastmlp._types import Array
-from fastmlp.early_stopping import EarlyStopping, UnderWay
+from fastmlp.early_stopping import EarlyStopping
 from fastmlp.files import architecture, parts, schedules
 from fastmlp.files.container import Contents, entry, file_path, opened, pack
 from fastmlp.files.models import fill, model_tensors, read_model
@@ -20,8 +20,6 @@ from fastmlp.files.writing import replace_file
 from fastmlp.losses import Loss
 from fastmlp.metrics import check_metrics
 from fastmlp.modules import Module
-from fastmlp.optimizer import Optimizer
-from fastmlp.scheduler import LRScheduler
 
 _PREFIXES = ("model.", "optimizer.", "loss.", "history.", "best.")
 _MOST_METRICS = 1000
@@ -29,26 +27,7 @@ _SEARCH = ("best", "best_epoch", "waited")
 _CURVES = ("loss", "validation_loss", "learning_rate", "epoch_time", "report_step", "report_loss")
 
 
-class Saved(Protocol):
-    """A `Trainer`, as a file sees it."""
-
-    model: Module
-    optimizer: Optimizer
-    loss_fn: Loss
-    on_nonfinite: str
-    scheduler: LRScheduler | None
-    scheduler_interval: str | None
-    _history: _core.History
-    _best_epoch: int | None
-    _metrics: tuple[Any, ...]
-    _seed: int | None
-    _resumed: tuple[dict[str, Any], dict[str, Any]] | None
-
-    def _next_seed(self) -> int: ...
-    def _under_way(self) -> UnderWay | None: ...
-
-
-def save_trainer(trainer: Saved, path: Any) -> None:
+def save_trainer(trainer: Any, path: Any) -> None:
     """See `Trainer.save`."""
     name = file_path(path)
     optimizer, arrays = parts.describe_optimizer(trainer.optimizer, trainer.model)
@@ -139,7 +118,8 @@ def _read(
     # What does not need the model comes first: `into` changes last of all.
     loss = parts.make_loss(entry(document, "loss", dict), contents.arrays("loss."), loss_fn)
     history = _core.History(_history(contents))
-    best_epoch = _index("best_epoch", document.get("best_epoch"), history.epochs)
+    if (best_epoch := document.get("best_epoch")) is not None:
+        best_epoch = _checks.integer("best_epoch", best_epoch, at_least=0, below=history.epochs)
     names = entry(document, "metrics", list)
     if len(names) > _MOST_METRICS or not all(isinstance(name, str) for name in names):
         raise ValueError(f"metrics: expected up to {_MOST_METRICS} names, got {len(names)}")
@@ -212,9 +192,3 @@ def _search(
         state |= native.snapshot()
     _core.EarlyStopping(0, 0, 0.0, False, True).resume(state)  # or an error
     return options, state
-
-
-def _index(name: str, value: Any, below: int) -> int | None:
-    if value is None:
-        return None
-    return _checks.integer(name, value, at_least=0, below=max(below, 1))

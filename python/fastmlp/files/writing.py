@@ -8,7 +8,6 @@ between two system calls, whose leftover the next save removes.
 import contextlib
 import fcntl
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ def replace_file(path: str, data: bytes) -> None:
     """
     folder, name = os.path.split(os.path.realpath(path))  # the file that a link points to
     begin = "." + os.fsdecode(os.fsencode(name)[:200]) + "."
-    beside = f"{begin}{secrets.token_hex(8)}.tmp"
+    beside = f"{begin}{os.urandom(8).hex()}.tmp"
     place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with _unlinked_on_error(place, beside), _new_file(place, beside) as (file, named):
