@@ -11,6 +11,7 @@ import pytest
 import fastmlp as fm
 from fastmlp.callbacks import ModelCheckpoint
 from resuming import CLASSES, X, assert_equal, new_trainer, state_of
+from subprocesses import output_of
 
 OPTIONS: dict[str, Any] = {"validation_split": 0.3, "metrics": "accuracy", "progress": False}
 
@@ -97,3 +98,45 @@ def test_a_file_that_cannot_be_written_ends_the_training(tmp_path: Path) -> None
         trainer().fit(
             X, CLASSES, 2, callbacks=ModelCheckpoint(tmp_path / "nowhere" / "a"), **OPTIONS
         )
+
+
+def test_a_training_that_is_killed_again_and_again(tmp_path: Path) -> None:
+    """Each process goes on from the file of the one before; the end is that of one process."""
+    code = f"""
+        import os, random, signal, time
+        import fastmlp as fm
+        from fastmlp.callbacks import ModelCheckpoint
+        from resuming import CLASSES, X, new_trainer
+
+        def train(path):
+            there = os.path.exists(path)
+            trainer = fm.Trainer.load(path) if there else new_trainer(lambda p: fm.Adam(p, lr=0.01))
+            if (left := 60 - len(trainer.history.loss)) > 0:
+                trainer.fit(X, CLASSES, left, 7, validation_split=0.3, progress=False,
+                            early_stopping=fm.EarlyStopping(55), callbacks=ModelCheckpoint(path))
+
+        def start(path):
+            if (child := os.fork()) == 0:
+                train(path)
+                os._exit(0)
+            return child
+
+        rng, kills = random.Random(0), 0
+        os.chdir({str(tmp_path)!r})
+        assert os.waitpid(start("whole"), 0)[1] == 0
+        while True:
+            child = start("killed")
+            time.sleep(rng.uniform(0.005, 0.03))
+            os.kill(child, signal.SIGKILL)
+            if os.waitpid(child, 0)[1] == 0:
+                break
+            kills += 1
+            if kills > 12:
+                assert os.waitpid(start("killed"), 0)[1] == 0
+                break
+        print(kills)
+    """
+    assert int(output_of(code)) > 0
+    whole, killed = (fm.Trainer.load(tmp_path / name) for name in ("whole", "killed"))
+    assert len(whole.history.loss) == 60 or whole.history.best_epoch is not None
+    assert_equal(state_of(killed), state_of(whole))

@@ -1,5 +1,6 @@
 """Trainings with classes and functions of one's own, which are given again when a file is read."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 
 import fastmlp as fm
 from fastmlp import lr_scheduler as schedules
+from fastmlp.files import parts
+from fastmlp.files import schedules as files_schedules
 from resuming import VALUES, X, assert_equal, assert_resumes, busy_model
 
 
@@ -112,3 +115,19 @@ def test_what_cannot_be_saved_is_named(tmp_path: Path) -> None:
     fm.Trainer(model, fm.SGD(model.parameters(), 0.1)).save(tmp_path / "a")
     with pytest.raises(ValueError, match="scheduler: expected none"):
         fm.Trainer.load(tmp_path / "a", scheduler=own_schedule)
+
+
+def test_the_tables_have_every_class_with_all_its_options() -> None:
+    exported = [getattr(fm, name) for name in fm.__all__ if isinstance(getattr(fm, name), type)]
+    losses = {kind for kind in exported if issubclass(kind, fm.losses.Loss)} - {fm.FunctionLoss}
+    assert {kind for kind, _ in parts.LOSSES.values()} == losses
+    for kind, options in parts.LOSSES.values():
+        assert set(options) == set(inspect.signature(kind).parameters)
+    optimizers = {kind for kind in exported if issubclass(kind, fm.optim.Optimizer)}
+    assert set(parts.OPTIMIZERS.values()) == optimizers
+    left_out = {"LRScheduler", "LambdaLR", "SequentialLR"}
+    assert set(files_schedules.SCHEDULES) == set(schedules.__all__) - left_out
+    elsewhere = {"optimizer", "last_epoch"}
+    for name, row in files_schedules.SCHEDULES.items():
+        if name != "OneCycleLR":  # what else that takes is in the optimizer's groups
+            assert set(row.options) == set(inspect.signature(row.make).parameters) - elsewhere
