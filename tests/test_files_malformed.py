@@ -12,6 +12,7 @@ import pytest
 
 import fastmlp as fm
 from fastmlp import lr_scheduler as schedules
+from fastmlp.files import architecture
 from file_bombs import BOMBS
 from file_mutations import mutated, with_document, with_header
 from malformed_files import MODELS, TRAINERS, WHOLE, Change
@@ -96,6 +97,22 @@ def test_what_is_no_file_of_ours(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.ones(100))
     with pytest.raises(ValueError, match=WHOLE):
         fm.load(tmp_path / "a.npy")
+
+
+def test_a_file_that_is_cut_while_it_is_read(tmp_path: Path, monkeypatch: Any) -> None:
+    version = pytest.importorskip("safetensors").__version__
+    if int(version.split(".")[0]) == 0 and int(version.split(".")[1]) < 8:
+        pytest.skip("safetensors maps files into memory before 0.8")
+    path, make = tmp_path / "file", architecture.make
+
+    def cut(node: Any) -> fm.Module:
+        os.truncate(path, 10_000)
+        return make(node)
+
+    monkeypatch.setattr(architecture, "make", cut)
+    fm.save(fm.Linear(300, 300), path)
+    with pytest.raises(ValueError, match=f"^{path}: Could not read"):
+        fm.load(path)
 
 
 def test_counters_below_zero_are_wrong(tmp_path: Path) -> None:

@@ -119,12 +119,12 @@ def opened(path: str) -> Iterator[Contents]:
     ValueError
         If it is not what it should be.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     try:
         size = _checked_size(path)
         try:
-            file = safe_open(path, "numpy")
+            file = _safe_open(path)
         except SafetensorError as error:
             raise ValueError(f"expected a whole safetensors file, got one with {error}") from None
         # Numbers of any size become errors, where they are checked, and no warnings before.
@@ -132,6 +132,16 @@ def opened(path: str) -> Iterator[Contents]:
             yield Contents(path, tensors, size)
     except (*_WRONG, SafetensorError) as error:
         raise ValueError(f"{path}: {_told(error)}") from error
+
+
+def _safe_open(path: str) -> Any:
+    """Where that is possible, read and not mapped: somebody may make the file shorter meanwhile."""
+    from safetensors import safe_open
+
+    try:
+        return safe_open(path, "numpy", backend="pread")
+    except TypeError:  # before version 0.8
+        return safe_open(path, "numpy")
 
 
 def _told(error: BaseException) -> str:
