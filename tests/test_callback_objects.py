@@ -154,7 +154,7 @@ def test_what_a_beginning_changes_holds_at_once(change: str, event: str) -> None
 @pytest.mark.parametrize("monitor", ["loss", "validation_loss", "r2"])
 def test_model_checkpoint(monitor: str, best_only: bool) -> None:
     trainer, kept = new_trainer(), []
-    checkpoint = ModelCheckpoint(monitor, save_best_only=best_only)
+    checkpoint = ModelCheckpoint(monitor=monitor, save_best_only=best_only)
     history = fit(
         trainer,
         max_epoch=40,

@@ -128,7 +128,7 @@ def test_a_failure_leaves_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "NET_INPUTS" in path.read_text()
 
 
-def _full(*_: object) -> None:
+def _full(*_: object, **options: object) -> None:
     raise OSError("no room")
 
 

@@ -5,6 +5,7 @@
 #include "bindings/cpython.h"
 #include "bindings/fit_data.h"
 #include "bindings/network_of.h"
+#include "bindings/state.h"
 
 namespace fastmlp::bindings {
 
@@ -102,7 +103,19 @@ void bind_metrics(py::module_& m) {
              return std::make_unique<EarlyStopping>(StoppingRule{monitor, patience, min_delta, maximize, keep_best});
            }),
            py::arg("monitor"), py::arg("patience"), py::arg("min_delta"), py::arg("maximize"), py::arg("keep_best"))
+      .def(
+          "prepare",
+          [](EarlyStopping& stopping, py::handle network) {
+            held_by<NetworkHandle>(network, "network").prepare(stopping);
+          },
+          py::arg("network"))
       .def("restore", &EarlyStopping::restore)
+      .def("snapshot", [](EarlyStopping& stopping) { return dict_of(stopping.snapshot()); })
+      .def("state", [](const EarlyStopping& stopping) { return dict_of(stopping.state()); })
+      .def(
+          "resume",
+          [](EarlyStopping& stopping, const py::dict& state) { stopping.resume(state_of(state, "early_stopping")); },
+          py::arg("state"))
       .def_property_readonly("best", &EarlyStopping::best)
       .def_property_readonly("best_epoch", &EarlyStopping::best_epoch)
       .def_property_readonly("stopped_epoch", &EarlyStopping::stopped_epoch);

@@ -149,6 +149,7 @@ struct NetworkHandle {
   virtual py::object jacobian(py::handle x) = 0;
   virtual py::object input_gradient(py::handle x, py::handle t, const LossHandle* loss, py::handle function) = 0;
   virtual void fit(const FitRequest& request) = 0;
+  virtual void prepare(EarlyStopping& stopping) const = 0;
 };
 
 void bind_runtime(py::module_& m);

@@ -38,6 +38,7 @@ class NetworkOf final : public NetworkHandle {
   py::object jacobian(py::handle x) override;
   py::object input_gradient(py::handle x, py::handle t, const LossHandle* loss, py::handle function) override;
   void fit(const FitRequest& request) override;
+  void prepare(EarlyStopping& stopping) const override { stopping.prepare(network_->program()); }
 
  private:
   static constexpr const char* kTakes = "the model's first layer";

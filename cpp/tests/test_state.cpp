@@ -207,12 +207,28 @@ void test_early_stopping() {
   EarlyStopping early({.monitor = 0, .patience = 2, .min_delta = 0.5});
   early.prepare(Program<double>({affine, norm}));
   const double losses[] = {std::nan(""), 4, 3.6, 3, 2.8, 3.1};
+  EarlyStopping resumed({.monitor = 0, .patience = 2, .min_delta = 0.5});
+  const Program<double> other({affine});
   for (Index epoch = 0; epoch < 6; ++epoch) {
+    if (epoch == 5) resumed.resume(early.state());
     parameter->value.data()[0] = mean->value.data()[0] = static_cast<double>(epoch);
     *norm.batch.batches = epoch;
     check(early.add<double>({epoch, losses[epoch], nullptr, {}, 0.1}) == (epoch == 5), "when it stops");
   }
   check(early.best() == 3 && early.best_epoch() == 3 && early.stopped_epoch() == 5, "the best epoch");
+  const State before = early.state();
+  resumed.prepare(Program<double>({affine, norm}));
+  check(resumed.best() == 3 && resumed.best_epoch() == 3 && resumed.stopped_epoch() == -1, "a resumed search");
+  check(before.get<std::vector<double>>("value.0")[0] == 3 && before.get<Index>("count.0") == 3, "the best in a state");
+  check(resumed.add<double>({5, 2.9, nullptr, {}, 0.1}) && resumed.stopped_epoch() == 5, "its patience goes on");
+  resumed.restore();
+  check(parameter->value.data()[0] == 3 && *norm.batch.batches == 3, "the best parameters of a resumed search");
+  resumed.resume(before);
+  resumed.prepare(other);
+  check(resumed.best_epoch() == -1, "a search with another network begins anew");
+  check(resumed.snapshot().get<std::vector<double>>("value.0") == std::vector<double>{3, 0, 0, 0}, "a snapshot");
+  check(refuses([&] { resumed.resume(changed(before, "waited")); }), "a state of something else");
+  parameter->value.data()[0] = 5;
   early.restore();
   check(parameter->value.data()[0] == 3 && parameter->version > 0, "the best parameters");
   check(mean->value.data()[0] == 3 && mean->version > 0 && *norm.batch.batches == 3, "their running statistics");

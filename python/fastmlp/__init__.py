@@ -8,6 +8,7 @@ history = fm.Trainer(model, optimizer).fit(x, t, max_epoch=300, batch_size=30)
 y = model.predict(x)
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from fastmlp import (
@@ -106,6 +107,7 @@ del traced_functions  # which has told values that are traced what can be done w
 if TYPE_CHECKING:
     from fastmlp import plotting
     from fastmlp.c_export import export_c
+    from fastmlp.files import load, save
 
 __all__ = [
     *names.__all__,
@@ -185,6 +187,7 @@ __all__ = [
     "hardtanh",
     "init",
     "leaky_relu",
+    "load",
     "log_softmax",
     "logsigmoid",
     "lr_scheduler",
@@ -197,6 +200,7 @@ __all__ = [
     "plotting",
     "relu",
     "relu6",
+    "save",
     "selu",
     "set_num_threads",
     "show_config",
@@ -213,16 +217,19 @@ __all__ = [
     "where",
 ]
 
+# What few need, and its modules.
+_LATER = {
+    "plotting": "fastmlp.plotting",
+    "export_c": "fastmlp.c_export",
+    "load": "fastmlp.files",
+    "save": "fastmlp.files",
+}
+
 
 def __getattr__(name: str) -> Any:
-    if name == "plotting":  # imports nothing heavy either, but few need it
-        import fastmlp.plotting
-
-        return fastmlp.plotting
-    if name == "export_c":
-        from fastmlp.c_export import export_c
-
-        return export_c
+    if name in _LATER:
+        module = importlib.import_module(_LATER[name])
+        return module if name == "plotting" else getattr(module, name)
     if name in names.DTYPES:
         return names.DTYPES[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

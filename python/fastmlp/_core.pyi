@@ -308,8 +308,20 @@ class EarlyStopping:
     def __init__(
         self, monitor: int, patience: int, min_delta: float, maximize: bool, keep_best: bool
     ) -> None: ...
+    def prepare(self, network: Network) -> None:
+        """What a training does first; `restore` may follow without one."""
+
     def restore(self) -> None:
         """Gives the model the best epoch's values, if they are kept."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """After `prepare`: what `state` has of a network that is at its best now."""
+
+    def state(self) -> dict[str, Any]:
+        """Where the search for the best epoch is, with a copy of that, as it lies in the core."""
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Before a training that goes on from there; one of another network begins anew."""
 
     @property
     def best(self) -> float: ...

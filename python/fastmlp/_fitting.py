@@ -55,12 +55,13 @@ def native_options(
     }
 
 
-def to_training(model: Module, stack: ExitStack) -> None:
-    """All of its modules in training mode, until the stack is closed."""
+def to_training(model: Module, stack: ExitStack) -> list[Module]:
+    """All of its modules in training mode, until the stack is closed; returns those that rest."""
     resting = [module for module in model.modules() if not module.training]
     stack.callback(_rest, resting)  # before the change: Ctrl-C may come in between
     for module in resting:
         module.training = True
+    return resting
 
 
 def _rest(modules: list[Module]) -> None:

@@ -23,23 +23,34 @@ __all__ = ["CSVLogger", "EarlyStopping", "LearningRateMonitor", "ModelCheckpoint
 
 
 class ModelCheckpoint:
-    """Keeps the model's state in memory: after the best epoch, and after the last one.
+    """Keeps the training in a file as it goes, from which `Trainer.load` goes on.
+
+    Without a path it keeps the model's state in memory: after the best epoch, and after the last.
 
     Parameters
     ----------
+    path : str or os.PathLike, optional
+        The file, which `Trainer.save` writes: there is always a whole one.
+    every : int
+        After how many epochs it is written; always after the last one.
+    keep_best : bool
+        Whether there is a second file, `best_path`, of the best epoch so far.
     monitor : str
-        "validation_loss", "loss", or the name of a metric.
+        What tells the best epoch: "validation_loss", "loss", or the name of a metric.
     mode : {None, "min", "max"}
         Whether less or more of it is better; None goes by the name, as `EarlyStopping` does.
     save_best_only : bool
-        Whether to keep the best state alone.
+        Whether to keep the best epoch alone, in `path` or in memory.
 
     Attributes
     ----------
+    best_path : str or None
+        "run-best.safetensors" for the path "run.safetensors".
     best_state, last_state : dict or None
-        State dicts of the model; None before there is one.
+        In memory: state dicts of the model; None before there is one.
     best_epoch, last_epoch : int or None
-        Their epochs.
+        Their epochs, or those of the files. Where the file of a best epoch is there when the
+        training begins, the epochs of the trainer's history count, too.
     best : float or None
         The monitored value of the best epoch; NaN is never the best.
 
@@ -47,44 +58,83 @@ class ModelCheckpoint:
     ------
     TypeError, ValueError
         If an argument is wrong; in the training, if `monitor` is not measured.
+    OSError
+        In the training, if a file cannot be written.
     """
 
     def __init__(
         self,
+        path: str | os.PathLike[str] | None = None,
+        every: int = 1,
+        keep_best: bool = False,
         monitor: str = "validation_loss",
         mode: str | None = None,
         save_best_only: bool = False,
     ) -> None:
+        if path is not None and not isinstance(path, str | os.PathLike):
+            raise TypeError(f"path: expected a file's path, got {_checks.show(path)}")
         if not isinstance(monitor, str):
             raise TypeError(f"monitor: expected the name of a curve, got {_checks.show(monitor)}")
+        self.path = None if path is None else os.fspath(path)
+        self.every = _checks.integer("every", every, at_least=1)
+        self.keep_best = _checks.flag("keep_best", keep_best)
         self.monitor = monitor
         self.mode = check_mode(mode)
         self.save_best_only = _checks.flag("save_best_only", save_best_only)
+        if self.path is None and (self.every > 1 or self.keep_best):
+            raise ValueError("path: expected one with every or keep_best, got None")
+        if self.save_best_only and (self.every > 1 or self.keep_best):
+            raise ValueError("save_best_only: expected False with every or keep_best, got True")
         grows(self.monitor, self.mode)  # or an error
         self.on_train_begin()
 
+    @property
+    def best_path(self) -> str | None:
+        if self.path is None or self.save_best_only:
+            return self.path
+        name, suffix = os.path.splitext(self.path)
+        return f"{name}-best{suffix}" if self.keep_best else None
+
     def on_train_begin(self, info: EpochInfo | None = None) -> None:
-        """Forget the last training."""
+        """Forget the last training, but for a best epoch whose file is there."""
         self.best_state: dict[str, Any] | None = None
         self.last_state: dict[str, Any] | None = None
         self.best_epoch: int | None = None
         self.last_epoch: int | None = None
         self.best: float | None = None
+        if info is None or self.best_path is None or not os.path.exists(self.best_path):
+            return
+        history = info.trainer.history
+        curves = {"loss": history.loss, "validation_loss": history.validation_loss}
+        for epoch, value in enumerate({**history.metrics, **curves}.get(self.monitor, ())):
+            if self._improves(value):
+                self.best_epoch, self.best = epoch, float(value)
 
     def on_epoch_end(self, info: EpochInfo) -> None:
-        """Keep the state, if it is wanted."""
-        value = info.value(self.monitor)
-        if self._improves(value):
+        """Keep the epoch, if it is wanted."""
+        improves = False
+        if self.path is None or self.best_path is not None:
+            value = info.value(self.monitor)
+            if improves := self._improves(value):
+                self.best_epoch, self.best = info.epoch, value
+        if improves and self.best_path is not None:
+            info.trainer.save(self.best_path)
+        elif improves:
             self.best_state = info.trainer.model.state_dict()
-            self.best_epoch, self.best = info.epoch, value
-        if not self.save_best_only:
+        if self.save_best_only:
+            return
+        if self.path is None:
             self.last_state = info.trainer.model.state_dict()
-            self.last_epoch = info.epoch
+        elif (info.epoch + 1) % self.every and not info.trainer._under_way().ends:
+            return
+        else:
+            info.trainer.save(self.path)
+        self.last_epoch = info.epoch
 
     def _improves(self, value: float) -> bool:
         if self.best is None:
             return not np.isnan(value)
-        return value > self.best if grows(self.monitor, self.mode) else value < self.best
+        return bool(value > self.best if grows(self.monitor, self.mode) else value < self.best)
 
 
 class CSVLogger:

@@ -1,4 +1,4 @@
-"""The command ``fastmlp``: demos, exports, and the configuration."""
+"""The command ``fastmlp``: demos, exports, the configuration, and what files hold."""
 
 import argparse
 import sys
@@ -10,6 +10,7 @@ import fastmlp as fm
 from fastmlp import plotting
 from fastmlp.demo import DEMOS, Session
 from fastmlp.demo.cifar import DataError
+from fastmlp.files.overview import overview
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         if options.command == "info":
-            fm.show_config()
+            _info(options.file)
         elif options.command == "export":
             _export(options)
         elif options.command == "demo" and options.name is not None:
@@ -51,7 +52,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(print_help=parser.print_help)
     parser.add_argument("--version", action="version", version=f"fastmlp {fm.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    commands.add_parser("info", help="print the version, instruction set, threads and devices")
+    info = commands.add_parser(
+        "info",
+        help="print the version, instruction set, threads and devices; or what FILE holds",
+        description="Print the version, instruction set, threads and devices; or what FILE holds.",
+    )
+    info.add_argument("file", metavar="FILE", nargs="?", help="of a model or a training")
 
     export = commands.add_parser(
         "export",
@@ -97,6 +103,16 @@ def _export(options: argparse.Namespace) -> None:
         else:
             fm.to_onnx(model, options.output)
     except (TypeError, ValueError) as error:
+        raise DataError(str(error)) from error
+
+
+def _info(file: str | None) -> None:
+    if file is None:
+        fm.show_config()
+        return
+    try:
+        print(overview(file))
+    except ValueError as error:  # which says what is wrong with the file
         raise DataError(str(error)) from error
 
 

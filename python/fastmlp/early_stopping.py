@@ -1,10 +1,11 @@
 """Ends a training that no longer improves."""
 
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastmlp import _checks, _core
 from fastmlp.metrics import check_mode, check_monitor
+from fastmlp.modules import Module
 
 
 class EarlyStopping:
@@ -73,7 +74,7 @@ class EarlyStopping:
         return {**self.__dict__, "_native": None, "_fits": set()}
 
     def __repr__(self) -> str:
-        options = ", ".join(f"{name}={getattr(self, name)!r}" for name in _CHECKS)
+        options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
         return f"EarlyStopping({options})"
 
     @property
@@ -93,6 +94,11 @@ class EarlyStopping:
             return None
         return self._native.stopped_epoch
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments by name, to be read."""
+        return {name: getattr(self, name) for name in _CHECKS}
+
     def _freeze(self, fit: ExitStack) -> None:
         """Until a fit, which has taken over the options, closes its stack."""
         fit.callback(self._fits.discard, fit)  # before the change: Ctrl-C may come in between
@@ -110,6 +116,15 @@ class EarlyStopping:
             more_is_better,
             self.restore_best,
         )
+
+
+class UnderWay(NamedTuple):
+    """A fit that is under way; `ends`: but for the best values, which it gives back, it is over."""
+
+    options: dict[str, Any] | None  # of early stopping
+    native: _core.EarlyStopping | None
+    ends: bool
+    resting: list[Module]  # which are not in training mode otherwise
 
 
 def _monitor(value: Any) -> str:

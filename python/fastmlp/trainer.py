@@ -257,14 +257,16 @@ class Trainer(Resumable):
             if early is not None:
                 early._native = native
             self._metrics, self._best_epoch = metrics, None
+            self._begin_fit(early, native, first + max_epoch, resting)
             return hooks.begin()
 
         with ExitStack() as stack:
             if early is not None:
                 early._freeze(stack)
             stack.callback(hooks.end)
+            stack.callback(self._end_fit)
             line = stream and stack.enter_context(Progress(stream, first, first + max_epoch))
-            to_training(self.model, stack)
+            resting = to_training(self.model, stack)
             if planner is not None:
                 stack.callback(planner.settle)
             while (left := first + max_epoch - self._history.epochs) > 0:
@@ -388,9 +390,7 @@ class Trainer(Resumable):
         if seed is not None:
             return seeds.check_seed(seed)
         if self._seed is None:
-            model_seed = self.model.__dict__.get("_seed")  # MLP's
-            generator = seeds.current() if model_seed is None else seeds.Generator(model_seed)
-            self._seed = generator.next_seed()
+            self._seed = self._seed_generator().next_seed()
         return self._seed
 
 

@@ -1,15 +1,14 @@
 """A model's prediction as one C header, for what has no Python: `export_c`."""
 
-import os
 from typing import Any
 
 from fastmlp import _checks
-from fastmlp.c_export.file import replace_text
 from fastmlp.c_export.identifiers import check_name
 from fastmlp.c_export.simplify import simplified
 from fastmlp.c_export.writer import header
 from fastmlp.modules import Module
 from fastmlp.program import Normalization, program_of
+from fastmlp.writing import file_path, replace_file
 
 __all__ = ["export_c"]
 
@@ -60,8 +59,7 @@ def export_c(model: Module, path: Any, name: str = "net", *, weights: str | None
     name = check_name(name)
     if weights is not None:
         _checks.choice("weights", weights, ("float16",))
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"path: expected a path, got {_checks.show(path)}")
+    file = file_path(path)
     program = program_of(model)
     if program.in_features is None:
         raise ValueError(
@@ -75,4 +73,4 @@ def export_c(model: Module, path: Any, name: str = "net", *, weights: str | None
             " (track_running_stats=False), for which a single row is no batch"
         )
     text = header(operations, program.dtype, program.in_features, name, half=weights is not None)
-    replace_text(os.fspath(path), text)
+    replace_file(file, text.encode())
