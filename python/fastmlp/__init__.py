@@ -8,6 +8,7 @@ history = fm.Trainer(model, optimizer).fit(x, t, max_epoch=300, batch_size=30)
 y = model.predict(x)
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from fastmlp import (
@@ -105,6 +106,7 @@ del traced_functions  # which has told values that are traced what can be done w
 
 if TYPE_CHECKING:
     from fastmlp import plotting
+    from fastmlp.onnx import to_onnx
 
 __all__ = [
     *names.__all__,
@@ -208,8 +210,11 @@ __all__ = [
     "tanh",
     "tensor",
     "threads",
+    "to_onnx",
     "where",
 ]
+
+_LATER = {"to_onnx": "fastmlp.onnx"}  # functions that few need, and their modules
 
 
 def __getattr__(name: str) -> Any:
@@ -217,6 +222,8 @@ def __getattr__(name: str) -> Any:
         import fastmlp.plotting
 
         return fastmlp.plotting
+    if name in _LATER:
+        return getattr(importlib.import_module(_LATER[name]), name)
     if name in names.DTYPES:
         return names.DTYPES[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,7 +6,7 @@ value i + 1 is what operation i gives, and the last one is the output.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,13 +25,30 @@ class Affine:
     bias: Array | None
 
 
+class Statistics(NamedTuple):
+    """`(x - mean) / sqrt(variance + eps) * weight + bias`; weight and bias may be None.
+
+    Without an `eps`, `variance` holds standard deviations.
+    """
+
+    mean: Array
+    variance: Array
+    eps: float | None
+    weight: Array | None
+    bias: Array | None
+
+
 @dataclass(frozen=True)
 class ColumnScale:
-    """`scale * x + shift`, arrays of a number a feature; normalisation by running statistics."""
+    """`scale * x + shift`, arrays of a number a feature; normalisation by running statistics.
+
+    `statistics` is what the two come from, where that is such a normalisation.
+    """
 
     input: int
     scale: Array
     shift: Array
+    statistics: Statistics | None = None
 
 
 @dataclass(frozen=True)
@@ -186,7 +203,14 @@ def _batch_norm(
     shift = -scale * mean.value
     if bias is not None:
         shift = shift + bias.value
-    return ColumnScale(numbers[x], scale.astype(dtype), shift.astype(dtype))
+    given = Statistics(
+        np.array(mean.value),
+        np.array(variance.value),
+        None if deviations else eps,
+        _array(weight),
+        _array(bias),
+    )
+    return ColumnScale(numbers[x], scale.astype(dtype), shift.astype(dtype), given)
 
 
 def _scaled(
