@@ -106,7 +106,7 @@ del traced_functions  # which has told values that are traced what can be done w
 
 if TYPE_CHECKING:
     from fastmlp import plotting
-    from fastmlp.onnx import to_onnx
+    from fastmlp.onnx import from_onnx, to_onnx
 
 __all__ = [
     *names.__all__,
@@ -178,6 +178,7 @@ __all__ = [
     "clip_grad_value_",
     "cuda",
     "elu",
+    "from_onnx",
     "gelu",
     "get_num_threads",
     "hardsigmoid",
@@ -214,7 +215,8 @@ __all__ = [
     "where",
 ]
 
-_LATER = {"to_onnx": "fastmlp.onnx"}  # functions that few need, and their modules
+# Functions that few need, and their modules.
+_LATER = {"from_onnx": "fastmlp.onnx", "to_onnx": "fastmlp.onnx"}
 
 
 def __getattr__(name: str) -> Any:

@@ -22,7 +22,7 @@ _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848, 1.0507009873554804934
 def _leaky_relu(g: Nodes, x: str, slope: float, _: float) -> str:
     if g.float32:
         return g("LeakyRelu", x, alpha=slope)
-    return g("PRelu", x, np.full(1, slope, g.dtype))
+    return g("Add", g("Max", x, 0.0), g("Mul", g("Min", x, 0.0), slope))
 
 
 def _hardtanh(g: Nodes, x: str, low: float, high: float) -> str:
