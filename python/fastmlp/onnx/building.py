@@ -17,15 +17,13 @@ from fastmlp.residual import Residual
 _MOST = 2000  # steps among which residual blocks are looked for
 
 
-def built(steps: list[Step], width: int | None, squeeze: bool, size: int) -> Module:
+def built(steps: list[Step], squeeze: bool, size: int) -> Module:
     """The model.
 
     Parameters
     ----------
     steps : list of Step
         The last one makes the output.
-    width : int or None
-        Of the input.
     squeeze : bool
         Whether the output has no dimension of features.
     size : int
@@ -33,11 +31,11 @@ def built(steps: list[Step], width: int | None, squeeze: bool, size: int) -> Mod
     """
     steps = simplified(steps)
     arrays = [array for step in steps for array in _arrays(step.work)]
-    if width is not None and not arrays:  # a product with a number is of so many features
-        steps = [Step(_widened(step.work, width), step.inputs) for step in steps]
     maker = _Maker("float64" if any(a.dtype == np.float64 for a in arrays) else "float32", size)
     for step in steps:
-        if step.work is not None and not isinstance(step.work, Module):
+        if isinstance(step.work, Scale) and step.width is not None:
+            step.work = maker.scale(step.work, step.width)
+        elif step.work is not None and not isinstance(step.work, Module):
             step.work = maker.layer(step.work)
     if len(steps) <= _MOST:
         steps = _with_residuals(steps)
@@ -49,12 +47,6 @@ def built(steps: list[Step], width: int | None, squeeze: bool, size: int) -> Mod
     numbers = {key: number for number, key in enumerate(unique)}
     numbered = [(numbers.get(id(step.work)), tuple(step.inputs)) for step in steps]
     return Graph([*unique.values()], numbered or [(0, (0,))], squeeze)
-
-
-def _widened(work: Any, width: int) -> Any:
-    if not isinstance(work, Scale):
-        return work
-    return Scale(np.full(width, work.scale, "f4"), np.full(width, work.shift, "f4"))
 
 
 def _arrays(work: Any) -> list[Array]:
@@ -128,14 +120,22 @@ class _Maker:
         """The layer."""
         key = (type(work), *map(_key, vars(work).values()))
         if key not in self._made:
-            self._bytes_left -= 2000 + sum(2500 + array.nbytes for array in _arrays(work))
-            if self._bytes_left < 0:
-                raise ValueError(
-                    "expected a model not much larger than its file, got one of very many layers,"
-                    " or one that uses the same numbers over and over"
-                )
+            self._spend(*(array.nbytes for array in _arrays(work)))
             self._made[key] = self._new(work)
         return self._made[key]
+
+    def scale(self, work: Scale, width: int) -> Module:
+        """A layer of numbers that knows how many features it has, as all others do."""
+        self._spend(8 * width, 8 * width)
+        return Scale(*(np.full(width, n, self.dtype) for n in (work.scale, work.shift)))
+
+    def _spend(self, *sizes: int) -> None:
+        self._bytes_left -= 2000 + sum(2500 + size for size in sizes)
+        if self._bytes_left < 0:
+            raise ValueError(
+                "expected a model not much larger than its file, got one of very many layers, or"
+                " one that uses the same numbers over and over"
+            )
 
     def _new(self, work: of.Layer) -> Module:
         dtype = self.dtype

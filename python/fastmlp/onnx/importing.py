@@ -1,13 +1,14 @@
 """From an ONNX file to a model."""
 
 import os
+from dataclasses import replace
 
 from fastmlp import _checks, seeds
 from fastmlp.layers import Flatten
 from fastmlp.modules import Module
 from fastmlp.onnx.building import built
 from fastmlp.onnx.graph import Graph
-from fastmlp.onnx.package import checked_path, onnx_package
+from fastmlp.onnx.package import checked_path
 from fastmlp.onnx.reading import File, read
 from fastmlp.onnx.steps import Step, Steps
 from fastmlp.onnx.values import Value
@@ -24,7 +25,7 @@ def from_onnx(path: "str | os.PathLike[str]", output: str | None = None) -> Modu
     dropped, and are the classes at `predict(x).argmax(axis=1)`.
 
     No other file is read, nothing in the file is run, and a file costs memory and time by its size
-    alone.
+    alone. The package onnx is not needed.
 
     Parameters
     ----------
@@ -42,8 +43,6 @@ def from_onnx(path: "str | os.PathLike[str]", output: str | None = None) -> Modu
 
     Raises
     ------
-    ImportError
-        If the package onnx is missing: `pip install "fastmlp[onnx]"`.
     TypeError
         If `path` is no path, or `output` no name.
     ValueError
@@ -55,7 +54,6 @@ def from_onnx(path: "str | os.PathLike[str]", output: str | None = None) -> Modu
     name = checked_path(path)
     if output is not None and not isinstance(output, str):
         raise TypeError(f"output: expected a name or None, got {_checks.show(output)}")
-    onnx_package()
     try:
         return _model(read(name), output)
     except (ValueError, TypeError) as error:  # the latter of layers that do not fit together
@@ -72,9 +70,10 @@ def _model(file: File, output: str | None) -> Module:
         raise ValueError("expected rows of features as the output, got more dimensions")
     steps = Steps(result, graph.input, file.wide).steps
     if graph.flattened:
-        steps = [Step(Flatten(), [0]), *(Step(s.work, [n + 1 for n in s.inputs]) for s in steps)]
+        later = [replace(step, inputs=[n + 1 for n in step.inputs]) for step in steps]
+        steps = [Step(Flatten(), [0]), *later]
     with seeds.seeded(0):  # layers draw weights when they are made
-        model = built(steps, graph.input.width, result.squeezed, file.size)
+        model = built(steps, result.squeezed, file.size)
         model._compiled()  # finds what does not fit together
     return model
 

@@ -8,14 +8,15 @@ from fastmlp import _checks
 from fastmlp.containers import ModuleList
 from fastmlp.modules import Module
 from fastmlp.parameter import Buffer
+from fastmlp.symbolic import Symbolic
 
 
 class Scale(Module):
-    """`x * scale + shift`, with numbers, or arrays of a number a feature, that are not trained.
+    """`x * scale + shift`, with numbers, or a number a feature, that are not trained.
 
     Parameters
     ----------
-    scale, shift : float or array_like, shape (features,)
+    scale, shift : float or ndarray, shape (features,)
         Arrays become buffers.
     """
 
@@ -24,25 +25,29 @@ class Scale(Module):
 
     def __init__(self, scale: Any = 1.0, shift: Any = 0.0) -> None:
         super().__init__()
-        self.scale, self.shift = _number("scale", scale), _number("shift", shift)
+        arrays = [n for n in (scale, shift) if isinstance(n, np.ndarray)]
+        for name, value in (("scale", scale), ("shift", shift)):
+            if arrays and not isinstance(value, np.ndarray):
+                value = np.full_like(arrays[0], value)
+            setattr(self, name, Buffer(value) if arrays else _checks.real(name, value))
 
     def forward(self, x: Any) -> Any:
-        """The product and the sum; not done with 1 and 0."""
-        if isinstance(self.scale, Buffer) or self.scale != 1:
-            x = x * self.scale
-        return x + self.shift if isinstance(self.shift, Buffer) or self.shift != 0 else x
+        """Add the product and the sum to the program being traced."""
+        if not isinstance(x, Symbolic):
+            return self(x)
+        if not isinstance(self.scale, Buffer):
+            return x.trace.add_scaled(x, self.scale, self.shift)
+        (features,) = self.scale.shape
+        parameters = (self.scale, self.shift)
+        return x.trace.add_columns("scaled", x, self, features, parameters, 1.0, 0.0, features)
 
     def extra_repr(self) -> str:
-        """The numbers."""
-        shown = {name: getattr(self, name) for name in ("scale", "shift")}
+        """The numbers, if they are one for all features."""
+        shown = {name: np.unique(getattr(self, name)) for name in ("scale", "shift")}
         return ", ".join(
-            f"{name}={f'{value.numel()} numbers' if isinstance(value, Buffer) else value}"
-            for name, value in shown.items()
+            f"{name}={n[0]}" if len(n) == 1 else f"{name} of {len(n)} numbers"
+            for name, n in shown.items()
         )
-
-
-def _number(name: str, value: Any) -> Any:
-    return Buffer(value) if isinstance(value, np.ndarray) else _checks.real(name, value)
 
 
 class Graph(Module):

@@ -1,6 +1,7 @@
 """Steps that are parts of one layer: a bias, a scaler's two operators, what changes nothing."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def without(steps: list[Step], gone: set[int]) -> list[Step]:
     """Without some, by their place: who took their value takes the one that they took."""
     numbers, kept = [0], []
     for place, step in enumerate(steps):
-        step = Step(step.work, [numbers[number] for number in step.inputs])
+        step = replace(step, inputs=[numbers[number] for number in step.inputs])
         if place in gone:
             numbers.append(step.inputs[0])
         else:

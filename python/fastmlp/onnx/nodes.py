@@ -33,7 +33,9 @@ class Nodes:
         """
         names = [self._name(given) for given in inputs]
         output = f"{op_type.lower()}_{len(self.nodes)}"
-        self.nodes.append(self.onnx.helper.make_node(op_type, names, [output], **attributes))
+        self.nodes.append(
+            self.onnx.helper.make_node(op_type, names, [output], output, **attributes)
+        )
         return output
 
     def array(self, name: str, values: Array) -> str:

@@ -8,6 +8,7 @@ kinks.
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 
 import numpy as np
 
@@ -41,7 +42,10 @@ def values_of(module: Module, x: Array) -> Array:
     return np.asarray(ops.affine_forward(x[:, None], np.ones((1, 1)), None, module))[:, 0]
 
 
-_table: list[Array] = []  # of those that are known, at the points
+@lru_cache(maxsize=1)
+def _table() -> list[Array]:
+    """Of those that are known, the values at the points."""
+    return [values_of(make(), POINTS) for make in _KNOWN]
 
 
 def recognise(
@@ -61,10 +65,8 @@ def recognise(
     y = np.asarray(function(POINTS), np.float64)
     if y.shape != POINTS.shape or np.isfinite(y).sum() * 2 < y.size:
         return None
-    if not _table:
-        _table.extend(values_of(make(), POINTS) for make in _KNOWN)
     numbers = sorted({abs(float(s)) for s in scalars if 0 < abs(s) < _FAR})[:40]
-    found = [make() for make, row in zip(_KNOWN, _table, strict=True) if _apart(y, row) <= 0.01]
+    found = [make() for make, row in zip(_KNOWN, _table(), strict=True) if _apart(y, row) <= 0.01]
     found = [*found, *_fitted(y, numbers)]
     near = np.array(
         [sign * n * share for n in numbers for sign in (-1, 1) for share in (0.99, 1.01)]

@@ -29,6 +29,7 @@ class Step:
 
     work: Work
     inputs: list[int]
+    width: int | None = None  # of the value, where that is known
 
 
 class Steps:
@@ -63,7 +64,7 @@ class Steps:
                 continue
             if isinstance(work, str):  # after those before it, so that the first one is named
                 raise ValueError(work)
-            self.steps.append(Step(work, [numbers[given] for given in inputs]))
+            self.steps.append(Step(work, [numbers[given] for given in inputs], value.width))
             numbers[value] = len(self.steps)
 
     def _plan(self, value: Value) -> "Plan":
@@ -102,7 +103,7 @@ class Steps:
         if op_type in ("Add", "Sum"):
             return None, [first, second]
         if op_type == "Sub":
-            negative = Value(value.number, value.node, [second])
+            negative = Value(value.number, value.node, [second], width=second.width)
             self._plans[negative] = Scale(-1.0), [second]
             return None, [first, negative]
         why = value.problem or "expected a part of an activation, a normalisation or a sum"
