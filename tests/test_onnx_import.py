@@ -263,6 +263,16 @@ def test_a_residual_block_is_one(tmp_path: Path) -> None:
     assert_close(back.predict(x), np.asarray(model.predict(x)), 1e-6)
 
 
+def test_a_number_of_two_dimensions_is_none_for_values_of_one(tmp_path: Path) -> None:
+    nodes = [
+        node("MatMul", "x", W[:, :1].copy(), out="h"),
+        node("Squeeze", "h", np.array([1]), out="s"),
+        node("Add", "s", np.ones((1, 1), "f4")),  # gives (1, rows)
+    ]
+    with pytest.raises(ValueError, match=r"\(Add\)"):
+        fm.from_onnx(save(graph_of(nodes), tmp_path))
+
+
 def test_an_output_is_chosen(tmp_path: Path) -> None:
     nodes = [node("Relu", "x", out="a"), node("Tanh", "x", out="b")]
     path = save(graph_of(nodes, outputs=["a", "b"]), tmp_path)

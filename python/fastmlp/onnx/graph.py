@@ -158,7 +158,10 @@ class Graph:
             raise RefusedError("expected inputs of the same number of dimensions")
         if node.op_type == "PRelu" and isinstance(inputs[1], np.ndarray):
             return self._prelu(node, inputs)
-        operands = [t if isinstance(t, Value) or t is None else self._scalar(t) for t in inputs]
+        most = 1 if values[0].squeezed else 2  # dimensions of a number that leave those of values
+        operands = [
+            t if isinstance(t, Value) or t is None else self._scalar(t, most) for t in inputs
+        ]
         wide = [
             tensor
             for tensor, operand in zip(inputs, operands, strict=True)
@@ -168,8 +171,8 @@ class Graph:
             return self._columns(node, inputs, values)
         return self.of_operands(node, operands)
 
-    def _scalar(self, constant: Array) -> float | None:
-        number = as_scalar(constant)
+    def _scalar(self, constant: Array, most: int) -> float | None:
+        number = as_scalar(constant) if constant.ndim <= most else None
         return number if number is None or self.file.wide else tidied(number)
 
     def of_operands(self, node: Node, operands: list[Any]) -> Value:
