@@ -1,6 +1,8 @@
 """`from_onnx` gives models that predict what ONNX Runtime does."""
 
+import copy
 import io
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -229,6 +231,10 @@ def test_graphs_by_hand(name: str, tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(6, 4)).astype("f4")
     assert kinds(model) == want
     assert_close(model.predict(x), in_runtime(path, x))
+    fm.to_onnx(model, path)  # and once more
+    assert_close(fm.from_onnx(path).predict(x), np.asarray(model.predict(x)), 1e-6)
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(copied.predict(x), model.predict(x))
 
 
 def test_a_weight_that_serves_twice_is_one_layer(tmp_path: Path) -> None:

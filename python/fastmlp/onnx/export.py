@@ -94,9 +94,10 @@ def _column_scale(g: Nodes, name: str, values: list[str], columns: program.Colum
     if statistics is None:
         y = x
         for op_type, numbers, nothing in (("Mul", columns.scale, 1), ("Add", columns.shift, 0)):
-            same = numbers[0] if (numbers == numbers[0]).all() else None
-            if same != nothing:
-                y = g(op_type, y, numbers if same is None else float(same))
+            if (numbers == nothing).all():
+                continue
+            one = numbers[0] != 0 and (numbers == numbers[0]).all()
+            y = g(op_type, y, float(numbers[0]) if one else numbers)
         return y if y != x else g("Identity", x)
     if statistics.eps is None:
         centred = g("Sub", x, g.array(f"{name}.mean", statistics.mean))
