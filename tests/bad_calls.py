@@ -68,6 +68,13 @@ OUTPUTS: list[Call] = [
     ),
 ]
 
+FILES: list[Call] = [
+    ("to_onnx(3, 'm.onnx')", TypeError, r"\bmodel\b", "int"),
+    ("to_onnx(model, 3)", TypeError, r"\bpath\b", "3"),
+    ("from_onnx(3)", TypeError, r"\bpath\b", "3"),
+    ("from_onnx('m.onnx', output=3)", TypeError, r"\boutput\b", "3"),
+]
+
 TARGETS: list[Call] = [
     ("cross_entropy(model(x), t[:5])", ValueError, T, "5", "6"),
     ("mse(regression(x), np.zeros((6, 2)))", ValueError, T, "2", "1"),
@@ -357,6 +364,7 @@ TABLE = [
     *INPUTS,
     *TENSORS,
     *OUTPUTS,
+    *FILES,
     *TARGETS,
     *FIT,
     *OPTIMIZERS,

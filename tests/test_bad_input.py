@@ -77,6 +77,8 @@ def world() -> dict[str, Any]:
         "trainer": trainer,
         "own": trainer.optimizer,
         "S": fm.lr_scheduler,
+        "to_onnx": fm.to_onnx,
+        "from_onnx": fm.from_onnx,
         "x": x,
         "t": t,
         "w": np.ones(6),

@@ -42,7 +42,7 @@ def step(scheduler: Any, number: int) -> None:
 
 def assert_equal(got: Any, want: Any) -> None:
     """To 1e-15, but where a rate becomes 0: torch's may then be a rounding error, even below 0."""
-    np.testing.assert_allclose(got, want, rtol=1e-15, atol=1e-17)
+    np.testing.assert_allclose(got, want, rtol=1e-15, atol=1e-16)
 
 
 def follow(ours: Any, theirs: Any, first: int, steps: int) -> None:

@@ -32,6 +32,16 @@ def test_arrays_are_copies() -> None:
     assert before.operations[0].weight.tolist() != [[5, 6]]
 
 
+@pytest.mark.parametrize("name", ["batch-norm", "batch-norm-bare", "standardize"])
+def test_statistics_are_what_scale_and_shift_come_from(name: str) -> None:
+    (columns,) = [o for o in program_of(model_of(name, "float64")).operations if "scale" in vars(o)]
+    mean, spread, eps, weight, bias = columns.statistics
+    deviation = spread if eps is None else np.sqrt(spread + eps)
+    scale = (1 if weight is None else weight) / deviation
+    np.testing.assert_allclose(columns.scale, scale, rtol=1e-14)
+    np.testing.assert_allclose(columns.shift, (0 if bias is None else bias) - mean * scale)
+
+
 def test_a_tensor_is_no_model() -> None:
     with pytest.raises(TypeError, match="model: expected a fastmlp Module, got ndarray"):
         program_of(np.zeros(3))

@@ -108,6 +108,7 @@ if TYPE_CHECKING:
     from fastmlp import plotting
     from fastmlp.c_export import export_c
     from fastmlp.files import load, save
+    from fastmlp.onnx import from_onnx, to_onnx
 
 __all__ = [
     *names.__all__,
@@ -180,6 +181,7 @@ __all__ = [
     "cuda",
     "elu",
     "export_c",
+    "from_onnx",
     "gelu",
     "get_num_threads",
     "hardsigmoid",
@@ -214,6 +216,7 @@ __all__ = [
     "tanh",
     "tensor",
     "threads",
+    "to_onnx",
     "where",
 ]
 
@@ -221,8 +224,10 @@ __all__ = [
 _LATER = {
     "plotting": "fastmlp.plotting",
     "export_c": "fastmlp.c_export",
+    "from_onnx": "fastmlp.onnx",
     "load": "fastmlp.files",
     "save": "fastmlp.files",
+    "to_onnx": "fastmlp.onnx",
 }
 
 

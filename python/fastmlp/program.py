@@ -6,7 +6,7 @@ value i + 1 is what operation i gives, and the last one is the output.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +25,25 @@ class Affine:
     bias: Array | None
 
 
+class Statistics(NamedTuple):
+    """`(x - mean) / sqrt(variance + eps) * weight + bias`; weight and bias may be None.
+
+    Without an `eps`, `variance` holds standard deviations.
+    """
+
+    mean: Array
+    variance: Array
+    eps: float | None
+    weight: Array | None
+    bias: Array | None
+
+
 @dataclass(frozen=True)
 class ColumnScale:
     """`scale * x + shift`, arrays of a number a feature; normalisation by running statistics.
 
     The same is `(x - centre) * scale + offset`, which is more exact where the centre is far from 0.
+    `statistics` is what these come from, where that is such a normalisation.
     """
 
     input: int
@@ -37,6 +51,7 @@ class ColumnScale:
     shift: Array
     centre: Array
     offset: Array
+    statistics: Statistics | None = None
 
 
 @dataclass(frozen=True)
@@ -189,8 +204,15 @@ def _batch_norm(
     if weight is not None:
         scale = scale * weight.value
     offset = np.zeros(len(scale)) if bias is None else bias.value
-    arrays = scale, offset - scale * mean.value, mean.value, offset
-    return ColumnScale(numbers[x], *(array.astype(dtype) for array in arrays))
+    given = Statistics(
+        np.array(mean.value),
+        np.array(variance.value),
+        None if deviations else eps,
+        _array(weight),
+        _array(bias),
+    )
+    shift = offset - scale * mean.value
+    return _columns(dtype, numbers[x], scale, shift, mean.value, offset, given)
 
 
 def _scaled(
@@ -208,8 +230,20 @@ def _scaled(
         factors, terms = factors * weight.value, terms * weight.value
     if bias is not None:
         terms = terms + bias.value
-    arrays = factors, terms, np.zeros(width), terms
-    return ColumnScale(numbers[x], *(array.astype(dtype) for array in arrays))
+    return _columns(dtype, numbers[x], factors, terms, np.zeros(width), terms)
+
+
+def _columns(
+    dtype: np.dtype[Any],
+    x: int,
+    scale: Array,
+    shift: Array,
+    centre: Array,
+    offset: Array,
+    statistics: Statistics | None = None,
+) -> ColumnScale:
+    scale, shift, centre, offset = (a.astype(dtype) for a in (scale, shift, centre, offset))
+    return ColumnScale(x, scale, shift, centre, offset, statistics)
 
 
 _MAKERS: dict[str, Callable[..., Operation]] = {

@@ -33,8 +33,13 @@ def replace_file(path: str, data: bytes) -> None:
     OSError
         If that is impossible: a full disk, a folder that is missing or cannot be written. The old
         file is there then, and nothing else.
+    ValueError
+        If there is something else of that name, such as a folder or a device.
     """
-    folder, name = os.path.split(os.path.realpath(path))  # the file that a link points to
+    target = os.path.realpath(path)  # the file that a link points to
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise ValueError(f"path: expected the name of a file, got {path!r}, which is none")
+    folder, name = os.path.split(target)
     begin = "." + os.fsdecode(os.fsencode(name)[:200]) + "."
     beside = f"{begin}{os.urandom(8).hex()}.tmp"
     place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
