@@ -217,6 +217,10 @@ def __getattr__(name: str) -> Any:
         import fastmlp.plotting
 
         return fastmlp.plotting
+    if name == "torch":  # imports torch
+        import fastmlp.torch
+
+        return fastmlp.torch
     if name in names.DTYPES:
         return names.DTYPES[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
