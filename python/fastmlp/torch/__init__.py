@@ -9,6 +9,7 @@ except ImportError as error:
     ) from error
 
 from fastmlp.torch.conversion import from_torch, to_torch
+from fastmlp.torch.fused import FusedMLP
 from fastmlp.torch.layers import Residual, Standardize
 
-__all__ = ["Residual", "Standardize", "from_torch", "to_torch"]
+__all__ = ["FusedMLP", "Residual", "Standardize", "from_torch", "to_torch"]

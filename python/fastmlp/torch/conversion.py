@@ -11,6 +11,7 @@ import torch
 import fastmlp
 from fastmlp import _checks, seeds
 from fastmlp.parameter import Buffer, Parameter
+from fastmlp.torch.fused import FusedMLP
 from fastmlp.torch.layers import Residual
 from fastmlp.torch.table import options_of, row_of, runs_as
 
@@ -129,7 +130,7 @@ class _FromTorch(_Conversion):
         if any(hooks) or module._backward_pre_hooks:
             raise TypeError("expected a module without hooks, which would be lost")
         children = module._modules.items()  # each as often as it occurs
-        if runs_as(module, torch.nn.Sequential):
+        if runs_as(module, torch.nn.Sequential) or runs_as(module, FusedMLP):
             return fastmlp.Sequential(self._children(path, children))
         if runs_as(module, Residual):
             made = self._children(path, (pair for pair in children if pair[1] is not None))

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import torch
 
 import fastmlp
+from fastmlp import _core
 from fastmlp.torch.layers import Standardize
 
 # The arguments of each layer, under the names that both give them. `bias` is whether there is one.
@@ -26,6 +27,13 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
         ("ReLU", "ReLU6", "SiLU", "Mish", "Hardswish", "Hardsigmoid", "SELU"), ("inplace",)
     ),
     **dict.fromkeys(("Identity", "Sigmoid", "Tanh", "LogSigmoid", "Softsign"), ()),
+}
+
+# The options of activations that work element by element.
+ELEMENTWISE = {
+    name: tuple(option for option in options if option != "inplace")
+    for name, options in _OPTIONS.items()
+    if getattr(getattr(fastmlp, name), "native_name", None) in _core.ACTIVATIONS or name == "ReLU6"
 }
 
 
