@@ -13,47 +13,39 @@
 
 namespace fastmlp {
 
+struct BorrowedLayer {
+  Index in, out;
+  bool has_bias;
+  Activation activation;
+};
+// Where a layer's values lie, or where its gradients go. Null: there is no bias, or no gradient is wanted.
+struct BorrowedMemory {
+  void *weight = nullptr, *bias = nullptr;
+};
+
 template <class T>
 class BorrowedChain {
  public:
-  struct Layer {
-    Index in, out;
-    bool has_bias;
-    Activation activation;
-  };
-  // Of a layer: values, or where its gradients go. Null: there is no bias, or no gradient is wanted.
-  template <class Value>
-  struct Memory {
-    Value *weight = nullptr, *bias = nullptr;
-  };
-  using Values = Memory<const T>;
-  using Gradients = Memory<T>;
-
   // At least one, which fit together.
-  explicit BorrowedChain(std::vector<Layer> layers);
-
-  const std::vector<Layer>& layers() const { return layers_; }
-  Index in_features() const { return layers_.front().in; }
-  Index out_features() const { return layers_.back().out; }
-  Index weights() const { return weights_; }
+  explicit BorrowedChain(std::vector<BorrowedLayer> layers);
 
   // How many values the workspace of a pass has; it is aligned to 64 bytes. `training`: a backward pass follows.
   Index workspace_size(Index rows, bool training) const;
-  void forward(const T* x, Index rows, const Values* values, bool training, T* workspace, T* y) const;
+  void forward(const T* x, Index rows, const BorrowedMemory* values, bool training, T* workspace, T* y) const;
   // After a forward pass of the same x, values and workspace; any number of times. dx: the input's gradient, or null.
-  void backward(const T* dy, const T* x, Index rows, const Values* values, T* workspace, T* dx,
-                const Gradients* gradients) const;
+  void backward(const T* dy, const T* x, Index rows, const BorrowedMemory* values, T* workspace, T* dx,
+                const BorrowedMemory* gradients) const;
 
  private:
   struct DensePlan;
   struct LanesPass;
 
   bool uses_lanes(Index rows) const;
-  void dense_forward(const T* x, Index rows, const Values* values, bool training, T* workspace, T* y) const;
-  void dense_backward(const T* dy, const T* x, Index rows, const Values* values, T* workspace, T* dx,
-                      const Gradients* gradients) const;
+  void dense_forward(const T* x, Index rows, const BorrowedMemory* values, bool training, T* workspace, T* y) const;
+  void dense_backward(const T* dy, const T* x, Index rows, const BorrowedMemory* values, T* workspace, T* dx,
+                      const BorrowedMemory* gradients) const;
 
-  std::vector<Layer> layers_;
+  std::vector<BorrowedLayer> layers_;
   std::vector<LanesLayer<T>> lanes_;  // the same, without pointers
   Index weights_ = 0;
 };

@@ -96,7 +96,7 @@ class BorrowedChain:
         self,
         layers: Sequence[tuple[int, int, bool, str, float, float]],
         dtype: str,
-        torch_dtype: Any,
+        torch: Any,
     ) -> None: ...
     def workspace_size(self, rows: int, training: bool) -> int: ...
     def forward(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fastmlp import _checks
 from fastmlp.activations import as_activation
-from fastmlp.torch.passes import Fused, Layers, Refused, compiled, describe, hooks_of
+from fastmlp.torch.passes import Layers, Refused, compiled, describe, fused, hooks_of
 from fastmlp.torch.table import ELEMENTWISE, options_of, row_of
 
 _NATIVE = (torch.float32, torch.float64)
@@ -163,28 +163,26 @@ class _Plan:
         if torch._C._are_functorch_transforms_active() or torch._C._get_tracing_state() is not None:
             return None
         parameters = tuple([of.get(name) for of, name in self._places])
-        if torch.is_autocast_enabled("cpu") and x.dtype in (torch.bfloat16, torch.float16):
-            x = x.to(parameters[0].dtype)
-        layers = self._layers.get(x.dtype) or self._new_layers(x.dtype)
-        if layers is None or x.shape[-1:] != (layers.in_features,) or x.numel() == 0:
+        layers = self._layers.get(x.dtype)
+        if layers is None:
+            if torch.is_autocast_enabled("cpu") and x.dtype in (torch.bfloat16, torch.float16):
+                return self.run(x.to(parameters[0].dtype))
+            layers = self._new_layers(x.dtype)
+        shape = x.shape
+        if layers is None or not shape or shape[-1] != layers.in_features or x.numel() == 0:
             return None
-        if not x.is_contiguous():
-            x = x.contiguous()
+        if not x.is_contiguous() or x.is_neg():
+            x = x.resolve_neg().contiguous()
         try:
-            y = self._pass(layers, x, parameters)
+            if torch.is_grad_enabled():
+                y = fused(layers, x, *parameters)
+            else:
+                y = layers.run(x, parameters, False)[0]
         except Refused:
             return None
         for module in self._rest:
             y = module(y)
         return y
-
-    def _pass(self, layers: Layers, x: Tensor, parameters: tuple[Any, ...]) -> Tensor:
-        if torch.is_grad_enabled() and (
-            x.requires_grad or True in [p is not None and p.requires_grad for p in parameters]
-        ):
-            y: Tensor = Fused.apply(layers, x, *parameters)
-            return y
-        return layers.run(x, parameters, False)[0]
 
     def _new_layers(self, dtype: Any) -> Layers | None:
         if dtype not in _NATIVE:

@@ -98,7 +98,7 @@ def chain_of(text: str, widths: tuple[int, ...], dtype: Any) -> Any:
         (widths[i], widths[i + 1], step.bias, step.activation, step.alpha, step.beta)
         for i, step in enumerate(steps_of(text))
     ]
-    return _core.BorrowedChain(layers, str(dtype).removeprefix("torch."), dtype)
+    return _core.BorrowedChain(layers, str(dtype).removeprefix("torch."), torch)
 
 
 class Layers:
@@ -172,6 +172,10 @@ class Fused(torch.autograd.Function):
         dx = torch.empty_like(x) if wanted[0] else None
         _backward(ctx.layers.chain, dy, x, parameters, workspace, dx, gradients)
         return None, dx, *gradients
+
+
+# Of torch.autograd.Function, without what it does within transforms of `torch.func`.
+fused = super(torch.autograd.Function, Fused).apply
 
 
 def _backward(
