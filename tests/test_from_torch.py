@@ -215,6 +215,15 @@ def test_residual_and_standardize_have_modules_of_torch() -> None:
     np.testing.assert_allclose(ours[1].projection.weight.grad, theirs[1].projection.weight.grad)
 
 
+@pytest.mark.cuda
+def test_models_on_a_device_come_to_the_host() -> None:
+    ours = fm.Sequential(fm.Linear(WIDTH, 3), fm.BatchNorm1d(3), device="cuda").eval()
+    theirs = to_torch(ours)
+    assert {value.device.type for value in theirs.state_dict().values()} == {"cpu"}
+    x = _rows(torch.float32)
+    np.testing.assert_allclose(_in_torch(theirs, x), ours.predict(x), rtol=1e-5, atol=1e-6)
+
+
 class _Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()

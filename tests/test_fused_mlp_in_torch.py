@@ -285,6 +285,25 @@ def test_workspaces_are_freed() -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 40_000
 
 
+def test_a_forked_process_goes_on() -> None:
+    code = """
+        import os, torch
+        from fastmlp.torch import FusedMLP
+        torch.set_num_threads(2)
+        model = FusedMLP([300, 300, 300, 1])
+        x = torch.randn(200, 300)
+        model(x).sum().backward()  # starts threads
+        expected = model(x).sum().item()
+        model.zero_grad()  # for torch's own sums of large gradients would hang in the child
+        child = os.fork()
+        if child == 0:
+            model(x).sum().backward()
+            os._exit(0 if model(x).sum().item() == expected else 1)
+        print("status", os.waitpid(child, 0)[1])
+    """
+    assert "status 0" in output_of(code)
+
+
 DDP = """
     import os, sys, tempfile
     import torch, torch.distributed as dist, torch.multiprocessing as mp

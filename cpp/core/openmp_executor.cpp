@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/float_mode.h"
+#include "core/locks.h"
 #include "core/thread_pool.h"
 
 namespace fastmlp {
@@ -64,7 +65,8 @@ void run(void*, int workers, int tasks, Executor::Body body, void* context) {
 }  // namespace
 
 Executor openmp_executor() {
-  if (!runtime().is_there()) return thread_pool_executor();
+  const bool forked = fork_generation() != 1;  // GCC's runtime then waits for threads that are not there
+  if (forked || !runtime().is_there()) return thread_pool_executor();
   return {nullptr, run, std::clamp(runtime().most_threads(), 1, kMostThreads)};
 }
 

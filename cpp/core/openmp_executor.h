@@ -7,7 +7,8 @@
 
 namespace fastmlp {
 
-// As many threads as the runtime would use for the caller; those of the core's own pool where there is no runtime.
+// As many threads as the runtime would use for the caller. Those of the core's own pool where there is no runtime, or the
+// process has been forked.
 Executor openmp_executor();
 
 }  // namespace fastmlp
