@@ -23,12 +23,14 @@ class FusedMLP(torch.nn.Sequential):
     the results, but for rounding; what differs is the time that a pass takes. Parameters are
     torch's own, and native code works on their memory.
 
-    Native code runs tensors of float32 and float64 on the CPU, from any number of threads; there,
-    autocast changes nothing but that inputs of 16 bits are converted to the parameters' dtype.
+    Native code runs tensors of float32 and float64 on the CPU, from any number of threads, with
+    torch's own threads (`torch.set_num_threads`). There, autocast changes nothing but that inputs
+    of 16 bits are converted to the parameters' dtype.
     torch's own operations run all else: other devices and dtypes, empty batches, transforms of
     `torch.func`, subclasses of tensors, layers with hooks and parametrizations, modules put in
     later that are neither Linear nor an activation, and those behind them. Gradients that are to be
-    derived again (`create_graph=True`) are formed by torch, too. `torch.compile` sees one operator.
+    derived again (`create_graph=True`) are formed by torch, too. `torch.compile` sees one operator;
+    `torch.export` sees torch's. For `torch.jit.script`, write ``torch.nn.Sequential(*fused)``.
 
     Parameters
     ----------
