@@ -220,7 +220,7 @@ __all__ = [
     "where",
 ]
 
-# What few need, and its modules.
+# Modules and functions that few need, and where they are.
 _LATER = {
     "plotting": "fastmlp.plotting",
     "export_c": "fastmlp.c_export",
@@ -228,13 +228,14 @@ _LATER = {
     "load": "fastmlp.files",
     "save": "fastmlp.files",
     "to_onnx": "fastmlp.onnx",
+    "torch": "fastmlp.torch",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in _LATER:
         module = importlib.import_module(_LATER[name])
-        return module if name == "plotting" else getattr(module, name)
+        return module if module.__name__.endswith(f".{name}") else getattr(module, name)
     if name in names.DTYPES:
         return names.DTYPES[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

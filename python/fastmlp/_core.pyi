@@ -87,6 +87,34 @@ def update(
     step: int,
     options: dict[str, float],
 ) -> None: ...
+
+@final
+class BorrowedChain:
+    """Layers whose passes work on torch's tensors: weights out x in, as torch keeps them."""
+
+    def __init__(
+        self,
+        layers: Sequence[tuple[int, int, bool, str, float, float]],
+        dtype: str,
+        torch: Any,
+    ) -> None: ...
+    def workspace_size(self, rows: int, training: bool) -> int: ...
+    def forward(
+        self, x: Any, parameters: tuple[Any, ...], workspace: Any, y: Any, training: bool
+    ) -> bool:
+        """Fill y, and the workspace for `backward`; False where a tensor is of another kind."""
+
+    def backward(
+        self,
+        dy: Any,
+        x: Any,
+        parameters: tuple[Any, ...],
+        workspace: Any,
+        dx: Any,
+        gradients: tuple[Any, ...],
+    ) -> bool:
+        """Fill dx and the gradients that are not None; False as in `forward`."""
+
 def move(places: Sequence[tuple[Parameter, str]]) -> None:
     """Move parameters to devices: all of them or, after an error, none."""
 
