@@ -179,7 +179,7 @@ class Trace(Shapes):
         self._check_own(value)
         if width is not None:
             if value.maker is None:
-                self._check_input(width, "a view in forward gives")
+                self._check_input(width, lambda: "a view in forward gives")
             elif value.maker.width != width:
                 refuse(f"a view of {width} features of a value of {value.maker.width}")
         if value.number == 0:
@@ -208,9 +208,11 @@ class Trace(Shapes):
                     f" {self._name(right.maker.module)}"
                 )
         elif left.maker:
-            self._check_input(left.width, f"{self._name(left.maker.module)} gives")
+            maker = left.maker
+            self._check_input(left.width, lambda: f"{self._name(maker.module)} gives")
         elif right.maker:
-            self._check_input(right.width, f"{self._name(right.maker.module)} gives")
+            maker = right.maker
+            self._check_input(right.width, lambda: f"{self._name(maker.module)} gives")
         numbers = self._take(left), self._take(right)
         return self._append(("add", *numbers), left.maker or right.maker, left, right)
 
@@ -255,7 +257,7 @@ class Trace(Shapes):
             refuse(f"a value without a dimension of features in {module!r}", "squeeze at the end")
         if value.maker is None:
             if takes is not None:
-                self._check_input(takes, f"{self._name(module)} takes")
+                self._check_input(takes, lambda: f"{self._name(module)} takes")
         elif value.maker.width != takes:
             raise ValueError(
                 f"{self._name(module)}: expected {value.maker.width} input features, as many as"
@@ -322,7 +324,8 @@ class Trace(Shapes):
         looks = ("affine", "layer_norm", "batch_norm", "prelu", "scaled")
         if self._known_width and not any(operation[0] in looks for operation in self.operations):
             shape = self.given_shape("the number of features")
-            self._check_input(math.prod(shape[1:]) if len(shape) > 1 else shape[-1], "x has")
+            width = math.prod(shape[1:]) if len(shape) > 1 else shape[-1]
+            self._check_input(width, lambda: "x has")
 
     def _with_width(self, operation: Any) -> Any:
         """An operation of numbers needs to know how many features it has."""

@@ -5,6 +5,7 @@ where the model is called. A `forward` that asks for that gets a program for suc
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,8 @@ class Shapes:
         self._root: Any = root
         self._example = example
         self._two_dimensional = False  # what is done is right for two dimensions alone
-        self._known_width: tuple[int, str] | None = None  # of the input, and what says so
+        # Of the input, and what says so.
+        self._known_width: tuple[int, Callable[[], str]] | None = None
 
     def given_rows(self) -> int:
         """How many rows the input has: the program is right for so many alone."""
@@ -113,13 +115,13 @@ class Shapes:
             inner.append("features")
         return f"({', '.join(['batch', *inner[: len(inner) - value.squeezed]])})"
 
-    def _check_input(self, width: int, why: str) -> None:
+    def _check_input(self, width: int, why: Callable[[], str]) -> None:
         """All that says how wide the input is must agree."""
         known = self._known_width = self._known_width or (width, why)
         if known[0] != width:
             raise ValueError(
                 f"forward: expected one width of the model's input, got {known[0]} features, which"
-                f" {known[1]}, and {width}, which {why}"
+                f" {known[1]()}, and {width}, which {why()}"
             )
 
     # Dtype and device: those of the parameters.

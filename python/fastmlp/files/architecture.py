@@ -19,6 +19,7 @@ from fastmlp.files.container import Contents, entry
 from fastmlp.layers import Dropout, Flatten, Linear
 from fastmlp.modules import Module
 from fastmlp.normalization import BatchNorm1d, LayerNorm, Standardize
+from fastmlp.onnx.layers import Graph, Scale
 from fastmlp.parameter import Buffer, Parameter
 from fastmlp.residual import Residual
 from fastmlp.tracing import Trace
@@ -45,6 +46,10 @@ def _batch_norm(o: Options) -> Shapes:
         shapes |= dict.fromkeys(("running_mean", "running_var"), (o["num_features"],))
         shapes["num_batches_tracked"] = ()
     return shapes
+
+
+def _scale_arrays(features: Any) -> Shapes:
+    return dict.fromkeys(("scale", "shift"), (features,))
 
 
 class Layer(NamedTuple):
@@ -77,6 +82,11 @@ LAYERS = {
             "count": (),
         },
     ),
+    "Scale": Layer(
+        Scale,
+        ("scale", "shift", "features"),
+        lambda o: {} if o["features"] is None else _scale_arrays(o["features"]),
+    ),
     "PReLU": Layer(
         activations.PReLU,
         ("num_parameters", "init"),
@@ -99,13 +109,20 @@ LAYERS = {
 }
 
 
-def _list(layers: dict[str, Module]) -> Module:
+def _graph(layers: dict[str, Module], options: Options) -> Module:
+    inner = layers.get("layers")
+    if set(layers) != {"layers"} or not isinstance(inner, ModuleList):
+        raise ValueError(f"layers: expected those of a Graph, got {list(layers)}")
+    return Graph([*inner], entry(options, "steps", list), options["squeeze"])
+
+
+def _list(layers: dict[str, Module], _: Options) -> Module:
     if list(layers) != [str(number) for number in range(len(layers))]:
         raise ValueError(f"layers: expected those of a list, 0, 1, ..., got {list(layers)}")
     return ModuleList(layers.values())
 
 
-def _residual(layers: dict[str, Module]) -> Module:
+def _residual(layers: dict[str, Module], _: Options) -> Module:
     inner, projection = layers.get("layers"), layers.get("projection")
     if not isinstance(inner, Sequential) or set(layers) - {"layers", "projection"}:
         raise ValueError(f"layers: expected those of a Residual, got {list(layers)}")
@@ -119,11 +136,20 @@ def _residual(layers: dict[str, Module]) -> Module:
     return residual
 
 
-CONTAINERS: dict[str, tuple[type[Module], Callable[[dict[str, Module]], Module]]] = {
-    "Sequential": (Sequential, lambda layers: Sequential(layers)),
-    "ModuleList": (ModuleList, _list),
-    "ModuleDict": (ModuleDict, lambda layers: ModuleDict(layers)),
-    "Residual": (Residual, _residual),
+class Container(NamedTuple):
+    """Its class, how it is made of its layers, and the options that a file has."""
+
+    kind: type[Module]
+    make: Callable[[dict[str, Module], Options], Module]
+    options: tuple[str, ...] = ()
+
+
+CONTAINERS = {
+    "Sequential": Container(Sequential, lambda layers, _: Sequential(layers)),
+    "ModuleList": Container(ModuleList, _list),
+    "ModuleDict": Container(ModuleDict, lambda layers, _: ModuleDict(layers)),
+    "Residual": Container(Residual, _residual),
+    "Graph": Container(Graph, _graph, ("steps", "squeeze")),
 }
 
 # From a model
@@ -181,11 +207,12 @@ def _options_of(module: Module, children: Mapping[str, Module]) -> dict[str, Any
     tensors |= {n for n in module._buffers() if own[n] is not None}
     if "forward" in own:
         return None
-    if (container := CONTAINERS.get(name)) is not None and type(module) is container[0]:
+    if (container := CONTAINERS.get(name)) is not None and type(module) is container.kind:
         plain = type(module) is not Residual or (
             set(children) <= {"layers", "projection"} and type(module.layers) is Sequential
         )
-        return {} if plain and not tensors else None
+        options = {option: getattr(module, option) for option in container.options}
+        return options if plain and not tensors else None
     layer = LAYERS.get(name)
     if layer is None or type(module) is not layer.make or children:
         return None
@@ -193,9 +220,15 @@ def _options_of(module: Module, children: Mapping[str, Module]) -> dict[str, Any
     return options if tensors == set(layer.shapes(options)) else None
 
 
+def _number(value: Any) -> float:
+    """An option that is a number, or, of arrays, which are tensors of the file, any."""
+    return 0.0 if isinstance(value, Parameter) else value
+
+
 _READ: dict[str, Callable[[Any, str], Any]] = {
     "bias": lambda module, _: module.bias is not None,
     "normalized_shape": lambda module, _: module.normalized_shape[0],
+    **{name: lambda module, name: _number(getattr(module, name)) for name in ("scale", "shift")},
 }
 
 # From a file
@@ -279,8 +312,13 @@ class Reader:
                     f"layer {path!r}: expected {name} with {', '.join(layer.options) or 'nothing'}"
                 )
             shapes = layer.shapes(options)
-        elif name not in CONTAINERS or options:
+        elif name not in CONTAINERS:
             raise ValueError(f"layer {path!r}: expected one of fastmlp's layers, got {name!r}")
+        elif not isinstance(options, dict) or set(options) != set(CONTAINERS[name].options):
+            wanted = ", ".join(CONTAINERS[name].options) or "no options"
+            raise ValueError(f"layer {path!r}: expected {name} with {wanted}")
+        else:
+            self._count(len(entry(options, "steps", list)) if "steps" in options else 0)
         return Node(path, name, own, description, options, shapes, layers)
 
 
@@ -336,7 +374,7 @@ def _make(node: Node) -> Module:
     if node.module is None:
         layers = {name: _make(layer) for name, layer in node.layers.items()}
         if node.name in CONTAINERS:
-            node.module = CONTAINERS[node.name][1](layers)
+            node.module = CONTAINERS[node.name].make(layers, node.options)
         else:
             dtype = {"dtype": node.dtype} if node.shapes else {}
             node.module = LAYERS[node.name].make(**node.options, **dtype)

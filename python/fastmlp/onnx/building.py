@@ -127,7 +127,7 @@ class _Maker:
     def scale(self, work: Scale, width: int) -> Module:
         """A layer of numbers that knows how many features it has, as all others do."""
         self._spend(8 * width, 8 * width)
-        return Scale(*(np.full(width, n, self.dtype) for n in (work.scale, work.shift)))
+        return Scale(work.scale, work.shift, width, self.dtype)
 
     def _spend(self, *sizes: int) -> None:
         self._bytes_left -= 2000 + sum(2500 + size for size in sizes)

@@ -17,19 +17,33 @@ class Scale(Module):
     Parameters
     ----------
     scale, shift : float or ndarray, shape (features,)
-        Arrays become buffers.
+    features : int, optional
+        Of arrays, which become buffers; floats become arrays of so many.
+    dtype : {"float32", "float64"}
+        Of arrays that are made of floats.
     """
 
     scale: Any
     shift: Any
 
-    def __init__(self, scale: Any = 1.0, shift: Any = 0.0) -> None:
+    def __init__(
+        self,
+        scale: Any = 1.0,
+        shift: Any = 0.0,
+        features: int | None = None,
+        dtype: Any = "float32",
+    ) -> None:
         super().__init__()
-        arrays = [n for n in (scale, shift) if isinstance(n, np.ndarray)]
+        for value in (scale, shift):
+            if isinstance(value, np.ndarray):
+                features, dtype = len(value), value.dtype
+        self.features = features
         for name, value in (("scale", scale), ("shift", shift)):
-            if arrays and not isinstance(value, np.ndarray):
-                value = np.full_like(arrays[0], value)
-            setattr(self, name, Buffer(value) if arrays else _checks.real(name, value))
+            if features is not None:
+                arrays = value if isinstance(value, np.ndarray) else np.full(features, value, dtype)
+                setattr(self, name, Buffer(arrays))
+            else:
+                setattr(self, name, _checks.real(name, value))
 
     def forward(self, x: Any) -> Any:
         """Add the product and the sum to the program being traced."""
@@ -69,8 +83,14 @@ class Graph(Module):
     ) -> None:
         super().__init__()
         self.layers = ModuleList(layers)
-        self.steps = tuple(steps)
-        self.squeeze = squeeze
+        self.steps = tuple((layer, tuple(inputs)) for layer, inputs in steps)
+        for number, (layer, inputs) in enumerate(self.steps):
+            if len(inputs) != (2 if layer is None else 1):
+                raise ValueError("steps: expected one value for a layer, and two for a sum")
+            for known, count in ((layer, len(layers)), *((value, number + 1) for value in inputs)):
+                if known is not None:
+                    _checks.integer("steps", known, at_least=0, below=count)
+        self.squeeze = _checks.flag("squeeze", squeeze)
 
     def forward(self, x: Any) -> Any:
         """Take all steps; the last value is the output."""
