@@ -13,6 +13,7 @@ import pytest
 import fastmlp as fm
 from fastmlp import lr_scheduler as schedules
 from fastmlp.files import architecture
+from fastmlp.onnx.layers import Graph, Scale
 from file_bombs import BOMBS
 from file_mutations import mutated, with_document, with_header
 from malformed_files import MODELS, TRAINERS, WHOLE, Change
@@ -166,7 +167,10 @@ def seed_files(folder: Path, trainer_file: bytes) -> list[bytes]:
     plateau = fm.SGD(small.parameters(), 0.1, 0.9)
     schedule = schedules.ReduceLROnPlateau(plateau)
     fm.Trainer(small, plateau, fm.MSELoss(), scheduler=schedule).save(folder / "small")
-    return [trainer_file, *((folder / name).read_bytes() for name in ("model", "other", "small"))]
+    steps = [(0, (0,)), (1, (1,)), (None, (2, 0))]
+    fm.save(Graph([fm.Linear(5, 5), Scale(features=5)], steps, False), folder / "graph")
+    names = ("model", "other", "small", "graph")
+    return [trainer_file, *((folder / name).read_bytes() for name in names)]
 
 
 @pytest.mark.parametrize(
