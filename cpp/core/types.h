@@ -45,8 +45,11 @@ struct Activation {
   bool operator==(const Activation&) const = default;
 };
 
+// Of functions that kernels call: each instruction set's code has its own, in whichever way it is compiled.
+#define FASTMLP_IN_KERNELS [[gnu::always_inline]]
+
 // Whether the backward pass of an activation wants the input z instead of the output.
-constexpr bool saves_input(ActivationKind kind) {
+FASTMLP_IN_KERNELS constexpr bool saves_input(ActivationKind kind) {
 #define FASTMLP_SAVES_INPUT(functor, name) ops::functor::kSavesInput,
   constexpr bool table[] = {FASTMLP_ACTIVATIONS(FASTMLP_SAVES_INPUT)};
 #undef FASTMLP_SAVES_INPUT

@@ -38,7 +38,7 @@ struct UpdateConstants {
   bool moves_far = false;  // of the running mean of gradients: to more than halfway
 
   // Whether none of these options is set.
-  bool plain() const { return !(nesterov || amsgrad || centered || decays || moves_far); }
+  FASTMLP_FORMULA bool plain() const { return !(nesterov || amsgrad || centered || decays || moves_far); }
 };
 
 // The same as values of type V, made once per call.

@@ -31,7 +31,7 @@ struct LossSpec {
   bool is_mean() const { return reduction == Reduction::Mean || reduction == Reduction::BatchMean; }
   // What the sum of the values is multiplied by; `share` is the sum of the rows' shares. A batch without any weight has
   // a loss and gradients of 0.
-  double scale(double share, Index columns) const {
+  FASTMLP_IN_KERNELS double scale(double share, Index columns) const {
     if (!is_mean()) return 1;
     return share > 0 ? 1 / (share * static_cast<double>(terms_of_row(columns))) : 0;
   }
@@ -54,7 +54,7 @@ struct Targets {
   const T* column_params = nullptr;   // of each column, see ops::LossParams; null: 1
 
   // Those of the rows from number `row` on; dense targets have `columns` columns.
-  Targets from(Index row, Index columns) const {
+  FASTMLP_IN_KERNELS Targets from(Index row, Index columns) const {
     Targets later = *this;
     if (dense) later.dense += row * columns;
     if (classes) later.classes += row;

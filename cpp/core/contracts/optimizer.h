@@ -41,7 +41,7 @@ struct GradientSink {
   const Update* update = nullptr;
   UpdateTarget<T> target;
 
-  bool wanted() const { return grad || update; }
+  FASTMLP_IN_KERNELS bool wanted() const { return grad || update; }
 };
 
 }  // namespace fastmlp
