@@ -132,17 +132,17 @@ bool check_classes(const Index* classes, Index rows, const char* name, Index col
 
 void check_outputs(const LossHandle& loss, Index columns) {
   const LossKind kind = loss.spec.kind;
-  const std::string outputs = std::to_string(columns) + (columns == 1 ? " output" : " outputs");
+  const auto outputs = [&] { return std::to_string(columns) + (columns == 1 ? " output" : " outputs"); };
   if (is_class_loss(kind) && columns < 2)
     throw py::value_error(
         std::string("loss_fn: ") + (kind == LossKind::NLL ? "NLLLoss" : "CrossEntropyLoss") +
         " expects a model with an output for each class, at least two, got one; use MSELoss for real values,"
         " or BCEWithLogitsLoss for two classes");
   if (is_pair_loss(kind) && columns % 2 != 0)
-    throw py::value_error("loss_fn: GaussianNLLLoss expects a model with as many variances as means, got " + outputs);
+    throw py::value_error("loss_fn: GaussianNLLLoss expects a model with as many variances as means, got " + outputs());
   const auto check_count = [&](const std::vector<double>& values, const char* name, bool one_will_do) {
     if (values.empty() || static_cast<Index>(values.size()) == columns || (one_will_do && values.size() == 1)) return;
-    throw py::value_error(std::string(name) + ": expected a number for each of the model's " + outputs + ", got " +
+    throw py::value_error(std::string(name) + ": expected a number for each of the model's " + outputs() + ", got " +
                           std::to_string(values.size()));
   };
   check_count(loss.column_weights, "weight", !is_class_loss(kind));

@@ -18,8 +18,15 @@ thread_local bool is_recording = true;
 bool torch_records() {
   static PyObject* is_grad_enabled = nullptr;  // guarded by the GIL
   if (!is_grad_enabled) {
+    static Py_ssize_t looked_through = 0;  // so many modules, without torch
+    const Py_ssize_t modules = PyDict_GET_SIZE(PyImport_GetModuleDict());
+    if (modules == looked_through) return true;
     static PyObject* const name = PyUnicode_InternFromString("torch");
     const auto torch = py::reinterpret_steal<py::object>(PyImport_GetModule(name));
+    if (!torch) {
+      if (PyErr_Occurred()) throw py::error_already_set();
+      looked_through = modules;
+    }
     if (!torch || !py::hasattr(torch, "is_grad_enabled")) return true;  // or it is being imported
     is_grad_enabled = py::object(torch.attr("is_grad_enabled")).release().ptr();
   }

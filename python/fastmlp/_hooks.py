@@ -102,9 +102,10 @@ class Hooks:
 
     def end(self) -> None:
         """After the training, however it has ended: for those that saw it begin."""
-        with ExitStack() as stack:  # all of them, whatever one may raise
-            for function in reversed(_functions(self._begun, "on_train_end")):
-                stack.callback(function, self._info)
+        if self._begun:
+            with ExitStack() as stack:  # all of them, whatever one may raise
+                for function in reversed(_functions(self._begun, "on_train_end")):
+                    stack.callback(function, self._info)
 
     def _begin_epoch(self, info: EpochInfo) -> None:
         for function in self._on_epoch_begin:

@@ -84,9 +84,9 @@ class Module(Hooked):
 
     def _compiled(self, x: Any = None, of_call: bool = False) -> Plan:
         """The plan for an input or, without one, for all that the model takes."""
-        self._check_no_hooks()
         plan = self._plan
         if plan is None or not plan.suits(x):
+            self._check_no_hooks()  # a new one changes the structure
             try:
                 trace = Trace(self, x, of_call).run(self.forward)
             except UncompilableError as error:

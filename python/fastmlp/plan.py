@@ -39,6 +39,7 @@ class Plan:
             self.networks = previous.networks
         self.dtype = trace.dtype
         self.network = None if trace.dtype is None else self._network(trace.dtype)
+        self.trains = trace.trains
         # Plans made before the last change of a module are out of date. Read last, because
         # forward() may have made modules.
         self.structure = _core.structure()

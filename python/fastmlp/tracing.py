@@ -90,6 +90,11 @@ class Trace(Shapes):
         return self
 
     @property
+    def trains(self) -> bool:
+        """Whether all modules are in training mode."""
+        return all(module.training for module in self._root.modules())
+
+    @property
     def input_dimensions(self) -> str:
         """What inputs of more than two are: refused, rows of features, or flattened to such."""
         if self._takes_flattened:

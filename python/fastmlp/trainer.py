@@ -91,7 +91,9 @@ class Trainer(Resumable):
         self._check_parameters()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in KINDS:
+        if name in _OWN:
+            pass
+        elif name in KINDS:
             check_kind(name, value, KINDS[name])
         elif name == "on_nonfinite":
             value = _checks.choice(name, value, ("warn", "raise", "ignore"))
@@ -99,7 +101,7 @@ class Trainer(Resumable):
             value = check_scheduler(value, self.optimizer)
         elif name == "scheduler_interval":
             value = check_interval(value, self.scheduler)
-        elif hasattr(Trainer, name) or name in _OWN:
+        elif hasattr(Trainer, name):
             pass
         elif type(self) is Trainer or name in _checks.SYNONYMS:  # subclasses have their own ones
             known = (*KINDS, "on_nonfinite", "scheduler", "scheduler_interval")
@@ -394,4 +396,4 @@ class Trainer(Resumable):
         return self._seed
 
 
-_OWN = ("_history", "_best_epoch", "_metrics", "_seed", "_checked")
+_OWN = {"_history", "_best_epoch", "_metrics", "_seed", "_checked", "_fitting", "_resumed"}
