@@ -80,10 +80,13 @@ void parallel_tasks(const Context& context, Index tasks, const Body& body) {
 // body(begin, end) over [0, n) in pieces; small ranges, which do not pay for a thread, in one.
 template <class Body>
 void parallel_ranges(const Context& context, Index n, Index smallest_piece, const Body& body) {
-  const Index pieces = larger(1, smaller(context.executor.workers, n / smallest_piece));
-  const Index step = round_up(ceil_div(n, pieces), 16);
-  parallel_tasks(context, ceil_div(n, step),
-                 [&](Index task, int) { body(task * step, smaller(n, (task + 1) * step)); });
+  Index tasks = n > 0, step = n;
+  if (n >= 2 * smallest_piece) {  // divisions take as long as a small range
+    const Index pieces = larger(1, smaller(context.executor.workers, n / smallest_piece));
+    step = round_up(ceil_div(n, pieces), 16);
+    tasks = ceil_div(n, step);
+  }
+  parallel_tasks(context, tasks, [&](Index task, int) { body(task * step, smaller(n, (task + 1) * step)); });
 }
 
 }  // namespace fastmlp::FASTMLP_ISA_NS
