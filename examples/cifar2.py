@@ -3,14 +3,14 @@
 import argparse
 
 import fastmlp as fm
-from fastmlp.demo import cifar
+from fastmlp.datasets import cifar
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("data", help="the unpacked folder of CIFAR-10, or an npz with two classes")
 parser.add_argument("--epochs", type=int, default=100)
 options = parser.parse_args()
 
-data = cifar.load(options.data)
+data = cifar.cifar2(options.data)
 x_train, x_test = cifar.normalise(data.x_train), cifar.normalise(data.x_test)
 
 fm.manual_seed(1)

@@ -3,8 +3,7 @@
 import argparse
 
 import fastmlp as fm
-from fastmlp import plotting
-from fastmlp.demo import datasets
+from fastmlp import datasets, plotting
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=1000)

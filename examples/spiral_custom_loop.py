@@ -5,7 +5,7 @@ import argparse
 import numpy as np
 
 import fastmlp as fm
-from fastmlp.demo import datasets
+from fastmlp import datasets
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=300)

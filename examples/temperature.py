@@ -6,8 +6,7 @@ from collections import OrderedDict
 import numpy as np
 
 import fastmlp as fm
-from fastmlp import plotting
-from fastmlp.demo import datasets
+from fastmlp import datasets, plotting
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=5000)

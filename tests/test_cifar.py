@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastmlp.demo import cifar, safe_pickle
+from fastmlp.datasets import DataError, Split, cifar, safe_pickle
 
 LABELS = [0, 2, 9, 2]  # airplane, bird, truck, bird
 NAMES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
@@ -69,7 +69,7 @@ def _write(folder: Path, write: Callable[[np.ndarray, list[int]], bytes], suffix
         (folder / (name + suffix)).write_bytes(write(_images(seed), LABELS))
 
 
-def _check(data: cifar.Cifar2) -> None:
+def _check(data: Split) -> None:
     kept = [0, 1, 3]
     np.testing.assert_array_equal(
         data.x_train, np.vstack([_images(seed)[kept] for seed in range(5)])
@@ -85,15 +85,19 @@ def test_reads_every_format(tmp_path: Path, format_name: str) -> None:
     suffix = ".bin" if format_name == "bin" else ""
     folder = tmp_path / ("cifar-10-batches-bin" if suffix else "cifar-10-batches-py")
     _write(folder, WRITERS[format_name], suffix)
-    _check(cifar.load(folder))
-    _check(cifar.load(tmp_path))
+    _check(cifar.cifar2(folder))
+    _check(cifar.cifar2(tmp_path))
+    whole = cifar.cifar10(tmp_path)
+    np.testing.assert_array_equal(whole.x_train, np.vstack([_images(seed) for seed in range(5)]))
+    assert whole.y_train.tolist() == 5 * LABELS
+    np.testing.assert_array_equal(whole.x_test, _images(5))
 
 
 def test_reads_npz(tmp_path: Path) -> None:
     path = tmp_path / "cifar2.npz"
     y = np.array([0, 1, 0, 1], dtype=np.uint8)
     np.savez(path, x_train=_images(0), y_train=y, x_test=_images(1), y_test=y)
-    data = cifar.load(path)
+    data = cifar.cifar2(path)
     np.testing.assert_array_equal(data.x_test, _images(1))
     assert data.y_train.tolist() == [0, 1, 0, 1]
 
@@ -131,37 +135,37 @@ def _npz(path: Path, **changes: Any) -> None:
 def test_refuses_a_wrong_npz(tmp_path: Path, changes: dict[str, Any]) -> None:
     path = tmp_path / "wrong.npz"
     _npz(path, **changes)
-    with pytest.raises(cifar.DataError, match=r"wrong\.npz"):
-        cifar.load(path)
+    with pytest.raises(DataError, match=r"wrong\.npz"):
+        cifar.cifar2(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 cut short", pickle.dumps([1])])
 def test_refuses_a_file_that_is_no_npz(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "other.npz"
     path.write_bytes(content)
-    with pytest.raises(cifar.DataError, match=r"other\.npz"):
-        cifar.load(path)
+    with pytest.raises(DataError, match=r"other\.npz"):
+        cifar.cifar2(path)
 
 
 def test_refuses_a_single_array(tmp_path: Path) -> None:
     np.save(tmp_path / "array.npy", _images(0))
-    with pytest.raises(cifar.DataError, match=r"array\.npy"):
-        cifar.load(tmp_path / "array.npy")
+    with pytest.raises(DataError, match=r"array\.npy"):
+        cifar.cifar2(tmp_path / "array.npy")
 
 
 def test_refuses_other_folders(tmp_path: Path) -> None:
-    with pytest.raises(cifar.DataError, match="cifar-10-batches-bin"):
-        cifar.load(tmp_path)
-    with pytest.raises(cifar.DataError, match="cifar-10-batches-bin"):
-        cifar.load(tmp_path / "absent")
+    with pytest.raises(DataError, match="cifar-10-batches-bin"):
+        cifar.cifar2(tmp_path)
+    with pytest.raises(DataError, match="cifar-10-batches-bin"):
+        cifar.cifar2(tmp_path / "absent")
 
 
 def test_names_missing_batches(tmp_path: Path) -> None:
     folder = tmp_path / "cifar"
     _write(folder, _python2_pickle)
     (folder / "data_batch_3").unlink()
-    with pytest.raises(cifar.DataError, match=r"lacks data_batch_3$"):
-        cifar.load(folder)
+    with pytest.raises(DataError, match=r"lacks data_batch_3$"):
+        cifar.cifar2(folder)
 
 
 @pytest.mark.parametrize(
@@ -190,16 +194,16 @@ def test_refuses_a_damaged_batch(tmp_path: Path, suffix: str, content: bytes, me
     folder = tmp_path / "cifar"
     _write(folder, _binary if suffix else _python2_pickle, suffix)
     (folder / f"data_batch_2{suffix}").write_bytes(content)
-    with pytest.raises(cifar.DataError, match=message) as caught:
-        cifar.load(folder)
+    with pytest.raises(DataError, match=message) as caught:
+        cifar.cifar2(folder)
     assert "data_batch_2" in str(caught.value)
 
 
 def test_refuses_an_archive_without_the_two_classes(tmp_path: Path) -> None:
     folder = tmp_path / "cifar"
     _write(folder, lambda images, labels: _binary(images, [1, 3, 9, 9]), ".bin")
-    with pytest.raises(cifar.DataError, match="no airplanes"):
-        cifar.load(folder)
+    with pytest.raises(DataError, match="no airplanes"):
+        cifar.cifar2(folder)
 
 
 @pytest.mark.parametrize("protocol", range(2, 6))

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 import fastmlp as fm
-from fastmlp import cli, demo, plotting
-from fastmlp.demo import datasets
+from fastmlp import cli, datasets, demo, plotting
 from fastmlp.demo.session import marks
 
 PICTURES = {

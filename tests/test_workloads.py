@@ -9,7 +9,8 @@ import pytest
 
 import fastmlp as fm
 from cases import Case, Problem, relative_error
-from fastmlp.demo import cifar, datasets
+from fastmlp import datasets
+from fastmlp.datasets import cifar
 from specs import LOSSES, Optimizer
 from training import Plan, fit_run, torch_run
 
@@ -182,7 +183,7 @@ CIFAR2 = os.environ.get("FASTMLP_CIFAR2")
 
 @pytest.mark.skipif(not CIFAR2, reason="FASTMLP_CIFAR2 names no CIFAR-10 folder or npz")
 def test_cifar2_learns_in_one_epoch(device: str) -> None:
-    data = cifar.load(CIFAR2 or "")
+    data = cifar.cifar2(CIFAR2 or "")
     x = cifar.normalise(data.x_train)
     assert x.shape == (10_000, 3072)
     fm.manual_seed(1)

@@ -105,7 +105,7 @@ from fastmlp.trainer import Trainer
 del traced_functions  # which has told values that are traced what can be done with them
 
 if TYPE_CHECKING:
-    from fastmlp import plotting
+    from fastmlp import datasets, plotting
     from fastmlp.c_export import export_c
     from fastmlp.files import load, save
     from fastmlp.onnx import from_onnx, to_onnx
@@ -179,6 +179,7 @@ __all__ = [
     "clip_grad_norm_",
     "clip_grad_value_",
     "cuda",
+    "datasets",
     "elu",
     "export_c",
     "from_onnx",
@@ -222,6 +223,7 @@ __all__ = [
 
 # Modules and functions that few need, and where they are.
 _LATER = {
+    "datasets": "fastmlp.datasets",
     "plotting": "fastmlp.plotting",
     "export_c": "fastmlp.c_export",
     "from_onnx": "fastmlp.onnx",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import fastmlp as fm
 from fastmlp import plotting
+from fastmlp.datasets import DataError
 from fastmlp.demo import DEMOS, Session
-from fastmlp.demo.cifar import DataError
 from fastmlp.files.overview import overview
 
 

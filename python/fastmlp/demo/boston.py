@@ -1,8 +1,7 @@
 """Boston's house prices from thirteen columns, with ReLU and with leaky ReLU."""
 
 import fastmlp as fm
-from fastmlp import plotting
-from fastmlp.demo import datasets
+from fastmlp import datasets, plotting
 from fastmlp.demo.session import Session, print_losses
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 import fastmlp as fm
 from fastmlp import plotting
-from fastmlp.demo import cifar
+from fastmlp.datasets import DataError, Split, cifar
 from fastmlp.demo.session import Session, accuracy, print_losses
 
 MISSING = (
@@ -16,12 +16,12 @@ MISSING = (
 def run(session: Session) -> None:
     """Train 3072-512-2 with tanh and log-softmax on 10 000 images, by mini-batches of 64."""
     if session.data is None:
-        raise cifar.DataError(MISSING)
+        raise DataError(MISSING)
     session.begin(
         "a network 3072-512-2 tells airplanes from birds on images of 32 x 32 pixels, in"
         " mini-batches of 64, with SGD"
     )
-    data = cifar.load(session.data)
+    data = cifar.cifar2(session.data)
     x, x_test = cifar.normalise(data.x_train), cifar.normalise(data.x_test)
     seed = session.seeded(1)
     model = fm.Sequential(fm.Linear(3072, 512), fm.Tanh(), fm.Linear(512, 2), fm.LogSoftmax(dim=1))
@@ -52,7 +52,7 @@ def run(session: Session) -> None:
         _draw_images(session, data, predicted)
 
 
-def _draw_images(session: Session, data: cifar.Cifar2, predicted: np.ndarray) -> None:
+def _draw_images(session: Session, data: Split, predicted: np.ndarray) -> None:
     figure, axes = plotting.figure(3, 8, size=(11.2, 5.2))
     with plotting.look():
         shown = zip(axes, data.x_test, data.y_test, predicted, strict=False)  # the first few

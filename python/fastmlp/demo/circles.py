@@ -1,8 +1,7 @@
 """A noisy circle within another, told apart by four hidden units."""
 
 import fastmlp as fm
-from fastmlp import plotting
-from fastmlp.demo import datasets
+from fastmlp import datasets, plotting
 from fastmlp.demo.session import Session, accuracy, print_losses
 
 

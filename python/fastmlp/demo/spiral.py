@@ -1,8 +1,7 @@
 """Three interleaved spirals, by mini-batches of 30 with softmax and cross entropy."""
 
 import fastmlp as fm
-from fastmlp import plotting
-from fastmlp.demo import datasets
+from fastmlp import datasets, plotting
 from fastmlp.demo.session import Session, accuracy, print_losses
 
 

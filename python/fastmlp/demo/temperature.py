@@ -7,8 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 import fastmlp as fm
-from fastmlp import plotting
-from fastmlp.demo import datasets
+from fastmlp import datasets, plotting
 from fastmlp.demo.session import Session, marks
 
 SCALE = 0.1  # the networks see a tenth of the Fahrenheit reading

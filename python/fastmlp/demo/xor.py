@@ -1,8 +1,7 @@
 """XOR, by the smallest network that can learn it and by a deeper one."""
 
 import fastmlp as fm
-from fastmlp import plotting
-from fastmlp.demo import datasets
+from fastmlp import datasets, plotting
 from fastmlp.demo.session import Session, accuracy, print_losses
 
 
