@@ -30,8 +30,7 @@ struct SkinnyLimits {
 
 template <class T>
 void affine_forward(const AffineForward<T>& a, const Context& context) {
-  if constexpr (has_bf16<T>)
-    if (context.precision == Precision::BF16) return bf16_products().forward(a, context);
+  if (const Bf16Instructions* bf16 = bf16_of<T>(context)) return forward_product(a, context, bf16);
   using Limits = SkinnyLimits<T>;
   const Gemm<T> product{a.M,     a.N, a.K, {a.x, a.ldx, 1}, {a.weight, a.N, 1}, a.y, a.ldy, {forward_epilogue<T>, &a},
                         {a.bias}};
@@ -39,13 +38,12 @@ void affine_forward(const AffineForward<T>& a, const Context& context) {
   if (a.M <= (narrow ? Skinny<T>::kMostRows : Limits::kForwardRows)) return few_rows(product, context);
   if (narrow) return narrow_outputs(a, context);
   if (a.K <= Limits::kShortSum) return short_sums(product, context);
-  forward_product<Exact<T>>(a, context);
+  forward_product(a, context);
 }
 
 template <class T>
 void affine_backward_input(const AffineBackwardInput<T>& a, const Context& context) {
-  if constexpr (has_bf16<T>)
-    if (context.precision == Precision::BF16) return bf16_products().backward_input(a, context);
+  if (const Bf16Instructions* bf16 = bf16_of<T>(context)) return backward_input_product(a, context, bf16);
   using Limits = SkinnyLimits<T>;
   const Gemm<T> product{
       a.M, a.K, a.N, {a.dz, a.lddz, 1}, {a.weight, 1, a.N}, a.dx, a.lddx, {backward_input_epilogue<T>, &a}};
@@ -53,7 +51,7 @@ void affine_backward_input(const AffineBackwardInput<T>& a, const Context& conte
   const bool few = a.M <= Limits::kInputRows;
   if (narrow && a.M > 1 && (few || a.N <= Limits::kShortSum)) return short_sums(product, context);
   if (few || Limits::prefer_unpadded(a.K, a.N)) return dots(product, context);
-  backward_input_product<Exact<T>>(a, context);
+  backward_input_product(a, context);
 }
 
 // db, a vector of columns at a time.
@@ -142,9 +140,8 @@ void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& con
                     [&](Index begin, Index end) { bias_gradient(a, begin, end); });
   }
   if (!a.weight.wanted()) return;
-  if constexpr (has_bf16<T>)
-    if (context.precision == Precision::BF16) return bf16_products().backward_weight(a, context);
-  if (a.M > LongProduct<T>::kShortest) return long_weight_gradient<T, Exact<T>>(a, context);
+  if (const Bf16Instructions* bf16 = bf16_of<T>(context)) return backward_weight_product(a, context, bf16);
+  if (a.M > LongProduct<T>::kShortest) return long_weight_gradient(a, context);
   using Limits = SkinnyLimits<T>;
   if (a.M <= Limits::kWeightRows) {
     const auto block = WeightRows<T, typename MakeInts<Limits::kWeightRows>::type>::table[a.M - 1];
@@ -162,7 +159,7 @@ void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& con
   if (a.N <= Skinny<T>::kMostRows)
     return few_rows<T>(
         {a.N, a.K, a.M, {a.dz, 1, a.lddz}, {a.x, a.ldx, 1}, nullptr, 0, {transposed_weight_epilogue<T>, &a}}, context);
-  backward_weight_product<Exact<T>>(a, context);
+  backward_weight_product(a, context);
 }
 
 template <class T>

@@ -11,11 +11,6 @@ template <class T>
 FASTMLP_INLINE bool is_whole(int rows, int columns) {
   return 1 < rows && rows <= Blocking<T>::MR && columns == Blocking<T>::NR;
 }
-template <class T>
-FASTMLP_INLINE void copy_rows(const T* from, Index ld_from, int rows, int columns, T* to, Index ld_to) {
-  for (int r = 0; r < rows; ++r, from += ld_from, to += ld_to)
-    for_vectors<T>(columns, [&](Index j, auto part) { store(to + j, load(from + j, part), part); });
-}
 
 // Forward: z = x W + b, y = act(z).
 template <class T>

@@ -1,7 +1,6 @@
-// The three products of an affine layer by gemm, for operands in any form (see gemm/terms.h): which epilogue they take.
+// The three products of an affine layer by gemm, of operands as they are or, given `bf16`, rounded: which epilogue they take.
 #pragma once
 
-#include "cpu/affine_epilogues.h"
 #include "cpu/long_products.h"
 
 namespace fastmlp::FASTMLP_ISA_NS {
@@ -13,71 +12,59 @@ FASTMLP_INLINE Index weight_blocks(Index M) {
   return ceil_div(M, Blocking<T>::kMostDepth);
 }
 
-template <class Form, class T>
-void forward_product(const AffineForward<T>& a, const Context& context) {
-  const Gemm<T, Form> product{
-      a.M, a.N, a.K, {a.x, a.ldx, 1}, {a.weight, a.N, 1}, a.y, a.ldy, {forward_epilogue<T>, &a}, {a.bias}};
-  const Index blocks = k_blocks<T>(a.K);
-  switch (a.activation.kind) {
-    case ActivationKind::Identity:
-      return gemm(product, context, blocks, Forward<T, ops::Identity>{a});
-    case ActivationKind::ReLU:
-      return gemm(product, context, blocks, Forward<T, ops::ReLU>{a});
-    default:
-      gemm(product, context, blocks);
-  }
+template <class T>
+void forward_product(const AffineForward<T>& a, const Context& context, const Bf16Instructions* bf16 = nullptr) {
+  Gemm<T> product{a.M, a.N, a.K, {a.x, a.ldx, 1}, {a.weight, a.N, 1}, a.y, a.ldy, {forward_epilogue<T>, &a}, {a.bias}};
+  product.bf16 = bf16;
+  if (a.activation.kind == ActivationKind::Identity && !a.z) product.fused = Fused::Store;
+  if (a.activation.kind == ActivationKind::ReLU) product.fused = Fused::ReLU;
+  gemm(product, context, k_blocks<T>(a.K));
 }
 
-template <class Form, class T>
-void backward_input_product(const AffineBackwardInput<T>& a, const Context& context) {
-  const Gemm<T, Form> product{
-      a.M, a.K, a.N, {a.dz, a.lddz, 1}, {a.weight, 1, a.N}, a.dx, a.lddx, {backward_input_epilogue<T>, &a}};
-  const Index blocks = k_blocks<T>(a.N);
-  if (!a.saved) return gemm(product, context, blocks, Store<T>{a.dx, a.lddx});
-  if (a.activation.kind == ActivationKind::ReLU) return gemm(product, context, blocks, BackwardInput<T, ops::ReLU>{a});
-  gemm(product, context, blocks);
+template <class T>
+void backward_input_product(const AffineBackwardInput<T>& a, const Context& context,
+                            const Bf16Instructions* bf16 = nullptr) {
+  Gemm<T> product{a.M, a.K, a.N, {a.dz, a.lddz, 1}, {a.weight, 1, a.N}, a.dx, a.lddx, {backward_input_epilogue<T>, &a}};
+  product.bf16 = bf16;
+  if (!a.saved) product.fused = Fused::Store;
+  if (a.saved && a.activation.kind == ActivationKind::ReLU) product.fused = Fused::ReLUDerivative;
+  gemm(product, context, k_blocks<T>(a.N));
+}
+
+// What a weight's tiles do in registers. The other rules, and steps that are not plain, follow each tile while it is in L1.
+template <class T>
+Fused fused_update(const Update* update, Index M) {
+  constexpr Index kShort = 48;  // sums end before the divider has done its part
+  if (!update) return Fused::Store;
+  if (!update->constants.plain()) return Fused::None;
+  if (update->kind == UpdateKind::SGD) return Fused::SGD;
+  if (M < kShort) return Fused::None;
+  if (update->kind == UpdateKind::SGDMomentum) return Fused::SGDMomentum;
+  return update->kind == UpdateKind::Adam ? Fused::Adam : Fused::None;
 }
 
 // dW alone.
-template <class Form, class T>
-void backward_weight_product(const AffineBackwardWeight<T>& a, const Context& context) {
-  if (a.M > LongProduct<T>::kShortest) return long_weight_gradient<T, Form>(a, context);
+template <class T>
+void backward_weight_product(const AffineBackwardWeight<T>& a, const Context& context,
+                             const Bf16Instructions* bf16 = nullptr) {
+  if (a.M > LongProduct<T>::kShortest) return long_weight_gradient<T>(a, context, bf16);
   // Blocks of rows are summed in the gradient itself, so that the product, not the epilogue, has to add to what is there.
   AffineBackwardWeight<T> overwriting = a;
   overwriting.weight.accumulate = false;
-  const Gemm<T, Form> product{a.K,
-                              a.N,
-                              a.M,
-                              {a.x, 1, a.ldx},
-                              {a.dz, a.lddz, 1},
-                              a.weight.grad,
-                              a.N,
-                              {weight_epilogue<T>, &overwriting, weight_prefetch<T>},
-                              {},
-                              a.weight.accumulate,
-                              true};
-  const Index blocks = weight_blocks<T>(a.M);
-  const Update* const update = a.weight.update;
-  if (!update) return gemm(product, context, blocks, Store<T>{a.weight.grad, a.N});
-  // Short sums end before the divider has done its part.
-  constexpr Index kShort = 48;
-  if (!update->constants.plain()) return gemm(product, context, blocks);
-  if (update->kind == UpdateKind::SGD) return gemm(product, context, blocks, ApplySGD<T>(a));
-  if (a.M < kShort) return gemm(product, context, blocks);
-  const auto later = [&](auto rule) {
-    using Body = ApplyRule<T, decltype(rule)>;
-    gemm(product, context, blocks, DeferredEpilogue<T, Body>{Body(a), nullptr});
-  };
-  switch (update->kind) {
-    case UpdateKind::SGDMomentum:
-      return later(ops::SGDMomentum{});
-    case UpdateKind::Adam:
-      return later(ops::Adam{});
-    case UpdateKind::RMSprop:
-      return later(ops::RMSprop{});
-    default:  // the others follow each tile, while it is in L1
-      return gemm(product, context, blocks);
-  }
+  const Gemm<T> product{a.K,
+                        a.N,
+                        a.M,
+                        {a.x, 1, a.ldx},
+                        {a.dz, a.lddz, 1},
+                        a.weight.grad,
+                        a.N,
+                        {weight_epilogue<T>, &overwriting, weight_prefetch<T>},
+                        {},
+                        fused_update<T>(a.weight.update, a.M),
+                        a.weight.accumulate,
+                        true,
+                        bf16};
+  gemm(product, context, weight_blocks<T>(a.M));
 }
 
 }  // namespace fastmlp::FASTMLP_ISA_NS

@@ -1,25 +1,22 @@
-// Products in bfloat16 of one instruction set. Compiled once for each, as kernels.cpp; exports nothing but the table.
+// Products in bfloat16 by instructions of their own. Compiled once for each, as kernels.cpp; exports nothing but what
+// multiplies: what follows a product is left to the instruction set that asks.
 #include "cpu/bf16.h"
 
 #include "cpu/isa.h"
 
 #include FASTMLP_ISA_HEADER
 
-#include "cpu/affine_products.h"
 #include "cpu/processor.h"
 #include FASTMLP_BF16_HEADER
 
 namespace fastmlp::FASTMLP_ISA_NS {
 namespace {
 
-using Form = FASTMLP_BF16_FORM;
-
 bool supported() { return processor::FASTMLP_ISA_NS(); }
 
 }  // namespace
 
-extern const Bf16Products kBf16;
-const Bf16Products kBf16 = {FASTMLP_ISA_NAME, supported, forward_product<Form, float>,
-                            backward_input_product<Form, float>, backward_weight_product<Form, float>};
+extern const Bf16Instructions kBf16;
+const Bf16Instructions kBf16 = {FASTMLP_ISA_NAME, supported, multiply};
 
 }  // namespace fastmlp::FASTMLP_ISA_NS

@@ -59,21 +59,22 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 
 namespace scalar {
 extern const Isa kIsa;
-extern const Bf16Products kBf16;
+extern const Bf16Products kBf16Products;
 }  // namespace scalar
 #if defined(__x86_64__)
 namespace avx2 {
 extern const Isa kIsa;
-extern const Bf16Products kBf16;
+extern const Bf16Products kBf16Products;
 }  // namespace avx2
 namespace avx512 {
 extern const Isa kIsa;
-}
+extern const Bf16Products kBf16Products;
+}  // namespace avx512
 namespace avx512_bf16 {
-extern const Bf16Products kBf16;
+extern const Bf16Instructions kBf16;
 }
 namespace amx {
-extern const Bf16Products kBf16;
+extern const Bf16Instructions kBf16;
 }
 #endif
 
@@ -92,10 +93,14 @@ const Isa& amx_isa() {
   return isa;
 }
 const Isa* const kIsas[] = {&amx_isa(), &avx512::kIsa, &avx2::kIsa, &scalar::kIsa};
-const Bf16Products* const kBf16[] = {&amx::kBf16, &avx512_bf16::kBf16, &avx2::kBf16, &scalar::kBf16};
+const Bf16 kBf16[] = {{&avx512::kBf16Products, &amx::kBf16},
+                      {&avx512::kBf16Products, &avx512_bf16::kBf16},
+                      {&avx512::kBf16Products, &avx512::kBf16Products.rounding},
+                      {&avx2::kBf16Products, &avx2::kBf16Products.rounding},
+                      {&scalar::kBf16Products, &scalar::kBf16Products.rounding}};
 #else
 const Isa* const kIsas[] = {&scalar::kIsa};
-const Bf16Products* const kBf16[] = {&scalar::kBf16};
+const Bf16 kBf16[] = {{&scalar::kBf16Products, &scalar::kBf16Products.rounding}};
 #endif
 
 const Isa& choose() {
@@ -125,25 +130,25 @@ const Isa* const* compiled_isas(int& count) {
   return kIsas;
 }
 
-const Bf16Products* const* compiled_bf16_products(int& count) {
+const Bf16* compiled_bf16(int& count) {
   count = static_cast<int>(sizeof(kBf16) / sizeof(kBf16[0]));
   return kBf16;
 }
 
-const Bf16Products& bf16_products() {
-  static const Bf16Products& products = []() -> const Bf16Products& {
+const Bf16Instructions& bf16_in_use() {
+  static const Bf16Instructions& instructions = []() -> const Bf16Instructions& {
 #if defined(__x86_64__)
     const std::string isa = active_isa().name;
     if (isa == "amx") return amx::kBf16;
-    if (isa == "avx512" && processor::avx512_bf16()) return avx512_bf16::kBf16;
-    if (isa != "scalar") return avx2::kBf16;
+    if (isa == "avx512") return processor::avx512_bf16() ? avx512_bf16::kBf16 : avx512::kBf16Products.rounding;
+    if (isa == "avx2") return avx2::kBf16Products.rounding;
 #endif
-    return scalar::kBf16;
+    return scalar::kBf16Products.rounding;
   }();
-  return products;
+  return instructions;
 }
 
-const char* bf16_instructions() { return bf16_products().name; }
+const char* bf16_instructions() { return bf16_in_use().name; }
 
 template <>
 const Backend<float>& active_backend<float>() {

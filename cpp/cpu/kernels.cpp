@@ -94,4 +94,10 @@ extern const Isa kIsa;
 const Isa kIsa = {FASTMLP_ISA_NAME, supported,      &kBackend<float>, &kBackend<double>,
                   fma_flops,        product_blocks, random_words};
 
+extern const Bf16Products kBf16Products;
+const Bf16Products kBf16Products = {{FASTMLP_ISA_NAME, supported, nullptr},
+                                    forward_product<float>,
+                                    backward_input_product<float>,
+                                    backward_weight_product<float>};
+
 }  // namespace fastmlp::FASTMLP_ISA_NS

@@ -3,8 +3,7 @@
 // Each task owns a tile of dW and keeps its sums in L2 while all rows pass, kDepth at a time.
 #pragma once
 
-#include "cpu/elementwise.h"
-#include "cpu/gemm/gemm.h"
+#include "cpu/products.h"
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
@@ -29,8 +28,9 @@ void add_long_sums(const void* context, T* tile, Index k, int rows, Index n, int
   }
 }
 
-template <class T, class Form>
-void long_weight_gradient(const AffineBackwardWeight<T>& a, const Context& context) {
+template <class T>
+void long_weight_gradient(const AffineBackwardWeight<T>& a, const Context& context,
+                          const Bf16Instructions* bf16 = nullptr) {
   using Long = LongProduct<T>;
   const Index across = ceil_div(a.N, Long::kColumns), down = ceil_div(a.K, Long::kRows);
   parallel_tasks(context, across * down, [&](Index task, int worker) {
@@ -41,10 +41,11 @@ void long_weight_gradient(const AffineBackwardWeight<T>& a, const Context& conte
     const LongSums sums{values, k0, n0, n1 - n0};
     for (Index i = 0; i < (k1 - k0) * (n1 - n0); ++i) values[i] = 0;
     for (Index m = 0; m < a.M; m += Long::kDepth) {
-      const Gemm<T, Form> product{
+      Gemm<T> product{
           a.K,     a.N, smaller(Long::kDepth, a.M - m), {a.x + m * a.ldx, 1, a.ldx}, {a.dz + m * a.lddz, a.lddz, 1},
           nullptr, 0,   {add_long_sums<T>, &sums}};
-      gemm_part(product, NoRegisterEpilogue<T>{}, 1, k0, k1, n0, n1, reinterpret_cast<T*>(scratch));
+      product.bf16 = bf16;
+      multiply_part(product, {k0, k1, n0, n1, 1}, reinterpret_cast<T*>(scratch));
     }
     T row[Long::kColumns];
     for (Index k = k0; k < k1; ++k) {

@@ -13,7 +13,10 @@
 #include "ops/bfloat16.h"
 
 namespace fastmlp::amx_emulated {
-extern const Bf16Products kBf16;
+extern const Bf16Instructions kBf16;
+}
+namespace fastmlp::scalar {
+extern const Bf16Products kBf16Products;
 }
 bool fastmlp::processor::amx_emulated() { return true; }
 
@@ -52,8 +55,9 @@ std::vector<float> result_of(Index n) { return std::vector<float>(at(n) + kBesid
 
 class Products {
  public:
-  Products(const Bf16Products& products, Index M, Index N, Index K)
-      : p_(products),
+  Products(const Bf16& bf16, Index M, Index N, Index K)
+      : p_(*bf16.products),
+        by_(bf16.instructions),
         M_(M),
         N_(N),
         K_(K),
@@ -72,7 +76,7 @@ class Products {
         if (threads == 1)
           first[i] = results[i];
         else if (first[i] != results[i])
-          fail("other bits with more threads", p_.name, M_, N_, K_);
+          fail("other bits with more threads", by_->name, M_, N_, K_);
       }
     }
     rows_alone(first[0]);
@@ -84,10 +88,10 @@ class Products {
     for (Index i = 0; i < size; ++i) {
       const double want = wanted(i), error = std::abs(static_cast<double>(got[at(i)]) - want);
       if (!(error <= 1e-6 * (2 + std::sqrt(static_cast<double>(terms))) * (1 + std::abs(want))))
-        return fail(what, p_.name, M_, N_, K_);
+        return fail(what, by_->name, M_, N_, K_);
     }
     for (std::size_t i = at(size); i < got.size(); ++i)
-      if (got[i] != kMark) return fail("written beside", p_.name, M_, N_, K_);
+      if (got[i] != kMark) return fail("written beside", by_->name, M_, N_, K_);
   }
 
   std::vector<float> forward() {
@@ -98,10 +102,10 @@ class Products {
       for (Index k = 0; k < K_; ++k) result += rounded(x_[at(i / N_ * K_ + k)]) * rounded(w_[at(k * N_ + i % N_)]);
       return result;
     };
-    p_.forward({M_, N_, K_, x_.data(), K_, w_.data(), b_.data(), tanh, y.data(), N_, z.data()}, context_);
+    p_.forward({M_, N_, K_, x_.data(), K_, w_.data(), b_.data(), tanh, y.data(), N_, z.data()}, context_, by_);
     expect("z", z, M_ * N_, K_, sum);
     expect("tanh", y, M_ * N_, K_, [&](Index i) { return std::tanh(sum(i)); });
-    p_.forward({M_, N_, K_, x_.data(), K_, w_.data(), b_.data(), relu, y.data(), N_, nullptr}, context_);
+    p_.forward({M_, N_, K_, x_.data(), K_, w_.data(), b_.data(), relu, y.data(), N_, nullptr}, context_, by_);
     expect("relu", y, M_ * N_, K_, [&](Index i) { return std::fmax(sum(i), 0); });
     return z;
   }
@@ -113,10 +117,10 @@ class Products {
       for (Index n = 0; n < N_; ++n) result += rounded(dz_[at(i / K_ * N_ + n)]) * rounded(w_[at(i % K_ * N_ + n)]);
       return result;
     };
-    p_.backward_input({M_, N_, K_, dz_.data(), N_, w_.data(), {}, nullptr, dx.data(), K_}, context_);
+    p_.backward_input({M_, N_, K_, dz_.data(), N_, w_.data(), {}, nullptr, dx.data(), K_}, context_, by_);
     expect("dx", dx, M_ * K_, N_, sum);
     const Activation relu{ActivationKind::ReLU, 0, 0};
-    p_.backward_input({M_, N_, K_, dz_.data(), N_, w_.data(), relu, saved_.data(), dx.data(), K_}, context_);
+    p_.backward_input({M_, N_, K_, dz_.data(), N_, w_.data(), relu, saved_.data(), dx.data(), K_}, context_, by_);
     expect("dx of relu", dx, M_ * K_, N_, [&](Index i) { return saved_[at(i)] > 0 ? sum(i) : 0; });
     return dx;
   }
@@ -132,9 +136,9 @@ class Products {
 
   std::vector<float> gradient() {
     auto dw = result_of(K_ * N_);
-    p_.backward_weight(weight_args({dw.data(), false, nullptr, {}}), context_);
+    p_.backward_weight(weight_args({dw.data(), false, nullptr, {}}), context_, by_);
     expect("dW", dw, K_ * N_, M_, [&](Index i) { return weight_gradient(i); });
-    p_.backward_weight(weight_args({dw.data(), true, nullptr, {}}), context_);
+    p_.backward_weight(weight_args({dw.data(), true, nullptr, {}}), context_, by_);
     expect("dW added", dw, K_ * N_, M_, [&](Index i) { return 2 * weight_gradient(i); });
     return dw;
   }
@@ -146,14 +150,14 @@ class Products {
     std::copy(w_.begin(), w_.end(), w.begin());
     Update update;
     update.constants.lr = kRate;
-    p_.backward_weight(weight_args({grad.data(), false, &update, {w.data(), {}}}), context_);
+    p_.backward_weight(weight_args({grad.data(), false, &update, {w.data(), {}}}), context_, by_);
     const auto want = [&](Index i) { return static_cast<double>(w_[at(i)]) - kRate * weight_gradient(i); };
     expect("SGD", w, K_ * N_, M_, want);
     std::copy(w_.begin(), w_.end(), w.begin());
     std::fill(state.begin(), state.begin() + static_cast<std::ptrdiff_t>(K_ * N_), 0.0F);
     update.kind = UpdateKind::SGDMomentum;
     update.constants.momentum = 0.5;
-    p_.backward_weight(weight_args({grad.data(), false, &update, {w.data(), {state.data()}}}), context_);
+    p_.backward_weight(weight_args({grad.data(), false, &update, {w.data(), {state.data()}}}), context_, by_);
     expect("SGD with momentum", w, K_ * N_, M_, want);
     return w;
   }
@@ -172,38 +176,39 @@ class Products {
                   y.data(),
                   N_,
                   z.data()},
-                 context_);
+                 context_, by_);
       if (std::memcmp(z.data(), together.data() + m * N_, at(N_) * sizeof(float)) != 0)
-        return fail("a row alone has other bits", p_.name, M_, N_, K_);
+        return fail("a row alone has other bits", by_->name, M_, N_, K_);
     }
   }
 
   const Bf16Products& p_;
+  const Bf16Instructions* const by_;
   const Index M_, N_, K_;
   const std::vector<float> x_, w_, b_, dz_, saved_;
   std::vector<unsigned char> scratch_;
   Context context_{};
 };
 
-void test(const Bf16Products& products) {
+void test(const Bf16& bf16) {
   for (const Index M : {1, 2, 13, 33})
     for (const Index N : {1, 15, 16, 33, 70})
-      for (const Index K : {1, 2, 7, 31, 32, 33, 65}) Products(products, M, N, K);
-  Products(products, 130, 97, 1031);
-  Products(products, 1030, 40, 50);
-  Products(products, 300, 512, 20);
-  Products(products, 40000, 3, 5);
-  std::printf("%s: done\n", products.name);
+      for (const Index K : {1, 2, 7, 31, 32, 33, 65}) Products(bf16, M, N, K);
+  Products(bf16, 130, 97, 1031);
+  Products(bf16, 1030, 40, 50);
+  Products(bf16, 300, 512, 20);
+  Products(bf16, 40000, 3, 5);
+  std::printf("%s: done\n", bf16.instructions->name);
 }
 
 }  // namespace
 
 int main() {
   int count = 0;
-  const Bf16Products* const* all = compiled_bf16_products(count);
+  const Bf16* const all = compiled_bf16(count);
   for (int i = 0; i < count; ++i)
-    if (all[i]->supported()) test(*all[i]);
-  test(amx_emulated::kBf16);
+    if (all[i].instructions->supported()) test(all[i]);
+  test({&scalar::kBf16Products, &amx_emulated::kBf16});
   std::printf(failures == 0 ? "all passed\n" : "%d failures\n", failures);
   return failures == 0 ? 0 : 1;
 }

@@ -12,9 +12,6 @@ namespace fastmlp::FASTMLP_ISA_NS {
 constexpr Index kTileSide = 16, kTileWords = kTileSide * kTileSide, kTileTerms = 2 * kTileSide;
 constexpr Index kStep = 2 * kTileSide;  // rows and columns of C that are computed at once
 
-// For gemm's template argument; the words are made by pack_tile.
-struct TilePairs {};
-
 FASTMLP_INLINE float pair_word(float first, float second) {
   const std::uint32_t low = ops::bfloat16_of(__builtin_bit_cast(std::uint32_t, first));
   const std::uint32_t high = ops::bfloat16_of(__builtin_bit_cast(std::uint32_t, second));
@@ -84,76 +81,67 @@ FASTMLP_INLINE void multiply_tiles(Tiles& tiles, Index steps, const float* a, co
   tiles.template store<3>(lower + kTileSide, kStep);
 }
 
-// The sums of one step, row by row, with what `before` adds to them.
-template <class Epilogue>
-void finish_rows(Epilogue& epilogue, const Partial<float>& before, const float* sums, Index rows, const TileAt& at) {
-  using V = Vec<float>;
-  constexpr int NV = Blocking<float>::NV;
-  for (Index r = 0; r < rows; ++r) {
-    V row[1][NV];
-    for (int v = 0; v < NV; ++v) {
-      const int left = at.columns - v * V::lanes;
-      row[0][v] = V::load(sums + r * kStep + v * V::lanes);
-      if (before.sums && left > 0)
-        row[0][v] += V::load_n(before.sums + (at.i + r) * before.ld + at.j + v * V::lanes,
-                               static_cast<int>(smaller(left, V::lanes)));
+// Hands the sums of one step, with what `before` adds to them, to the epilogue in tiles of float32.
+inline void finish_step(const Epilogue<float>& epilogue, const Partial<float>& before, const float* sums, Index i0,
+                        Index rows, Index j0, Index columns, float* tile) {
+  constexpr Index MR = Blocking<float>::MR, NR = Blocking<float>::NR;
+  for (Index j = 0; j < columns; j += NR) {
+    const Index width = smaller(NR, columns - j);
+    for (Index i = 0; i < rows; i += MR) {
+      const Index height = smaller(MR, rows - i);
+      const float* from = sums + i * kStep + j;
+      copy_rows(from, kStep, static_cast<int>(height), static_cast<int>(NR), tile, NR);
+      if (before.sums) {
+        for (Index r = 0; r < height; ++r) {
+          const float* earlier = before.sums + (i0 + i + r) * before.ld + j0 + j;
+          for_vectors<float>(width, [&](Index c, auto part) {
+            float* const sum = tile + r * NR + c;
+            store(sum, load(sum, part) + load(earlier + c, part), part);
+          });
+        }
+      }
+      epilogue.apply(epilogue.context, tile, i0 + i, static_cast<int>(height), j0 + j, static_cast<int>(width));
     }
-    if constexpr (Epilogue::kDeferred) epilogue.work_all();
-    epilogue.template finish<1, NV>(row, {at.i + r, at.j, at.columns});
   }
 }
 
-template <class Direct>
-void gemm_part(const Gemm<float, TilePairs>& g, const Direct& whole_tiles, Index depth_blocks, Index m_begin,
-               Index m_end, Index n_begin, Index n_end, float* scratch) {
+inline void multiply(const Gemm<float>& g, const Part& part, float* scratch) {
   using Block = Blocking<float>;
-  constexpr Index NR = Block::NR, kMostPackedA = Block::kMostPackedA / 2;
-  static_assert(kStep % NR == 0 && kMostPackedA + Block::kMostDepth / 2 * kStep + kStep * kStep < Block::kMostPackedA);
+  constexpr Index kMostPackedA = Block::kMostPackedA / 2;
+  static_assert(kStep % Block::NR == 0 &&
+                kMostPackedA + Block::kMostDepth / 2 * kStep + kStep * kStep < Block::kMostPackedA);
   float* const packed_a = scratch;
   float* const packed_b = packed_a + kMostPackedA;
   float* const sums = packed_b + Block::kMostDepth / 2 * kStep;
   float* const tile = scratch + Block::kMostPackedA;  // of the epilogues
   const Strided<float> columns_of_b{g.B.p, g.B.column, g.B.row};
-  Store<float> store{g.partial, g.ld_partial};
-  Buffered<float> buffered{g.epilogue, tile};
-  Direct direct = whole_tiles;
-  if constexpr (Direct::kDeferred) direct.tile = tile + Block::kTile;
+  const Store<float> partial{g.partial, g.ld_partial};
+  const Epilogue<float> store{store_tile<float>, &partial};
 
   Tiles tiles;
-  for (Index kb = 0; kb < depth_blocks; ++kb) {
-    const Index k0 = block_begin(kb, depth_blocks, g.K), k1 = block_begin(kb + 1, depth_blocks, g.K);
+  for (Index kb = 0; kb < part.depth_blocks; ++kb) {
+    const Index k0 = block_begin(kb, part.depth_blocks, g.K), k1 = block_begin(kb + 1, part.depth_blocks, g.K);
     const Index steps = ceil_div(k1 - k0, kTileTerms), panel = steps * 2 * kTileWords;
-    const bool last = kb == depth_blocks - 1, start = kb == 0 && g.start.values;
+    const bool start = kb == 0 && g.start.values;
+    const Epilogue<float>& epilogue = kb == part.depth_blocks - 1 ? g.epilogue : store;
     const Partial<float> before = kb == 0 && !g.accumulate ? Partial<float>{} : Partial<float>{g.partial, g.ld_partial};
     const Index most_rows = larger(smaller(block_sizes<float>().packed_a, kMostPackedA) / panel, 1) * kStep;
-    for (Index m0 = m_begin; m0 < m_end; m0 += most_rows) {
-      const Index m1 = smaller(m_end, m0 + most_rows);
+    for (Index m0 = part.m_begin; m0 < part.m_end; m0 += most_rows) {
+      const Index m1 = smaller(part.m_end, m0 + most_rows);
       for (Index i = m0; i < m1; i += kStep) pack_tiles(g.A, i, m1, k0, k1, true, packed_a + (i - m0) / kStep * panel);
-      for (Index n0 = n_begin; n0 < n_end; n0 += kStep) {
-        const Index n1 = smaller(n_end, n0 + kStep);
+      for (Index n0 = part.n_begin; n0 < part.n_end; n0 += kStep) {
+        const Index n1 = smaller(part.n_end, n0 + kStep);
         pack_tiles(columns_of_b, n0, n1, k0, k1, false, packed_b);
         for (Index i = m0; i < m1; i += kStep) {
           for (Index r = 0; r < kStep; ++r)
             for (Index j = 0; j < kStep; ++j)
               sums[r * kStep + j] = start && n0 + j < n1 ? g.start.values[n0 + j] : 0.0F;
           multiply_tiles(tiles, steps, packed_a + (i - m0) / kStep * panel, packed_b, sums);
-          for (Index n = n0; n < n1; n += NR) {
-            const TileAt at{i, n, static_cast<int>(smaller(NR, n1 - n))};
-            const auto finish = [&](auto& epilogue) {
-              finish_rows(epilogue, before, sums + n - n0, smaller(kStep, m1 - i), at);
-            };
-            if (!last)
-              finish(store);
-            else if (at.columns < NR || __is_same(Direct, NoRegisterEpilogue<float>))
-              finish(buffered);
-            else if constexpr (!__is_same(Direct, NoRegisterEpilogue<float>))
-              finish(direct);
-          }
+          finish_step(epilogue, before, sums, i, smaller(kStep, m1 - i), n0, n1 - n0, tile);
         }
       }
     }
   }
-  if constexpr (Direct::kDeferred) direct.work_all();
 }
 
 }  // namespace fastmlp::FASTMLP_ISA_NS

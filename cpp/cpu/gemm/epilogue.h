@@ -23,7 +23,13 @@ FASTMLP_INLINE void prefetch_tile(const T* first, Index ld, int rows) {
   }
 }
 
-// Stores the sums in C.
+template <class T>
+FASTMLP_INLINE void copy_rows(const T* from, Index ld_from, int rows, int columns, T* to, Index ld_to) {
+  for (int r = 0; r < rows; ++r, from += ld_from, to += ld_to)
+    for_vectors<T>(columns, [&](Index j, auto part) { store(to + j, load(from + j, part), part); });
+}
+
+// Stores the sums of whole vectors in C.
 template <class T>
 struct Store {
   static constexpr bool kDeferred = false;
@@ -38,13 +44,7 @@ struct Store {
     FASTMLP_UNROLL
     for (int r = 0; r < R; ++r, row += ldc) {
       FASTMLP_UNROLL
-      for (int v = 0; v < NV; ++v) {
-        const int left = at.columns - v * Vec<T>::lanes;
-        if (left >= Vec<T>::lanes)
-          sums[r][v].store(row + v * Vec<T>::lanes);
-        else
-          sums[r][v].store_n(row + v * Vec<T>::lanes, left);
-      }
+      for (int v = 0; v < NV; ++v) sums[r][v].store(row + v * Vec<T>::lanes);
     }
   }
 };
@@ -58,15 +58,7 @@ FASTMLP_INLINE void store_sums(const Vec<T> (&sums)[R][NV], T* tile) {
   }
 }
 
-// An epilogue that works through memory: it receives the finished tile C[m0 .. m0+rows)[n0 .. n0+columns), rows NR apart.
-template <class T>
-struct Epilogue {
-  void (*apply)(const void* context, T* tile, Index m0, int rows, Index n0, int columns);
-  const void* context;
-  // Called before a tile is computed, to prefetch what `apply` will touch; may be null.
-  void (*prefetch)(const void* context, Index m0, int rows, Index n0, int columns) = nullptr;
-};
-
+// Through memory (see product.h).
 template <class T>
 struct Buffered {
   static constexpr bool kDeferred = false;
@@ -83,6 +75,13 @@ struct Buffered {
     epilogue.apply(epilogue.context, tile, at.i, R, at.j, at.columns);
   }
 };
+
+// The same as Store, for parts of vectors.
+template <class T>
+void store_tile(const void* context, T* tile, Index i, int rows, Index j, int columns) {
+  const auto& to = *static_cast<const Store<T>*>(context);
+  copy_rows(tile, Blocking<T>::NR, rows, columns, to.c + i * to.ldc + j, to.ldc);
+}
 
 // Work on a finished tile, some vectors at a time, while the next tile's sums are formed: Body::apply(sum, i, j) for the
 // vector at (i, j) of C.

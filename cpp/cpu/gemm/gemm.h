@@ -10,21 +10,8 @@
 #include <type_traits>
 
 #include "cpu/gemm/epilogue.h"
-#include "cpu/gemm/threads.h"
 
 namespace fastmlp::FASTMLP_ISA_NS {
-
-template <class T, class Form = Exact<T>>
-struct Gemm {
-  Index M, N, K;
-  Strided<T> A, B;
-  T* partial;  // M x N, rows ld_partial apart: sums between blocks of k; may be null where there is one block
-  Index ld_partial;
-  Epilogue<T> epilogue;
-  Start<T> start = {};
-  bool accumulate = false;     // the sums start from what is in `partial`
-  bool split_columns = false;  // see choose_grid
-};
 
 // Rows of A in tiles of nearly equal height.
 struct RowBlock {
@@ -47,17 +34,17 @@ struct SliverProduct {
   Partial<T> before;
 };
 
-template <class T, class Form>
-FASTMLP_NOINLINE void pack_block(const Gemm<T, Form>& g, const RowBlock& block, Index k0, Index K, T* panels) {
+template <class Form, class T>
+FASTMLP_NOINLINE void pack_block(const Gemm<T>& g, const RowBlock& block, Index k0, Index K, T* panels) {
   for (Index t = 0; t < block.tiles; ++t) {
     T* const panel = panels + (block.tile(t) - block.begin) * K;
     pack_panel(g.A, block.tile(t), block.height(t), g.M - block.tile(t), k0, K, panel);
-    Form::convert(panel, K, block.height(t));
+    Form::convert(g, panel, K, block.height(t));
   }
 }
 
-template <int NV, class T, class Form, class E>
-FASTMLP_NOINLINE void multiply_sliver(const Gemm<T, Form>& g, const SliverProduct<T>& p, E& epilogue) {
+template <class Form, int NV, class T, class E>
+FASTMLP_NOINLINE void multiply_sliver(const Gemm<T>& g, const SliverProduct<T>& p, E& epilogue) {
   const RowBlock& block = p.block;
   for (Index t = 0; t < block.tiles; ++t) {
     if (p.next_columns > 0) prefetch_sliver(g.B, p.k0, p.K, p.n0 + Blocking<T>::NR, p.next_columns, t, block.tiles);
@@ -68,74 +55,63 @@ FASTMLP_NOINLINE void multiply_sliver(const Gemm<T, Form>& g, const SliverProduc
   }
 }
 
-// The rows [m_begin, m_end) and columns [n_begin, n_end) of the product, by one thread, in `depth_blocks` blocks of k.
-// `whole_tiles` is the epilogue of such, unless it is NoRegisterEpilogue.
-template <class T, class Form, class Direct>
-void gemm_part(const Gemm<T, Form>& g, const Direct& whole_tiles, Index depth_blocks, Index m_begin, Index m_end,
-               Index n_begin, Index n_end, T* scratch) {
+// A part of the product, by one thread. `whole_tiles` is the epilogue of such, unless it is NoRegisterEpilogue.
+template <class Form, class T, class Direct>
+void gemm_part(const Gemm<T>& g, const Direct& whole_tiles, const Part& part, T* scratch) {
   using Block = Blocking<T>;
   constexpr Index MR = Block::MR, NR = Block::NR;
   T* const packed_a = scratch;
   T* const packed_b = packed_a + Block::kMostPackedA + 64;
   T* const tile = packed_b + Block::kPackedB;
   Store<T> store{g.partial, g.ld_partial};
-  Buffered<T> buffered{g.epilogue, tile};
+  Buffered<T> finish{g.epilogue, tile}, store_part{{store_tile<T>, &store}, tile};
   Direct direct = whole_tiles;
   if constexpr (Direct::kDeferred) direct.tile = tile + Block::kTile;
 
+  const Index depth_blocks = part.depth_blocks, height = part.m_end - part.m_begin;
   for (Index kb = 0; kb < depth_blocks; ++kb) {
     const Index k0 = block_begin(kb, depth_blocks, g.K), K = block_begin(kb + 1, depth_blocks, g.K) - k0;
     const bool last = kb == depth_blocks - 1;
     const Start<T> start = kb == 0 ? g.start : Start<T>{};
     const Partial<T> before = kb == 0 && !g.accumulate ? Partial<T>{} : Partial<T>{g.partial, g.ld_partial};
-    const Index row_blocks = ceil_div(m_end - m_begin, block_sizes<T>().MC(K));
+    const Index row_blocks = ceil_div(height, block_sizes<T>().MC(K));
     for (Index mb = 0; mb < row_blocks; ++mb) {
-      const Index begin = m_begin + mb * (m_end - m_begin) / row_blocks;
-      const Index rows = m_begin + (mb + 1) * (m_end - m_begin) / row_blocks - begin;
+      const Index begin = part.m_begin + mb * height / row_blocks;
+      const Index rows = part.m_begin + (mb + 1) * height / row_blocks - begin;
       const RowBlock block{begin, rows, ceil_div(rows, MR)};
-      pack_block(g, block, k0, K, packed_a);
-      for (Index n0 = n_begin; n0 < n_end; n0 += NR) {
-        const int columns = static_cast<int>(smaller(NR, n_end - n0));
+      pack_block<Form>(g, block, k0, K, packed_a);
+      for (Index n0 = part.n_begin; n0 < part.n_end; n0 += NR) {
+        const int columns = static_cast<int>(smaller(NR, part.n_end - n0));
         // Few tiles do not pay for packing rows that can be read where they are.
-        const bool in_place = Form::kInPlace && g.B.column == 1 && block.tiles <= 2 && columns % Vec<T>::lanes == 0;
+        const bool in_place = Form::in_place(g) && g.B.column == 1 && block.tiles <= 2 && columns % Vec<T>::lanes == 0;
         if (!in_place) {
           pack_sliver(g.B, k0, K, n0, columns, packed_b);
-          Form::convert(packed_b, K, NR);
+          Form::convert(g, packed_b, K, NR);
         }
-        const int next = in_place ? 0 : static_cast<int>(smaller(NR, n_end - n0 - columns));
+        const int next = in_place ? 0 : static_cast<int>(smaller(NR, part.n_end - n0 - columns));
         const SliverProduct<T> product{
             block, packed_a, k0, K, n0, columns, next, in_place ? g.B.at(k0, n0) : packed_b, in_place ? g.B.row : NR,
             start, before};
-        const bool narrow = columns <= Vec<T>::lanes;
-        if (!last)
-          narrow ? multiply_sliver<1>(g, product, store) : multiply_sliver<2>(g, product, store);
-        else if (narrow)
-          multiply_sliver<1>(g, product, buffered);
-        else if constexpr (std::is_same_v<Direct, NoRegisterEpilogue<T>>)
-          multiply_sliver<2>(g, product, buffered);
-        else if (columns < NR || rows / block.tiles < Direct::kLeastHeight)
-          multiply_sliver<2>(g, product, buffered);
-        else
-          multiply_sliver<2>(g, product, direct);
+        Buffered<T>& buffered = last ? finish : store_part;
+        if (columns <= Vec<T>::lanes) {
+          multiply_sliver<Form, 1>(g, product, buffered);
+          continue;
+        }
+        if (!last && columns == NR) {
+          multiply_sliver<Form, 2>(g, product, store);
+          continue;
+        }
+        if constexpr (!std::is_same_v<Direct, NoRegisterEpilogue<T>>) {
+          if (last && columns == NR && rows / block.tiles >= Direct::kLeastHeight) {
+            multiply_sliver<Form, 2>(g, product, direct);
+            continue;
+          }
+        }
+        multiply_sliver<Form, 2>(g, product, buffered);
       }
     }
   }
   if constexpr (Direct::kDeferred) direct.work_all();
-}
-
-// The product on all threads. `whole_tiles`: see gemm_part; `depth_blocks`: how many blocks the sums are formed in.
-template <class T, class Form, class Direct = NoRegisterEpilogue<T>>
-void gemm(const Gemm<T, Form>& g, const Context& context, Index depth_blocks, const Direct& whole_tiles = {}) {
-  using Block = Blocking<T>;
-  const Grid grid = choose_grid<T>(g.M, g.N, g.K, g.split_columns, context.executor.workers);
-  const Index m_step = round_up(ceil_div(g.M, grid.m), grid.m > 1 ? Block::MR : 1);
-  const Index n_step = round_up(ceil_div(g.N, grid.n), Block::NR);
-  const Index m_parts = ceil_div(g.M, m_step), n_parts = ceil_div(g.N, n_step);
-  parallel_tasks(context, m_parts * n_parts, [&](Index task, int worker) {
-    const Index m0 = task / n_parts * m_step, n0 = task % n_parts * n_step;
-    T* scratch = reinterpret_cast<T*>(context.scratch + worker * Block::kScratchBytes);
-    gemm_part(g, whole_tiles, depth_blocks, m0, smaller(g.M, m0 + m_step), n0, smaller(g.N, n0 + n_step), scratch);
-  });
 }
 
 }  // namespace fastmlp::FASTMLP_ISA_NS

@@ -13,13 +13,6 @@ struct Partial {
   Index ld = 0;
 };
 
-// What the first block's sums start from instead of zero: a value for each column of C, or for each row.
-template <class T>
-struct Start {
-  const T* values = nullptr;
-  bool by_row = false;
-};
-
 // A tile of C: its corner, and how many of its columns exist.
 struct TileAt {
   Index i, j;

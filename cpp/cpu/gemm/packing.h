@@ -1,18 +1,10 @@
 // Copies of parts of A and B in the order in which a tile reads them.
-//
-// A and B are strided views with one stride of 1, so that x, x^T, W and W^T need no transposed copies.
 #pragma once
 
 #include "cpu/gemm/blocking.h"
+#include "cpu/gemm/product.h"
 
 namespace fastmlp::FASTMLP_ISA_NS {
-
-template <class T>
-struct Strided {
-  const T* p;
-  Index row, column;
-  FASTMLP_INLINE const T* at(Index i, Index j) const { return p + i * row + j * column; }
-};
 
 enum class CacheLevel { L2 = 2, L1 = 3 };
 

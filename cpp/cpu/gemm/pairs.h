@@ -2,7 +2,7 @@
 // as zero. A sliver holds twice as many terms as one of floats.
 #pragma once
 
-#include "cpu/gemm/terms.h"
+#include "cpu/products.h"
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
@@ -14,11 +14,12 @@ struct PairProduct {
 };
 
 struct Pairs {
-  static constexpr bool kInPlace = false;
   using Multiply = PairProduct;
   static FASTMLP_INLINE Index words(Index K) { return ceil_div(K, 2); }
 
-  static void convert(float* packed, Index K, Index ld) {
+  static FASTMLP_INLINE bool in_place(const Gemm<float>&) { return false; }
+
+  static void convert(const Gemm<float>&, float* packed, Index K, Index ld) {
     for (Index k = 0; k < K; k += 2) {
       const float* low = packed + k * ld;
       float* out = packed + k / 2 * ld;
@@ -36,5 +37,7 @@ struct Pairs {
     return _mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(_mm512_loadu_ps(values))));
   }
 };
+
+inline void multiply(const Gemm<float>& g, const Part& part, float* scratch) { fused_part<Pairs>(g, part, scratch); }
 
 }  // namespace fastmlp::FASTMLP_ISA_NS
