@@ -16,7 +16,7 @@ template <class T>
 struct SkinnyLimits {
   static constexpr Index kForwardRows = Skinny<T>::kRegisters / 4;  // a higher tile is narrower
   static constexpr Index kInputRows = Blocking<T>::kManyRegisters ? 16 : 12;
-  static constexpr Index kWeightRows = 8;
+  static constexpr Index kWeightRows = kSmallCode ? 2 : 8;
   // Whether dot products cost less than padding so few outputs to whole vectors: adding up the lanes of one takes about
   // as long as three multiply-adds.
   static constexpr bool prefer_unpadded(Index outputs, Index depth) {

@@ -45,9 +45,7 @@ void narrow_outputs_part(const AffineForward<T>& a, Index m_begin, Index m_end, 
     for_tiles(kb, [&](Index k0, Index K, Index n0, int outputs, T* panel) {
       pack_panel(w, n0, outputs, a.N - n0, k0, K, panel);
     });
-  T tile[Block::kTile];
-  Store<T> store{sums, Block::NR};  // there is room for whole vectors
-  Buffered<T> buffered{{store_tile<T>, &store}, tile};
+  const Epilogue<T> none{[](const void*, T*, Index, int, Index, int) {}, nullptr};
   for (Index m0 = m_begin; m0 < m_end; m0 += Block::NR) {
     const int columns = static_cast<int>(smaller(Block::NR, m_end - m0));
     for (Index kb = 0; kb < blocks; ++kb) {
@@ -55,11 +53,10 @@ void narrow_outputs_part(const AffineForward<T>& a, Index m_begin, Index m_end, 
       const Partial<T> before = kb == 0 ? Partial<T>{} : Partial<T>{sums, Block::NR};
       for_tiles(kb, [&](Index k0, Index K, Index n0, int outputs, const T* panel) {
         if (n0 == 0) pack_sliver(x, k0, K, m0, columns, sliver);
-        const TileAt at{n0, 0, columns};
-        if (columns <= Vec<T>::lanes)
-          find_microkernel<T, 1, Buffered<T>>(outputs)(K, panel, sliver, Block::NR, start, before, buffered, at);
-        else
-          find_microkernel<T, 2, Store<T>>(outputs)(K, panel, sliver, Block::NR, start, before, store, at);
+        Buffered<T> in_place{none, sums + n0 * Block::NR};
+        const auto multiply = columns <= Vec<T>::lanes ? find_microkernel<T, 1, Buffered<T>>(outputs)
+                                                       : find_microkernel<T, 2, Buffered<T>>(outputs);
+        multiply(K, panel, sliver, Block::NR, start, before, in_place, {n0, 0, columns});
       });
     }
     activate_and_transpose(a, sums, m0, columns);

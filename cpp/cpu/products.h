@@ -6,20 +6,14 @@
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
-// Code that is to be small leaves all epilogues but Store to functions.
-#ifdef __OPTIMIZE_SIZE__
-constexpr bool kFuses = false;
-#else
-constexpr bool kFuses = true;
-#endif
-
-// A part of a product with the epilogue that it asks for.
+// A part of a product with the epilogue that it asks for; code for size has the least of them.
 template <class Form, class T>
 void fused_part(const Gemm<T>& g, const Part& part, T* scratch) {
   const auto with = [&](const auto& epilogue) { gemm_part<Form>(g, epilogue, part, scratch); };
   if (g.fused == Fused::Store) return with(Store<T>{g.partial, g.ld_partial});
-  if constexpr (kFuses) {
-    const void* const of = g.epilogue.context;
+  const void* const of = g.epilogue.context;
+  if (g.fused == Fused::SGD) return with(ApplySGD<T>(*static_cast<const AffineBackwardWeight<T>*>(of)));
+  if constexpr (!kSmallCode) {
     const auto later = [&](auto rule) {
       using Body = ApplyRule<T, decltype(rule)>;
       with(DeferredEpilogue<T, Body>{Body(*static_cast<const AffineBackwardWeight<T>*>(of)), nullptr});
@@ -29,8 +23,6 @@ void fused_part(const Gemm<T>& g, const Part& part, T* scratch) {
         return with(Forward<T, ops::ReLU>{*static_cast<const AffineForward<T>*>(of)});
       case Fused::ReLUDerivative:
         return with(BackwardInput<T, ops::ReLU>{*static_cast<const AffineBackwardInput<T>*>(of)});
-      case Fused::SGD:
-        return with(ApplySGD<T>(*static_cast<const AffineBackwardWeight<T>*>(of)));
       case Fused::SGDMomentum:
         return later(ops::SGDMomentum{});
       case Fused::Adam:

@@ -15,8 +15,10 @@ struct Skinny {
   static constexpr int kRegisters = Blocking<T>::MR * Blocking<T>::NV;  // for accumulators
   static constexpr int kMostRows = Blocking<T>::MR;
   static constexpr int kMostVectors = 8;  // in a row of a broadcast tile
-  static constexpr int kTailVectors = 4;  // of the last ones
-  static constexpr int kDotRows = 8, kDotColumns = 4;
+  // Of the last ones: whole tiles of the epilogue.
+  static constexpr int kTailVectors = kSmallCode ? Blocking<T>::NV : 4;
+  static constexpr int kDotRows = kSmallCode ? 2 : sizeof(T) == 8 ? 4 : 8;
+  static constexpr int kDotColumns = kSmallCode ? 2 : 4;
   static constexpr Index kWide = 512;  // columns whose sums are in L1 while B passes
   static constexpr Index kTile = larger(kMostRows, kDotRows) * Blocking<T>::NR;
   static constexpr Index kCopy = Blocking<T>::kMostPackedA;  // values of a copy of a narrow matrix

@@ -21,6 +21,13 @@
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
+// Whether this is compiled for size: then there are fewer kernels for special shapes.
+#ifdef __OPTIMIZE_SIZE__
+constexpr bool kSmallCode = true;
+#else
+constexpr bool kSmallCode = false;
+#endif
+
 template <class T>
 struct Blocking {
   static constexpr int kLanes = Vec<T>::lanes;

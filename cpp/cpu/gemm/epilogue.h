@@ -29,11 +29,11 @@ FASTMLP_INLINE void copy_rows(const T* from, Index ld_from, int rows, int column
     for_vectors<T>(columns, [&](Index j, auto part) { store(to + j, load(from + j, part), part); });
 }
 
-// Stores the sums of whole vectors in C.
+// Stores the sums in C.
 template <class T>
 struct Store {
   static constexpr bool kDeferred = false;
-  static constexpr int kLeastHeight = 1;
+  static constexpr int kLeastHeight = Blocking<T>::kLeastHeight;
   T* c;
   Index ldc;
 
@@ -76,7 +76,7 @@ struct Buffered {
   }
 };
 
-// The same as Store, for parts of vectors.
+// The same as Store, for tiles that are not whole.
 template <class T>
 void store_tile(const void* context, T* tile, Index i, int rows, Index j, int columns) {
   const auto& to = *static_cast<const Store<T>*>(context);

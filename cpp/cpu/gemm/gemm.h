@@ -97,12 +97,12 @@ void gemm_part(const Gemm<T>& g, const Direct& whole_tiles, const Part& part, T*
           multiply_sliver<Form, 1>(g, product, buffered);
           continue;
         }
-        if (!last && columns == NR) {
-          multiply_sliver<Form, 2>(g, product, store);
-          continue;
-        }
-        if constexpr (!std::is_same_v<Direct, NoRegisterEpilogue<T>>) {
-          if (last && columns == NR && rows / block.tiles >= Direct::kLeastHeight) {
+        if (columns == NR && rows / block.tiles >= Block::kLeastHeight) {
+          if (!last) {
+            multiply_sliver<Form, 2>(g, product, store);
+            continue;
+          }
+          if constexpr (!std::is_same_v<Direct, NoRegisterEpilogue<T>>) {
             multiply_sliver<Form, 2>(g, product, direct);
             continue;
           }
