@@ -1,0 +1,353 @@
+"""What the estimators share: parameters, the two ways to fit, attributes, copies and pickles."""
+
+from abc import ABC, abstractmethod
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    _check_y,
+    check_consistent_length,
+    check_is_fitted,
+    validate_data,
+)
+
+from fastmlp._types import Array
+from fastmlp.activations import Activation
+from fastmlp.containers import Sequential
+from fastmlp.optim import Optimizer
+from fastmlp.sklearn._data import Rows, dense_parts, narrow
+from fastmlp.sklearn._lbfgs import fit_lbfgs
+from fastmlp.sklearn._losses import Objective
+from fastmlp.sklearn._network import (
+    ACTIVATIONS,
+    Architecture,
+    arrays_of,
+    build,
+    check_activation,
+    glorot,
+    layers_of,
+    one_per_layer,
+)
+from fastmlp.sklearn._training import fit_stochastic, make_optimizer
+
+NUMBER_FROM_0 = Interval(Real, 0, None, closed="left")
+FRACTION = Interval(Real, 0, 1, closed="left")
+
+
+class BaseMLP(BaseEstimator, ABC):
+    """The base of the estimators, which is not for use by itself."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(ACTIVATIONS), Activation, "array-like"],
+        "solver": [StrOptions({"lbfgs", "sgd", "adam", "adamw"})],
+        "alpha": [NUMBER_FROM_0],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [NUMBER_FROM_0],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [NUMBER_FROM_0],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [FRACTION],
+        "beta_1": [FRACTION],
+        "beta_2": [FRACTION],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [
+            Interval(Integral, 1, None, closed="left"),
+            Options(Real, {np.inf}),
+        ],
+        "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "dtype": [StrOptions({"float32", "float64"})],
+        "dropout": [FRACTION, "array-like"],
+        "batch_norm": ["boolean"],
+        "layer_norm": ["boolean"],
+        "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
+        "callbacks": [callable, "array-like", object],
+    }
+
+    # What these are, the classes' own docstrings say.
+    hidden_layer_sizes: Any
+    activation: Any
+    solver: str
+    warm_start: bool
+    random_state: Any
+    early_stopping: bool
+    validation_fraction: float
+    dtype: str
+    dropout: Any
+    batch_norm: bool
+    layer_norm: bool
+    callbacks: Any
+
+    # Of a fit
+    _model: Sequential
+    _optimizer: Optimizer | None  # that `partial_fit` goes on with
+    _architecture: Architecture
+    _objective: Objective
+    _random_state: np.random.RandomState
+    validation_scores_: list[float] | None
+    validation_loss_curve_: list[float] | None
+
+    def _set_parameters(self, given: dict[str, Any]) -> None:
+        """The arguments of a constructor, its `locals()`, as attributes of their names."""
+        self.__dict__.update({name: value for name, value in given.items() if name != "self"})
+
+    # What the subclasses know
+
+    @abstractmethod
+    def _check_targets(self, y: Any, incremental: bool, reset: bool) -> tuple[Array, int]:
+        """What the network is to learn, and how many outputs that takes."""
+
+    @abstractmethod
+    def _validation_targets(self, y: Any) -> Array:
+        """Likewise those of data to validate with."""
+
+    @abstractmethod
+    def _make_objective(self, outputs: int) -> Objective: ...
+
+    @abstractmethod
+    def _score_outputs(self, y: Array, t: Array, weights: Array | None) -> float:
+        """The score of the network's outputs, as `score` would tell it."""
+
+    def _class_weights(self, t: Array, weights: Array | None, incremental: bool) -> Array | None:
+        return weights
+
+    def _stratify(self, t: Array) -> Array | None:
+        return None
+
+    # Data
+
+    def _encode(self, X: Any, *, reset: bool) -> Any:
+        """The table that a user hands over as numbers: an array of float32 or float64, or CSR."""
+        return validate_data(
+            self,
+            X,
+            accept_sparse=["csr", "csc"],
+            dtype=(np.float64, np.float32),
+            reset=reset,
+        )
+
+    def _check_y(self, y: Any, y_numeric: bool = False) -> Any:
+        if y is None:
+            raise ValueError(
+                f"This {type(self).__name__} estimator requires y to be passed, but the target y is"
+                " None."
+            )
+        return _check_y(y, multi_output=True, y_numeric=y_numeric, estimator=self)
+
+    def _rows(self, x: Any, t: Array, weights: Any) -> Rows:
+        dtype = self._architecture.dtype
+        if t.dtype.kind == "f":
+            t = narrow(t, dtype)
+        return Rows(narrow(x, dtype), t, weights)
+
+    def _validation_rows(self, X: Any, y: Any, sample_weight: Any) -> Rows | None:
+        if X is None and y is None:
+            if sample_weight is not None:
+                raise ValueError("sample_weight_val: expected None without X_val and y_val")
+            return None
+        if X is None or y is None:
+            raise ValueError("X_val, y_val: expected both of them, got one")
+        x, t = self._encode(X, reset=False), self._validation_targets(y)
+        check_consistent_length(x, t)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, x)
+        return self._in_memory(self._rows(x, t, sample_weight))
+
+    @staticmethod
+    def _in_memory(rows: Rows) -> Rows:
+        return Rows(np.concatenate(list(dense_parts(rows.x))), rows.t, rows.weights)
+
+    def _outputs(self, X: Any) -> tuple[Array, Any]:
+        """The network's outputs, without the last activation, and the dtype of what comes of it."""
+        check_is_fitted(self)
+        x = self._encode(X, reset=False)
+        parts = [self._model.predict(p) for p in dense_parts(narrow(x, self._architecture.dtype))]
+        y = np.asarray(parts[0] if len(parts) == 1 else np.concatenate(parts))
+        return y, np.result_type(x.dtype, self.coefs_[0].dtype)
+
+    # Fits
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation: tuple[Any, Any, Any] = (None, None, None),
+        incremental: bool = False,
+    ) -> None:
+        hidden = self.hidden_layer_sizes
+        hidden = list(hidden) if hasattr(hidden, "__iter__") else [hidden]
+        if any(size <= 0 for size in hidden):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
+        if self.early_stopping and incremental:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        x = self._encode(X, reset=first)
+        t, outputs = self._check_targets(y, incremental, first)
+        check_consistent_length(x, t)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, x)
+        sample_weight = self._class_weights(t, sample_weight, incremental)
+        architecture = self._make_architecture([x.shape[1], *hidden, outputs])
+        self._random_state = check_random_state(self.random_state)
+        self._begin(architecture, first, x.dtype)
+        data = self._rows(x, t, sample_weight)
+        held_out = self._validation_rows(*validation)
+        if self.early_stopping and self.solver != "lbfgs" and held_out is None:
+            data, held_out = self._split(data)
+        if self.solver == "lbfgs":
+            fit_lbfgs(self, data)
+        else:
+            if held_out is not None and self.validation_scores_ is None:
+                self.validation_scores_, self.validation_loss_curve_ = [], []
+            fit_stochastic(self, data, held_out, incremental)
+        self._take_weights(x.dtype)
+        if not all(np.isfinite(w).all() for w in [*self.coefs_, *self.intercepts_]):
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may contain large"
+                " values and need to be preprocessed."
+            )
+
+    def _make_architecture(self, sizes: list[int]) -> Architecture:
+        layers = len(sizes) - 2
+        activations = one_per_layer("activation", self.activation, layers)
+        dropout = one_per_layer("dropout", self.dropout, layers)
+        if any(not 0 <= p < 1 for p in dropout):
+            raise ValueError(f"dropout: expected numbers from 0 to below 1, got {dropout}")
+        if self.solver == "lbfgs" and (self.batch_norm or any(dropout)):
+            raise ValueError(
+                "solver: expected 'adam', 'adamw' or 'sgd' with dropout or batch_norm, whose loss"
+                " is another one at each step, got 'lbfgs'"
+            )
+        return Architecture(
+            tuple(int(size) for size in sizes),
+            tuple(check_activation(value) for value in activations),
+            tuple(float(p) for p in dropout),
+            bool(self.batch_norm),
+            bool(self.layer_norm),
+            "float64" if self.solver == "lbfgs" else self.dtype,
+        )
+
+    def _begin(self, architecture: Architecture, first: bool, dtype: Any) -> None:
+        """A new network, or the one that there is, as far as the parameters leave it as it was."""
+        if not first:
+            if architecture.sizes != self._architecture.sizes:
+                raise ValueError(
+                    f"hidden_layer_sizes: expected layers of {list(self._architecture.sizes)}, as"
+                    f" in the fit before, got {list(architecture.sizes)}"
+                )
+            if architecture != self._architecture:
+                learnt = arrays_of(self._model)
+                self._model, self._optimizer = build(architecture), None
+                self._model.load_state_dict({**arrays_of(self._model), **learnt})
+            self._architecture = architecture
+            return
+        self._architecture = architecture
+        self._objective = self._make_objective(architecture.sizes[-1])
+        self._model, self._optimizer = build(architecture), None
+        for layer, (weights, biases) in zip(
+            layers_of(self._model), glorot(architecture, self._random_state), strict=True
+        ):
+            layer.weight = weights.astype(dtype).T
+            layer.bias = biases.astype(dtype)
+        self.n_iter_ = self.t_ = 0
+        self.n_layers_ = len(architecture.sizes)
+        self.n_outputs_ = architecture.sizes[-1]
+        self.out_activation_ = self._objective.out_activation
+        self._take_weights(dtype)
+        if self.solver == "lbfgs":
+            return
+        self.loss_curve_: list[float] = []
+        self._no_improvement_count = 0
+        self.best_loss_ = None if self.early_stopping else np.inf
+        self.validation_scores_ = self.validation_loss_curve_ = None
+        self.best_validation_score_ = -np.inf if self.early_stopping else None
+
+    def _split(self, data: Rows) -> tuple[Rows, Rows]:
+        train, test = train_test_split(
+            np.arange(data.x.shape[0]),
+            random_state=self._random_state,
+            test_size=self.validation_fraction,
+            stratify=self._stratify(data.t),
+        )
+        if len(test) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of"
+                " your dataset."
+            )
+        return data.take(train), self._in_memory(data.take(test))
+
+    def _take_weights(self, dtype: Any) -> None:
+        """`coefs_` and `intercepts_` from the network, in the dtype of the table."""
+        layers = layers_of(self._model)
+        self.coefs_ = [np.array(np.asarray(layer.weight).T, dtype, order="C") for layer in layers]
+        self.intercepts_ = [np.array(layer.bias, dtype) for layer in layers]
+
+    def _callbacks(self) -> list[Any]:
+        if self.callbacks is None:
+            return []
+        return list(self.callbacks) if hasattr(self.callbacks, "__iter__") else [self.callbacks]
+
+    def _check_solver(self) -> bool:
+        if self.solver == "lbfgs":
+            raise AttributeError(
+                "partial_fit is only available for stochastic optimizers. lbfgs is not stochastic."
+            )
+        return True
+
+    # Copies and pickles hold arrays and plain values alone
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if "_model" in state:
+            state["_model"] = arrays_of(state["_model"])
+            state["_architecture"] = tuple(state["_architecture"])
+            state["_dtype"] = str(state.pop("coefs_")[0].dtype)
+            del state["intercepts_"], state["_objective"]
+        if state.get("_optimizer") is not None:
+            state["_optimizer"] = _plain(state["_optimizer"].state_dict())
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        dtype = state.pop("_dtype", None)
+        super().__setstate__(state)
+        if dtype is None:
+            return
+        learnt, optimizer = self.__dict__["_model"], self.__dict__["_optimizer"]
+        self._architecture = Architecture(*self.__dict__["_architecture"])
+        self._objective = self._make_objective(self.n_outputs_)
+        self._model = build(self._architecture)
+        self._model.load_state_dict(learnt)
+        self._take_weights(dtype)
+        if optimizer is not None:
+            self._optimizer = make_optimizer(self)
+            self._optimizer.load_state_dict(optimizer)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _plain(value: Any) -> Any:
+    """Dicts, lists, numbers and arrays of NumPy's own alone."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return np.array(value) if isinstance(value, np.ndarray) else value

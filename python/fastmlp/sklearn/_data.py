@@ -1,0 +1,75 @@
+"""Rows of a table as the native training takes them, also of a sparse one."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastmlp._types import Array
+
+AT_ONCE = 1 << 28  # bytes: a sparse table that needs no more as a dense one becomes one
+
+
+class Rows(NamedTuple):
+    """Inputs, targets and the weights of rows, if they have any."""
+
+    x: Any  # an array, or a large sparse table in rows
+    t: Array
+    weights: Array | None
+
+    def take(self, rows: Any) -> "Rows":
+        return Rows(
+            self.x[rows], self.t[rows], None if self.weights is None else self.weights[rows]
+        )
+
+
+def narrow(x: Any, dtype: str) -> Any:
+    """Checked numbers in the network's dtype, in rows; ValueError if some are too large for it."""
+    if not isinstance(x, np.ndarray):
+        narrowed = x.tocsr().astype(dtype)
+        _check_range(x.data, narrowed.data)
+        size = x.shape[0] * x.shape[1] * narrowed.dtype.itemsize
+        return np.ascontiguousarray(narrowed.toarray()) if size <= AT_ONCE else narrowed
+    with np.errstate(over="ignore"):
+        narrowed = np.ascontiguousarray(x, dtype)
+    _check_range(x, narrowed)
+    return narrowed
+
+
+def _check_range(x: Array, narrowed: Array) -> None:
+    if narrowed.dtype.itemsize >= x.dtype.itemsize:
+        return
+    if not np.isfinite(narrowed).all():
+        raise ValueError(
+            f"Input contains a value too large for dtype('{narrowed.dtype}'), in which the"
+            " network computes; scale the data, or set dtype='float64'."
+        )
+
+
+def dense_parts(x: Any) -> Iterator[Array]:
+    """An array itself, or parts of a sparse table that have a size for memory."""
+    if isinstance(x, np.ndarray):
+        yield x
+        return
+    rows = max(1, AT_ONCE // (x.shape[1] * x.dtype.itemsize))
+    for first in range(0, x.shape[0], rows):
+        yield x[first : first + rows].toarray()
+
+
+class Batches:
+    """Dense batches of a sparse table, which can be passed through again and again."""
+
+    def __init__(self, data: Rows, batch_size: int, shuffle: bool, seed: int) -> None:
+        self._data, self._batch_size, self._shuffle = data, batch_size, shuffle
+        self._random = np.random.RandomState(seed)
+
+    def __len__(self) -> int:
+        return -(-len(self._data.t) // self._batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        rows = np.arange(len(self._data.t))
+        if self._shuffle:
+            self._random.shuffle(rows)
+        for first in range(0, len(rows), self._batch_size):
+            x, t, weights = self._data.take(rows[first : first + self._batch_size])
+            yield (x.toarray(), t) if weights is None else (x.toarray(), t, weights)

@@ -1,0 +1,102 @@
+"""The network of an estimator: how it is built, where it begins, and its weights as arrays."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastmlp import _checks
+from fastmlp._types import Array
+from fastmlp.activations import Activation, as_activation
+from fastmlp.containers import Sequential
+from fastmlp.layers import Dropout, Linear
+from fastmlp.modules import Module
+from fastmlp.normalization import BatchNorm1d, LayerNorm
+
+# Of single values; "logistic" is scikit-learn's name for the sigmoid.
+ACTIVATIONS = {"logistic", *Activation.by_name} - {"softmax", "log_softmax"}
+
+
+class Architecture(NamedTuple):
+    """What a network is made of: plain values, so that a pickle can hold them."""
+
+    sizes: tuple[int, ...]  # inputs, units of the hidden layers, outputs
+    activations: tuple[Any, ...]  # of the hidden layers
+    dropout: tuple[float, ...]  # after each hidden layer
+    batch_norm: bool
+    layer_norm: bool
+    dtype: str
+
+
+def one_per_layer(name: str, value: Any, layers: int) -> list[Any]:
+    """The values of the hidden layers: a list of so many, or one for all of them."""
+    if isinstance(value, str | Activation) or not hasattr(value, "__iter__"):
+        return [value] * layers
+    values = list(value)
+    if len(values) != layers:
+        raise ValueError(
+            f"{name}: expected one value for each of the {layers} hidden layers, got {len(values)}"
+        )
+    return values
+
+
+def check_activation(value: Any) -> Any:
+    """Its name, or an activation of single values."""
+    if isinstance(value, Activation):
+        value.native()  # PReLU's slope is a parameter, for which a name would not do
+        return value
+    if not isinstance(value, str):
+        raise TypeError(f"activation: expected names or activations, got {_checks.show(value)}")
+    return _checks.choice("activation", value, sorted(ACTIVATIONS))
+
+
+def build(architecture: Architecture) -> Sequential:
+    """A network with any weights, which gives the outputs before their own activation."""
+    sizes, dtype = architecture.sizes, architecture.dtype
+    layers: list[Module] = []
+    for i, (width, following) in enumerate(pairwise(sizes)):
+        layers.append(Linear(width, following, dtype=dtype))
+        if i == len(sizes) - 2:
+            break
+        if architecture.batch_norm:
+            layers.append(BatchNorm1d(following, dtype=dtype))
+        if architecture.layer_norm:
+            layers.append(LayerNorm(following, dtype=dtype))
+        name = architecture.activations[i]
+        layers.append(as_activation("activation", "sigmoid" if name == "logistic" else name))
+        if architecture.dropout[i] > 0:
+            layers.append(Dropout(architecture.dropout[i]))
+    model = Sequential(*layers)
+    model.eval()
+    return model
+
+
+def glorot(
+    architecture: Architecture, random_state: np.random.RandomState
+) -> Iterator[tuple[Array, Array]]:
+    """The first weights (in x out) and biases of each layer, as scikit-learn draws them.
+
+    Uniform within the root of 6 / (in + out), of 2 / (in + out) for the logistic function (Glorot
+    and Bengio, 2010).
+    """
+    kinds = [*architecture.activations, *(architecture.activations[-1:] or ("relu",))]
+    for (fan_in, fan_out), kind in zip(pairwise(architecture.sizes), kinds, strict=True):
+        factor = 2.0 if kind == "logistic" else 6.0
+        bound = np.sqrt(factor / (fan_in + fan_out))
+        weights = random_state.uniform(-bound, bound, (fan_in, fan_out))
+        yield weights, random_state.uniform(-bound, bound, fan_out)
+
+
+def layers_of(model: Module) -> list[Linear]:
+    return [module for module in model.modules() if isinstance(module, Linear)]
+
+
+def view(parameter: Any) -> Array:
+    """A parameter's own memory, as it lies there: weights in x out."""
+    return np.asarray(parameter).T
+
+
+def arrays_of(model: Module) -> dict[str, Array]:
+    """Copies of all that a model has learnt, by name, as arrays of NumPy's own."""
+    return {name: np.array(value) for name, value in model.state_dict().items()}

@@ -1,0 +1,140 @@
+"""The regressor."""
+
+from collections.abc import Iterable
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import RegressorMixin, _fit_context
+from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
+
+from fastmlp._types import Array
+from fastmlp.sklearn._base import BaseMLP
+from fastmlp.sklearn._losses import REGRESSION, Objective, of_values
+
+
+class MLPRegressor(RegressorMixin, BaseMLP):
+    """A regressor."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseMLP._parameter_constraints,
+        "loss": [StrOptions(set(REGRESSION))],
+        "quantile": [Interval(Real, 0, 1, closed="neither")],
+        "huber_delta": [Interval(Real, 0, None, closed="neither")],
+    }
+    loss: str
+    quantile: Any
+    huber_delta: float
+
+    def __init__(
+        self,
+        loss: str = "squared_error",
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        quantile: float = 0.5,
+        huber_delta: float = 1.0,
+        dtype: str = "float32",
+        dropout: float | Iterable[float] = 0.0,
+        batch_norm: bool = False,
+        layer_norm: bool = False,
+        max_grad_norm: float | None = None,
+        callbacks: Any = None,
+    ) -> None:
+        self._set_parameters(locals())
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> "MLPRegressor":
+        """Train on a table and its targets, of shape (rows,) or (rows, outputs)."""
+        self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+        return self
+
+    @available_if(lambda self: self._check_solver())
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPRegressor":
+        """Train for one epoch more."""
+        self._fit(X, y, sample_weight, incremental=True)
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """The values, of shape (rows,), or (rows, outputs) where there are several."""
+        y, dtype = self._outputs(X)
+        y = self._values(y.astype(dtype, copy=False))
+        return y.ravel() if y.shape[1] == 1 else y
+
+    def _values(self, y: Array) -> Array:
+        return np.asarray(np.exp(y) if self.out_activation_ == "exp" else y)
+
+    def _quantiles(self) -> Any:
+        return self.quantile
+
+    def _check_targets(self, y: Any, incremental: bool, reset: bool) -> tuple[Array, int]:
+        t = self._validation_targets(y)
+        return t, t.shape[1]
+
+    def _validation_targets(self, y: Any) -> Array:
+        y = self._check_y(y, y_numeric=True)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if y.dtype != np.float32:
+            y = y.astype(np.float64)
+        t: Array = y.reshape(len(y), -1)
+        if self.loss == "poisson" and np.any(t < 0):
+            raise ValueError("Some value(s) of y are out of the valid range of the loss 'poisson'.")
+        if self.loss == "quantile" and t.shape[1] > 1:
+            raise ValueError(
+                f"y: expected one target with loss='quantile', got {t.shape[1]} columns"
+            )
+        return t
+
+    def _make_objective(self, outputs: int) -> Objective:
+        return of_values(self.loss, outputs, self.huber_delta, self._quantiles())
+
+    def _score_outputs(self, y: Array, t: Array, weights: Array | None) -> float:
+        """R2, the mean over outputs."""
+        y, t = self._values(y.astype(np.float64)), t.astype(np.float64)
+        if not np.isfinite(y).all():
+            return float("nan")
+        w = np.ones(len(t)) if weights is None else weights
+        mean = np.average(t, axis=0, weights=w)
+        error, spread = w @ (t - y) ** 2, w @ (t - mean) ** 2
+        constant = spread == 0
+        score = 1 - error / np.where(constant, 1, spread)
+        return float(np.mean(np.where(constant, error == 0, score)))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

@@ -1,0 +1,203 @@
+"""Training by mini-batches: native epochs, and what scikit-learn does after each of them."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from fastmlp._types import Array
+from fastmlp.history import EpochInfo
+from fastmlp.optim import SGD, Adam, AdamW, Optimizer
+from fastmlp.sklearn._data import Batches, Rows
+from fastmlp.sklearn._network import layers_of, view
+from fastmlp.trainer import Trainer
+
+LEAST_RATE = 1e-6  # "adaptive" ends where the rate is no more than this
+SEEDS = 2**31 - 1
+
+
+def make_optimizer(mlp: Any) -> Optimizer:
+    """That of `solver`; its first group has the weights, which alone decay."""
+    weights = [layer.weight for layer in layers_of(mlp._model)]
+    own = {id(weight._native) for weight in weights}
+    others = [p for p in mlp._model.parameters() if id(p._native) not in own]
+    groups = [{"params": weights}, {"params": others}]
+    rate = mlp.learning_rate_init
+    if mlp.solver == "sgd":
+        nesterov = mlp.nesterovs_momentum and mlp.momentum > 0
+        return SGD(groups, rate, momentum=mlp.momentum, nesterov=nesterov)
+    kind = AdamW if mlp.solver == "adamw" else Adam
+    return kind(groups, rate, betas=(mlp.beta_1, mlp.beta_2), eps=mlp.epsilon, weight_decay=0.0)
+
+
+def fit_stochastic(mlp: Any, data: Rows, validation: Rows | None, incremental: bool) -> None:
+    """`max_iter` epochs at most, or one; scikit-learn's attributes tell of them."""
+    rows = data.x.shape[0]
+    if mlp.batch_size == "auto":
+        batch_size = min(200, rows)
+    else:
+        if mlp.batch_size > rows:
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be"
+                " clipped",
+                stacklevel=2,
+            )
+        batch_size = min(mlp.batch_size, rows)
+    if not incremental or mlp._optimizer is None:
+        mlp._optimizer = make_optimizer(mlp)
+    epochs = _Epochs(mlp, data, validation, batch_size, incremental)
+    mlp.n_iter_ = 0
+    try:
+        epochs.run()
+    except KeyboardInterrupt:
+        warnings.warn("Training interrupted by user.", stacklevel=2)
+    epochs.restore_best()
+    if mlp.n_iter_ == mlp.max_iter and not (epochs.stopped or incremental):
+        warnings.warn(
+            f"Stochastic Optimizer: Maximum iterations ({mlp.max_iter}) reached and the"
+            " optimization hasn't converged yet.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+
+
+class _Epochs:
+    """The epochs of one fit. A call is what comes after each: true ends the native training."""
+
+    def __init__(
+        self, mlp: Any, data: Rows, validation: Rows | None, batch_size: int, incremental: bool
+    ) -> None:
+        self.mlp = mlp
+        self.data, self.validation = data, validation
+        self.batch_size = batch_size
+        self.max_epoch = 1 if incremental else mlp.max_iter
+        self.stopped = False
+        self._again = False  # whether the native training only ends to go on with another rate
+        self._best: dict[str, Array] | None = None
+        rows = data.x.shape[0]
+        # The weights of a batch's rows, on average: what scikit-learn divides `alpha` by.
+        share = batch_size * (1.0 if data.weights is None else float(np.mean(data.weights)))
+        decay = mlp.alpha / share if share > 0 else 0.0
+        self._penalty = 0.5 * decay * batch_size * -(-rows // batch_size) / rows
+        if mlp.solver != "adamw":
+            mlp._optimizer.param_groups[0]["weight_decay"] = decay
+        else:
+            mlp._optimizer.param_groups[0]["weight_decay"] = mlp.alpha
+            self._penalty = 0.0
+        self._weights = [view(layer.weight) for layer in layers_of(mlp._model)]
+        self._norm = self._square_norm()
+        self._constant = mlp._objective.constant(data.t, data.weights)
+        if validation is not None:
+            self._validation_constant = mlp._objective.constant(validation.t, validation.weights)
+
+    def run(self) -> None:
+        mlp, random_state = self.mlp, self.mlp._random_state
+        trainer = Trainer(mlp._model, mlp._optimizer, mlp._objective.loss, on_nonfinite="ignore")
+        seed = int(random_state.randint(SEEDS))
+        x, t, weights = self.data
+        given: dict[str, Any] = {"t": t, "sample_weight": weights, "batch_size": self.batch_size}
+        if not isinstance(x, np.ndarray):
+            x, given = Batches(self.data, self.batch_size, mlp.shuffle, seed), {}
+        if self.validation is not None:
+            given |= {"validation_data": tuple(self.validation), "metrics": [self._score]}
+        while True:
+            self._again = False
+            trainer.fit(
+                x,
+                max_epoch=self.max_epoch - mlp.n_iter_,
+                max_grad=mlp.max_grad_norm,
+                shuffle=bool(mlp.shuffle),
+                seed=seed,
+                callbacks=[self, *mlp._callbacks()],
+                progress=False,
+                allow_nonfinite=True,  # they have been looked at
+                **given,
+            )
+            if not self._again:
+                return
+
+    def restore_best(self) -> None:
+        if self._best is not None:
+            self.mlp._model.load_state_dict(self._best)
+
+    def __call__(self, info: EpochInfo) -> bool:
+        mlp = self.mlp
+        mlp.n_iter_ += 1
+        before, self._norm = self._norm, self._square_norm()
+        if self.batch_size < self.data.x.shape[0]:  # the weights have changed from step to step
+            before = (before + self._norm) / 2
+        parts = mlp._objective.parts
+        mlp.loss_ = (info.loss + self._constant) / parts + self._penalty * before
+        mlp.t_ += self.data.x.shape[0]
+        mlp.loss_curve_.append(mlp.loss_)
+        self._tell("Iteration %d, loss = %.8f", mlp.n_iter_, mlp.loss_)
+        if info.validation_loss is not None:
+            loss = (info.validation_loss + self._validation_constant) / parts
+            mlp.validation_loss_curve_.append(loss)
+            mlp.validation_scores_.append(info.metrics["_score"])
+            self._tell("Validation score: %f", mlp.validation_scores_[-1])
+        self._count()
+        if mlp.solver == "sgd" and mlp.learning_rate == "invscaling":
+            self._set_rate(mlp.learning_rate_init / (mlp.t_ + 1) ** mlp.power_t)
+        if mlp._no_improvement_count > mlp.n_iter_no_change:
+            self._stop_or_slow_down()
+        return self.stopped or self._again
+
+    def _score(self, y: Array, t: Array) -> float:
+        assert self.validation is not None
+        return float(self.mlp._score_outputs(y, t, self.validation.weights))
+
+    def _count(self) -> None:
+        """How long nothing has improved, and by what: the score if it stops, else the loss."""
+        mlp = self.mlp
+        if mlp.early_stopping:
+            score = mlp.validation_scores_[-1]
+            stays = score < mlp.best_validation_score_ + mlp.tol
+            if score > mlp.best_validation_score_:
+                mlp.best_validation_score_ = score
+                self._best = {name: np.array(v) for name, v in mlp._model.state_dict().items()}
+        else:
+            stays = mlp.loss_ > mlp.best_loss_ - mlp.tol
+            mlp.best_loss_ = min(mlp.best_loss_, mlp.loss_)
+        mlp._no_improvement_count = mlp._no_improvement_count + 1 if stays else 0
+
+    def _stop_or_slow_down(self) -> None:
+        mlp = self.mlp
+        what = "Validation score" if mlp.early_stopping else "Training loss"
+        message = (
+            f"{what} did not improve more than tol={mlp.tol:f} for {mlp.n_iter_no_change}"
+            " consecutive epochs."
+        )
+        rate = mlp._optimizer.param_groups[0]["lr"]
+        if mlp.solver != "sgd" or mlp.learning_rate != "adaptive":
+            self.stopped = True
+            self._tell(message + " Stopping.")
+        elif rate <= LEAST_RATE:
+            self.stopped = True
+            self._tell(message + " Learning rate too small. Stopping.")
+        else:
+            self._tell(message + " Setting learning rate to %f", rate / 5)
+            self._set_rate(rate / 5)
+            mlp._no_improvement_count = 0
+
+    def _set_rate(self, rate: float) -> None:
+        """Another rate from the next step on; what has been gathered keeps its own.
+
+        The buffers of our optimizer hold gradients, scikit-learn's velocities those times the rate.
+        """
+        optimizer = self.mlp._optimizer
+        state = optimizer.state_dict()
+        for group in state["param_groups"]:
+            factor, group["lr"] = group["lr"] / rate, rate
+        for entry in state["state"].values():
+            if entry.get("momentum_buffer") is not None:
+                entry["momentum_buffer"] = entry["momentum_buffer"] * factor
+        optimizer.load_state_dict(state)
+
+    def _square_norm(self) -> float:
+        return sum(float(np.vdot(w, w)) for w in self._weights)
+
+    def _tell(self, message: str, *values: float) -> None:
+        if self.mlp.verbose:
+            print(message % values)
