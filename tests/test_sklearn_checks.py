@@ -6,7 +6,7 @@ pytest.importorskip("sklearn", "1.6", reason="fastmlp.sklearn needs scikit-learn
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastmlp.sklearn import MLPClassifier, MLPRegressor
+from fastmlp.sklearn import MLPClassifier, MLPQuantileRegressor, MLPRegressor
 
 STOPS = {"early_stopping": True, "n_iter_no_change": 5, "validation_fraction": 0.3}
 ESTIMATORS = [
@@ -19,6 +19,7 @@ ESTIMATORS = [
     MLPRegressor(max_iter=100, **STOPS),
     MLPRegressor("huber", (40, 20), "gelu", max_iter=100, dtype="float64", learning_rate_init=0.01),
     MLPRegressor(max_iter=100, solver="lbfgs"),
+    MLPQuantileRegressor(0.5, max_iter=300, dtype="float64", learning_rate_init=0.01),
 ]
 OF_WEIGHTS = (
     "check_sample_weight_equivalence_on_dense_data",

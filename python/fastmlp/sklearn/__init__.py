@@ -11,6 +11,7 @@ except ImportError as error:
     ) from error
 
 from fastmlp.sklearn._classifier import MLPClassifier
+from fastmlp.sklearn._quantiles import MLPQuantileRegressor
 from fastmlp.sklearn._regressor import MLPRegressor
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
+__all__ = ["MLPClassifier", "MLPQuantileRegressor", "MLPRegressor"]

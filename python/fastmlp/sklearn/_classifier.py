@@ -18,7 +18,56 @@ from fastmlp.sklearn._losses import Objective, of_classes
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
-    """A classifier."""
+    """A classifier, drop-in for `sklearn.neural_network.MLPClassifier`.
+
+    Parameters
+    ----------
+    others
+        Those of scikit-learn's come first, with their order, defaults and meaning.
+    activation : str, Activation, or list of them
+        Also any other of fastmlp's of single values, such as "gelu" or `fm.LeakyReLU(0.1)`; a list
+        has one for each hidden layer.
+    solver : {"adam", "sgd", "lbfgs", "adamw"}
+        With "adamw" each step takes `alpha` times the rate from the weights, and there is no L2
+        term.
+    class_weight : dict, "balanced", or list of dict, optional
+        What each class counts; a row's own weight multiplies it. "balanced" makes the sums of the
+        classes equal. A list is for labels.
+    dtype : {"float32", "float64"}
+        What the network computes in; "lbfgs" always takes float64. Weights and predictions have the
+        dtype of the table, as in scikit-learn.
+    dropout : float or list of float
+        The share of each hidden layer's values that is dropped in training.
+    batch_norm, layer_norm : bool
+        Whether there is a `BatchNorm1d`, a `LayerNorm` before the activation of each hidden layer.
+    max_grad_norm : float, optional
+        Limit of the gradient's norm over all parameters.
+    callbacks : callable, object, or list of them, optional
+        As `fastmlp.Trainer.fit` takes them.
+
+    Attributes
+    ----------
+    coefs_, intercepts_ : list of ndarray
+        Copies of the weights, in x out, and biases.
+    validation_loss_curve_ : list of float, or None
+        With `early_stopping` or `X_val`: the loss after each epoch, without the L2 term.
+    validation_scores_ : list of float, or None
+        Likewise the scores.
+    others
+        Those of `sklearn.neural_network.MLPClassifier`.
+
+    Notes
+    -----
+    The first weights are scikit-learn's for the same `random_state`, and so is the training but for
+    rounding, the order of the rows, and these: Adam's `epsilon` is added after the correction of
+    the bias; a last batch of fewer rows has the L2 term of the others; of an epoch of several
+    batches, the L2 term in `loss_curve_` is that of the mean of the weights' squares before and
+    after it, and the loss counts rows by their weights.
+
+    A sparse table that takes up to 256 MiB becomes a dense one, a larger one does so by the batch
+    (for "lbfgs" as a whole). Threads are those of `fastmlp.set_num_threads`; processes of joblib
+    share them out by themselves.
+    """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseMLP._parameter_constraints,
@@ -75,7 +124,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         y_val: Any = None,
         sample_weight_val: Any = None,
     ) -> "MLPClassifier":
-        """Train on a table and its classes, or, of shape (rows, labels), labels of 0 and 1."""
+        """Train on a table and its classes.
+
+        Parameters
+        ----------
+        X : array_like, data frame or sparse matrix, shape (rows, features)
+        y : array_like
+            Classes, of shape (rows,), or labels, 0 or 1, of shape (rows, labels).
+        sample_weight : array_like, shape (rows,), optional
+            What each row counts.
+        X_val, y_val, sample_weight_val : optional
+            Likewise rows to validate with after each epoch, which `early_stopping` takes instead of
+            a part of X.
+        """
         self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
         return self
 
@@ -139,7 +200,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                     "warm_start can only be used where `y` has the same classes as in the previous"
                     f" call to fit. Previously got {self.classes_}, `y` has {classes}"
                 )
-        self._refuse_new_classes(y)
+        else:
+            self._refuse_new_classes(y)
         t = self._coded(y)
         return t, len(self.classes_) if t.ndim == 1 else t.shape[1]
 

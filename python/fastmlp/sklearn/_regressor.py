@@ -16,7 +16,22 @@ from fastmlp.sklearn._losses import REGRESSION, Objective, of_values
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
-    """A regressor."""
+    """A regressor, drop-in for `sklearn.neural_network.MLPRegressor`.
+
+    Parameters
+    ----------
+    others
+        Those of scikit-learn's come first, with their order, defaults and meaning.
+    loss : {"squared_error", "poisson", "absolute_error", "huber", "quantile"}
+        What is minimised; "quantile" takes one target.
+    quantile : float
+        With `loss="quantile"`: which one, between 0 and 1.
+    huber_delta : float
+        With `loss="huber"`: where the square ends.
+    more
+        Those of our `MLPClassifier` but `class_weight`, which also says what the attributes are and
+        where the training differs from scikit-learn's.
+    """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseMLP._parameter_constraints,
@@ -77,7 +92,19 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         y_val: Any = None,
         sample_weight_val: Any = None,
     ) -> "MLPRegressor":
-        """Train on a table and its targets, of shape (rows,) or (rows, outputs)."""
+        """Train on a table and its targets.
+
+        Parameters
+        ----------
+        X : array_like, data frame or sparse matrix, shape (rows, features)
+        y : array_like
+            Of shape (rows,), or (rows, outputs).
+        sample_weight : array_like, shape (rows,), optional
+            What each row counts.
+        X_val, y_val, sample_weight_val : optional
+            Likewise rows to validate with after each epoch, which `early_stopping` takes instead of
+            a part of X.
+        """
         self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
         return self
 
