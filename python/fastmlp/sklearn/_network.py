@@ -15,7 +15,8 @@ from fastmlp.modules import Module
 from fastmlp.normalization import BatchNorm1d, LayerNorm
 
 # Of single values; "logistic" is scikit-learn's name for the sigmoid.
-ACTIVATIONS = {"logistic", *Activation.by_name} - {"softmax", "log_softmax"}
+OF_ROWS = {"softmax", "log_softmax"}
+ACTIVATIONS = {"logistic", *Activation.by_name} - OF_ROWS
 
 
 class Architecture(NamedTuple):
@@ -44,7 +45,7 @@ def one_per_layer(name: str, value: Any, layers: int) -> list[Any]:
 def check_activation(value: Any) -> Any:
     """Its name, or an activation of single values."""
     if isinstance(value, Activation):
-        value.native()  # PReLU's slope is a parameter, for which a name would not do
+        _checks.choice("activation", value.native_name, sorted(Activation.by_name.keys() - OF_ROWS))
         return value
     if not isinstance(value, str):
         raise TypeError(f"activation: expected names or activations, got {_checks.show(value)}")
