@@ -1,5 +1,7 @@
 """What our estimators have beyond scikit-learn's: layers, losses, weights, validation."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import compute_sample_weight
 
 import fastmlp as fm
-from fastmlp.sklearn import MLPClassifier, MLPQuantileRegressor, MLPRegressor, _data
+from fastmlp.sklearn import PRESETS, MLPClassifier, MLPQuantileRegressor, MLPRegressor, _data
 from fastmlp.sklearn._network import ACTIVATIONS
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -246,3 +248,75 @@ def test_quantiles_are_those_of_the_targets_and_do_not_cross():
     assert (y <= one.predict(x)).mean() == pytest.approx(0.9, abs=0.04)
     stops = MLPQuantileRegressor(early_stopping=True, random_state=0, max_iter=20).fit(x, y)
     assert stops.best_validation_score_ > 0
+
+
+def test_columns_on_one_scale():
+    """The same as after a StandardScaler, to the last digits, also far from 0 in float32."""
+    options = {"max_iter": 20, "random_state": 0}
+    far = X * [1, 1e3, 1e-3, 1, 1, 1] + [0, 1e6, 0, 1, 0, -7]
+    scaler = StandardScaler().fit(far)
+    a = MLPClassifier(standardize=True, **options).fit(far, Y)
+    b = MLPClassifier(**options).fit(scaler.transform(far), Y)
+    np.testing.assert_allclose(
+        a.predict_proba(far), b.predict_proba(scaler.transform(far)), rtol=1e-4
+    )
+    weights = np.random.default_rng(0).uniform(0.5, 2, 90)
+    scaler.fit(far, sample_weight=weights)
+    a = MLPClassifier(standardize=True, **options).fit(far, Y, weights, X_val=far, y_val=Y)
+    b = MLPClassifier(**options).fit(scaler.transform(far), Y, weights)
+    assert a.validation_scores_[-1] == a.score(far, Y)
+    same_weights(a, b, rtol=1e-3, atol=1e-5)
+    MLPClassifier(standardize=True, max_iter=2).fit(np.ones((9, 2)), Y[:9])  # no variance
+    with pytest.raises(ValueError, match="standardize"):
+        MLPClassifier(standardize=True).fit(sparse.csr_array(X), Y)
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("columns", [1, 2])
+def test_targets_on_one_scale(solver, columns):
+    options = {"max_iter": 30, "random_state": 0, "dtype": "float64", "solver": solver}
+    y = np.stack([1e5 + 1e3 * YR, -YR], axis=1)[:, :columns]
+    mean, scale = y.mean(axis=0), y.std(axis=0)
+    a = MLPRegressor(standardize_target=True, **options).fit(XR, y.squeeze())
+    b = MLPRegressor(**options).fit(XR, ((y - mean) / scale).squeeze())
+    expected = b.predict(XR).reshape(y.shape) * scale + mean
+    np.testing.assert_allclose(a.predict(XR).reshape(y.shape), expected, rtol=1e-9)
+    with pytest.raises(ValueError, match="standardize_target"):
+        MLPRegressor("poisson", standardize_target=True).fit(XR, np.abs(y))
+    quantiles = MLPQuantileRegressor(standardize_target=True, max_iter=100).fit(XR, y[:, 0])
+    assert abs(quantiles.predict(XR).mean() - 1e5) < 1e3
+
+
+def test_the_rate_falls_as_a_cosine():
+    rates = []
+
+    def keep(info):
+        rates.append(info.trainer.optimizer.lr)
+
+    for solver in ("adam", "sgd"):
+        rates.clear()
+        options = {"solver": solver, "learning_rate": "cosine", "learning_rate_init": 0.1}
+        MLPClassifier(max_iter=4, callbacks=keep, **options).fit(X, Y)
+        assert rates == pytest.approx([0.1 * (2 + np.sqrt(2)) / 4, 0.05, 0.1 * (2 - np.sqrt(2)) / 4, 1e-5])  # fmt: skip  # noqa: E501
+
+
+def test_ready_settings():
+    model = MLPRegressor(preset="tabular", random_state=0)
+    assert model.get_params()["solver"] == "adam"  # what a user sees stays
+    model.fit(100 * XR + 1e4, 50 * YR + 1e3)
+    assert model.score(100 * XR + 1e4, 50 * YR + 1e3) > 0.9
+    assert model.n_iter_ == PRESETS["tabular"]["max_iter"]
+    assert [len(b) for b in model.intercepts_[:-1]] == [256, 256]
+    own = MLPClassifier((7,), preset="tabular", max_iter=3).fit(X, Y)
+    assert (own.n_iter_, own.coefs_[0].shape) == (3, (6, 7))
+    again = pickle.loads(pickle.dumps(own))
+    np.testing.assert_array_equal(again.predict_proba(X), own.predict_proba(X))
+    again.partial_fit(X, Y)
+    MLPRegressor("poisson", preset="tabular", max_iter=2).fit(XR, np.abs(YR))
+    MLPClassifier(preset="tabular", early_stopping=True).fit(X, Y)
+
+
+@pytest.mark.parametrize(("rows", "batch_size"), [(7, 3), (13, 3), (65, 64), (2, 2), (90, 89)])
+def test_no_batch_of_batch_norm_has_a_single_row(rows, batch_size):
+    model = MLPClassifier(batch_norm=True, batch_size=batch_size, max_iter=3)
+    assert np.isfinite(model.fit(X[:rows], Y[:rows] % 2).loss_)

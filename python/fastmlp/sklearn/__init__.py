@@ -11,7 +11,8 @@ except ImportError as error:
     ) from error
 
 from fastmlp.sklearn._classifier import MLPClassifier
+from fastmlp.sklearn._presets import PRESETS
 from fastmlp.sklearn._quantiles import MLPQuantileRegressor
 from fastmlp.sklearn._regressor import MLPRegressor
 
-__all__ = ["MLPClassifier", "MLPQuantileRegressor", "MLPRegressor"]
+__all__ = ["PRESETS", "MLPClassifier", "MLPQuantileRegressor", "MLPRegressor"]

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from numbers import Integral, Real
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,7 +22,7 @@ from fastmlp._types import Array
 from fastmlp.activations import Activation
 from fastmlp.containers import Sequential
 from fastmlp.optim import Optimizer
-from fastmlp.sklearn._data import Rows, dense_parts, narrow
+from fastmlp.sklearn._data import Rows, Scale, dense_parts, narrow, scale_of
 from fastmlp.sklearn._lbfgs import fit_lbfgs
 from fastmlp.sklearn._losses import Objective
 from fastmlp.sklearn._network import (
@@ -34,6 +35,7 @@ from fastmlp.sklearn._network import (
     layers_of,
     one_per_layer,
 )
+from fastmlp.sklearn._presets import PRESETS, settings_of
 from fastmlp.sklearn._training import fit_stochastic, make_optimizer
 
 NUMBER_FROM_0 = Interval(Real, 0, None, closed="left")
@@ -49,7 +51,7 @@ class BaseMLP(BaseEstimator, ABC):
         "solver": [StrOptions({"lbfgs", "sgd", "adam", "adamw"})],
         "alpha": [NUMBER_FROM_0],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive", "cosine"})],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "power_t": [NUMBER_FROM_0],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -76,20 +78,15 @@ class BaseMLP(BaseEstimator, ABC):
         "layer_norm": ["boolean"],
         "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
         "callbacks": [callable, "array-like", object],
+        "standardize": ["boolean"],
+        "preset": [StrOptions(set(PRESETS)), None],
     }
 
     # What these are, the classes' own docstrings say.
-    hidden_layer_sizes: Any
-    activation: Any
     solver: str
     warm_start: bool
     random_state: Any
-    early_stopping: bool
-    validation_fraction: float
     dtype: str
-    dropout: Any
-    batch_norm: bool
-    layer_norm: bool
     callbacks: Any
 
     # Of a fit
@@ -97,6 +94,8 @@ class BaseMLP(BaseEstimator, ABC):
     _optimizer: Optimizer | None  # that `partial_fit` goes on with
     _architecture: Architecture
     _objective: Objective
+    _input_scale: Scale | None
+    _target_scale: Scale | None
     _random_state: np.random.RandomState
     validation_scores_: list[float] | None
     validation_loss_curve_: list[float] | None
@@ -125,6 +124,9 @@ class BaseMLP(BaseEstimator, ABC):
     def _class_weights(self, t: Array, weights: Array | None, incremental: bool) -> Array | None:
         return weights
 
+    def _takes_any_target(self) -> bool:
+        return True
+
     def _stratify(self, t: Array) -> Array | None:
         return None
 
@@ -150,9 +152,14 @@ class BaseMLP(BaseEstimator, ABC):
 
     def _rows(self, x: Any, t: Array, weights: Any) -> Rows:
         dtype = self._architecture.dtype
-        if t.dtype.kind == "f":
-            t = narrow(t, dtype)
-        return Rows(narrow(x, dtype), t, weights)
+        if self._target_scale is not None:
+            t = (t - self._target_scale[0]) / self._target_scale[1]
+        return Rows(self._inputs(x), narrow(t, dtype) if t.dtype.kind == "f" else t, weights)
+
+    def _inputs(self, x: Any) -> Any:
+        if self._input_scale is not None:
+            x = (x - self._input_scale[0]) / self._input_scale[1]
+        return narrow(x, self._architecture.dtype)
 
     def _validation_rows(self, X: Any, y: Any, sample_weight: Any) -> Rows | None:
         if X is None and y is None:
@@ -175,7 +182,7 @@ class BaseMLP(BaseEstimator, ABC):
         """The network's outputs, without the last activation, and the dtype of what comes of it."""
         check_is_fitted(self)
         x = self._encode(X, reset=False)
-        parts = [self._model.predict(p) for p in dense_parts(narrow(x, self._architecture.dtype))]
+        parts = [self._model.predict(p) for p in dense_parts(self._inputs(x))]
         y = np.asarray(parts[0] if len(parts) == 1 else np.concatenate(parts))
         return y, np.result_type(x.dtype, self.coefs_[0].dtype)
 
@@ -189,11 +196,12 @@ class BaseMLP(BaseEstimator, ABC):
         validation: tuple[Any, Any, Any] = (None, None, None),
         incremental: bool = False,
     ) -> None:
-        hidden = self.hidden_layer_sizes
+        settings = settings_of(self, incremental)
+        hidden = settings.hidden_layer_sizes
         hidden = list(hidden) if hasattr(hidden, "__iter__") else [hidden]
         if any(size <= 0 for size in hidden):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
-        if self.early_stopping and incremental:
+        if settings.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         x = self._encode(X, reset=first)
@@ -202,19 +210,25 @@ class BaseMLP(BaseEstimator, ABC):
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, x)
         sample_weight = self._class_weights(t, sample_weight, incremental)
-        architecture = self._make_architecture([x.shape[1], *hidden, outputs])
+        architecture = _architecture(settings, [x.shape[1], *hidden, outputs])
         self._random_state = check_random_state(self.random_state)
-        self._begin(architecture, first, x.dtype)
+        if first:
+            self._input_scale = scale_of(x, sample_weight) if settings.standardize else None
+            scales_targets = getattr(settings, "standardize_target", False)
+            scales_targets = scales_targets and self._takes_any_target()
+            self._target_scale = scale_of(t, sample_weight) if scales_targets else None
+        self._begin(settings, architecture, first, x.dtype)
         data = self._rows(x, t, sample_weight)
         held_out = self._validation_rows(*validation)
-        if self.early_stopping and self.solver != "lbfgs" and held_out is None:
-            data, held_out = self._split(data)
-        if self.solver == "lbfgs":
-            fit_lbfgs(self, data)
+        lbfgs = settings.solver == "lbfgs"
+        if settings.early_stopping and not lbfgs and held_out is None:
+            data, held_out = self._split(data, settings.validation_fraction)
+        if lbfgs:
+            fit_lbfgs(self, settings, data)
         else:
             if held_out is not None and self.validation_scores_ is None:
                 self.validation_scores_, self.validation_loss_curve_ = [], []
-            fit_stochastic(self, data, held_out, incremental)
+            fit_stochastic(self, settings, data, held_out, incremental)
         self._take_weights(x.dtype)
         if not all(np.isfinite(w).all() for w in [*self.coefs_, *self.intercepts_]):
             raise ValueError(
@@ -222,27 +236,9 @@ class BaseMLP(BaseEstimator, ABC):
                 " values and need to be preprocessed."
             )
 
-    def _make_architecture(self, sizes: list[int]) -> Architecture:
-        layers = len(sizes) - 2
-        activations = one_per_layer("activation", self.activation, layers)
-        dropout = one_per_layer("dropout", self.dropout, layers)
-        if any(not 0 <= p < 1 for p in dropout):
-            raise ValueError(f"dropout: expected numbers from 0 to below 1, got {dropout}")
-        if self.solver == "lbfgs" and (self.batch_norm or any(dropout)):
-            raise ValueError(
-                "solver: expected 'adam', 'adamw' or 'sgd' with dropout or batch_norm, whose loss"
-                " is another one at each step, got 'lbfgs'"
-            )
-        return Architecture(
-            tuple(int(size) for size in sizes),
-            tuple(check_activation(value) for value in activations),
-            tuple(float(p) for p in dropout),
-            bool(self.batch_norm),
-            bool(self.layer_norm),
-            "float64" if self.solver == "lbfgs" else self.dtype,
-        )
-
-    def _begin(self, architecture: Architecture, first: bool, dtype: Any) -> None:
+    def _begin(
+        self, settings: SimpleNamespace, architecture: Architecture, first: bool, dtype: Any
+    ) -> None:
         """A new network, or the one that there is, as far as the parameters leave it as it was."""
         if not first:
             if architecture.sizes != self._architecture.sizes:
@@ -269,19 +265,19 @@ class BaseMLP(BaseEstimator, ABC):
         self.n_outputs_ = architecture.sizes[-1]
         self.out_activation_ = self._objective.out_activation
         self._take_weights(dtype)
-        if self.solver == "lbfgs":
+        if settings.solver == "lbfgs":
             return
         self.loss_curve_: list[float] = []
         self._no_improvement_count = 0
-        self.best_loss_ = None if self.early_stopping else np.inf
+        self.best_loss_ = None if settings.early_stopping else np.inf
         self.validation_scores_ = self.validation_loss_curve_ = None
-        self.best_validation_score_ = -np.inf if self.early_stopping else None
+        self.best_validation_score_ = -np.inf if settings.early_stopping else None
 
-    def _split(self, data: Rows) -> tuple[Rows, Rows]:
+    def _split(self, data: Rows, fraction: float) -> tuple[Rows, Rows]:
         train, test = train_test_split(
             np.arange(data.x.shape[0]),
             random_state=self._random_state,
-            test_size=self.validation_fraction,
+            test_size=fraction,
             stratify=self._stratify(data.t),
         )
         if len(test) < 2:
@@ -319,7 +315,8 @@ class BaseMLP(BaseEstimator, ABC):
             state["_dtype"] = str(state.pop("coefs_")[0].dtype)
             del state["intercepts_"], state["_objective"]
         if state.get("_optimizer") is not None:
-            state["_optimizer"] = _plain(state["_optimizer"].state_dict())
+            optimizer = state["_optimizer"]
+            state["_optimizer"] = [type(optimizer).__name__, _plain(optimizer.state_dict())]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -334,14 +331,38 @@ class BaseMLP(BaseEstimator, ABC):
         self._model = build(self._architecture)
         self._model.load_state_dict(learnt)
         self._take_weights(dtype)
-        if optimizer is not None:
-            self._optimizer = make_optimizer(self)
-            self._optimizer.load_state_dict(optimizer)
+        self._optimizer = None
+        if optimizer is not None and self.solver != "lbfgs":
+            made = make_optimizer(self._model, settings_of(self))
+            if type(made).__name__ == optimizer[0]:
+                made.load_state_dict(optimizer[1])
+                self._optimizer = made
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _architecture(settings: SimpleNamespace, sizes: list[int]) -> Architecture:
+    layers = len(sizes) - 2
+    activations = one_per_layer("activation", settings.activation, layers)
+    dropout = one_per_layer("dropout", settings.dropout, layers)
+    if any(not 0 <= p < 1 for p in dropout):
+        raise ValueError(f"dropout: expected numbers from 0 to below 1, got {dropout}")
+    if settings.solver == "lbfgs" and (settings.batch_norm or any(dropout)):
+        raise ValueError(
+            "solver: expected 'adam', 'adamw' or 'sgd' with dropout or batch_norm, whose loss"
+            " is another one at each step, got 'lbfgs'"
+        )
+    return Architecture(
+        tuple(int(size) for size in sizes),
+        tuple(check_activation(value) for value in activations),
+        tuple(float(p) for p in dropout),
+        bool(settings.batch_norm),
+        bool(settings.layer_norm),
+        "float64" if settings.solver == "lbfgs" else settings.dtype,
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -30,6 +30,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     solver : {"adam", "sgd", "lbfgs", "adamw"}
         With "adamw" each step takes `alpha` times the rate from the weights, and there is no L2
         term.
+    learning_rate : {"constant", "invscaling", "adaptive", "cosine"}
+        With "cosine", of all solvers but "lbfgs", the rate falls to nearly 0 over `max_iter`
+        epochs.
     class_weight : dict, "balanced", or list of dict, optional
         What each class counts; a row's own weight multiplies it. "balanced" makes the sums of the
         classes equal. A list is for labels.
@@ -44,6 +47,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Limit of the gradient's norm over all parameters.
     callbacks : callable, object, or list of them, optional
         As `fastmlp.Trainer.fit` takes them.
+    standardize : bool
+        Whether the columns that the network sees have mean 0 and variance 1.
+    preset : {"tabular"}, optional
+        Ready settings, `PRESETS[preset]`, of parameters that have their default values.
 
     Attributes
     ----------
@@ -110,6 +117,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         layer_norm: bool = False,
         max_grad_norm: float | None = None,
         callbacks: Any = None,
+        standardize: bool = False,
+        preset: str | None = None,
     ) -> None:
         self._set_parameters(locals())
 

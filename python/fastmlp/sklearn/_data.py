@@ -46,6 +46,19 @@ def _check_range(x: Array, narrowed: Array) -> None:
         )
 
 
+Scale = tuple[Array, Array]  # means and deviations of columns
+
+
+def scale_of(x: Any, weights: Array | None) -> Scale:
+    """Of the rows; a column that does not vary keeps its scale."""
+    if not isinstance(x, np.ndarray):
+        raise ValueError("standardize: expected False with a sparse table, got True")
+    x = x.astype(np.float64, copy=False)
+    mean = np.average(x, axis=0, weights=weights)
+    deviation = np.sqrt(np.average((x - mean) ** 2, axis=0, weights=weights))
+    return mean, np.where(deviation > 0, deviation, 1.0)
+
+
 def dense_parts(x: Any) -> Iterator[Array]:
     """An array itself, or parts of a sparse table that have a size for memory."""
     if isinstance(x, np.ndarray):

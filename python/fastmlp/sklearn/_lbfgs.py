@@ -1,6 +1,7 @@
 """L-BFGS-B of SciPy on the native loss and gradient of all rows at once."""
 
 import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,14 @@ from fastmlp.sklearn._data import Rows, dense_parts
 from fastmlp.sklearn._network import layers_of, view
 
 
-def fit_lbfgs(mlp: Any, data: Rows) -> None:
+def fit_lbfgs(mlp: Any, settings: SimpleNamespace, data: Rows) -> None:
     """Minimise the loss with its L2 term; `loss_`, `n_iter_` and the weights are the result's."""
     model, objective = mlp._model, mlp._objective
     x = np.concatenate(list(dense_parts(data.x)))
     rows = len(x) if data.weights is None else float(data.weights.sum())
     parameters = list(model.parameters())
     decaying = {id(layer.weight._native) for layer in layers_of(model)}
-    decays = [mlp.alpha / rows if id(p._native) in decaying else 0.0 for p in parameters]
+    decays = [settings.alpha / rows if id(p._native) in decaying else 0.0 for p in parameters]
     constant = objective.constant(data.t, data.weights)
 
     def assign(packed: Array) -> None:
@@ -48,7 +49,7 @@ def fit_lbfgs(mlp: Any, data: Rows) -> None:
         np.concatenate([view(p).ravel() for p in parameters]),
         method="L-BFGS-B",
         jac=True,
-        options={"maxfun": mlp.max_fun, "maxiter": mlp.max_iter, "gtol": mlp.tol},
+        options={"maxfun": settings.max_fun, "maxiter": settings.max_iter, "gtol": settings.tol},
     )
     assign(result.x)
     model.zero_grad()
@@ -57,14 +58,14 @@ def fit_lbfgs(mlp: Any, data: Rows) -> None:
         for p, decay in zip(parameters, decays, strict=True)
     )
     mlp.loss_ = (float(result.fun) - penalty + constant) / objective.parts + penalty
-    mlp.n_iter_ = min(result.nit, mlp.max_iter)
-    if mlp.verbose:
+    mlp.n_iter_ = min(result.nit, settings.max_iter)
+    if settings.verbose:
         print(f"Iteration {mlp.n_iter_}, loss = {mlp.loss_:.8f}")
     if result.status != 0:
         warnings.warn(
             f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}):"
-            f"\n{result.message}\n\nIncrease the number of iterations (max_iter={mlp.max_iter}) or"
-            " scale the data to improve the convergence.",
+            f"\n{result.message}\n\nIncrease the number of iterations"
+            f" (max_iter={settings.max_iter}) or scale the data to improve the convergence.",
             ConvergenceWarning,
             stacklevel=2,
         )

@@ -64,6 +64,9 @@ class MLPQuantileRegressor(MLPRegressor):
         layer_norm: bool = False,
         max_grad_norm: float | None = None,
         callbacks: Any = None,
+        standardize: bool = False,
+        standardize_target: bool = False,
+        preset: str | None = None,
     ) -> None:
         self._set_parameters(locals())
 

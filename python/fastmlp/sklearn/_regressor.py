@@ -28,6 +28,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         With `loss="quantile"`: which one, between 0 and 1.
     huber_delta : float
         With `loss="huber"`: where the square ends.
+    standardize_target : bool
+        Whether the targets that the network sees have mean 0 and variance 1; `loss_curve_` tells of
+        them. Not with "poisson".
     more
         Those of our `MLPClassifier` but `class_weight`, which also says what the attributes are and
         where the training differs from scikit-learn's.
@@ -37,11 +40,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         **BaseMLP._parameter_constraints,
         "loss": [StrOptions(set(REGRESSION))],
         "quantile": [Interval(Real, 0, 1, closed="neither")],
+        "standardize_target": ["boolean"],
         "huber_delta": [Interval(Real, 0, None, closed="neither")],
     }
     loss: str
     quantile: Any
     huber_delta: float
+    standardize_target: bool
 
     def __init__(
         self,
@@ -78,6 +83,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         layer_norm: bool = False,
         max_grad_norm: float | None = None,
         callbacks: Any = None,
+        standardize: bool = False,
+        standardize_target: bool = False,
+        preset: str | None = None,
     ) -> None:
         self._set_parameters(locals())
 
@@ -119,6 +127,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """The values, of shape (rows,), or (rows, outputs) where there are several."""
         y, dtype = self._outputs(X)
         y = self._values(y.astype(dtype, copy=False))
+        if self._target_scale is not None:
+            y = np.asarray(y * self._target_scale[1] + self._target_scale[0], dtype)
         return y.ravel() if y.shape[1] == 1 else y
 
     def _values(self, y: Array) -> Array:
@@ -127,7 +137,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def _quantiles(self) -> Any:
         return self.quantile
 
+    def _takes_any_target(self) -> bool:
+        return self.loss != "poisson"
+
     def _check_targets(self, y: Any, incremental: bool, reset: bool) -> tuple[Array, int]:
+        if self.standardize_target and not self._takes_any_target():
+            raise ValueError("standardize_target: expected False with loss='poisson', got True")
         t = self._validation_targets(y)
         return t, t.shape[1]
 

@@ -1,6 +1,8 @@
 """Training by mini-batches: native epochs, and what scikit-learn does after each of them."""
 
 import warnings
+from math import cos, pi
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,54 +10,66 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp._types import Array
 from fastmlp.history import EpochInfo
+from fastmlp.modules import Module
 from fastmlp.optim import SGD, Adam, AdamW, Optimizer
 from fastmlp.sklearn._data import Batches, Rows
 from fastmlp.sklearn._network import layers_of, view
 from fastmlp.trainer import Trainer
 
+SOLVERS = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
 LEAST_RATE = 1e-6  # "adaptive" ends where the rate is no more than this
 SEEDS = 2**31 - 1
 
 
-def make_optimizer(mlp: Any) -> Optimizer:
+def make_optimizer(model: Module, settings: SimpleNamespace) -> Optimizer:
     """That of `solver`; its first group has the weights, which alone decay."""
-    weights = [layer.weight for layer in layers_of(mlp._model)]
+    weights = [layer.weight for layer in layers_of(model)]
     own = {id(weight._native) for weight in weights}
-    others = [p for p in mlp._model.parameters() if id(p._native) not in own]
+    others = [p for p in model.parameters() if id(p._native) not in own]
     groups = [{"params": weights}, {"params": others}]
-    rate = mlp.learning_rate_init
-    if mlp.solver == "sgd":
-        nesterov = mlp.nesterovs_momentum and mlp.momentum > 0
-        return SGD(groups, rate, momentum=mlp.momentum, nesterov=nesterov)
-    kind = AdamW if mlp.solver == "adamw" else Adam
-    return kind(groups, rate, betas=(mlp.beta_1, mlp.beta_2), eps=mlp.epsilon, weight_decay=0.0)
+    rate = settings.learning_rate_init
+    if settings.solver == "sgd":
+        nesterov = settings.nesterovs_momentum and settings.momentum > 0
+        return SGD(groups, rate, momentum=settings.momentum, nesterov=nesterov)
+    kind = AdamW if settings.solver == "adamw" else Adam
+    betas = settings.beta_1, settings.beta_2
+    return kind(groups, rate, betas=betas, eps=settings.epsilon, weight_decay=0.0)
 
 
-def fit_stochastic(mlp: Any, data: Rows, validation: Rows | None, incremental: bool) -> None:
+def fit_stochastic(
+    mlp: Any,
+    settings: SimpleNamespace,
+    data: Rows,
+    validation: Rows | None,
+    incremental: bool,
+) -> None:
     """`max_iter` epochs at most, or one; scikit-learn's attributes tell of them."""
     rows = data.x.shape[0]
-    if mlp.batch_size == "auto":
+    if settings.batch_size == "auto":
         batch_size = min(200, rows)
     else:
-        if mlp.batch_size > rows:
+        if settings.batch_size > rows and mlp.batch_size != "auto":
             warnings.warn(
                 "Got `batch_size` less than 1 or larger than sample size. It is going to be"
                 " clipped",
                 stacklevel=2,
             )
-        batch_size = min(mlp.batch_size, rows)
-    if not incremental or mlp._optimizer is None:
-        mlp._optimizer = make_optimizer(mlp)
-    epochs = _Epochs(mlp, data, validation, batch_size, incremental)
+        batch_size = min(settings.batch_size, rows)
+    while settings.batch_norm and 1 < batch_size < rows and rows % batch_size == 1:
+        batch_size += 1  # a single row has no statistics
+    if not incremental or type(mlp._optimizer) is not SOLVERS[settings.solver]:
+        mlp._optimizer = make_optimizer(mlp._model, settings)
+    epochs = _Epochs(mlp, settings, data, validation, batch_size, incremental)
     mlp.n_iter_ = 0
     try:
         epochs.run()
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=2)
     epochs.restore_best()
-    if mlp.n_iter_ == mlp.max_iter and not (epochs.stopped or incremental):
+    ends_as_planned = epochs.stopped or incremental or settings.learning_rate == "cosine"
+    if mlp.n_iter_ == settings.max_iter and not ends_as_planned:
         warnings.warn(
-            f"Stochastic Optimizer: Maximum iterations ({mlp.max_iter}) reached and the"
+            f"Stochastic Optimizer: Maximum iterations ({settings.max_iter}) reached and the"
             " optimization hasn't converged yet.",
             ConvergenceWarning,
             stacklevel=2,
@@ -66,24 +80,30 @@ class _Epochs:
     """The epochs of one fit. A call is what comes after each: true ends the native training."""
 
     def __init__(
-        self, mlp: Any, data: Rows, validation: Rows | None, batch_size: int, incremental: bool
+        self,
+        mlp: Any,
+        settings: SimpleNamespace,
+        data: Rows,
+        validation: Rows | None,
+        batch_size: int,
+        incremental: bool,
     ) -> None:
-        self.mlp = mlp
+        self.mlp, self.settings = mlp, settings
         self.data, self.validation = data, validation
         self.batch_size = batch_size
-        self.max_epoch = 1 if incremental else mlp.max_iter
+        self.max_epoch = 1 if incremental else settings.max_iter
         self.stopped = False
         self._again = False  # whether the native training only ends to go on with another rate
         self._best: dict[str, Array] | None = None
         rows = data.x.shape[0]
         # The weights of a batch's rows, on average: what scikit-learn divides `alpha` by.
         share = batch_size * (1.0 if data.weights is None else float(np.mean(data.weights)))
-        decay = mlp.alpha / share if share > 0 else 0.0
+        decay = settings.alpha / share if share > 0 else 0.0
         self._penalty = 0.5 * decay * batch_size * -(-rows // batch_size) / rows
-        if mlp.solver != "adamw":
+        if settings.solver != "adamw":
             mlp._optimizer.param_groups[0]["weight_decay"] = decay
         else:
-            mlp._optimizer.param_groups[0]["weight_decay"] = mlp.alpha
+            mlp._optimizer.param_groups[0]["weight_decay"] = settings.alpha
             self._penalty = 0.0
         self._weights = [view(layer.weight) for layer in layers_of(mlp._model)]
         self._norm = self._square_norm()
@@ -92,13 +112,13 @@ class _Epochs:
             self._validation_constant = mlp._objective.constant(validation.t, validation.weights)
 
     def run(self) -> None:
-        mlp, random_state = self.mlp, self.mlp._random_state
+        mlp, settings = self.mlp, self.settings
         trainer = Trainer(mlp._model, mlp._optimizer, mlp._objective.loss, on_nonfinite="ignore")
-        seed = int(random_state.randint(SEEDS))
+        seed = int(mlp._random_state.randint(SEEDS))
         x, t, weights = self.data
         given: dict[str, Any] = {"t": t, "sample_weight": weights, "batch_size": self.batch_size}
         if not isinstance(x, np.ndarray):
-            x, given = Batches(self.data, self.batch_size, mlp.shuffle, seed), {}
+            x, given = Batches(self.data, self.batch_size, settings.shuffle, seed), {}
         if self.validation is not None:
             given |= {"validation_data": tuple(self.validation), "metrics": [self._score]}
         while True:
@@ -106,8 +126,8 @@ class _Epochs:
             trainer.fit(
                 x,
                 max_epoch=self.max_epoch - mlp.n_iter_,
-                max_grad=mlp.max_grad_norm,
-                shuffle=bool(mlp.shuffle),
+                max_grad=settings.max_grad_norm,
+                shuffle=bool(settings.shuffle),
                 seed=seed,
                 callbacks=[self, *mlp._callbacks()],
                 progress=False,
@@ -122,7 +142,7 @@ class _Epochs:
             self.mlp._model.load_state_dict(self._best)
 
     def __call__(self, info: EpochInfo) -> bool:
-        mlp = self.mlp
+        mlp, settings = self.mlp, self.settings
         mlp.n_iter_ += 1
         before, self._norm = self._norm, self._square_norm()
         if self.batch_size < self.data.x.shape[0]:  # the weights have changed from step to step
@@ -138,9 +158,12 @@ class _Epochs:
             mlp.validation_scores_.append(info.metrics["_score"])
             self._tell("Validation score: %f", mlp.validation_scores_[-1])
         self._count()
-        if mlp.solver == "sgd" and mlp.learning_rate == "invscaling":
-            self._set_rate(mlp.learning_rate_init / (mlp.t_ + 1) ** mlp.power_t)
-        if mlp._no_improvement_count > mlp.n_iter_no_change:
+        if settings.solver == "sgd" and settings.learning_rate == "invscaling":
+            self._set_rate(settings.learning_rate_init / (mlp.t_ + 1) ** settings.power_t)
+        if settings.learning_rate == "cosine":
+            done = mlp.n_iter_ / settings.max_iter
+            self._set_rate(settings.learning_rate_init * max((1 + cos(pi * done)) / 2, 1e-4))
+        if mlp._no_improvement_count > settings.n_iter_no_change:
             self._stop_or_slow_down()
         return self.stopped or self._again
 
@@ -150,27 +173,27 @@ class _Epochs:
 
     def _count(self) -> None:
         """How long nothing has improved, and by what: the score if it stops, else the loss."""
-        mlp = self.mlp
-        if mlp.early_stopping:
+        mlp, settings = self.mlp, self.settings
+        if settings.early_stopping:
             score = mlp.validation_scores_[-1]
-            stays = score < mlp.best_validation_score_ + mlp.tol
+            stays = score < mlp.best_validation_score_ + settings.tol
             if score > mlp.best_validation_score_:
                 mlp.best_validation_score_ = score
                 self._best = {name: np.array(v) for name, v in mlp._model.state_dict().items()}
         else:
-            stays = mlp.loss_ > mlp.best_loss_ - mlp.tol
+            stays = mlp.loss_ > mlp.best_loss_ - settings.tol
             mlp.best_loss_ = min(mlp.best_loss_, mlp.loss_)
         mlp._no_improvement_count = mlp._no_improvement_count + 1 if stays else 0
 
     def _stop_or_slow_down(self) -> None:
-        mlp = self.mlp
-        what = "Validation score" if mlp.early_stopping else "Training loss"
+        mlp, settings = self.mlp, self.settings
+        what = "Validation score" if settings.early_stopping else "Training loss"
         message = (
-            f"{what} did not improve more than tol={mlp.tol:f} for {mlp.n_iter_no_change}"
+            f"{what} did not improve more than tol={settings.tol:f} for {settings.n_iter_no_change}"
             " consecutive epochs."
         )
         rate = mlp._optimizer.param_groups[0]["lr"]
-        if mlp.solver != "sgd" or mlp.learning_rate != "adaptive":
+        if settings.solver != "sgd" or settings.learning_rate != "adaptive":
             self.stopped = True
             self._tell(message + " Stopping.")
         elif rate <= LEAST_RATE:
@@ -187,6 +210,9 @@ class _Epochs:
         The buffers of our optimizer hold gradients, scikit-learn's velocities those times the rate.
         """
         optimizer = self.mlp._optimizer
+        if self.settings.solver != "sgd" or self.settings.momentum == 0:
+            optimizer.lr = rate
+            return
         state = optimizer.state_dict()
         for group in state["param_groups"]:
             factor, group["lr"] = group["lr"] / rate, rate
@@ -199,5 +225,5 @@ class _Epochs:
         return sum(float(np.vdot(w, w)) for w in self._weights)
 
     def _tell(self, message: str, *values: float) -> None:
-        if self.mlp.verbose:
+        if self.settings.verbose:
             print(message % values)

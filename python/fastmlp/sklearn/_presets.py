@@ -1,0 +1,41 @@
+"""Ready settings, and the parameters that a fit goes by."""
+
+import inspect
+from math import inf
+from types import SimpleNamespace
+from typing import Any
+
+# Of ordinary tables: columns on one scale, and what keeps a wide network from learning by heart. A
+# rate that falls to nothing ends the training better than rows that are held out, which small
+# tables cannot spare.
+PRESETS: dict[str, dict[str, Any]] = {
+    "tabular": {
+        "hidden_layer_sizes": (256, 256),
+        "solver": "adamw",
+        "alpha": 0.1,
+        "batch_size": 64,
+        "learning_rate": "cosine",
+        "learning_rate_init": 0.002,
+        "max_iter": 100,
+        "n_iter_no_change": inf,
+        "batch_norm": True,
+        "dropout": 0.3,
+        "standardize": True,
+        "standardize_target": True,
+    }
+}
+
+
+def settings_of(mlp: Any, incremental: bool = False) -> SimpleNamespace:
+    """An estimator's parameters; where they are the defaults, those of its preset, if it has any.
+
+    `partial_fit` does not know how many epochs there will be: its rate stays.
+    """
+    settings = SimpleNamespace(**mlp.get_params(deep=False))
+    for name, value in PRESETS.get(settings.preset, {}).items():
+        if incremental and name == "learning_rate":
+            continue
+        default = inspect.signature(type(mlp).__init__).parameters.get(name)
+        if default is not None and getattr(settings, name) == default.default:
+            setattr(settings, name, value)
+    return settings
