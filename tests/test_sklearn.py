@@ -250,3 +250,22 @@ def test_verbose_tells_what_scikit_learn_tells(capsys):
         assert [line.split(" = ")[0] for line in own.splitlines()] == [
             line.split(" = ")[0] for line in lines
         ]
+
+
+def test_warm_starts_may_change_how_they_train():
+    _, _, x, y = tables()["classes"]
+    model = MLPClassifier(solver="lbfgs", warm_start=True, max_iter=20, random_state=0).fit(x, y)
+    before = model.loss_
+    for changed in (
+        {"solver": "adam", "max_iter": 3},
+        {"early_stopping": True, "validation_fraction": 0.3},
+        {"early_stopping": False, "dropout": 0.1, "dtype": "float64"},
+        {"batch_norm": True, "layer_norm": True},
+        {"batch_norm": False},
+        {"solver": "sgd", "activation": "tanh", "dropout": 0.0},
+        {"solver": "lbfgs", "max_iter": 30},
+    ):
+        model.set_params(**changed).fit(x, y)
+        assert np.isfinite(model.loss_)
+        assert model.n_iter_ <= model.max_iter
+    assert model.loss_ < 2 * before + 1

@@ -22,7 +22,7 @@ from fastmlp._types import Array
 from fastmlp.activations import Activation
 from fastmlp.containers import Sequential
 from fastmlp.optim import Optimizer
-from fastmlp.sklearn._data import Rows, Scale, dense_parts, narrow, scale_of
+from fastmlp.sklearn._data import Rows, Scale, dense, dense_parts, narrow, scale_of
 from fastmlp.sklearn._lbfgs import fit_lbfgs
 from fastmlp.sklearn._losses import Objective
 from fastmlp.sklearn._network import (
@@ -45,7 +45,7 @@ FRACTION = Interval(Real, 0, 1, closed="left")
 class BaseMLP(BaseEstimator, ABC):
     """The base of the estimators, which is not for use by itself."""
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(ACTIVATIONS), Activation, "array-like"],
         "solver": [StrOptions({"lbfgs", "sgd", "adam", "adamw"})],
@@ -77,7 +77,7 @@ class BaseMLP(BaseEstimator, ABC):
         "batch_norm": ["boolean"],
         "layer_norm": ["boolean"],
         "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
-        "callbacks": [callable, "array-like", object],
+        "callbacks": "no_validation",
         "standardize": ["boolean"],
         "preset": [StrOptions(set(PRESETS)), None],
     }
@@ -158,7 +158,7 @@ class BaseMLP(BaseEstimator, ABC):
 
     def _inputs(self, x: Any) -> Any:
         if self._input_scale is not None:
-            x = (x - self._input_scale[0]) / self._input_scale[1]
+            x = (dense(x) - self._input_scale[0]) / self._input_scale[1]
         return narrow(x, self._architecture.dtype)
 
     def _validation_rows(self, X: Any, y: Any, sample_weight: Any) -> Rows | None:
@@ -172,11 +172,8 @@ class BaseMLP(BaseEstimator, ABC):
         check_consistent_length(x, t)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, x)
-        return self._in_memory(self._rows(x, t, sample_weight))
-
-    @staticmethod
-    def _in_memory(rows: Rows) -> Rows:
-        return Rows(np.concatenate(list(dense_parts(rows.x))), rows.t, rows.weights)
+        rows = self._rows(x, t, sample_weight)
+        return rows._replace(x=dense(rows.x))
 
     def _outputs(self, X: Any) -> tuple[Array, Any]:
         """The network's outputs, without the last activation, and the dtype of what comes of it."""
@@ -226,6 +223,10 @@ class BaseMLP(BaseEstimator, ABC):
         if lbfgs:
             fit_lbfgs(self, settings, data)
         else:
+            if not hasattr(self, "loss_curve_") or settings.early_stopping == (
+                self.best_loss_ is not None
+            ):
+                self._begin_curves(settings.early_stopping)
             if held_out is not None and self.validation_scores_ is None:
                 self.validation_scores_, self.validation_loss_curve_ = [], []
             fit_stochastic(self, settings, data, held_out, incremental)
@@ -249,7 +250,8 @@ class BaseMLP(BaseEstimator, ABC):
             if architecture != self._architecture:
                 learnt = arrays_of(self._model)
                 self._model, self._optimizer = build(architecture), None
-                self._model.load_state_dict({**arrays_of(self._model), **learnt})
+                made = arrays_of(self._model)
+                self._model.load_state_dict({name: learnt.get(name, made[name]) for name in made})
             self._architecture = architecture
             return
         self._architecture = architecture
@@ -265,13 +267,15 @@ class BaseMLP(BaseEstimator, ABC):
         self.n_outputs_ = architecture.sizes[-1]
         self.out_activation_ = self._objective.out_activation
         self._take_weights(dtype)
-        if settings.solver == "lbfgs":
-            return
+        if settings.solver != "lbfgs":
+            self._begin_curves(settings.early_stopping)
+
+    def _begin_curves(self, early_stopping: bool) -> None:
         self.loss_curve_: list[float] = []
         self._no_improvement_count = 0
-        self.best_loss_ = None if settings.early_stopping else np.inf
+        self.best_loss_ = None if early_stopping else np.inf
         self.validation_scores_ = self.validation_loss_curve_ = None
-        self.best_validation_score_ = -np.inf if settings.early_stopping else None
+        self.best_validation_score_ = -np.inf if early_stopping else None
 
     def _split(self, data: Rows, fraction: float) -> tuple[Rows, Rows]:
         train, test = train_test_split(
@@ -285,7 +289,8 @@ class BaseMLP(BaseEstimator, ABC):
                 "The validation set is too small. Increase 'validation_fraction' or the size of"
                 " your dataset."
             )
-        return data.take(train), self._in_memory(data.take(test))
+        held_out = data.take(test)
+        return data.take(train), held_out._replace(x=dense(held_out.x))
 
     def _take_weights(self, dtype: Any) -> None:
         """`coefs_` and `intercepts_` from the network, in the dtype of the table."""

@@ -76,7 +76,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     share them out by themselves.
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseMLP._parameter_constraints,
         "class_weight": [dict, list, StrOptions({"balanced"}), None],
     }
@@ -217,8 +217,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _validation_targets(self, y: Any) -> Array:
         y = self._checked_y(y)
         self._refuse_new_classes(y)
-        t = self._coded(y)
-        return t.astype(self._architecture.dtype) if t.dtype.kind == "f" else t
+        return self._coded(y)
 
     def _checked_y(self, y: Any) -> Any:
         y = self._check_y(y)
@@ -238,8 +237,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """Numbers of classes, or columns of 0 and 1."""
         if self._kind() == "multiclass":
             return np.asarray(np.searchsorted(self.classes_, y), np.int64)
-        columns = self._labels.transform(y)
-        return np.asarray(columns, np.float32)
+        return np.asarray(self._labels.transform(y), np.float32)
 
     def _make_objective(self, outputs: int) -> Objective:
         return of_classes(self._kind() == "multiclass")

@@ -59,6 +59,11 @@ def scale_of(x: Any, weights: Array | None) -> Scale:
     return mean, np.where(deviation > 0, deviation, 1.0)
 
 
+def dense(x: Any) -> Array:
+    """An array itself, or a sparse table as one."""
+    return x if isinstance(x, np.ndarray) else np.asarray(x.toarray())
+
+
 def dense_parts(x: Any) -> Iterator[Array]:
     """An array itself, or parts of a sparse table that have a size for memory."""
     if isinstance(x, np.ndarray):

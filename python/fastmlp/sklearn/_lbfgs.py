@@ -9,14 +9,14 @@ from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp._types import Array
-from fastmlp.sklearn._data import Rows, dense_parts
+from fastmlp.sklearn._data import Rows, dense
 from fastmlp.sklearn._network import layers_of, view
 
 
 def fit_lbfgs(mlp: Any, settings: SimpleNamespace, data: Rows) -> None:
     """Minimise the loss with its L2 term; `loss_`, `n_iter_` and the weights are the result's."""
     model, objective = mlp._model, mlp._objective
-    x = np.concatenate(list(dense_parts(data.x)))
+    x = dense(data.x)
     rows = len(x) if data.weights is None else float(data.weights.sum())
     parameters = list(model.parameters())
     decaying = {id(layer.weight._native) for layer in layers_of(model)}

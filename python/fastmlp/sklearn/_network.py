@@ -1,6 +1,7 @@
 """The network of an estimator: how it is built, where it begins, and its weights as arrays."""
 
 from collections.abc import Iterator
+from copy import deepcopy
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -55,20 +56,21 @@ def check_activation(value: Any) -> Any:
 def build(architecture: Architecture) -> Sequential:
     """A network with any weights, which gives the outputs before their own activation."""
     sizes, dtype = architecture.sizes, architecture.dtype
-    layers: list[Module] = []
+    modules: dict[str, Module] = {}
     for i, (width, following) in enumerate(pairwise(sizes)):
-        layers.append(Linear(width, following, dtype=dtype))
+        modules[f"linear{i}"] = Linear(width, following, dtype=dtype)
         if i == len(sizes) - 2:
             break
         if architecture.batch_norm:
-            layers.append(BatchNorm1d(following, dtype=dtype))
+            modules[f"batch_norm{i}"] = BatchNorm1d(following, dtype=dtype)
         if architecture.layer_norm:
-            layers.append(LayerNorm(following, dtype=dtype))
+            modules[f"layer_norm{i}"] = LayerNorm(following, dtype=dtype)
         name = architecture.activations[i]
-        layers.append(as_activation("activation", "sigmoid" if name == "logistic" else name))
+        name = "sigmoid" if name == "logistic" else name
+        modules[f"activation{i}"] = deepcopy(as_activation("activation", name))
         if architecture.dropout[i] > 0:
-            layers.append(Dropout(architecture.dropout[i]))
-    model = Sequential(*layers)
+            modules[f"dropout{i}"] = Dropout(architecture.dropout[i])
+    model = Sequential(modules)
     model.eval()
     return model
 

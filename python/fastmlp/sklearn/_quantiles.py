@@ -23,7 +23,7 @@ class MLPQuantileRegressor(MLPRegressor):
         Those of `MLPRegressor` but for `loss`, `quantile` and `huber_delta`.
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
         **MLPRegressor._parameter_constraints,
         "quantiles": [Interval(Real, 0, 1, closed="neither"), "array-like"],
     }

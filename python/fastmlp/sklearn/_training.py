@@ -13,7 +13,7 @@ from fastmlp.history import EpochInfo
 from fastmlp.modules import Module
 from fastmlp.optim import SGD, Adam, AdamW, Optimizer
 from fastmlp.sklearn._data import Batches, Rows
-from fastmlp.sklearn._network import layers_of, view
+from fastmlp.sklearn._network import arrays_of, layers_of, view
 from fastmlp.trainer import Trainer
 
 SOLVERS = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
@@ -93,18 +93,15 @@ class _Epochs:
         self.batch_size = batch_size
         self.max_epoch = 1 if incremental else settings.max_iter
         self.stopped = False
-        self._again = False  # whether the native training only ends to go on with another rate
         self._best: dict[str, Array] | None = None
         rows = data.x.shape[0]
         # The weights of a batch's rows, on average: what scikit-learn divides `alpha` by.
         share = batch_size * (1.0 if data.weights is None else float(np.mean(data.weights)))
         decay = settings.alpha / share if share > 0 else 0.0
         self._penalty = 0.5 * decay * batch_size * -(-rows // batch_size) / rows
-        if settings.solver != "adamw":
-            mlp._optimizer.param_groups[0]["weight_decay"] = decay
-        else:
-            mlp._optimizer.param_groups[0]["weight_decay"] = settings.alpha
-            self._penalty = 0.0
+        if settings.solver == "adamw":
+            decay, self._penalty = settings.alpha, 0.0
+        mlp._optimizer.param_groups[0]["weight_decay"] = decay
         self._weights = [view(layer.weight) for layer in layers_of(mlp._model)]
         self._norm = self._square_norm()
         self._constant = mlp._objective.constant(data.t, data.weights)
@@ -121,21 +118,17 @@ class _Epochs:
             x, given = Batches(self.data, self.batch_size, settings.shuffle, seed), {}
         if self.validation is not None:
             given |= {"validation_data": tuple(self.validation), "metrics": [self._score]}
-        while True:
-            self._again = False
-            trainer.fit(
-                x,
-                max_epoch=self.max_epoch - mlp.n_iter_,
-                max_grad=settings.max_grad_norm,
-                shuffle=bool(settings.shuffle),
-                seed=seed,
-                callbacks=[self, *mlp._callbacks()],
-                progress=False,
-                allow_nonfinite=True,  # they have been looked at
-                **given,
-            )
-            if not self._again:
-                return
+        trainer.fit(
+            x,
+            max_epoch=self.max_epoch,
+            max_grad=settings.max_grad_norm,
+            shuffle=bool(settings.shuffle),
+            seed=seed,
+            callbacks=[self, *mlp._callbacks()],
+            progress=False,
+            allow_nonfinite=True,  # they have been looked at
+            **given,
+        )
 
     def restore_best(self) -> None:
         if self._best is not None:
@@ -165,7 +158,7 @@ class _Epochs:
             self._set_rate(settings.learning_rate_init * max((1 + cos(pi * done)) / 2, 1e-4))
         if mlp._no_improvement_count > settings.n_iter_no_change:
             self._stop_or_slow_down()
-        return self.stopped or self._again
+        return self.stopped
 
     def _score(self, y: Array, t: Array) -> float:
         assert self.validation is not None
@@ -179,7 +172,7 @@ class _Epochs:
             stays = score < mlp.best_validation_score_ + settings.tol
             if score > mlp.best_validation_score_:
                 mlp.best_validation_score_ = score
-                self._best = {name: np.array(v) for name, v in mlp._model.state_dict().items()}
+                self._best = arrays_of(mlp._model)
         else:
             stays = mlp.loss_ > mlp.best_loss_ - settings.tol
             mlp.best_loss_ = min(mlp.best_loss_, mlp.loss_)
