@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn", "1.6", reason="fastmlp.sklearn needs scikit-learn 1.6 or newer")
+pytest.importorskip("sklearn", "1.7", reason="compares with the MLP of scikit-learn 1.7 or newer")
 
 from sklearn import neural_network as theirs
 from sklearn.datasets import (

@@ -71,7 +71,8 @@ def build(architecture: Architecture) -> Sequential:
         if architecture.dropout[i] > 0:
             modules[f"dropout{i}"] = Dropout(architecture.dropout[i])
     model = Sequential(modules)
-    model.eval()
+    if architecture.batch_norm or any(architecture.dropout):
+        model.eval()  # other networks need not be compiled for the training and for predictions
     return model
 
 
