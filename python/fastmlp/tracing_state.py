@@ -152,8 +152,8 @@ def _random_states() -> dict[str, Any]:
 
 def _bytes(state: Any) -> Any:
     """A state in a form that compares."""
-    if isinstance(state, tuple):
-        return tuple(map(_bytes, state))
+    if isinstance(state, tuple):  # in which a tuple is one of plain numbers, hundreds of them
+        return tuple(part if isinstance(part, tuple) else _bytes(part) for part in state)
     if hasattr(state, "tobytes"):
         return state.tobytes()
     return state.tolist() if hasattr(state, "tolist") else state

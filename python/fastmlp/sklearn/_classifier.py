@@ -273,7 +273,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return np.asarray(sums.mean(where=sums > 0) / np.where(sums > 0, sums, np.inf))
 
     def _stratify(self, t: Array) -> Array | None:
-        return t if self.n_outputs_ == 1 else None
+        return t > 0 if self.n_outputs_ == 1 else None
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
