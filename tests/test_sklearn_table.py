@@ -11,8 +11,10 @@ pytest.importorskip("sklearn", "1.6", reason="fastmlp.sklearn needs scikit-learn
 
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from fastmlp.sklearn import MLPClassifier
 from fastmlp.sklearn._table import TableEncoder
 
 ROWS = 120
@@ -272,3 +274,14 @@ def test_before_fit():
 def test_huge_values():
     encoded = TableEncoder().fit_transform([[1e300], [-1e300], [0.0]])
     assert np.isfinite(encoded).all()
+
+
+def test_in_a_pipeline_with_a_network():
+    table = frame()
+    y = (table["city"] == "Rome").to_numpy() ^ table["age"].isna().to_numpy()
+    network = MLPClassifier((32,), max_iter=300, learning_rate_init=0.01, random_state=0)
+    pipeline = make_pipeline(TableEncoder(max_one_hot=100), network).fit(table, y)
+    assert pipeline.score(table, y) == 1.0
+    other = table.assign(street="elsewhere", height=np.nan)
+    again = pickle.loads(pickle.dumps(pipeline))
+    np.testing.assert_array_equal(again.predict_proba(other), pipeline.predict_proba(other))
