@@ -28,9 +28,6 @@ EXCEPTIONS = {
         "float32, in which the network computes, cannot hold the values: that is said before"
         " the training, in other words"
     ),
-    "test_early_stopping_stratified": (
-        "the error is scikit-learn's, but it calls the second of two classes 1.0, not True"
-    ),
 }
 
 
