@@ -192,3 +192,20 @@ def test_activations_of_rows_and_with_weights_are_refused():
             MLPClassifier(activation=activation, max_iter=1).fit(X, Y)
         with pytest.raises((ValueError, TypeError), match="activation"):
             MLPClassifier(activation=[activation], max_iter=1).fit(X, Y)
+
+
+@pytest.mark.parametrize(("cls", "y"), BOTH)
+def test_a_refused_fit_leaves_the_old_network(cls, y):
+    model = cls(hidden_layer_sizes=(4,), max_iter=2, random_state=0).fit(X, y)
+    before, names = model.predict(X), set(vars(model))
+    for x, t, more in (
+        (HUGE, y, {}),
+        (X[:, :2], y[:30], {}),
+        (X[:, :2], y, {"X_val": NAN[:, :2], "y_val": y}),
+        (X[:, :2], y, {"X_val": X[:, :2]}),
+        (X[:, :2], y, {"sample_weight": np.full(40, np.nan)}),
+    ):
+        with pytest.raises(ValueError, match=r"."):
+            model.fit(x, t, **more)
+        np.testing.assert_array_equal(model.predict(X), before)
+        assert set(vars(model)) == names

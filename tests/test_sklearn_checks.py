@@ -15,10 +15,12 @@ ESTIMATORS = [
     MLPClassifier((8, 4), "tanh", max_iter=100, dtype="float64", solver="sgd"),
     MLPClassifier(max_iter=100, solver="lbfgs", class_weight="balanced"),
     MLPClassifier(max_iter=100, dtype="float64", layer_norm=True, max_grad_norm=1.0),
+    MLPClassifier(max_iter=100, missing="indicator", categorical_features=[0]),
     MLPRegressor(max_iter=100),
     MLPRegressor(max_iter=100, **STOPS),
     MLPRegressor("huber", (40, 20), "gelu", max_iter=100, dtype="float64", learning_rate_init=0.01),
     MLPRegressor(max_iter=100, solver="lbfgs"),
+    MLPRegressor(max_iter=100, missing="indicator", dtype="float64"),
     MLPQuantileRegressor(0.5, max_iter=300, dtype="float64", learning_rate_init=0.01),
 ]
 OF_WEIGHTS = (

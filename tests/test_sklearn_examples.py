@@ -25,6 +25,7 @@ EXPECTED = {
     ),
     "partial_dependence.py": (r"R2 0\.9\d+\n", "partial_dependence.png", "matplotlib"),
     "permutation.py": (r"accuracy .*: [01]\.\d+\n\w+ +0\.\d+ \+- 0\.", None, "sklearn"),
+    "pipeline.py": (r"R2 0\.9\d+\na city that nobody has seen: \d+\n", None, "pandas"),
     "shap_values.py": (
         r"(class [012], [01]\.\d+: .*off by (0e\+00|\de-(0[6-9]|1\d))\)\n){6}",
         None,

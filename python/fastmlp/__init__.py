@@ -230,6 +230,7 @@ _LATER = {
     "load": "fastmlp.files",
     "save": "fastmlp.files",
     "to_onnx": "fastmlp.onnx",
+    "sklearn": "fastmlp.sklearn",
     "torch": "fastmlp.torch",
 }
 

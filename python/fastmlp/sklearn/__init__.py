@@ -14,5 +14,6 @@ from fastmlp.sklearn._classifier import MLPClassifier
 from fastmlp.sklearn._presets import PRESETS
 from fastmlp.sklearn._quantiles import MLPQuantileRegressor
 from fastmlp.sklearn._regressor import MLPRegressor
+from fastmlp.sklearn._table import TableEncoder
 
-__all__ = ["PRESETS", "MLPClassifier", "MLPQuantileRegressor", "MLPRegressor"]
+__all__ = ["PRESETS", "MLPClassifier", "MLPQuantileRegressor", "MLPRegressor", "TableEncoder"]

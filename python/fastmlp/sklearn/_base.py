@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -20,22 +20,23 @@ from sklearn.utils.validation import (
 
 from fastmlp._types import Array
 from fastmlp.activations import Activation
-from fastmlp.containers import Sequential
+from fastmlp.modules import Module
 from fastmlp.optim import Optimizer
 from fastmlp.sklearn._data import Rows, Scale, dense, dense_parts, narrow, scale_of
+from fastmlp.sklearn._embeddings import Embedded, set_tables
 from fastmlp.sklearn._lbfgs import fit_lbfgs
 from fastmlp.sklearn._losses import Objective
 from fastmlp.sklearn._network import (
     ACTIVATIONS,
     Architecture,
+    architecture_of,
     arrays_of,
     build,
-    check_activation,
     glorot,
     layers_of,
-    one_per_layer,
 )
 from fastmlp.sklearn._presets import PRESETS, settings_of
+from fastmlp.sklearn._table import TableEncoder, is_frame
 from fastmlp.sklearn._training import fit_stochastic, make_optimizer
 
 NUMBER_FROM_0 = Interval(Real, 0, None, closed="left")
@@ -79,6 +80,8 @@ class BaseMLP(BaseEstimator, ABC):
         "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
         "callbacks": "no_validation",
         "standardize": ["boolean"],
+        "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
+        "missing": [StrOptions({"error", "indicator"})],
         "preset": [StrOptions(set(PRESETS)), None],
     }
 
@@ -88,9 +91,12 @@ class BaseMLP(BaseEstimator, ABC):
     random_state: Any
     dtype: str
     callbacks: Any
+    categorical_features: Any
+    missing: str
 
     # Of a fit
-    _model: Sequential
+    _model: Module
+    _table: TableEncoder | None  # makes numbers of the table
     _optimizer: Optimizer | None  # that `partial_fit` goes on with
     _architecture: Architecture
     _objective: Objective
@@ -132,8 +138,24 @@ class BaseMLP(BaseEstimator, ABC):
 
     # Data
 
-    def _encode(self, X: Any, *, reset: bool) -> Any:
+    def _encode(self, X: Any, *, reset: bool, weights: Any = None) -> Any:
         """The table that a user hands over as numbers: an array of float32 or float64, or CSR."""
+        if reset:
+            self._table = None
+            if self.categorical_features is not None or self.missing == "indicator":
+                # One line of L-BFGS looks at all rows: there, tables would gain nothing.
+                limit = {"max_one_hot": 10**9} if self.solver == "lbfgs" else {}
+                self._table = TableEncoder(
+                    self.categorical_features, missing=self.missing, dtype=self.dtype, **limit
+                )
+        if self._table is not None:
+            x = X
+            if not is_frame(X):
+                x = check_array(X, dtype=None, ensure_all_finite=False, estimator=self)
+            validate_data(self, x, reset=reset, skip_check_array=True)
+            if reset:
+                self._table.fit(x, sample_weight=weights)
+            return self._table.transform(x)
         return validate_data(
             self,
             X,
@@ -193,34 +215,16 @@ class BaseMLP(BaseEstimator, ABC):
         validation: tuple[Any, Any, Any] = (None, None, None),
         incremental: bool = False,
     ) -> None:
-        settings = settings_of(self, incremental)
-        hidden = settings.hidden_layer_sizes
-        hidden = list(hidden) if hasattr(hidden, "__iter__") else [hidden]
-        if any(size <= 0 for size in hidden):
-            raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
-        if settings.early_stopping and incremental:
-            raise ValueError("partial_fit does not support early_stopping=True")
-        first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
-        x = self._encode(X, reset=first)
-        t, outputs = self._check_targets(y, incremental, first)
-        check_consistent_length(x, t)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, x)
-        sample_weight = self._class_weights(t, sample_weight, incremental)
-        architecture = _architecture(settings, [x.shape[1], *hidden, outputs])
-        self._random_state = check_random_state(self.random_state)
-        if first:
-            self._input_scale = scale_of(x, sample_weight) if settings.standardize else None
-            scales_targets = getattr(settings, "standardize_target", False)
-            scales_targets = scales_targets and self._takes_any_target()
-            self._target_scale = scale_of(t, sample_weight) if scales_targets else None
-        self._begin(settings, architecture, first, x.dtype)
-        data = self._rows(x, t, sample_weight)
-        held_out = self._validation_rows(*validation)
-        lbfgs = settings.solver == "lbfgs"
-        if settings.early_stopping and not lbfgs and held_out is None:
-            data, held_out = self._split(data, settings.validation_fraction)
-        if lbfgs:
+        before = dict(self.__dict__)
+        try:
+            settings, data, held_out, dtype = self._prepare(
+                X, y, sample_weight, validation, incremental
+            )
+        except Exception:  # what is refused leaves all as it was
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+        if settings.solver == "lbfgs":
             fit_lbfgs(self, settings, data)
         else:
             if not hasattr(self, "loss_curve_") or settings.early_stopping == (
@@ -230,12 +234,53 @@ class BaseMLP(BaseEstimator, ABC):
             if held_out is not None and self.validation_scores_ is None:
                 self.validation_scores_, self.validation_loss_curve_ = [], []
             fit_stochastic(self, settings, data, held_out, incremental)
-        self._take_weights(x.dtype)
+        self._take_weights(dtype)
         if not all(np.isfinite(w).all() for w in [*self.coefs_, *self.intercepts_]):
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large"
                 " values and need to be preprocessed."
             )
+
+    def _prepare(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation: tuple[Any, Any, Any],
+        incremental: bool,
+    ) -> tuple[SimpleNamespace, Rows, Rows | None, Any]:
+        """The checked settings, rows to train on and to validate with, and the table's dtype."""
+        settings = settings_of(self, incremental)
+        hidden = settings.hidden_layer_sizes
+        hidden = list(hidden) if hasattr(hidden, "__iter__") else [hidden]
+        if any(size <= 0 for size in hidden):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
+        if settings.early_stopping and incremental:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        x = self._encode(X, reset=first, weights=sample_weight)
+        t, outputs = self._check_targets(y, incremental, first)
+        check_consistent_length(x, t)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, x)
+        sample_weight = self._class_weights(t, sample_weight, incremental)
+        embeddings = [] if self._table is None else self._table.embedding_sizes_
+        inputs = x.shape[1] + sum(width - 1 for _, width in embeddings)
+        architecture = architecture_of(settings, [inputs, *hidden, outputs], embeddings)
+        self._random_state = check_random_state(self.random_state)
+        if first:
+            self._input_scale = None
+            if settings.standardize and self._table is None:  # which does that
+                self._input_scale = scale_of(x, sample_weight)
+            scales_targets = getattr(settings, "standardize_target", False)
+            scales_targets = scales_targets and self._takes_any_target()
+            self._target_scale = scale_of(t, sample_weight) if scales_targets else None
+        self._begin(settings, architecture, first, x.dtype)
+        data = self._rows(x, t, sample_weight)
+        held_out = self._validation_rows(*validation)
+        if settings.early_stopping and settings.solver != "lbfgs" and held_out is None:
+            data, held_out = self._split(data, settings.validation_fraction)
+        return settings, data, held_out, x.dtype
 
     def _begin(
         self, settings: SimpleNamespace, architecture: Architecture, first: bool, dtype: Any
@@ -262,6 +307,8 @@ class BaseMLP(BaseEstimator, ABC):
         ):
             layer.weight = weights.astype(dtype).T
             layer.bias = biases.astype(dtype)
+        if isinstance(self._model, Embedded):
+            set_tables(self._model, self._random_state)
         self.n_iter_ = self.t_ = 0
         self.n_layers_ = len(architecture.sizes)
         self.n_outputs_ = architecture.sizes[-1]
@@ -345,29 +392,10 @@ class BaseMLP(BaseEstimator, ABC):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
+        tags.input_tags.sparse = self.categorical_features is None and self.missing == "error"
+        tags.input_tags.allow_nan = self.missing == "indicator"
+        tags.input_tags.categorical = self.categorical_features is not None
         return tags
-
-
-def _architecture(settings: SimpleNamespace, sizes: list[int]) -> Architecture:
-    layers = len(sizes) - 2
-    activations = one_per_layer("activation", settings.activation, layers)
-    dropout = one_per_layer("dropout", settings.dropout, layers)
-    if any(not 0 <= p < 1 for p in dropout):
-        raise ValueError(f"dropout: expected numbers from 0 to below 1, got {dropout}")
-    if settings.solver == "lbfgs" and (settings.batch_norm or any(dropout)):
-        raise ValueError(
-            "solver: expected 'adam', 'adamw' or 'sgd' with dropout or batch_norm, whose loss"
-            " is another one at each step, got 'lbfgs'"
-        )
-    return Architecture(
-        tuple(int(size) for size in sizes),
-        tuple(check_activation(value) for value in activations),
-        tuple(float(p) for p in dropout),
-        bool(settings.batch_norm),
-        bool(settings.layer_norm),
-        "float64" if settings.solver == "lbfgs" else settings.dtype,
-    )
 
 
 def _plain(value: Any) -> Any:

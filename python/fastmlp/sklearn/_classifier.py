@@ -49,6 +49,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         As `fastmlp.Trainer.fit` takes them.
     standardize : bool
         Whether the columns that the network sees have mean 0 and variance 1.
+    categorical_features : "from_dtype" or array_like of str, int or bool, optional
+        Which columns hold categories, as in `HistGradientBoostingClassifier`: those of a frame that
+        are categories there, or names, places, a mask. Up to 16 values become columns of 0 and 1;
+        of columns with more, each value has a row of numbers that is learnt, an embedding, and the
+        steps are run one by one. Values that `fit` has not seen are allowed. The other columns are
+        standardised.
+    missing : {"error", "indicator"}
+        With "indicator" missing values are the mean of their column, with a column beside it that
+        tells of them, or a category; all other columns are standardised.
     preset : {"tabular"}, optional
         Ready settings, `PRESETS[preset]`, of parameters that have their default values.
 
@@ -118,6 +127,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         max_grad_norm: float | None = None,
         callbacks: Any = None,
         standardize: bool = False,
+        categorical_features: Any = None,
+        missing: str = "error",
         preset: str | None = None,
     ) -> None:
         self._set_parameters(locals())

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from copy import deepcopy
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from fastmlp.containers import Sequential
 from fastmlp.layers import Dropout, Linear
 from fastmlp.modules import Module
 from fastmlp.normalization import BatchNorm1d, LayerNorm
+from fastmlp.sklearn._embeddings import Embedded
 
 # Of single values; "logistic" is scikit-learn's name for the sigmoid.
 OF_ROWS = {"softmax", "log_softmax"}
@@ -29,6 +31,7 @@ class Architecture(NamedTuple):
     batch_norm: bool
     layer_norm: bool
     dtype: str
+    embeddings: tuple[tuple[int, int], ...] = ()  # rows and columns of the tables
 
 
 def one_per_layer(name: str, value: Any, layers: int) -> list[Any]:
@@ -53,7 +56,32 @@ def check_activation(value: Any) -> Any:
     return _checks.choice("activation", value, sorted(ACTIVATIONS))
 
 
-def build(architecture: Architecture) -> Sequential:
+def architecture_of(
+    settings: SimpleNamespace, sizes: list[int], embeddings: list[tuple[int, int]]
+) -> Architecture:
+    """That of an estimator's settings, checked."""
+    layers = len(sizes) - 2
+    activations = one_per_layer("activation", settings.activation, layers)
+    dropout = one_per_layer("dropout", settings.dropout, layers)
+    if any(not 0 <= p < 1 for p in dropout):
+        raise ValueError(f"dropout: expected numbers from 0 to below 1, got {dropout}")
+    if settings.solver == "lbfgs" and (settings.batch_norm or any(dropout)):
+        raise ValueError(
+            "solver: expected 'adam', 'adamw' or 'sgd' with dropout or batch_norm, whose loss"
+            " is another one at each step, got 'lbfgs'"
+        )
+    return Architecture(
+        tuple(int(size) for size in sizes),
+        tuple(check_activation(value) for value in activations),
+        tuple(float(p) for p in dropout),
+        bool(settings.batch_norm),
+        bool(settings.layer_norm),
+        "float64" if settings.solver == "lbfgs" else settings.dtype,
+        tuple(embeddings),
+    )
+
+
+def build(architecture: Architecture) -> Module:
     """A network with any weights, which gives the outputs before their own activation."""
     sizes, dtype = architecture.sizes, architecture.dtype
     modules: dict[str, Module] = {}
@@ -70,7 +98,9 @@ def build(architecture: Architecture) -> Sequential:
         modules[f"activation{i}"] = deepcopy(as_activation("activation", name))
         if architecture.dropout[i] > 0:
             modules[f"dropout{i}"] = Dropout(architecture.dropout[i])
-    model = Sequential(modules)
+    model: Module = Sequential(modules)
+    if architecture.embeddings:
+        model = Embedded(model, architecture.embeddings, dtype)
     if architecture.batch_norm or any(architecture.dropout):
         model.eval()  # other networks need not be compiled for the training and for predictions
     return model

@@ -85,6 +85,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         callbacks: Any = None,
         standardize: bool = False,
         standardize_target: bool = False,
+        categorical_features: Any = None,
+        missing: str = "error",
         preset: str | None = None,
     ) -> None:
         self._set_parameters(locals())

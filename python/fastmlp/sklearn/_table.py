@@ -10,9 +10,9 @@ from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
-from sklearn.utils import assert_all_finite, check_array
+from sklearn.utils import _safe_indexing, assert_all_finite, check_array
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastmlp import _checks
 from fastmlp._types import Array
@@ -77,7 +77,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         self.dtype = dtype
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None) -> "TableEncoder":
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> "TableEncoder":
         """Learn means, scales and the values of categories.
 
         Parameters
@@ -85,8 +85,14 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         X : data frame or array_like, shape (rows, features)
         y : None
             Ignored.
+        sample_weight : array_like, shape (rows,), optional
+            What each row counts in means and scales; one of 0 is as if it were not there.
         """
         table = self._checked(X, reset=True)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, table)
+            counted = np.flatnonzero(sample_weight)
+            table, sample_weight = _safe_indexing(table, counted), sample_weight[counted]
         self.is_categorical_ = categorical_mask(table, self.categorical_features)
         table = with_none(table, self.is_categorical_)
         few, many = self._by_number_of_values(table)
@@ -112,6 +118,10 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         encoded = self._run(self._columns.fit_transform, table)
         if self.missing == "error":
             self._refuse_nonfinite(encoded)
+        if sample_weight is not None and not self.is_categorical_.all():
+            places = np.flatnonzero(~self.is_categorical_)
+            values = _safe_indexing(table, places, axis=1)
+            self._run(lambda x: self._scaler().fit(x, sample_weight=sample_weight), values)
         self.embedding_sizes_ = []
         if len(many):
             found = self._columns.named_transformers_["indices"].categories_
@@ -172,12 +182,15 @@ class TableEncoder(TransformerMixin, BaseEstimator):
                 refuse_text(X, int(place))
             raise
 
+    def _scaler(self) -> StandardScaler:
+        numbers = self._columns.named_transformers_["numbers"]
+        return numbers[0] if self.missing == "indicator" else numbers
+
     def _ignore_constant_columns(self) -> None:
         """An infinite scale makes 0 of all their numbers."""
         if self.is_categorical_.all():
             return
-        numbers = self._columns.named_transformers_["numbers"]
-        scaler = numbers[0] if self.missing == "indicator" else numbers
+        scaler = self._scaler()
         scaler.scale_[(scaler.scale_ == 1) & ~np.isclose(scaler.var_, 1)] = np.inf
 
     def _refuse_nonfinite(self, encoded: Array) -> None:

@@ -13,6 +13,7 @@ from fastmlp.history import EpochInfo
 from fastmlp.modules import Module
 from fastmlp.optim import SGD, Adam, AdamW, Optimizer
 from fastmlp.sklearn._data import Batches, Rows
+from fastmlp.sklearn._embeddings import Embedded, Stepwise
 from fastmlp.sklearn._network import arrays_of, layers_of, view
 from fastmlp.trainer import Trainer
 
@@ -110,7 +111,12 @@ class _Epochs:
 
     def run(self) -> None:
         mlp, settings = self.mlp, self.settings
-        trainer = Trainer(mlp._model, mlp._optimizer, mlp._objective.loss, on_nonfinite="ignore")
+        parts = mlp._model, mlp._optimizer, mlp._objective.loss
+        trainer: Any = (
+            Stepwise(*parts)
+            if isinstance(mlp._model, Embedded)
+            else Trainer(*parts, on_nonfinite="ignore")
+        )
         seed = int(mlp._random_state.randint(SEEDS))
         x, t, weights = self.data
         given: dict[str, Any] = {"t": t, "sample_weight": weights, "batch_size": self.batch_size}
