@@ -93,18 +93,11 @@ def scores(name, seed):
 
 
 SLOW = {"digits", "digits, sgd", "digits, early stopping", "breast cancer"}
-OTHER_DECAY = pytest.mark.xfail(
-    strict=True, reason="ours takes the L2 term of the larger batches for the smaller one, too"
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in PROBLEMS]
 )
-
-
-def _marks(name):
-    if name == "diabetes, unequal batches":
-        return OTHER_DECAY
-    return pytest.mark.slow if name in SLOW else ()
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=_marks(n)) for n in PROBLEMS])
 def test_scores(name):
     """The means differ by two standard errors of the difference of pairs at most.
 

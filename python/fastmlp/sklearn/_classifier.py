@@ -76,9 +76,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     -----
     The first weights are scikit-learn's for the same `random_state`, and so is the training but for
     rounding, the order of the rows, and these: Adam's `epsilon` is added after the correction of
-    the bias; a last batch of fewer rows has the L2 term of the others; of an epoch of several
-    batches, the L2 term in `loss_curve_` is that of the mean of the weights' squares before and
-    after it, and the loss counts rows by their weights.
+    the bias; where the last batch has fewer rows, all batches of an epoch have the mean of their L2
+    terms; of an epoch of several batches, the L2 term in `loss_curve_` is that of the mean of the
+    weights' squares before and after it, and the loss counts rows by their weights.
 
     A sparse table that takes up to 256 MiB becomes a dense one, a larger one does so by the batch
     (for "lbfgs" as a whole). Threads are those of `fastmlp.set_num_threads`; processes of joblib
@@ -246,8 +246,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _coded(self, y: Any) -> Array:
         """Numbers of classes, or columns of 0 and 1."""
-        if self._kind() == "multiclass":
-            return np.asarray(np.searchsorted(self.classes_, y), np.int64)
+        if y.ndim == 1:
+            numbers = np.asarray(np.searchsorted(self.classes_, y), np.int64)
+            return numbers if self._kind() == "multiclass" else (numbers > 0)[:, None].astype("f4")
         return np.asarray(self._labels.transform(y), np.float32)
 
     def _make_objective(self, outputs: int) -> Objective:

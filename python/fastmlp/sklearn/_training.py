@@ -99,9 +99,13 @@ class _Epochs:
         # The weights of a batch's rows, on average: what scikit-learn divides `alpha` by.
         share = batch_size * (1.0 if data.weights is None else float(np.mean(data.weights)))
         decay = settings.alpha / share if share > 0 else 0.0
-        self._penalty = 0.5 * decay * batch_size * -(-rows // batch_size) / rows
+        batches = -(-rows // batch_size)
+        self._penalty = 0.5 * decay * batch_size * batches / rows
         if settings.solver == "adamw":
             decay, self._penalty = settings.alpha, 0.0
+        elif batches > 1:  # a last batch of fewer rows is divided by those: here all take a part
+            last = rows - (batches - 1) * batch_size
+            decay *= (batches - 1 + batch_size / last) / batches
         mlp._optimizer.param_groups[0]["weight_decay"] = decay
         self._weights = [view(layer.weight) for layer in layers_of(mlp._model)]
         self._norm = self._square_norm()
