@@ -314,6 +314,12 @@ def test_ready_settings():
     again.partial_fit(X, Y)
     MLPRegressor("poisson", preset="tabular", max_iter=2).fit(XR, np.abs(YR))
     MLPClassifier(preset="tabular", early_stopping=True).fit(X, Y)
+    assert own.validation_scores_ is None
+    many = np.random.default_rng(0).normal(size=(10_001, 3))
+    stops = MLPRegressor(hidden_layer_sizes=8, preset="tabular", batch_size=1000, max_iter=4).fit(
+        many, many[:, 0]
+    )
+    assert len(stops.validation_scores_) == 4
 
 
 @pytest.mark.parametrize(("rows", "batch_size"), [(7, 3), (13, 3), (65, 64), (2, 2), (90, 89)])

@@ -35,7 +35,7 @@ from fastmlp.sklearn._network import (
     glorot,
     layers_of,
 )
-from fastmlp.sklearn._presets import PRESETS, settings_of
+from fastmlp.sklearn._presets import MANY_ROWS, PRESETS, settings_of
 from fastmlp.sklearn._table import TableEncoder, is_frame
 from fastmlp.sklearn._training import fit_stochastic, make_optimizer
 
@@ -259,6 +259,8 @@ class BaseMLP(BaseEstimator, ABC):
             raise ValueError("partial_fit does not support early_stopping=True")
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         x = self._encode(X, reset=first, weights=sample_weight)
+        if settings.early_stopping == "auto":
+            settings.early_stopping = x.shape[0] > MANY_ROWS
         t, outputs = self._check_targets(y, incremental, first)
         check_consistent_length(x, t)
         if sample_weight is not None:

@@ -59,7 +59,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         With "indicator" missing values are the mean of their column, with a column beside it that
         tells of them, or a category; all other columns are standardised.
     preset : {"tabular"}, optional
-        Ready settings, `PRESETS[preset]`, of parameters that have their default values.
+        Ready settings, `PRESETS[preset]`, of parameters that have their default values. Early
+        stopping is that of tables with more than 10 000 rows.
 
     Attributes
     ----------

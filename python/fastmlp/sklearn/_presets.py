@@ -6,8 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 # Of ordinary tables: columns on one scale, and what keeps a wide network from learning by heart. A
-# rate that falls to nothing ends the training better than rows that are held out, which small
-# tables cannot spare.
+# rate that falls to nothing ends the training. Rows are held out, to find the best epoch, of tables
+# with many alone ("auto").
 PRESETS: dict[str, dict[str, Any]] = {
     "tabular": {
         "hidden_layer_sizes": (256, 256),
@@ -17,6 +17,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "learning_rate": "cosine",
         "learning_rate_init": 0.002,
         "max_iter": 100,
+        "early_stopping": "auto",
         "n_iter_no_change": inf,
         "batch_norm": True,
         "dropout": 0.3,
@@ -26,14 +27,17 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+MANY_ROWS = 10_000  # above which gradient boosting, too, holds out some with "auto"
+
+
 def settings_of(mlp: Any, incremental: bool = False) -> SimpleNamespace:
     """An estimator's parameters; where they are the defaults, those of its preset, if it has any.
 
-    `partial_fit` does not know how many epochs there will be: its rate stays.
+    `partial_fit` does not know how many epochs there will be: its rate stays, and it does not stop.
     """
     settings = SimpleNamespace(**mlp.get_params(deep=False))
     for name, value in PRESETS.get(settings.preset, {}).items():
-        if incremental and name == "learning_rate":
+        if incremental and name in ("learning_rate", "early_stopping"):
             continue
         default = inspect.signature(type(mlp).__init__).parameters.get(name)
         if default is not None and getattr(settings, name) == default.default:
