@@ -28,6 +28,7 @@ from sklearn.preprocessing import StandardScaler, scale
 import fastmlp.sklearn
 import report
 from machine import machine
+from worker import settle
 
 # Rows, features, and epochs that take scikit-learn some seconds at most.
 TABLES = [(200, 5, 100), (1000, 10, 50), (10_000, 20, 10), (50_000, 100, 3)]
@@ -60,6 +61,7 @@ def in_turns(sides: dict[str, Any], data: Table, rounds: int) -> dict[str, float
     times: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, estimator in sides.items():
+            settle()
             start = time.perf_counter()
             estimator.fit(*data)
             times[name].append(time.perf_counter() - start)

@@ -134,7 +134,7 @@ class Worker:
             self.chunk = int(min(wanted, 100 * self.chunk)) // epoch * epoch
 
 
-def _settle() -> None:
+def settle() -> None:
     """Wait until the library's threads no longer spin, so that the next peer has the machine.
 
     The clock may show the time of a thread that runs on only when the system's tick comes.
@@ -158,7 +158,7 @@ def main(kind: type[Worker] = Worker) -> None:
             answer = {"left_out": str(reason)}
         except Exception as error:  # goes to the parent, which reports it
             answer = {"error": f"{type(error).__name__}: {error}"}
-        _settle()
+        settle()
         answers.write(json.dumps(answer) + "\n")
 
 
