@@ -125,7 +125,7 @@ class BaseMLP(BaseEstimator, ABC):
 
     @abstractmethod
     def _score_outputs(self, y: Array, t: Array, weights: Array | None) -> float:
-        """The score of the network's outputs, as `score` would tell it."""
+        """The score of the network's outputs, as `score` would tell it; it is asked each epoch."""
 
     def _class_weights(self, t: Array, weights: Array | None, incremental: bool) -> Array | None:
         return weights
@@ -143,7 +143,7 @@ class BaseMLP(BaseEstimator, ABC):
         if reset:
             self._table = None
             if self.categorical_features is not None or self.missing == "indicator":
-                # One line of L-BFGS looks at all rows: there, tables would gain nothing.
+                # L-BFGS looks at all rows at once, which 0 and 1 do in one native pass.
                 limit = {"max_one_hot": 10**9} if self.solver == "lbfgs" else {}
                 self._table = TableEncoder(
                     self.categorical_features, missing=self.missing, dtype=self.dtype, **limit
@@ -227,10 +227,9 @@ class BaseMLP(BaseEstimator, ABC):
         if settings.solver == "lbfgs":
             fit_lbfgs(self, settings, data)
         else:
-            if not hasattr(self, "loss_curve_") or settings.early_stopping == (
-                self.best_loss_ is not None
-            ):
-                self._begin_curves(settings.early_stopping)
+            stopped_by_loss = getattr(self, "best_loss_", None) is not None
+            if not hasattr(self, "loss_curve_") or settings.early_stopping == stopped_by_loss:
+                self._begin_curves(settings.early_stopping)  # of the other way to stop
             if held_out is not None and self.validation_scores_ is None:
                 self.validation_scores_, self.validation_loss_curve_ = [], []
             fit_stochastic(self, settings, data, held_out, incremental)

@@ -102,7 +102,7 @@ def build(architecture: Architecture) -> Module:
     if architecture.embeddings:
         model = Embedded(model, architecture.embeddings, dtype)
     if architecture.batch_norm or any(architecture.dropout):
-        model.eval()  # other networks need not be compiled for the training and for predictions
+        model.eval()  # others have one program for the training and for predictions
     return model
 
 

@@ -167,7 +167,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return of_values(self.loss, outputs, self.huber_delta, self._quantiles())
 
     def _score_outputs(self, y: Array, t: Array, weights: Array | None) -> float:
-        """R2, the mean over outputs."""
+        """R2, the mean over outputs: `r2_score`, without checks that take as long as epochs."""
         y, t = self._values(y.astype(np.float64)), t.astype(np.float64)
         if not np.isfinite(y).all():
             return float("nan")
