@@ -187,3 +187,17 @@ def test_weights_of_rows_count_in_means_and_scales(table):
     weighted.fit(numbers, y, np.r_[np.full(600, 2.0), np.zeros(600)])
     repeated = MLPRegressor(**given, max_iter=20).fit(numbers.iloc[twice], y.iloc[twice])
     np.testing.assert_allclose(weighted.predict(numbers), repeated.predict(numbers), rtol=1e-6)
+
+
+def test_a_warm_start_keeps_the_columns(table):
+    x, y = table
+    numbers = MLPRegressor(max_iter=2, warm_start=True).fit(x[["area", "age"]].fillna(0.0), y)
+    numbers.set_params(categorical_features=[0])
+    before = numbers.coefs_[0].copy()
+    with pytest.raises(ValueError, match=r"categorical_features: expected None, as in the fit"):
+        numbers.fit(x[["area", "age"]].fillna(0.0), y)
+    np.testing.assert_array_equal(numbers.coefs_[0], before)
+    model = regressor(max_iter=2, warm_start=True).fit(x, y)
+    with pytest.raises(ValueError, match=r"missing: expected indicator.*got error"):
+        model.set_params(missing="error").fit(x, y)
+    model.set_params(missing="indicator").fit(x, y)

@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("sklearn", "1.6", reason="fastmlp.sklearn needs scikit-learn 1.6 or newer")
 
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, make_classification, make_regression
 from sklearn.metrics import accuracy_score, d2_pinball_score, log_loss, r2_score
 from sklearn.preprocessing import StandardScaler
@@ -326,3 +327,19 @@ def test_ready_settings():
 def test_no_batch_of_batch_norm_has_a_single_row(rows, batch_size):
     model = MLPClassifier(batch_norm=True, batch_size=batch_size, max_iter=3)
     assert np.isfinite(model.fit(X[:rows], Y[:rows] % 2).loss_)
+
+
+class _Small(MLPClassifier):
+    """A class of one's own that has fewer parameters."""
+
+    def __init__(self, width: int = 5) -> None:
+        self.width = width
+        super().__init__((width,), max_iter=30, random_state=0)
+
+
+def test_a_subclass_with_parameters_of_its_own() -> None:
+    x, y = make_classification(60, random_state=0)
+    model = clone(_Small(7)).fit(x, y)
+    same = MLPClassifier((7,), max_iter=30, random_state=0).fit(x, y)
+    assert model.get_params() == {"width": 7}
+    np.testing.assert_array_equal(model.predict_proba(x), same.predict_proba(x))

@@ -61,6 +61,8 @@ struct LanesPlan {
     blocks_per_chunk = ceil_div(training ? kTrainingChunk : kPredictionChunk, work * R);
     if (training) blocks_per_chunk = larger(blocks_per_chunk, ceil_div(blocks, kMostChunks));
     chunks = ceil_div(blocks, blocks_per_chunk);
+    blocks_per_chunk = ceil_div(blocks, chunks);  // all alike, but for what does not divide
+    chunks = ceil_div(blocks, blocks_per_chunk);
     preloaded = training ? larger(1, smaller(kMostPreloaded, kPreloadedValues / (blocks * (in + out) * R))) : 1;
     const Index kept = training ? blocks : chunks;  // blocks alive at once
     Index end = 0;

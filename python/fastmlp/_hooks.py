@@ -75,7 +75,7 @@ class Hooks:
                 for function in _functions([callback], "on_train_begin"):
                     function(self._info)
                 self._begun.append(callback)
-            self._begin_epoch(self._info)
+            self._begin_epoch(self._info.epoch)
             if self._callbacks and self._planner:
                 self._planner.settle()  # they may have changed rates; there will be a new plan
         return self.changed
@@ -93,11 +93,14 @@ class Hooks:
             self._planner.after_epoch(loss, validation_loss)
         named = dict(zip(self._metrics, metrics, strict=True))
         self._info = EpochInfo(epoch, loss, validation_loss, self.trainer, named)
-        answers = [function(self._info) for function in self._on_epoch_end]
-        if any(isinstance(answer, bool | np.bool_) and answer for answer in answers):
+        ends = False
+        for function in self._on_epoch_end:
+            answer = function(self._info)
+            ends |= isinstance(answer, bool | np.bool_) and bool(answer)
+        if ends:
             return True
         if not stops and epoch + 1 < self.last:
-            self._begin_epoch(self._before(epoch + 1))
+            self._begin_epoch(epoch + 1)
         return self.changed
 
     def end(self) -> None:
@@ -107,9 +110,11 @@ class Hooks:
                 for function in reversed(_functions(self._begun, "on_train_end")):
                     stack.callback(function, self._info)
 
-    def _begin_epoch(self, info: EpochInfo) -> None:
-        for function in self._on_epoch_begin:
-            function(info)
+    def _begin_epoch(self, epoch: int) -> None:
+        if self._on_epoch_begin:
+            info = self._before(epoch)
+            for function in self._on_epoch_begin:
+                function(info)
         self.changed = self._is_changed()
 
     def _before(self, epoch: int) -> EpochInfo:
@@ -117,12 +122,14 @@ class Hooks:
 
     def _is_changed(self) -> bool:
         trainer = self.trainer
-        network = self._parts[0]
+        network, model, optimizer, loss_fn = self._parts
+        is_kept = (
+            trainer.model is model and trainer.optimizer is optimizer and trainer.loss_fn is loss_fn
+        )
         if _core.structure() != self._structure:  # of any module
-            network = trainer._network()
+            is_kept &= trainer._network() is network
             self._structure = _core.structure()
-        now = network, trainer.model, trainer.optimizer, trainer.loss_fn
-        return any(a is not b for a, b in zip(now, self._parts, strict=True))
+        return not is_kept
 
 
 def _functions(callbacks: list[Any], event: str) -> list[Function]:

@@ -241,8 +241,15 @@ class Module(Hooked):
 
     def modules(self) -> Iterator["Module"]:
         """This module and all below it, each once."""
-        for _, module in self.named_modules():
-            yield module
+        seen: set[int] = set()
+        waiting = [self]
+        while waiting:
+            module = waiting.pop()
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield module
+                held = list(vars(module).values())  # another thread may be adding the plan
+                waiting += [value for value in reversed(held) if isinstance(value, Module)]
 
     def _walk(self, name: str) -> Iterator[tuple[str, "Module"]]:
         yield name, self

@@ -50,7 +50,32 @@ class Trace(Shapes):
 
     def run(self, forward: Any) -> "Trace":
         """Trace `forward`; `UncompilableError` if it is no native program."""
-        self.guards = Guards(self._root)
+        modules = list(self._root.modules())
+        if all(_is_ours(module) for module in modules):  # whose forward has no effects
+            self.guards = Guards(())
+            with tracing_state.recording():
+                result = forward(self._input)
+        else:
+            self.guards = Guards(modules)
+            result = self._run_watched(forward)
+        if not isinstance(result, Symbolic) or not self._owns(result):
+            raise TypeError(
+                f"forward: expected {type(self._root).__name__} to return a value that it has"
+                f" computed from its argument, got {_checks.show(result)}"
+            )
+        if result.number == 0:
+            self._take(result)
+        self._keep_what_leads_to(result.number)
+        self.operations = [self._with_width(operation) for operation in self.operations]
+        self._check_width()
+        self.squeeze = result.squeezed
+        self.out_width = result.maker.width if result.maker else None
+        # Or the trace, its values and the model would hold one another.
+        del self._input, self._example
+        return self
+
+    def _run_watched(self, forward: Any) -> Any:
+        """What a `forward` that anyone may have written returns."""
         if self.guards.effects and self._of_call:  # which even a trace would have
             raise UncompilableError(self.guards.effects[0])
         reads = [(parameter, parameter._native.reads) for parameter in self._root._stored()]
@@ -73,21 +98,7 @@ class Trace(Shapes):
                 effects.append("forward changes what it reads")
             if any(parameter._native.reads != count for parameter, count in reads):
                 effects.append("forward reads numbers of a parameter")
-        if not isinstance(result, Symbolic) or not self._owns(result):
-            raise TypeError(
-                f"forward: expected {type(self._root).__name__} to return a value that it has"
-                f" computed from its argument, got {_checks.show(result)}"
-            )
-        if result.number == 0:
-            self._take(result)
-        self._keep_what_leads_to(result.number)
-        self.operations = [self._with_width(operation) for operation in self.operations]
-        self._check_width()
-        self.squeeze = result.squeezed
-        self.out_width = result.maker.width if result.maker else None
-        # Or the trace, its values and the model would hold one another.
-        del self._input, self._example
-        return self
+        return result
 
     @property
     def trains(self) -> bool:
@@ -366,3 +377,9 @@ def _renumbered(operation: Any, numbers: dict[int, int]) -> "Operation":
     inputs = tuple(numbers[number] for number in operation[1 : 1 + count])
     renumbered: Operation = (operation[0], *inputs, *operation[1 + count :])
     return renumbered
+
+
+def _is_ours(module: Any) -> bool:
+    """Whether all that runs in its `forward` is code of this package."""
+    is_own = vars(module).keys().isdisjoint(("forward", "_hooks"))
+    return is_own and type(module).__module__.startswith("fastmlp.")

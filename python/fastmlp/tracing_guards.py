@@ -6,7 +6,7 @@ of a model whose `forward`, or a function that it names, reads such.
 """
 
 import dis
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -15,7 +15,6 @@ import numpy as np
 
 from fastmlp import _core
 from fastmlp.parameter import Parameter
-from fastmlp.symbolic import Tree
 
 _LIBRARIES = ("fastmlp", "torch", "numpy", "math", "builtins", "functools", "collections")
 _ITEMS = 256  # of a container or array with more, its length alone is looked at
@@ -25,13 +24,13 @@ _MISSING = object()
 
 
 class Guards:
-    """The places that a model's code reads, and what they held when it was traced."""
+    """The places that the code of modules reads, and what they held when it was traced."""
 
-    def __init__(self, root: Tree) -> None:
+    def __init__(self, modules: Iterable[Any]) -> None:
         self.effects: list[str] = []
         self._reads: list[Callable[[], Any]] = []
         self._seen: set[Any] = set()
-        for module in root.modules():
+        for module in modules:
             self._look_at(module.forward, module)
         self._held = [_content(read()) for read in self._reads]
 

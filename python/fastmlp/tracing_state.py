@@ -39,10 +39,7 @@ def watched(root: Tree, of_call: bool) -> Iterator[list[str]]:
     }
     draws = _random_states()
     try:
-        with ExitStack() as stack:
-            stack.callback(_core.set_recording, _core.set_recording(True))
-            if (torch := sys.modules.get("torch")) is not None and hasattr(torch, "enable_grad"):
-                stack.enter_context(torch.enable_grad())
+        with recording():
             effects: list[str] = []
             yield effects
         effects += _effects(root, attributes, contents, draws, of_call)
@@ -57,6 +54,16 @@ def watched(root: Tree, of_call: bool) -> Iterator[list[str]]:
         for library, state in draws.items():
             getattr(sys.modules[library], _RANDOM[library][1])(state)
         raise
+
+
+@contextmanager
+def recording() -> Iterator[None]:
+    """Record gradients meanwhile, whatever we or torch were told."""
+    with ExitStack() as stack:
+        stack.callback(_core.set_recording, _core.set_recording(True))
+        if (torch := sys.modules.get("torch")) is not None and hasattr(torch, "enable_grad"):
+            stack.enter_context(torch.enable_grad())
+        yield
 
 
 _ONCE = "It is traced, and runs once, not for each batch, until a module changes."

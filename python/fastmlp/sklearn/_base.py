@@ -36,7 +36,7 @@ from fastmlp.sklearn._network import (
     layers_of,
 )
 from fastmlp.sklearn._presets import MANY_ROWS, PRESETS, settings_of
-from fastmlp.sklearn._table import TableEncoder, is_frame
+from fastmlp.sklearn._table import TableEncoder, check_same_table, is_frame, table_encoder
 from fastmlp.sklearn._training import fit_stochastic, make_optimizer
 
 NUMBER_FROM_0 = Interval(Real, 0, None, closed="left")
@@ -141,13 +141,7 @@ class BaseMLP(BaseEstimator, ABC):
     def _encode(self, X: Any, *, reset: bool, weights: Any = None) -> Any:
         """The table that a user hands over as numbers: an array of float32 or float64, or CSR."""
         if reset:
-            self._table = None
-            if self.categorical_features is not None or self.missing == "indicator":
-                # L-BFGS looks at all rows at once, which 0 and 1 do in one native pass.
-                limit = {"max_one_hot": 10**9} if self.solver == "lbfgs" else {}
-                self._table = TableEncoder(
-                    self.categorical_features, missing=self.missing, dtype=self.dtype, **limit
-                )
+            self._table = table_encoder(self)
         if self._table is not None:
             x = X
             if not is_frame(X):
@@ -257,6 +251,8 @@ class BaseMLP(BaseEstimator, ABC):
         if settings.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        if not first:
+            check_same_table(self, self._table)
         x = self._encode(X, reset=first, weights=sample_weight)
         if settings.early_stopping == "auto":
             settings.early_stopping = x.shape[0] > MANY_ROWS

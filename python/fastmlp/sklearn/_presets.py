@@ -1,6 +1,7 @@
 """Ready settings, and the parameters that a fit goes by."""
 
 import inspect
+from functools import cache
 from math import inf
 from types import SimpleNamespace
 from typing import Any
@@ -35,11 +36,18 @@ def settings_of(mlp: Any, incremental: bool = False) -> SimpleNamespace:
 
     `partial_fit` does not know how many epochs there will be: its rate stays, and it does not stop.
     """
-    settings = SimpleNamespace(**mlp.get_params(deep=False))
+    defaults = _defaults(mlp.__class__)
+    settings = SimpleNamespace(**{name: getattr(mlp, name) for name in defaults})
     for name, value in PRESETS.get(settings.preset, {}).items():
         if incremental and name in ("learning_rate", "early_stopping"):
             continue
-        default = inspect.signature(type(mlp).__init__).parameters.get(name)
-        if default is not None and getattr(settings, name) == default.default:
+        if name in defaults and getattr(settings, name) == defaults[name]:
             setattr(settings, name, value)
     return settings
+
+
+@cache
+def _defaults(estimator: Any) -> dict[str, Any]:
+    """The parameters and their defaults; a user's own class may take fewer, and set the others."""
+    ours = next(base for base in estimator.__mro__ if base.__module__.startswith("fastmlp."))
+    return {name: given.default for name, given in inspect.signature(ours).parameters.items()}

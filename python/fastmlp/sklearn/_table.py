@@ -296,3 +296,24 @@ def refuse_text(X: Any, place: int) -> None:
                 f"column {name!r}: expected numbers, got {value!r}; columns with categories must be"
                 " among categorical_features"
             ) from None
+
+
+def table_encoder(mlp: Any) -> TableEncoder | None:
+    """What an estimator's parameters ask for."""
+    if mlp.categorical_features is None and mlp.missing == "error":
+        return None
+    # L-BFGS looks at all rows at once, which 0 and 1 do in one native pass.
+    limit = {"max_one_hot": 10**9} if mlp.solver == "lbfgs" else {}
+    return TableEncoder(mlp.categorical_features, missing=mlp.missing, dtype=mlp.dtype, **limit)
+
+
+def check_same_table(mlp: Any, kept: TableEncoder | None) -> None:
+    """A further fit goes on with the columns of the first one."""
+    asked = table_encoder(mlp)
+    for name in ("categorical_features", "missing"):
+        now, before = (np.asarray(getattr(table, name, None)) for table in (asked, kept))
+        if (asked is None) != (kept is None) or not np.array_equal(now, before):
+            raise ValueError(
+                f"{name}: expected {before}, as in the fit before, which this one goes on from, got"
+                f" {now}"
+            )

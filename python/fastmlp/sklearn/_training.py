@@ -95,7 +95,8 @@ class _Epochs:
         self.max_epoch = 1 if incremental else settings.max_iter
         self.stopped = False
         self._best: dict[str, Array] | None = None
-        rows = data.x.shape[0]
+        self._rows = rows = data.x.shape[0]
+        self._changes_within = batch_size < rows  # do weights within an epoch
         # The weights of a batch's rows, on average: what scikit-learn divides `alpha` by.
         share = batch_size * (1.0 if data.weights is None else float(np.mean(data.weights)))
         decay = settings.alpha / share if share > 0 else 0.0
@@ -109,6 +110,8 @@ class _Epochs:
         mlp._optimizer.param_groups[0]["weight_decay"] = decay
         self._weights = [view(layer.weight) for layer in layers_of(mlp._model)]
         self._norm = self._square_norm()
+        schedules = ["cosine", "invscaling"] if settings.solver == "sgd" else ["cosine"]
+        self._has_schedule = settings.learning_rate in schedules
         self._constant = mlp._objective.constant(data.t, data.weights)
         if validation is not None:
             self._validation_constant = mlp._objective.constant(validation.t, validation.weights)
@@ -147,25 +150,27 @@ class _Epochs:
     def __call__(self, info: EpochInfo) -> bool:
         mlp, settings = self.mlp, self.settings
         mlp.n_iter_ += 1
-        before, self._norm = self._norm, self._square_norm()
-        if self.batch_size < self.data.x.shape[0]:  # the weights have changed from step to step
-            before = (before + self._norm) / 2
+        mlp.t_ += self._rows
+        norm = before = self._norm
+        if self._penalty:
+            norm = self._norm = self._square_norm()
+        if self._changes_within:
+            before = (before + norm) / 2
         parts = mlp._objective.parts
-        mlp.loss_ = (info.loss + self._constant) / parts + self._penalty * before
-        mlp.t_ += self.data.x.shape[0]
-        mlp.loss_curve_.append(mlp.loss_)
-        self._tell("Iteration %d, loss = %.8f", mlp.n_iter_, mlp.loss_)
+        mlp.loss_ = loss = (info.loss + self._constant) / parts + self._penalty * before
+        mlp.loss_curve_.append(loss)
+        if settings.verbose:
+            print(f"Iteration {mlp.n_iter_}, loss = {loss:.8f}")
         if info.validation_loss is not None:
-            loss = (info.validation_loss + self._validation_constant) / parts
-            mlp.validation_loss_curve_.append(loss)
+            mlp.validation_loss_curve_.append(
+                (info.validation_loss + self._validation_constant) / parts
+            )
             mlp.validation_scores_.append(info.metrics["_score"])
-            self._tell("Validation score: %f", mlp.validation_scores_[-1])
+            if settings.verbose:
+                print(f"Validation score: {mlp.validation_scores_[-1]:f}")
         self._count()
-        if settings.solver == "sgd" and settings.learning_rate == "invscaling":
-            self._set_rate(settings.learning_rate_init / (mlp.t_ + 1) ** settings.power_t)
-        if settings.learning_rate == "cosine":
-            done = mlp.n_iter_ / settings.max_iter
-            self._set_rate(settings.learning_rate_init * max((1 + cos(pi * done)) / 2, 1e-4))
+        if self._has_schedule:
+            self._set_rate(self._next_rate())
         if mlp._no_improvement_count > settings.n_iter_no_change:
             self._stop_or_slow_down()
         return self.stopped
@@ -187,6 +192,13 @@ class _Epochs:
             stays = mlp.loss_ > mlp.best_loss_ - settings.tol
             mlp.best_loss_ = min(mlp.best_loss_, mlp.loss_)
         mlp._no_improvement_count = mlp._no_improvement_count + 1 if stays else 0
+
+    def _next_rate(self) -> float:
+        mlp, settings = self.mlp, self.settings
+        initial = float(settings.learning_rate_init)
+        if settings.learning_rate == "invscaling":
+            return initial / float((mlp.t_ + 1) ** settings.power_t)
+        return initial * max((1 + cos(pi * mlp.n_iter_ / settings.max_iter)) / 2, 1e-4)
 
     def _stop_or_slow_down(self) -> None:
         mlp, settings = self.mlp, self.settings
