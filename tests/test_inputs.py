@@ -90,7 +90,7 @@ def test_sparse_matrices(model: fm.Sequential) -> None:
     sparse = pytest.importorskip("scipy.sparse")
     for x in (sparse.csr_matrix(X), sparse.coo_array(X)):
         with pytest.raises(TypeError, match=r"\.toarray\(\)"):
-            model.predict(x)
+            model(x)
 
 
 def test_torch_tensors(model: fm.Sequential, torch: Any) -> None:

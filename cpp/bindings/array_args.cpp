@@ -115,7 +115,7 @@ bool overlap(const void* a, std::size_t a_bytes, const void* b, std::size_t b_by
 }
 
 template <class T>
-void check_finite(const T* values, Index rows, Index columns, const char* name) {
+void check_finite(const T* values, Index rows, Index columns, const char* name, Index first) {
   constexpr Index kBlock = 4096;  // so that compilers use SIMD, and a bad value ends the search
   const Index n = rows * columns;
   for (Index begin = 0; begin < n; begin += kBlock) {
@@ -127,7 +127,7 @@ void check_finite(const T* values, Index rows, Index columns, const char* name) 
                               (std::isnan(values[i]) ? "NaN"
                                : values[i] > 0       ? "infinity"
                                                      : "-infinity") +
-                              place_of(i, columns) + " (allow_nonfinite=True lets it pass)");
+                              place_of(first * columns + i, columns) + " (allow_nonfinite=True lets it pass)");
   }
 }
 
@@ -144,7 +144,7 @@ void check_probabilities(const T* y, Index n) {
   template CArray<T> shaped_arg<T>(py::handle, const char*, std::span<const py::ssize_t>); \
   template T* output_arg<T>(const py::array&, const char*, std::span<const py::ssize_t>);  \
   template void check_probabilities<T>(const T*, Index);                                   \
-  template void check_finite<T>(const T*, Index, Index, const char*);
+  template void check_finite<T>(const T*, Index, Index, const char*, Index);
 FASTMLP_INSTANTIATE(float)
 FASTMLP_INSTANTIATE(double)
 #undef FASTMLP_INSTANTIATE

@@ -132,8 +132,8 @@ inline std::string place_of(Index i, Index columns) {
 // ValueError unless all values are probabilities, which BCE takes the logarithms of.
 template <class T>
 void check_probabilities(const T* y, Index n);
-// ValueError naming the first row that holds NaN or an infinite number.
+// ValueError naming the first row that holds NaN or an infinite number; these are the rows from number `first` on.
 template <class T>
-void check_finite(const T* values, Index rows, Index columns, const char* name);
+void check_finite(const T* values, Index rows, Index columns, const char* name, Index first = 0);
 
 }  // namespace fastmlp::bindings

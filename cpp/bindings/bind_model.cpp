@@ -187,7 +187,8 @@ x : array_like, shape (rows, in_features) or (in_features,)
     CuPy and whatever else has `__cuda_array_interface__` or `__dlpack__`. They must be
     C-contiguous and of the model's dtype, and are not copied. The work is in the order of
     the stream that is current in torch or CuPy, and not waited for; for other libraries it
-    is done when the call returns.
+    is done when the call returns. SciPy's sparse tables are taken as well; their rows, those of
+    large files (`numpy.memmap`), and narrower numbers are brought into that dtype by parts.
 out : ndarray, optional
     Receives the output: writable, C-contiguous, of the output's shape and the model's
     dtype, overlapping neither x nor a parameter, and on the device if x is.

@@ -119,6 +119,7 @@ void NetworkOf<T>::fit(const FitRequest& request) {
   const bool validates = !request.validation.x.is_none();
   const DataNames names{"x", kTargetNames};
   take_data(*training, request, first, names);
+  if (comes_in_batches && !staging_) training->fetch();
   if (validates) {
     take_data(validation, request, request.validation,
               {"validation_data x", {"validation_data t", "validation_data sample_weight"}});
@@ -181,6 +182,7 @@ void NetworkOf<T>::fit(const FitRequest& request) {
                             std::to_string(training->set.columns));
     check_rows(training->set.rows, true, of_batches);
     join_streams(device);
+    if (!staging_) training->fetch();
     if (staging_) training->upload_copies(output_columns(columns));
     training->take_function(batch->function, output_columns(columns), released);
     return &training->set;

@@ -10,8 +10,20 @@
 namespace fastmlp::bindings {
 
 template <class T>
+void FitData<T>::fetch() {
+  if (!x.source) return;
+  x_copy.reserve(static_cast<std::size_t>(set.rows * set.columns));
+  x.source->fetch({nullptr, 0, set.rows}, x_copy.data());
+  set.x = x_copy.data();
+  set.source = nullptr;
+}
+
+template <class T>
 void FitData<T>::upload_copies(Index columns) {
-  if (set.x == nullptr) set.x = upload(x_copy, x.data(), set.rows * set.columns);
+  if (x.source)
+    set.x = upload(x_copy, *x.source, set.rows, set.columns);
+  else if (set.x == nullptr)
+    set.x = upload(x_copy, x.data(), set.rows * set.columns);
   Targets<T> host = t.targets;
   if (set.targets.classes) host.classes = nullptr;  // they are there already
   const Targets<T> there = set.targets;
@@ -102,7 +114,7 @@ void NetworkOf<T>::keep_apart(FitData<T>& data, Index columns) const {
     values = to.data();
   };
   const Index x_size = data.set.rows * data.set.columns, t_size = data.set.rows * columns;
-  if (shared(data.set.x, x_size)) copy(data.set.x, x_size, data.x_copy);
+  if (data.set.x && shared(data.set.x, x_size)) copy(data.set.x, x_size, data.x_copy);
   if (const T*& dense = data.set.targets.dense; dense && shared(dense, t_size)) copy(dense, t_size, data.copies.dense);
 }
 
@@ -118,9 +130,12 @@ void NetworkOf<T>::take_data(FitData<T>& d, const FitRequest& request, const Fit
     rows = rows_shape(d.device_x.shape, names.x, network_->in_features(), kTakes, flatten_);
     d.set.x = static_cast<const T*>(d.device_x.data);
   } else {
-    d.x = input(from.x, names.x);
+    d.x = input_rows(from.x, names.x);
     rows = d.x;
-    if (!staging_) d.set.x = d.x.data();
+    if (!staging_) {
+      d.set.x = d.x.data();
+      d.set.source = d.x.source.get();
+    }
   }
   if (rows.one_row)
     throw py::value_error(std::string(names.x) + ": expected shape (rows, features), got (" +
@@ -132,6 +147,8 @@ void NetworkOf<T>::take_data(FitData<T>& d, const FitRequest& request, const Fit
   if (!allow_nonfinite) {
     if (x_there)
       check_finite_there(network_->device(), d.set.x, rows.rows, rows.columns, names.x);
+    else if (d.x.source)
+      check_finite(*d.x.source, rows, names.x);
     else
       check_finite(d.x.data(), rows.rows, rows.columns, names.x);
   }

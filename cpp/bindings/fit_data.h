@@ -5,6 +5,7 @@
 
 #include "bindings/device_arrays.h"
 #include "bindings/gil.h"
+#include "bindings/row_args.h"
 #include "bindings/staging.h"
 #include "bindings/target_args.h"
 #include "core/trainer.h"
@@ -23,13 +24,15 @@ struct FitData {
   FitData(const FitData&) = delete;
   FitData& operator=(const FitData&) = delete;
 
+  // Fetches all inputs that come from a source, to the host's memory.
+  void fetch();
   // Brings to the device what came from the host; the output has so many columns.
   void upload_copies(Index columns);
   // Calls the function (unless it is None) in place of a loss, when the GIL has been released.
   void take_function(const py::object& called, Index columns, std::optional<WithoutGil>& released);
 
   DataSet<T> set;
-  Matrix<T> x;                     // of the host,
+  RowsArg<T> x;                    // of the host,
   TargetArg<T> t;                  // which keep the data alive,
   DeviceArray device_x, device_t;  // and so do these
   py::object function;             // that is called

@@ -8,6 +8,7 @@
 #include "bindings/device_arrays.h"
 #include "bindings/gil.h"
 #include "bindings/handles.h"
+#include "bindings/row_args.h"
 #include "bindings/staging.h"
 
 namespace fastmlp::bindings {
@@ -46,6 +47,9 @@ class NetworkOf final : public NetworkHandle {
   Matrix<T> input(py::handle x, const char* name) const {
     return matrix_arg<T>(x, name, network_->in_features(), kTakes, flatten_);
   }
+  RowsArg<T> input_rows(py::handle x, const char* name) const {
+    return rows_arg<T>(x, name, network_->in_features(), kTakes, flatten_);
+  }
   // ValueError for a batch of one row where it is to give the statistics of a BatchNorm.
   void check_rows(Index rows, bool training, const char* name) const {
     if (rows == 1 && network_->program().mixes_rows(training))
@@ -57,7 +61,7 @@ class NetworkOf final : public NetworkHandle {
     return network_->out_features() < 0 ? columns : network_->out_features();
   }
   // See ReleaseGilFor. On a device there is something to wait for.
-  Index work(const Matrix<T>& x) const {
+  Index work(const RowsShape& x) const {
     return staging_ ? std::numeric_limits<Index>::max() : x.rows * (x.columns + weights_);
   }
   template <class Body>
@@ -65,7 +69,8 @@ class NetworkOf final : public NetworkHandle {
                          const Body& body);
   void check_loss_takes_output(const LossSpec& loss, const Matrix<T>& x);
   void check_apart(const void* out, Index size, const void* x, Index x_size) const;
-  T* checked_output(py::handle out, const Matrix<T>& x) const;
+  T* checked_output(py::handle out, const RowsArg<T>& x) const;
+  void predict_source(const RowsArg<T>& x, const DropoutState* dropout, T* y) const;
   void keep_apart(FitData<T>& data, Index columns) const;
   void take_device_targets(FitData<T>& data, const FitRequest::Data& from, const TargetNames& names,
                            const LossHandle& loss, bool allow_nonfinite) const;

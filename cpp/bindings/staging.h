@@ -2,6 +2,7 @@
 // they are kept for the next pass. All of it needs the GIL, but for the copies themselves.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -14,6 +15,22 @@ template <class T>
 T* upload(Buffer<T>& to, const T* from, Index size) {
   to.reserve(static_cast<std::size_t>(size));
   check(to.device().upload(to.data(), from, static_cast<std::size_t>(size) * sizeof(T), StreamScope::current()));
+  return to.data();
+}
+// Rows of a source, some at a time.
+template <class T>
+T* upload(Buffer<T>& to, const RowSource<T>& from, Index rows, Index columns) {
+  constexpr Index kValues = Index{1} << 22;
+  const Index most = std::clamp(kValues / columns, Index{1}, rows);
+  to.reserve(static_cast<std::size_t>(rows * columns));
+  std::vector<T> room(static_cast<std::size_t>(most * columns));
+  for (Index row = 0; row < rows; row += most) {
+    const Index n = std::min(most, rows - row);
+    from.fetch({nullptr, row, n}, room.data());
+    check(to.device().upload(to.data() + row * columns, room.data(), static_cast<std::size_t>(n * columns) * sizeof(T),
+                             StreamScope::current()));
+    check(to.device().synchronize(StreamScope::current()));  // before the room is used again
+  }
   return to.data();
 }
 template <class T>

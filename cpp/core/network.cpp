@@ -124,31 +124,76 @@ std::shared_ptr<typename Network<T>::Folded> Network<T>::folded_now() {
   return folded_ = fresh;
 }
 
+namespace {
+
+// Rows that are there,
 template <class T>
-void Network<T>::predict(const T* x, Index rows, Index columns, const DropoutState* dropout, T* y) {
-  if (const auto other = dropout ? nullptr : folded_now()) return other->network.predict(x, rows, columns, nullptr, y);
+auto rows_of(const T* x, Index columns) {
+  return [x, columns](Index row, Index) { return x + row * columns; };
+}
+// and such as are fetched.
+template <class T>
+auto rows_of(const RowSource<T>& x, Index columns) {
+  return [&x, columns, room = std::make_shared<Buffer<T>>()](Index row, Index n) {
+    room->reserve(static_cast<std::size_t>(n * columns));
+    x.fetch({nullptr, row, n}, room->data());
+    return static_cast<const T*>(room->data());
+  };
+}
+
+}  // namespace
+
+template <class T>
+template <class Rows>
+void Network<T>::predict_parts(const Rows& x_from, Index rows, Index columns, const DropoutState* dropout, T* y) {
+  if (const auto other = dropout ? nullptr : folded_now())
+    return other->network.predict_parts(x_from, rows, columns, nullptr, y);
   const Index out = out_columns(columns), most = inference_rows(rows, columns, dropout != nullptr);
   for (Index row = 0; row < rows; row += most) {
     const Index n = std::min(most, rows - row);
     const Lease runner = acquire(n, columns, false);
     DropoutState state = dropout ? *dropout : DropoutState{};
     state.step += static_cast<std::uint64_t>(row / most);
-    runner->forward({x + row * columns, {}, nullptr, n}, dropout ? &state : nullptr, y + row * out);
+    runner->forward({x_from(row, n), {}, nullptr, n}, dropout ? &state : nullptr, y + row * out);
   }
 }
 
 template <class T>
-double Network<T>::evaluate(const LossSpec& spec, const T* x, const Targets<T>& targets, Index rows, Index columns,
-                            double share) {
-  if (const auto other = folded_now()) return other->network.evaluate(spec, x, targets, rows, columns, share);
+void Network<T>::predict(const T* x, Index rows, Index columns, const DropoutState* dropout, T* y) {
+  predict_parts(rows_of(x, columns), rows, columns, dropout, y);
+}
+
+template <class T>
+void Network<T>::predict(const RowSource<T>& x, Index rows, Index columns, const DropoutState* dropout, T* y) {
+  predict_parts(rows_of(x, columns), rows, columns, dropout, y);
+}
+
+template <class T>
+template <class Rows>
+double Network<T>::evaluate_parts(const LossSpec& spec, const Rows& x_from, const Targets<T>& targets, Index rows,
+                                  Index columns, double share) {
+  if (const auto other = folded_now())
+    return other->network.evaluate_parts(spec, x_from, targets, rows, columns, share);
   const Index out = out_columns(columns), most = inference_rows(rows, columns, false);
   double total = 0;
   for (Index row = 0; row < rows; row += most) {
     const Index n = std::min(most, rows - row);
     const Lease runner = acquire(n, columns, false);
-    total += runner->evaluate(spec.summed(), {x + row * columns, targets.from(row, out), nullptr, n});
+    total += runner->evaluate(spec.summed(), {x_from(row, n), targets.from(row, out), nullptr, n});
   }
   return spec.is_mean() ? total / (share * static_cast<double>(spec.terms_of_row(out))) : total;
+}
+
+template <class T>
+double Network<T>::evaluate(const LossSpec& spec, const T* x, const Targets<T>& targets, Index rows, Index columns,
+                            double share) {
+  return evaluate_parts(spec, rows_of(x, columns), targets, rows, columns, share);
+}
+
+template <class T>
+double Network<T>::evaluate(const LossSpec& spec, const RowSource<T>& x, const Targets<T>& targets, Index rows,
+                            Index columns, double share) {
+  return evaluate_parts(spec, rows_of(x, columns), targets, rows, columns, share);
 }
 
 // Derivatives ------------------------------------------------------------------------------------------------------

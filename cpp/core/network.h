@@ -9,6 +9,7 @@
 
 #include "core/folding.h"
 #include "core/locks.h"
+#include "core/row_source.h"
 #include "core/strategies/choice.h"
 #include "core/strategies/dense/input_derivatives.h"
 
@@ -41,8 +42,11 @@ class Network {
 
   // Inference for any number of rows, in pieces of bounded memory.
   void predict(const T* x, Index rows, Index columns, const DropoutState* dropout, T* y);
+  void predict(const RowSource<T>& x, Index rows, Index columns, const DropoutState* dropout, T* y);
   // The loss over a data set, in evaluation mode; `share` is the sum of its rows' shares.
   double evaluate(const LossSpec& spec, const T* x, const Targets<T>& targets, Index rows, Index columns, double share);
+  double evaluate(const LossSpec& spec, const RowSource<T>& x, const Targets<T>& targets, Index rows, Index columns,
+                  double share);
 
   // Derivatives of `predict` with respect to the input: see InputDerivatives.
   void jacobian(const T* x, Index rows, Index columns, T* jacobian);
@@ -59,6 +63,12 @@ class Network {
   std::shared_ptr<Folded> folded_now();
   void check_places() const;
   void join_last_stream();
+  // `x_from(row, n)`: n rows of x from number `row` on, until the next call.
+  template <class Rows>
+  void predict_parts(const Rows& x_from, Index rows, Index columns, const DropoutState* dropout, T* y);
+  template <class Rows>
+  double evaluate_parts(const LossSpec& spec, const Rows& x_from, const Targets<T>& targets, Index rows, Index columns,
+                        double share);
   template <class Body>
   void with_derivatives(const Body& body);
   void release(Runner<T>* runner);

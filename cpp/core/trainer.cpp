@@ -4,8 +4,10 @@
 #include <chrono>
 #include <exception>
 #include <numeric>
+#include <optional>
 
 #include "core/shuffle.h"
+#include "core/staged_rows.h"
 #include "core/thread_pool.h"
 #include "core/trainee.h"
 
@@ -47,6 +49,7 @@ class Fit {
       active_.push_back(member.get());
     }
     find_members();
+    if (data.source) staged_.emplace(data, options.batch_size, out_columns(data.columns));
   }
 
   void run() {
@@ -96,7 +99,7 @@ class Fit {
     if (validation_) {
       value = member.evaluate(loss_, *validation_);
       result.validation_loss = &value;
-      if (trainee.measure) result.metrics = trainee.measure(outputs_for_validation(member.network));
+      if (trainee.measure) result.metrics = trainee.measure(outputs_for_validation(member));
     }
     member.history.add_epoch(result, trainee.metrics, lap());
     if (!goes_on(member, 1)) return false;
@@ -108,11 +111,15 @@ class Fit {
     return !stops;
   }
 
-  const T* outputs_for_validation(Network<T>& network) {
-    const Index out = network.out_features() < 0 ? validation_->columns : network.out_features();
-    outputs_.reserve(static_cast<std::size_t>(validation_->rows * out));
-    network.predict(validation_->x, validation_->rows, validation_->columns, nullptr, outputs_.data());
+  const T* outputs_for_validation(TraineeState<T>& member) {
+    outputs_.reserve(static_cast<std::size_t>(validation_->rows * out_columns(validation_->columns)));
+    member.predict(*validation_, outputs_.data());
     return outputs_.data();
+  }
+
+  Index out_columns(Index columns) const {
+    const Index out = all_[0]->network.out_features();
+    return out < 0 ? columns : out;
   }
 
   // Seconds since the last call, or since the beginning.
@@ -206,6 +213,7 @@ class Fit {
       shuffle_rows(ids_.data(), epoch);
       if (!device_.host) upload_ids(ids_);
     }
+    if (staged_) staged_->begin(ids_.empty() ? nullptr : ids_.data());
     const bool keep_last = options_.keep_gradient && (last_epoch || has_callbacks_);
     for (TraineeState<T>* member : active_) member->loss_sum = 0;
     for (Index row = 0; row < data_.rows;) {
@@ -262,9 +270,11 @@ class Fit {
     most = take_options(most);
     Batch<T> batch{data_.x, data_.targets, nullptr, rows};
     if (!ids_.empty()) batch.ids = device_.host ? ids_.data() : device_ids_.data();
-    if (device_.host) {
-      const Index out = active_[0]->network.out_features();
-      batch.advance(row, data_.columns, out < 0 ? data_.columns : out);
+    if (staged_) {
+      batch = staged_->batch(row, rows);
+      if (batches_ > 1) most = std::min(most, std::max(Index{1}, staged_->together(row) / rows));
+    } else if (device_.host) {
+      batch.advance(row, data_.columns, out_columns(data_.columns));
     } else {
       batch.row = row;
     }
@@ -342,7 +352,8 @@ class Fit {
   std::vector<double> losses_;  // of the steps of one call, for each active network
   std::vector<Index> ids_, epoch_ids_;
   Buffer<Index> device_ids_;
-  Buffer<T> outputs_;  // for the validation data
+  std::optional<StagedRows<T>> staged_;  // the data's, where they have a source
+  Buffer<T> outputs_;                    // for the validation data
   std::chrono::steady_clock::time_point lap_begin_ = std::chrono::steady_clock::now();
 };
 

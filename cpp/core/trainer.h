@@ -10,14 +10,9 @@
 #include "core/history.h"
 #include "core/network.h"
 #include "core/pacer.h"
+#include "core/row_source.h"
 
 namespace fastmlp {
-
-// Which rows of a data set: those numbered `ids`, or, where that is null, those from number `first` on.
-struct RowNumbers {
-  const Index* ids;
-  Index first, count;
-};
 
 // A loss that is not one of ours: from the output of some rows its value and, unless dy is null, its gradient. All
 // memory is the host's. It may throw, which ends the fit before the step changes anything.
@@ -30,14 +25,15 @@ struct DataSet {
   const T* x = nullptr;
   Targets<T> targets;
   Index rows = 0, columns = 0;
-  const double* shares = nullptr;      // of the rows (see Targets), in the host's memory; null: 1 each
-  LossFunction<T> function = nullptr;  // in place of the loss and the targets, unless empty
+  const double* shares = nullptr;        // of the rows (see Targets), in the host's memory; null: 1 each
+  LossFunction<T> function = nullptr;    // in place of the loss and the targets, unless empty
+  const RowSource<T>* source = nullptr;  // in place of x, unless null: on the host
 
   // The sum of some rows' shares.
   double share(const RowNumbers& which) const {
     if (!shares) return static_cast<double>(which.count);
     double sum = 0;
-    for (Index i = 0; i < which.count; ++i) sum += shares[which.ids ? which.ids[i] : which.first + i];
+    for (Index i = 0; i < which.count; ++i) sum += shares[which[i]];
     return sum;
   }
   double share() const { return share({nullptr, 0, rows}); }

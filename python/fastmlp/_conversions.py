@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp import _checks, _core
+from fastmlp import _checks, _core, _rows
 from fastmlp._types import Array
 
 _KINDS = {"U": "text", "S": "text", "M": "dates", "m": "durations", "c": "complex numbers"}
@@ -33,6 +33,8 @@ def as_array(value: Any, name: str) -> Array:
         )
     if isinstance(value, _core.Symbolic):
         value.end_trace()
+    if isinstance(value, np.memmap):
+        value = _rows.in_memory(value, name)
     if value is None or isinstance(value, str | bytes | dict | set | frozenset):
         raise TypeError(f"{name}: expected an array of numbers, got {_checks.show(value)}")
     if hasattr(value, "toarray") and hasattr(value, "nnz"):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp import _checks, _conversions
+from fastmlp import _checks, _conversions, _rows
 from fastmlp._types import Array
 
 Data = tuple[Any, Any, Any]  # inputs, targets, weights of the rows
@@ -17,10 +17,17 @@ def _is_on_device(data: Any) -> bool:
     return hasattr(data, "__cuda_array_interface__") or bool(getattr(data, "is_cuda", False))
 
 
+def _has_rows_elsewhere(data: Any) -> bool:
+    """Whether the native core fetches them by the batch, from a sparse table or a file."""
+    return _rows.is_sparse(data) or _rows.is_file(data)
+
+
 def host_copy(name: str, data: Any) -> Any:
     """A copy of what lies in the host's memory, which callbacks cannot change."""
     if not isinstance(data, np.ndarray) and _is_on_device(data):
         return data
+    if _has_rows_elsewhere(data):
+        return data.copy() if _rows.is_sparse(data) else data
     array = _conversions.as_array(data, name)
     return array.copy() if array is data or array.base is not None else array
 
@@ -86,18 +93,22 @@ def copied(name: str, data: Data) -> Data:
 
 def split(data: Data, fraction: float) -> tuple[Data, Data]:
     """The first rows, to train with, and the last ones, to validate with."""
-    parts = [
-        part if part is None or _is_on_device(part) else _conversions.as_array(part, name)
+    parts: list[Any] = [
+        part
+        if part is None or _is_on_device(part) or _has_rows_elsewhere(part)
+        else _conversions.as_array(part, name)
         for name, part in zip(NAMES, data, strict=True)
     ]
+    if _rows.is_sparse(parts[0]):
+        parts[0] = parts[0].tocsr()
     given = [(name, part) for name, part in zip(NAMES, parts, strict=True) if part is not None]
     for name, part in given:
         if not len(part.shape):
             raise ValueError(f"{name}: expected rows, got a single number")
-    rows = len(parts[0])
+    rows = parts[0].shape[0]
     for name, part in given:
-        if len(part) != rows:
-            raise ValueError(f"{name} has {len(part)} rows, but x has {rows}")
+        if part.shape[0] != rows:
+            raise ValueError(f"{name} has {part.shape[0]} rows, but x has {rows}")
     first = int(rows * (1 - fraction))
     if not 0 < first < rows:
         raise ValueError(
@@ -145,7 +156,7 @@ def collect(name: str, batches: Any) -> Data:
 
 
 def _is_array(x: Any) -> bool:
-    if x is None or isinstance(x, str | bytes | dict | set | frozenset):
+    if x is None or isinstance(x, str | bytes | dict | set | frozenset) or _rows.is_sparse(x):
         return True
     if isinstance(x, list | tuple):  # of numbers, or of rows of numbers
         return not all(isinstance(item, list | tuple) and len(item) in (2, 3) for item in x) or all(

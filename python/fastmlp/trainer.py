@@ -150,11 +150,18 @@ class Trainer(Resumable):
         Parameters
         ----------
         x : array_like, shape (rows, in_features), or an iterable of batches
-            Converted once to the model's dtype, if needed, and copied once to its device. Without
-            t, an iterable of batches (x, t) or (x, t, sample_weight), such as a torch DataLoader:
-            each pass through it is an epoch, the batches are taken as they come, and `batch_size`
-            and `shuffle` say nothing. A wrong batch is an error when it comes, after the steps
-            before it; so is one too many for the schedule, unless `len(x)` tells at once.
+            Converted once to the model's dtype, if needed, and copied once to its device; but where
+            that would take much more memory, the rows are converted by the batch instead, to the
+            same bits: large arrays of narrower numbers (uint8, float16), SciPy's sparse tables, and
+            large parts of files (`numpy.memmap`), which are read, not mapped, the next batch while
+            one is trained on. Such a file must keep its length: else RuntimeError ends the fit
+            after the last whole step. Its numbers are taken as they are when they are read, and
+            looked at for NaN once, before the first step. (A CUDA device gets all rows at once.)
+
+            Without t, an iterable of batches (x, t) or (x, t, sample_weight), such as a torch
+            DataLoader: each pass through it is an epoch, the batches are taken as they come, and
+            `batch_size` and `shuffle` say nothing. A wrong batch is an error when it comes, after
+            the steps before it; so is one too many for the schedule, unless `len(x)` tells at once.
         t : array_like
             Targets, as the loss takes them. With a model on a CUDA device, x, t and the
             validation data may each lie there: arrays of torch, CuPy and whatever else has
@@ -182,7 +189,7 @@ class Trainer(Resumable):
             A function is called with an `EpochInfo` after each epoch; True ends the training.
             `fastmlp.callbacks` says what objects can do, and has some. What a callback changes of
             the model, the optimizer and the loss holds from the next epoch on; changes of x, t and
-            the validation data are not seen: with callbacks they are copied first.
+            the validation data are not seen: with callbacks they are copied first, but for files.
         progress : {"auto", True, False}
             Show progress on stderr; "auto" does so in a terminal and in a notebook.
         allow_nonfinite : bool
@@ -220,7 +227,8 @@ class Trainer(Resumable):
         TypeError, ValueError
             If an argument is wrong. Nothing has changed then.
         RuntimeError
-            If another thread is in a fit of this trainer, or works with its optimizer.
+            If another thread is in a fit of this trainer, or works with its optimizer; if a file
+            becomes shorter meanwhile.
         FloatingPointError
             With `on_nonfinite="raise"`.
         KeyboardInterrupt
