@@ -20,13 +20,16 @@ struct Half {
 
 // IEEE 754's binary16, whose numbers are all ones of binary32, too. Without branches, for SIMD.
 float number(Half half) {
-  const std::uint32_t exponent = half.bits & 0x7C00u, mantissa = half.bits & 0x3FFu;
-  // The exponent is biased by 15 there, by 127 here; the highest one stands for infinity and NaN in both.
-  const std::uint32_t bias = exponent == 0x7C00u ? (255 - 31) << 23 : (127 - 15) << 23;
-  const float normal = std::bit_cast<float>(((half.bits & 0x7FFFu) << 13) + bias);
-  const float small = static_cast<float>(static_cast<std::int32_t>(mantissa)) * 0x1p-24f;
-  const std::uint32_t sign = (half.bits & 0x8000u) << 16;
-  return std::bit_cast<float>(std::bit_cast<std::uint32_t>(exponent == 0 ? small : normal) | sign);
+  const auto exponent = static_cast<std::int32_t>(half.bits & 0x7C00), mantissa = half.bits & 0x3FF;
+  // All bits where it is the least exponent, of numbers that have no leading one, or the highest, of infinity and NaN.
+  const auto least = static_cast<std::uint32_t>((exponent - 1) >> 31);
+  const auto highest = static_cast<std::uint32_t>((0x7BFF - exponent) >> 31);
+  // The exponent is biased by 15 there, by 127 here; the highest ones are 31 and 255.
+  constexpr std::uint32_t kBias = (127 - 15) << 23;
+  const std::uint32_t normal = (static_cast<std::uint32_t>(half.bits & 0x7FFF) << 13) + kBias + (kBias & highest);
+  const auto small = std::bit_cast<std::uint32_t>(static_cast<float>(mantissa) * 0x1p-24f);
+  const std::uint32_t sign = static_cast<std::uint32_t>(half.bits & 0x8000) << 16;
+  return std::bit_cast<float>((small & least) | (normal & ~least) | sign);
 }
 
 struct Truth {
