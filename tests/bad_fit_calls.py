@@ -58,6 +58,25 @@ EARLY_STOPPING: list[Call] = [
     ),
 ]
 
+OF_ROWS: list[Call] = [
+    ("batches(x, t)", TypeError, "batch_size"),
+    ("batches(x, t, 0)", ValueError, "batch_size", ">= 1", "0"),
+    ("batches(x, t, 2.0)", TypeError, "batch_size", "integer", r"2\.0"),
+    ("batches(x, t, None)", TypeError, "batch_size", "integer", "None"),
+    ("batches(x, t[:5], 2)", ValueError, r"\bt\b", "5", "6"),
+    ("batches(x, None, 2)", TypeError, r"\bt\b", "None"),
+    ("batches(None, t, 2)", TypeError, r"\bx\b", "None"),
+    ("batches('abc', t, 2)", TypeError, r"\bx\b", "'abc'"),
+    ("batches(1.0, t, 2)", ValueError, r"\bx\b", "single number"),
+    ("batches(x[:0], t[:0], 2)", ValueError, r"\bx\b", "at least one row"),
+    ("batches(x, t, 2, shuffle=1)", TypeError, "shuffle", "True or False", "1"),
+    ("batches(x, t, 2, seed=-1)", ValueError, "seed", ">= 0", "-1"),
+    ("batches(x, t, 2, sample_weight=w[:4])", ValueError, "sample_weight", "4", "6"),
+    ("batches(x, t, 2, sample_weight=['a'] * 6)", TypeError, "sample_weight", "text|str"),
+    ("batches(x, t, 7, drop_last=True)", ValueError, "batch_size", "at most 6", "7"),
+    ("batches(x, t, 7, drop_last=None)", TypeError, "drop_last", "True or False", "None"),
+]
+
 OPTIONS: list[Call] = [
     ("fit(accumulate=0)", ValueError, "accumulate", ">= 1", "0"),
     ("fit(accumulate=2.0)", TypeError, "accumulate", "integer", r"2\.0"),
@@ -160,4 +179,4 @@ BATCHES: list[Call] = [
     ("summary(Linear)", TypeError, "model", "class Linear"),
 ]
 
-TRAINING = [*EARLY_STOPPING, *OPTIONS, *NAMED, *CALLBACKS, *BATCHES]
+TRAINING = [*EARLY_STOPPING, *OPTIONS, *NAMED, *CALLBACKS, *BATCHES, *OF_ROWS]

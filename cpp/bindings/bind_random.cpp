@@ -3,6 +3,7 @@
 #include "bindings/gil.h"
 #include "bindings/handles.h"
 #include "core/rng.h"
+#include "core/shuffle.h"
 
 #include <cmath>
 
@@ -29,6 +30,16 @@ void fill(const py::array& out, const Value& value) {
 }  // namespace
 
 void bind_random(py::module_& m) {
+  m.def(
+      "shuffled_rows",
+      [](Index rows, std::uint64_t seed, std::uint64_t epoch) {
+        py::array_t<Index> ids(rows);
+        const std::span<Index> order(ids.mutable_data(), static_cast<std::size_t>(rows));
+        const WithoutGil release;
+        shuffle(order, {seed, stream(StreamUse::Shuffle, epoch)});
+        return ids;
+      },
+      py::arg("rows"), py::arg("seed"), py::arg("epoch"));
   m.def(
       "fill_uniform",
       [](const py::array& out, double low, double high, std::uint64_t seed, std::uint64_t number) {

@@ -47,6 +47,7 @@ from fastmlp.activations import (
     Tanh,
 )
 from fastmlp.arithmetic import cat, stack, where
+from fastmlp.batching import batches
 from fastmlp.clipping import clip_grad_norm_, clip_grad_value_
 from fastmlp.containers import ModuleDict, ModuleList, Sequential
 from fastmlp.distribution_losses import (
@@ -173,6 +174,7 @@ __all__ = [
     "Tensor",
     "Trainer",
     "__version__",
+    "batches",
     "callbacks",
     "cat",
     "celu",

@@ -62,6 +62,13 @@ def as_array(value: Any, name: str) -> Array:
     return _numbers(array, name)
 
 
+def kept(value: Any, name: str) -> Any:
+    """The same, but for a sparse x and a large file, which stay what they are; rows are taken."""
+    if name == "x" and _rows.is_sparse(value):
+        return value.tocsr()
+    return value if _rows.is_file(value) else as_array(value, name)
+
+
 def _numbers(array: Array, name: str, what: str = "") -> Array:
     """An array of a real dtype; `what` names the part that this is of the argument."""
     kind = array.dtype.kind

@@ -17,16 +17,11 @@ def _is_on_device(data: Any) -> bool:
     return hasattr(data, "__cuda_array_interface__") or bool(getattr(data, "is_cuda", False))
 
 
-def _has_rows_elsewhere(data: Any) -> bool:
-    """Whether the native core fetches them by the batch, from a sparse table or a file."""
-    return _rows.is_sparse(data) or _rows.is_file(data)
-
-
 def host_copy(name: str, data: Any) -> Any:
     """A copy of what lies in the host's memory, which callbacks cannot change."""
     if not isinstance(data, np.ndarray) and _is_on_device(data):
         return data
-    if _has_rows_elsewhere(data):
+    if _rows.stay(data):
         return data.copy() if _rows.is_sparse(data) else data
     array = _conversions.as_array(data, name)
     return array.copy() if array is data or array.base is not None else array
@@ -94,13 +89,9 @@ def copied(name: str, data: Data) -> Data:
 def split(data: Data, fraction: float) -> tuple[Data, Data]:
     """The first rows, to train with, and the last ones, to validate with."""
     parts: list[Any] = [
-        part
-        if part is None or _is_on_device(part) or _has_rows_elsewhere(part)
-        else _conversions.as_array(part, name)
+        part if part is None or _is_on_device(part) else _conversions.kept(part, name)
         for name, part in zip(NAMES, data, strict=True)
     ]
-    if _rows.is_sparse(parts[0]):
-        parts[0] = parts[0].tocsr()
     given = [(name, part) for name, part in zip(NAMES, parts, strict=True) if part is not None]
     for name, part in given:
         if not len(part.shape):

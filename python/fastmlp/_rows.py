@@ -25,6 +25,26 @@ def is_file(x: Any) -> bool:
     return isinstance(x, np.ndarray) and x.nbytes >= LARGE and _map_of(x) is not None
 
 
+def stay(x: Any) -> bool:
+    """Whether the rows stay where they are until they are wanted, in a sparse table or a file."""
+    return is_sparse(x) or is_file(x)
+
+
+def take(x: Any, rows: Any, name: str) -> Array:
+    """Some rows, a slice or by their numbers, as an array; nothing else of a file is kept."""
+    if is_sparse(x):
+        return np.asarray(x[rows].toarray())
+    whole = _map_of(x)
+    if whole is None:
+        return np.asarray(x[rows])
+    _check_length(whole, name)
+    part = np.array(x[rows])
+    file: Any = whole.base
+    if whole.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
+        file.madvise(mmap.MADV_DONTNEED)
+    return part
+
+
 def sparse(x: Any, name: str) -> tuple[tuple[int, ...], Array, Array, Array]:
     """The shape of a table, where its rows start, their columns, and their values."""
     if x.ndim != 2:
