@@ -116,7 +116,7 @@ def test_frames(model: fm.Sequential) -> None:
     trainer.fit(frame, pd.Series([0, 1]), max_epoch=1)
     missing = frame.assign(c=pd.array([1, None], dtype="Int64"))
     assert np.isnan(model.predict(missing)[1]).all()
-    with pytest.raises(ValueError, match=r"NaN in row 1, column 2"):
+    with pytest.raises(ValueError, match=r"missing value in column 'c', row 1"):
         trainer.fit(missing, [0, 1], max_epoch=1)
     for values in (
         ["x", "y"],

@@ -42,10 +42,12 @@ def as_array(value: Any, name: str) -> Array:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
         return _of_torch(torch, value, name)
-    if hasattr(value, "columns") and hasattr(value, "dtypes") and hasattr(value, "to_numpy"):
+    if is_frame(value):
         return _of_frame(value, name)
-    if hasattr(value, "to_numpy") and hasattr(value, "dtype"):
+    if _is_column(value):
         return _of_column(value, name)
+    if hasattr(value, "collect_schema"):
+        raise TypeError(f"{name}: expected a table in memory, got a lazy one; write .collect()")
     if isinstance(value, list | tuple) and any(map(_has_graph, value)):
         _warn_of_lost(name)
     try:
@@ -128,9 +130,44 @@ def _of_torch(torch: Any, tensor: Any, name: str) -> Array:
     return _numbers(tensor.resolve_conj().resolve_neg().numpy(), name)
 
 
+def is_frame(value: Any) -> bool:
+    """Whether it is a table with columns, such as those of pandas and polars."""
+    return hasattr(value, "to_numpy") and hasattr(value, "columns") and hasattr(value, "dtypes")
+
+
+def _is_column(value: Any) -> bool:
+    return hasattr(value, "to_numpy") and hasattr(value, "dtype")
+
+
+def without_gaps(value: Any, name: str) -> Any:
+    """The numbers of a frame or a column, or anything else as it came.
+
+    Raises
+    ------
+    ValueError
+        For a missing or infinite value, naming the column.
+    """
+    if not is_frame(value) and (isinstance(value, np.ndarray) or not _is_column(value)):
+        return value
+    array = as_array(value, name)
+    finite = np.isfinite(array)
+    if finite.all():
+        return array
+    first = np.unravel_index(np.argmin(finite), array.shape)
+    where = f" in column {list(value.columns)[first[1]]!r}" if is_frame(value) else ""
+    got = "a missing value" if np.isnan(array[first]) else "an infinite one"
+    raise ValueError(
+        f"{name}: expected finite numbers, got {got}{where}, row {first[0]}; fill it in, drop the"
+        " row, or let it pass with allow_nonfinite=True"
+    )
+
+
 def _of_frame(frame: Any, name: str) -> Array:
+    names = list(frame.columns)
+    # By place in pandas, where several columns may have the same name.
+    each = [frame.iloc[:, i] if hasattr(frame, "iloc") else frame[n] for i, n in enumerate(names)]
     columns = [
-        _of_column(frame[column], name, f" in column {column!r}") for column in frame.columns
+        _of_column(column, name, f" in column {n!r}") for n, column in zip(names, each, strict=True)
     ]
     if not columns:
         return np.empty((len(frame), 0))
@@ -138,18 +175,25 @@ def _of_frame(frame: Any, name: str) -> Array:
     return np.stack([column.astype(dtype, copy=False) for column in columns], axis=1)
 
 
+def _missing(column: Any, length: int) -> Array:
+    for test in ("isna", "is_null"):  # pandas, polars
+        if hasattr(column, test):
+            return np.asarray(getattr(column, test)())
+    return np.zeros(length, bool)
+
+
 def _of_column(column: Any, name: str, what: str = "") -> Array:
     kind = str(column.dtype)
     if kind == "category":
         raise TypeError(f"{name}: expected numbers{what}, got categories; encode them first")
     array = column.to_numpy()
+    if array.ndim != 1:
+        raise TypeError(f"{name}: expected numbers{what}, got {kind}; make columns of its parts")
     if array.dtype.kind == "O":
-        missing = (
-            np.asarray(column.isna()) if hasattr(column, "isna") else np.zeros(len(array), bool)
-        )
-        if all(_is_number(item) for item in array[~missing].flat):  # nullable numbers
+        missing = _missing(column, len(array))
+        if all(_is_number(item) for item in array[~missing]):  # nullable numbers
             return np.where(missing, np.nan, np.where(missing, 0, array)).astype(np.float64)
-        odd = next(item for item in array[~missing].flat if not _is_number(item))
+        odd = next(item for item in array[~missing] if not _is_number(item))
         raise TypeError(f"{name}: expected numbers{what}, got {_checks.show(odd)}; encode it first")
     if array.dtype.kind not in "fiub":
         raise TypeError(

@@ -56,7 +56,11 @@ def check_validation(data: Any) -> Data:
 
 
 def check_data(
-    data: Data, batches: "Batches | None", validation_data: Any, validation_split: Any
+    data: Data,
+    batches: "Batches | None",
+    validation_data: Any,
+    validation_split: Any,
+    allow_nonfinite: bool,
 ) -> tuple[Data, Data]:
     """The data to train and to validate with; those to train with may come in batches."""
     if batches and data[2] is not None:
@@ -64,8 +68,13 @@ def check_data(
             "sample_weight: expected None with batches, got weights; let them be batches"
             " (x, t, sample_weight)"
         )
+    if not allow_nonfinite:
+        data = _without_gaps("", data)
     if validation_split is None:
-        return NO_DATA if batches else data, check_validation(validation_data)
+        validation = check_validation(validation_data)
+        if not allow_nonfinite:
+            validation = _without_gaps("validation_data ", validation)
+        return NO_DATA if batches else data, validation
     fraction = _checks.real("validation_split", validation_split, above=0, below=1)
     if validation_data is not None:
         raise ValueError("validation_split: expected None beside validation_data, got both")
@@ -82,6 +91,14 @@ def copied(name: str, data: Data) -> Data:
     x, t, sample_weight = (
         None if part is None else host_copy(f"{name}{what}", part)
         for what, part in zip(NAMES, data, strict=True)
+    )
+    return x, t, sample_weight
+
+
+def _without_gaps(prefix: str, data: Data) -> Data:
+    x, t, sample_weight = (
+        _conversions.without_gaps(part, f"{prefix}{name}")
+        for name, part in zip(NAMES, data, strict=True)
     )
     return x, t, sample_weight
 

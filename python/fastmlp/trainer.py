@@ -242,7 +242,11 @@ class Trainer(Resumable):
         early, others = take_early_stopping(early_stopping, check_callbacks(callbacks))
         batches = _data.check_batches(x, max_epoch) if t is None else None
         data, validation = _data.check_data(
-            (x, t, sample_weight), batches, validation_data, validation_split
+            (x, t, sample_weight),
+            batches,
+            validation_data,
+            validation_split,
+            allow_nonfinite=options["allow_nonfinite"],
         )
         validates = validation[0] is not None
         metrics = check_metrics(metrics, validates)
@@ -351,7 +355,7 @@ class Trainer(Resumable):
         wanted = self._metrics if metrics is None else check_metrics(metrics, True)
         data = x, t, sample_weight
         if t is None:
-            _data.check_data(data, _data.check_batches(x, 1), None, None)
+            _data.check_data(data, _data.check_batches(x, 1), None, None, True)
             data = _data.collect("x", x)
         return evaluated(self, data, wanted)
 
