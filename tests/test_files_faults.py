@@ -205,3 +205,19 @@ def test_a_killed_process_leaves_a_whole_file(file_system: str, count: int, tmp_
 def test_several_processes_save_one_file(tmp_path: Path) -> None:
     code = f"import saving_forever; saving_forever.together({str(tmp_path)!r}, 1.0)"
     assert "reads" in output_of(code)
+
+
+def test_replacing_by_name(tmp_path: Path) -> None:
+    """As Windows needs it: whole or not at all, and nothing else is left."""
+    target, beside = tmp_path / "file", tmp_path / "beside"
+    target.write_bytes(b"old")
+    with (
+        pytest.raises(TypeError, match="bytes-like"),
+        writing._replaced_by_name(str(target), str(beside)) as f,
+    ):
+        writing._write(f, "text")  # type: ignore[arg-type]
+    assert target.read_bytes() == b"old"
+    with writing._replaced_by_name(str(target), str(beside)) as f:
+        writing._write(f, b"new")
+    assert target.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [target]

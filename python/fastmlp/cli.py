@@ -1,6 +1,7 @@
-"""The command ``fastmlp``: demos, exports, the configuration, and what files hold."""
+"""The command ``fastmlp``: tables, demos, exports, the configuration, and what files hold."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -11,6 +12,9 @@ from fastmlp import plotting
 from fastmlp.datasets import DataError
 from fastmlp.demo import DEMOS, Session
 from fastmlp.files.overview import overview
+from fastmlp.shell.options import add_parsers
+
+BROKEN_PIPE = 141  # as a shell reports it of others
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,11 +28,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0, or 1 after an error that is printed in one line, or 130 after Ctrl-C.
+        The exit status: 0, or 1 after an error that is printed in one line, 130 after Ctrl-C, 141
+        where nobody reads the output to its end.
     """
     options = _parser().parse_args(arguments)
     try:
-        if options.command == "info":
+        if options.command == "train":
+            _train(options)
+        elif options.command == "predict":
+            _predict(options)
+        elif options.command == "info":
             _info(options.file)
         elif options.command == "export":
             _export(options)
@@ -36,7 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _demo(options)
         else:
             options.print_help()
-    except (DataError, ImportError, OSError) as error:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is left in the buffer would be told of at the interpreter's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except (DataError, ImportError, OSError, UnicodeEncodeError) as error:
         print(f"fastmlp: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -52,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(print_help=parser.print_help)
     parser.add_argument("--version", action="version", version=f"fastmlp {fm.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    add_parsers(commands, _positive, _seed)
     info = commands.add_parser(
         "info",
         help="print the version, instruction set, threads and devices; or what FILE holds",
@@ -89,6 +104,33 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--no-plot", action="store_true", help="draw no pictures")
     demo.add_argument("--data", type=Path, metavar="PATH", help="CIFAR-10, for the demo cifar2")
     return parser
+
+
+def _train(options: argparse.Namespace) -> None:
+    from fastmlp.shell.report import check_picture, draw, summary
+    from fastmlp.shell.training import train
+
+    for path in (options.save, options.picture):  # before the training, in case it fails
+        if path is not None and not os.path.isdir(folder := os.path.dirname(path) or "."):
+            raise DataError(f"{path}: there is no folder {folder}")
+        if path is not None and os.path.isdir(path):
+            raise DataError(f"{path}: expected a file, got a folder")
+    if options.picture is not None:
+        check_picture(options.picture)
+    with nullcontext() if options.threads is None else fm.threads(options.threads):
+        result = train(options)
+    if options.save is not None:
+        result.model.save(options.save)
+    if options.picture is not None:
+        draw(result, options.picture)
+    size = 0 if options.save is None else os.path.getsize(options.save)
+    print(summary(result, options.data, options.save, size))
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from fastmlp.shell.predicting import predict
+
+    predict(options)
 
 
 def _export(options: argparse.Namespace) -> None:

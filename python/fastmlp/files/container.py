@@ -45,13 +45,16 @@ class Contents:
         None in a file of somebody else.
     names : set of str
         Of the tensors.
+    metadata : dict of str to str
+        As the file has it: what others than `KEY` are, nobody has checked.
     """
 
     def __init__(self, path: str, file: Any, size: int) -> None:
         self.path = path
         self._file = file
         self.names = set(file.keys())
-        text = (file.metadata() or {}).get(KEY)
+        self.metadata: dict[str, str] = file.metadata() or {}
+        text = self.metadata.get(KEY)
         self.document = None if text is None else _document(text, size)
 
     def look(self, name: str) -> tuple[str, list[int]]:
@@ -167,8 +170,12 @@ def _checked_size(path: str) -> int:
     return size
 
 
-def pack(tensors: Mapping[str, Array], document: Mapping[str, Any]) -> bytes:
-    """The bytes of a file.
+def pack(
+    tensors: Mapping[str, Array],
+    document: Mapping[str, Any],
+    metadata: Mapping[str, str] | None = None,
+) -> bytes:
+    """The bytes of a file, with `metadata` beside the document.
 
     Raises
     ------
@@ -179,15 +186,26 @@ def pack(tensors: Mapping[str, Array], document: Mapping[str, Any]) -> bytes:
 
     whole = {"format": newest_format(), "fastmlp": __version__, **document}
     text = json.dumps(_plain(whole), separators=(",", ":"), allow_nan=False)
-    data = save(
-        {k: np.ascontiguousarray(v).reshape(v.shape) for k, v in tensors.items()}, {KEY: text}
-    )
+    arrays = {k: np.ascontiguousarray(v).reshape(v.shape) for k, v in tensors.items()}
+    data = save(arrays, {KEY: text})
+    if metadata:
+        data = _with_metadata(data, metadata)
     if len(text) > most_text(len(data)):
         raise ValueError(
             f"model: expected one whose description takes at most {most_text(len(data))}"
             f" characters, got {len(text)}"
         )
     return data
+
+
+def _with_metadata(data: bytes, more: Mapping[str, str]) -> bytes:
+    """The same file with more metadata, in a fixed order, which `safetensors` does not keep."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"] |= more
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the tensors are aligned
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]
 
 
 def most_text(size: int) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 
 from fastmlp.files.architecture import Node, Reader
 from fastmlp.files.container import Contents, entry, opened
+from fastmlp.shell.saved import KEY, overview_of_table
 from fastmlp.writing import file_path
 
 
@@ -41,6 +42,8 @@ def _parts(contents: Contents) -> Iterator[str]:
         return
     yield "architecture"
     yield from _layers(Reader(len(contents.names)).read(document.get("model")), "model", 1)
+    if (table := contents.metadata.get(KEY)) is not None:
+        yield from overview_of_table(table)
     if contents.kind != "trainer":
         return
     optimizer = entry(document, "optimizer", dict)
