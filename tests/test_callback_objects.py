@@ -246,6 +246,48 @@ def test_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         fit(new_trainer(), callbacks=fm.callbacks.TensorBoard(tmp_path))
 
 
+def test_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers of epochs and what is trained, in the user's run or in one of its own."""
+    for variable in ("MLFLOW_ALLOW_FILE_STORE", "MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
+        monkeypatch.setenv(variable, "true")
+    mlflow = pytest.importorskip("mlflow")
+    mlflow.set_tracking_uri((tmp_path / "runs").as_uri())
+    client = mlflow.MlflowClient()
+
+    def logged(run: str, name: str) -> list[tuple[int, float]]:
+        return [(found.step, found.value) for found in client.get_metric_history(run, name)]
+
+    callback = fm.callbacks.MLflow(every=3, parameters={"data": "circles"})
+    history = fit(new_trainer(), metrics="mae", callbacks=callback)
+    (run,) = client.search_runs(["0"])
+    assert run.info.status == "FINISHED"
+    assert mlflow.active_run() is None
+    curves = {"loss": history.loss, "mae": history.metrics["mae"], "lr": [0.05] * 4}
+    curves["validation_loss"] = history.validation_loss
+    for name, curve in curves.items():
+        assert logged(run.info.run_id, name) == [(2, curve[2]), (3, curve[3])]
+    assert run.data.params["data"] == "circles"
+    assert run.data.params["optimizer"].startswith("Adam(")
+    assert int(run.data.params["model_parameters"]) > 0
+
+    with mlflow.start_run() as mine:
+        mlflow.log_param("data", "mine")
+        for _ in range(2):  # the second one has another rate, which is no error
+            trainer = new_trainer()
+            trainer.optimizer.lr = 0.1
+            fit(trainer, callbacks=pickle.loads(pickle.dumps(callback)))
+            assert mlflow.active_run().info.run_id == mine.info.run_id
+    assert client.get_run(mine.info.run_id).data.params["data"] == "mine"
+
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(ImportError, match=r'pip install "fastmlp\[mlflow\]"'):
+        fit(new_trainer(), callbacks=callback)
+    with pytest.raises(ValueError, match="every"):
+        fm.callbacks.MLflow(every=0)
+    with pytest.raises(TypeError, match="parameters"):
+        fm.callbacks.MLflow(parameters=[1])  # type: ignore[arg-type]
+
+
 def test_a_loss_that_is_no_number_leaves_the_model_as_it_is() -> None:
     """With on_nonfinite="raise", early stopping gives nothing back."""
     trainer = new_trainer(on_nonfinite="raise")

@@ -242,6 +242,14 @@ void bind_trainer(py::module_& m) {
       .def_property_readonly("loss", [](py::handle self) { return copy_of(self, &Measured::loss); })
       .def_property_readonly("validation_loss",
                              [](py::handle self) { return copy_of(self, &Measured::validation_loss); })
+      .def_property_readonly("last_validation_loss",
+                             [](py::handle self) {
+                               return held_by<History>(self, "self").read([](const Measured& measured) {
+                                 const auto& losses = measured.validation_loss;
+                                 const bool is_there = !losses.empty() && losses.size() == measured.loss.size();
+                                 return is_there ? std::optional(losses.back()) : std::nullopt;
+                               });
+                             })
       .def_property_readonly("epoch_time", [](py::handle self) { return runs_of(self, &Measured::epoch_time); })
       .def_property_readonly("metrics", metrics_of)
       .def_property_readonly("learning_rate", [](py::handle self) { return runs_of(self, &Measured::learning_rate); })

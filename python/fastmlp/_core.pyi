@@ -310,6 +310,10 @@ class History:
     @property
     def validation_loss(self) -> npt.NDArray[np.float64]: ...
     @property
+    def last_validation_loss(self) -> float | None:
+        """None where the last epoch has not been validated."""
+
+    @property
     def learning_rate(self) -> Runs: ...
     @property
     def epoch_time(self) -> Runs: ...

@@ -19,7 +19,14 @@ from fastmlp.early_stopping import EarlyStopping
 from fastmlp.history import EpochInfo
 from fastmlp.metrics import check_mode, grows
 
-__all__ = ["CSVLogger", "EarlyStopping", "LearningRateMonitor", "ModelCheckpoint", "TensorBoard"]
+__all__ = [
+    "CSVLogger",
+    "EarlyStopping",
+    "LearningRateMonitor",
+    "MLflow",
+    "ModelCheckpoint",
+    "TensorBoard",
+]
 
 
 class ModelCheckpoint:
@@ -258,12 +265,7 @@ class TensorBoard:
 
     def on_epoch_end(self, info: EpochInfo) -> None:
         """Write the epoch's numbers."""
-        numbers = {"loss": info.loss, **info.metrics}
-        if info.validation_loss is not None:
-            numbers["validation_loss"] = info.validation_loss
-        if (rate := getattr(info.trainer.optimizer, "lr", None)) is not None:
-            numbers["lr"] = rate
-        for name, value in numbers.items():
+        for name, value in _numbers(info).items():
             self._writer.add_scalar(name, value, info.epoch)
 
     def on_train_end(self, info: EpochInfo) -> None:
@@ -280,3 +282,89 @@ def _summary_writer() -> Any:
         except ImportError:
             continue
     raise ImportError("TensorBoard() needs tensorboardX: pip install tensorboardX")
+
+
+class MLflow:
+    """Logs the losses, the metrics and the learning rate of epochs to MLflow, and what is trained.
+
+    The run is the active one, or, if there is none, a new one, which ends with the training.
+
+    Parameters
+    ----------
+    every : int
+        After how many epochs numbers are logged, which takes a moment each time; also after the
+        last one.
+    parameters : dict, optional
+        More to log of the run, beside the names and options of optimizer and loss, and the number
+        of the model's parameters. What the run has already stays as it is.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong.
+    ImportError
+        As the training begins, if MLflow is not installed (it comes with the extra "mlflow").
+    """
+
+    def __init__(self, every: int = 1, parameters: dict[str, Any] | None = None) -> None:
+        self.every = _checks.integer("every", every, at_least=1)
+        if parameters is not None and not isinstance(parameters, dict):
+            raise TypeError(f"parameters: expected a dict, got {_checks.show(parameters)}")
+        self.parameters = dict(parameters or {})
+        self._mlflow: Any = None
+        self._owns_run = False
+        self._left: EpochInfo | None = None  # an epoch that has not been logged
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_mlflow": None, "_owns_run": False, "_left": None}
+
+    def on_train_begin(self, info: EpochInfo) -> None:
+        """Take or begin a run, and log what is trained."""
+        try:
+            import mlflow
+        except ImportError as error:
+            raise ImportError('MLflow() needs MLflow: pip install "fastmlp[mlflow]"') from error
+        self._left, self._mlflow = None, mlflow
+        self._owns_run = mlflow.active_run() is None
+        run = mlflow.start_run() if self._owns_run else mlflow.active_run()
+        there = mlflow.get_run(run.info.run_id).data.params
+        trainer = info.trainer
+        found = {
+            "optimizer": repr(trainer.optimizer),
+            "loss": repr(trainer.loss_fn),
+            "model_parameters": sum(p.size for p in trainer.model.parameters()),
+            **self.parameters,
+        }
+        mlflow.log_params({name: found[name] for name in found if name not in there})
+
+    def on_epoch_end(self, info: EpochInfo) -> None:
+        """Log the epoch's numbers, if it is its turn."""
+        self._left = info
+        if (info.epoch + 1) % self.every == 0:
+            self._log()
+
+    def on_train_end(self, info: EpochInfo) -> None:
+        """Log the last epoch, and end the run, if it is our own."""
+        if self._mlflow is None:
+            return
+        try:
+            self._log()
+        finally:
+            if self._owns_run:
+                self._mlflow.end_run()
+            self._mlflow, self._owns_run = None, False
+
+    def _log(self) -> None:
+        if self._left is not None:
+            self._mlflow.log_metrics(_numbers(self._left), step=self._left.epoch)
+            self._left = None
+
+
+def _numbers(info: EpochInfo) -> dict[str, float]:
+    """What an epoch has measured, and the optimizer's rate, by name."""
+    numbers = {"loss": info.loss, **info.metrics}
+    if info.validation_loss is not None:
+        numbers["validation_loss"] = info.validation_loss
+    if (rate := getattr(info.trainer.optimizer, "lr", None)) is not None:
+        numbers["lr"] = rate
+    return numbers

@@ -25,7 +25,7 @@ from fastmlp.losses import CrossEntropyLoss, Loss
 from fastmlp.metrics import Metric, check_metrics, names_of, native_metrics
 from fastmlp.modules import Module
 from fastmlp.optim import Optimizer
-from fastmlp.progress import Progress, progress_stream
+from fastmlp.progress import make_progress, progress_stream
 from fastmlp.scheduler import LRScheduler
 from fastmlp.scheduling import check_interval, check_scheduler, make_planner
 
@@ -191,7 +191,8 @@ class Trainer(Resumable):
             the model, the optimizer and the loss holds from the next epoch on; changes of x, t and
             the validation data are not seen: with callbacks they are copied first, but for files.
         progress : {"auto", True, False}
-            Show progress on stderr; "auto" does so in a terminal and in a notebook.
+            Show progress on stderr, by tqdm's bar if that is installed; "auto" does so in a
+            terminal and in a notebook.
         allow_nonfinite : bool
             Whether x and t may hold NaN and infinite values. Arrays on a device are not looked at.
         sample_weight : array_like, shape (rows,), optional
@@ -279,7 +280,11 @@ class Trainer(Resumable):
                 early._freeze(stack)
             stack.callback(hooks.end)
             stack.callback(self._end_fit)
-            line = stream and stack.enter_context(Progress(stream, first, first + max_epoch))
+            line = stream and stack.enter_context(
+                make_progress(
+                    stream, first, first + max_epoch, lambda: self._history.last_validation_loss
+                )
+            )
             resting = to_training(self.model, stack)
             if planner is not None:
                 stack.callback(planner.settle)

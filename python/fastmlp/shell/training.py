@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from fastmlp._types import Array
 from fastmlp.datasets import DataError
 from fastmlp.history import EpochInfo
-from fastmlp.progress import Progress, progress_stream
+from fastmlp.progress import Progress, make_progress, progress_stream
 from fastmlp.shell.columns import (
     Category,
     Number,
@@ -239,9 +240,11 @@ def _fit(
         del settings["standardize_target"]
     kind = MLPRegressor if classes is None else MLPClassifier
     stream = progress_stream(options.progress)
-    line = Progress(stream, 0, options.epochs) if stream else None
-    estimator: Any = kind(callbacks=_Shown(line), **settings)
-    with warnings.catch_warnings():
+    shown = _Shown()
+    line = make_progress(stream, 0, options.epochs, shown.validation_loss) if stream else None
+    shown.line = line
+    estimator: Any = kind(callbacks=shown, **settings)
+    with warnings.catch_warnings(), line or nullcontext():
         warnings.simplefilter("ignore")
         warnings.filterwarnings("error", "Training interrupted", UserWarning)
         try:
@@ -256,16 +259,20 @@ def _fit(
 class _Shown:
     """Shows the progress of an estimator's training."""
 
-    def __init__(self, line: Progress | None) -> None:
-        self._line = line
+    line: Progress | None = None
+    _info: EpochInfo | None = None
+
+    def validation_loss(self) -> float | None:
+        return self._info.validation_loss if self._info else None
 
     def on_epoch_end(self, info: EpochInfo) -> None:
-        if self._line:
-            self._line.poll(info.epoch, info.loss)
+        self._info = info
+        if self.line:
+            self.line.poll(info.epoch + 1, info.loss)
 
     def on_train_end(self, info: EpochInfo) -> None:
-        if self._line:
-            self._line.finish(info.epoch + 1, info.loss)
+        if self.line:
+            self.line.finish(info.epoch + 1, info.loss)
 
 
 def _scores(
