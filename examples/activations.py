@@ -3,7 +3,7 @@
 import numpy as np
 
 import fastmlp as fm
-from fastmlp import plotting
+from fastmlp import plot
 
 gallery = [
     fm.Tanh(),
@@ -15,14 +15,11 @@ gallery = [
 ]
 
 x = np.linspace(-10, 10, 201)
-curves = {str(activation): activation.predict(x) for activation in gallery}
-for name, y in curves.items():
-    print(f"{name}: from {y.min():.4g} to {y.max():.4g}")
+for activation in gallery:
+    y = activation.predict(x)
+    print(f"{activation}: from {y.min():.4g} to {y.max():.4g}")
 
-if plotting.is_available():
-    figure, axes = plotting.figure(2, 3, size=(12, 6))
-    with plotting.look():
-        for ax, (name, y) in zip(axes, curves.items(), strict=True):
-            ax.plot(x, y)
-            ax.set(title=name, xlabel="x", ylabel="y")
-    print("saved", plotting.save(figure, "activations.png"))
+if plot.is_available():
+    figure, (ax,) = plot.figure(size=(10, 5.4))
+    plot.activation_gallery(gallery, ax, limits=(-10, 10))
+    print("saved", plot.save(figure, "activations.png"))

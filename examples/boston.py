@@ -3,7 +3,7 @@
 import argparse
 
 import fastmlp as fm
-from fastmlp import datasets, plotting
+from fastmlp import datasets, plot
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=200_000)
@@ -20,7 +20,7 @@ for epoch in range(0, epochs, 10_000):
     print(f"epoch {epoch}: loss {history.loss[epoch]:.4f}")
 print(f"final loss {history.loss[-1]:.4f}")
 
-if plotting.is_available():
-    figure, (ax,) = plotting.figure(size=(5.6, 5.6))
-    plotting.predictions(t, model.predict(x), ax)
-    print("saved", plotting.save(figure, "boston.png"))
+if plot.is_available():
+    figure, (ax,) = plot.figure(size=(5.6, 5.6))
+    plot.predictions(t, model.predict(x), ax, label="price in 1000 USD")
+    print("saved", plot.save(figure, "boston.png"))

@@ -3,7 +3,7 @@
 import argparse
 
 import fastmlp as fm
-from fastmlp import datasets, plotting
+from fastmlp import datasets, plot
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=1000)
@@ -35,7 +35,7 @@ for epoch in range(0, epochs, 100):
 print(f"final loss {history.loss[-1]:.4f}")
 print(f"accuracy {((model.predict(x) > 0.5) == t).mean():.3f}")
 
-if plotting.is_available():
-    figure, (ax,) = plotting.figure(size=(6.8, 6.2))
-    plotting.probability_contour(model, x, t, ax)
-    print("saved", plotting.save(figure, "circles.png"))
+if plot.is_available():
+    figure, (ax,) = plot.figure(size=(6.8, 6.2))
+    plot.class_probabilities(model, x, t, ax=ax, class_names=["outer", "inner"])
+    print("saved", plot.save(figure, "circles.png"))

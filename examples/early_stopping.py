@@ -5,7 +5,7 @@ import argparse
 import numpy as np
 
 import fastmlp as fm
-from fastmlp import plotting
+from fastmlp import plot
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=2000)
@@ -34,6 +34,6 @@ print(f"validation loss {best:.4f} there, {last:.4f} in the last epoch")
 print("the model is that of the best epoch:", trainer.evaluate(x[90:], t[90:]))
 print(fm.summary(model))
 
-if plotting.is_available():
+if plot.is_available():
     trainer.plot("early_stopping.png")
     print("saved early_stopping.png")

@@ -3,7 +3,7 @@
 import argparse
 
 import fastmlp as fm
-from fastmlp import datasets, plotting
+from fastmlp import datasets, plot
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=300)
@@ -34,13 +34,10 @@ for name, make_schedule in {"one cycle": one_cycle, "cosine": cosine}.items():
     histories[name] = trainer.fit(x, t, max_epoch=epochs, batch_size=batch_size, seed=1)
     print(f"{name}: final loss {histories[name].loss[-1]:.4f}, rate {optimizer.lr:.2g}")
 
-if plotting.is_available():
-    figure, axes = plotting.figure(1, 2, size=(11, 4))
-    with plotting.look():
-        for name, history in histories.items():
-            axes[0].plot(history.learning_rate, label=name)
-            axes[1].plot(history.loss, label=name)
-        axes[0].set(xlabel="epoch", ylabel="learning rate")
-        axes[1].set(xlabel="epoch", ylabel="loss")
-        axes[1].legend()
-    print("saved", plotting.save(figure, "schedules.png"))
+if plot.is_available():
+    figure, axes = plot.figure(1, 2, size=(11, 4))
+    for history, dashes in zip(histories.values(), ("-", "--"), strict=True):
+        axes[0].plot(history.learning_rate, dashes)
+    axes[0].set(xlabel="epoch", ylabel="learning rate")
+    plot.loss(histories, axes[1])
+    print("saved", plot.save(figure, "schedules.png"))

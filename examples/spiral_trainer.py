@@ -3,7 +3,7 @@
 import argparse
 
 import fastmlp as fm
-from fastmlp import datasets, plotting
+from fastmlp import datasets, plot
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=300)
@@ -19,8 +19,8 @@ history = trainer.fit(x, t, max_epoch=epochs, batch_size=30, eval_interval=10, s
 print(f"final loss {history.loss[-1]:.4f}")
 print(f"accuracy {(model.predict(x).argmax(axis=1) == t.argmax(axis=1)).mean():.3f}")
 
-if plotting.is_available():
-    figure, axes = plotting.figure(1, 2, size=(11, 5))
+if plot.is_available():
+    figure, axes = plot.figure(1, 2, size=(11, 5))
     trainer.plot(axes[0])
-    plotting.decision_regions(model, x, t, axes[1])
-    print("saved", plotting.save(figure, "spiral.png"))
+    plot.decision_regions(model, x, t, ax=axes[1])
+    print("saved", plot.save(figure, "spiral.png"))

@@ -6,7 +6,7 @@ from collections import OrderedDict
 import numpy as np
 
 import fastmlp as fm
-from fastmlp import datasets, plotting
+from fastmlp import datasets, plot
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=5000)
@@ -45,12 +45,12 @@ print("output", model.predict(x[held_out]).ravel(), "target", celsius[held_out].
 print("bias of the last layer", model.output_linear.bias)
 print("gradient of the first weight", model.hidden_linear.weight.grad.ravel())
 
-if plotting.is_available():
-    figure, (ax,) = plotting.figure()
+if plot.is_available():
+    figure, (ax,) = plot.figure()
     readings = np.arange(20.0, 90.0)[:, None]
-    with plotting.look():
+    with plot.look():
         ax.plot(readings, model.predict(0.1 * readings), label="network")
         ax.plot(fahrenheit, celsius, "o", label="readings")
         ax.set(title="A thermometer", xlabel="Fahrenheit", ylabel="Celsius")
         ax.legend()
-    print("saved", plotting.save(figure, "temperature.png"))
+    print("saved", plot.save(figure, "temperature.png"))

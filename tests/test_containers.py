@@ -252,7 +252,7 @@ def test_what_dir_shows() -> None:
     shown = [name for name in dir(fm) if not name.startswith("_")]
     assert set(shown) == set(fm.__all__) - {"__version__"}
     assert not {"tracing", "progress", "runtime", "seeds", "modules", "layers"} & set(shown)
-    assert fm.plotting.curves
+    assert fm.plot.loss
     for name in shown:
         assert getattr(fm, name).__doc__, name
 

@@ -10,17 +10,22 @@ import numpy as np
 import pytest
 
 import fastmlp as fm
-from fastmlp import cli, datasets, demo, plotting
+from fastmlp import cli, datasets, demo, plot
 from fastmlp.demo.session import marks
 
 PICTURES = {
-    "xor": {"loss": (720, 480), "contour": (640, 540)},
+    "xor": {"loss": (720, 480), "contour": (640, 540), "network": (640, 320)},
     "xor-deep": {"loss": (720, 480), "contour": (640, 540)},
     "circles": {"loss": (720, 480), "contour": (680, 620)},
     "boston": {"loss": (720, 480), "scatter": (960, 520)},
     "spiral": {"loss": (720, 480), "regions": (640, 660)},
     "temperature": {"loss": (1150, 420), "fit": (720, 480)},
-    "cifar2": {"loss": (720, 480), "images": (1120, 520)},
+    "cifar2": {
+        "loss": (720, 480),
+        "images": (1120, 520),
+        "confusion": (520, 440),
+        "weights": (560, 590),
+    },
     "activations": {"gallery": (1020, 540), "units": (1360, 540)},
 }
 PRINTED = {
@@ -46,7 +51,7 @@ PRINTED = {
 TRAINED = [name for name in PICTURES if name != "activations"]
 
 needs_matplotlib = pytest.mark.skipif(
-    not plotting.is_available(), reason="matplotlib (the extra plot) is not installed"
+    not plot.is_available(), reason="matplotlib (the extra plot) is not installed"
 )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastmlp import plotting
+from fastmlp import plot
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 # What each example prints, and the picture that it saves.
@@ -64,7 +64,7 @@ def folder(tmp_path: Path) -> Path:
 def test_example(name: str, folder: Path) -> None:
     printed, picture = EXPECTED[name]
     assert re.search(printed, _run(name, folder), re.DOTALL)
-    expected = [picture] if picture and plotting.is_available() else []
+    expected = [picture] if picture and plot.is_available() else []
     assert [path.name for path in folder.iterdir()] == expected
 
 

@@ -38,7 +38,7 @@ def test_every_picture_shows() -> None:
         "trainer.plot();",
         "trainer.plot();",
         "import matplotlib.pyplot as plt\nplt.plot([1, 2]);",
-        "fm.plotting.decision_regions(model, x + np.eye(64, 2), np.zeros(64, int));",
+        "fm.plot.decision_regions(model, x + np.eye(64, 2), np.zeros(64, int));",
     )
     text = "".join(output.get("text", "") for output in cells[0])
     assert "epoch" in text

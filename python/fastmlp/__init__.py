@@ -106,7 +106,7 @@ from fastmlp.trainer import Trainer
 del traced_functions  # which has told values that are traced what can be done with them
 
 if TYPE_CHECKING:
-    from fastmlp import datasets, plotting
+    from fastmlp import datasets, plot
     from fastmlp.c_export import export_c
     from fastmlp.files import load, save
     from fastmlp.onnx import from_onnx, to_onnx
@@ -202,7 +202,7 @@ __all__ = [
     "no_grad",
     "ops",
     "optim",
-    "plotting",
+    "plot",
     "relu",
     "relu6",
     "save",
@@ -226,7 +226,7 @@ __all__ = [
 # Modules and functions that few need, and where they are.
 _LATER = {
     "datasets": "fastmlp.datasets",
-    "plotting": "fastmlp.plotting",
+    "plot": "fastmlp.plot",
     "export_c": "fastmlp.c_export",
     "from_onnx": "fastmlp.onnx",
     "load": "fastmlp.files",

@@ -8,12 +8,13 @@ the training ends, once the best parameters are back, for all whose `on_train_be
 
 import csv
 import importlib
+import math
 import os
 from typing import Any, TextIO
 
 import numpy as np
 
-from fastmlp import _checks
+from fastmlp import _checks, _core
 from fastmlp._types import Floats
 from fastmlp.early_stopping import EarlyStopping
 from fastmlp.history import EpochInfo
@@ -22,6 +23,7 @@ from fastmlp.metrics import check_mode, grows
 __all__ = [
     "CSVLogger",
     "EarlyStopping",
+    "GradientNorm",
     "LearningRateMonitor",
     "MLflow",
     "ModelCheckpoint",
@@ -232,6 +234,33 @@ class LearningRateMonitor:
         for row, found in zip(rates, self._rates, strict=True):
             row[: len(found)] = found
         return rates
+
+
+class GradientNorm:
+    """Remembers the norm of the gradient of each epoch's last step, over all fits.
+
+    It is the Euclidean norm over all parameters together, after `max_grad` has limited it.
+    `fastmlp.plot.gradient_norm` draws it.
+
+    Attributes
+    ----------
+    epochs : list of int
+    norms : ndarray of float64, shape (epochs,)
+    """
+
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+        self._norms: list[float] = []
+
+    def on_epoch_end(self, info: EpochInfo) -> None:
+        """Measure the gradients that the epoch has left."""
+        parameters = info.trainer.model.parameters()
+        self._norms.append(_core.clip_grad_norm([p._native for p in parameters], math.inf))
+        self.epochs.append(info.epoch)
+
+    @property
+    def norms(self) -> Floats:
+        return np.array(self._norms)
 
 
 class TensorBoard:

@@ -8,10 +8,10 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import fastmlp as fm
-from fastmlp import plotting
 from fastmlp.datasets import DataError
 from fastmlp.demo import DEMOS, Session
 from fastmlp.files.overview import overview
+from fastmlp.plot import is_available
 from fastmlp.shell.options import add_parsers
 
 BROKEN_PIPE = 141  # as a shell reports it of others
@@ -162,7 +162,7 @@ def _demo(options: argparse.Namespace) -> None:
     if options.data is not None and options.name != "cifar2":
         raise DataError(f"--data is for the demo cifar2: {options.name} has its own data")
     plot = not options.no_plot
-    if plot and not plotting.is_available():
+    if plot and not is_available():
         print("no pictures without matplotlib: pip install matplotlib", file=sys.stderr)
         plot = False
     if plot:

@@ -387,12 +387,12 @@ class Trainer(Resumable):
         ImportError
             If matplotlib is missing (it comes with the extra "plot").
         """
-        from fastmlp.plotting import figure, plot_history, save
+        from fastmlp.plot import figure, loss, save
 
         if not isinstance(ax, str | os.PathLike):
-            return plot_history(self.history, ax)
+            return loss(self.history, ax)
         made, (axes,) = figure()
-        plot_history(self.history, axes)
+        loss(self.history, axes)
         save(made, ax)
         return axes
 

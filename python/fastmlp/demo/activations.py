@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 import fastmlp as fm
-from fastmlp import plotting
+from fastmlp import plot
 from fastmlp.demo.session import Session
 
 Curve = npt.NDArray[np.float32]
@@ -29,7 +29,9 @@ def run(session: Session) -> None:
         print(f"{name:>22}" + "".join(f"{value:12.4g}" for value in y[shown]))
 
     if session.plot:
-        _save(session, "gallery", x, curves, columns=3)
+        figure, (ax,) = plot.figure(size=(10.2, 5.4))
+        plot.activation_gallery([activation for _, activation in gallery], ax, limits=(-10, 10))
+        session.save(figure, "gallery")
         x = np.linspace(-5, 5, 201, dtype=np.float32)
         _save(session, "units", x, _tanh_units(x), columns=4)
 
@@ -60,11 +62,11 @@ def _values(activation: fm.Module, x: Curve) -> Curve:
 
 
 def _save(session: Session, what: str, x: Curve, curves: dict[str, Curve], columns: int) -> None:
-    figure, axes = plotting.figure(2, columns, size=(3.4 * columns, 5.4))
-    with plotting.look():
+    figure, axes = plot.figure(2, columns, size=(3.4 * columns, 5.4))
+    with plot.look():
         for ax, (name, y) in zip(axes, curves.items(), strict=True):
-            ax.axhline(0, color="#8c939c", linewidth=0.8)
-            ax.axvline(0, color="#8c939c", linewidth=0.8)
+            ax.axhline(0, color=ax.xaxis.label.get_color(), linewidth=0.6, alpha=0.4)
+            ax.axvline(0, color=ax.xaxis.label.get_color(), linewidth=0.6, alpha=0.4)
             ax.plot(x, y)
             ax.set_title(name, fontsize=11)  # the longest ones as wide as their axes
             ax.set(xlabel="x", ylabel="y")

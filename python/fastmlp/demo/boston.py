@@ -1,7 +1,7 @@
 """Boston's house prices from thirteen columns, with ReLU and with leaky ReLU."""
 
 import fastmlp as fm
-from fastmlp import datasets, plotting
+from fastmlp import datasets, plot
 from fastmlp.demo.session import Session, print_losses
 
 
@@ -24,11 +24,12 @@ def run(session: Session) -> None:
     session.end(*(f"final loss with {name} {loss[-1]:.6f}" for name, loss in losses.items()))
 
     if session.plot:
-        figure, (ax,) = plotting.figure()
-        title = "Boston house prices: loss"
-        plotting.curves(losses, ax, title=title, ylabel="mean squared error", log=True)
+        figure, (ax,) = plot.figure()
+        plot.loss(losses, ax, log=True)
+        ax.set(title="Boston house prices", ylabel="mean squared error")
         session.save(figure, "loss")
-        figure, axes = plotting.figure(1, 2, size=(9.6, 5.2))
+        figure, axes = plot.figure(1, 2, size=(9.6, 5.2))
         for ax, (name, y) in zip(axes, fits.items(), strict=True):
-            plotting.predictions(t, y, ax, title=f"Boston, {name}: price in 1000 USD")
+            plot.predictions(t, y, ax, label="price in 1000 USD")
+            ax.set_title(f"Boston, {name}")
         session.save(figure, "scatter")

@@ -3,7 +3,7 @@
 import numpy as np
 
 import fastmlp as fm
-from fastmlp import plotting
+from fastmlp import plot
 from fastmlp.datasets import DataError, Split, cifar
 from fastmlp.demo.session import Session, accuracy, print_losses
 
@@ -50,15 +50,21 @@ def run(session: Session) -> None:
     if session.plot:
         session.save_losses(history, "Airplanes and birds: loss")
         _draw_images(session, data, predicted)
+        figure, (ax,) = plot.figure(size=(5.2, 4.4))
+        plot.confusion_matrix(data.y_test, predicted, ax, class_names=cifar.CLASS_NAMES)
+        session.save(figure, "confusion")
+        figure, (ax,) = plot.figure(size=(5.6, 5.9))
+        plot.first_layer(model, ax=ax)
+        session.save(figure, "weights")
 
 
 def _draw_images(session: Session, data: Split, predicted: np.ndarray) -> None:
-    figure, axes = plotting.figure(3, 8, size=(11.2, 5.2))
-    with plotting.look():
+    figure, axes = plot.figure(3, 8, size=(11.2, 5.2))
+    with plot.look():
         shown = zip(axes, data.x_test, data.y_test, predicted, strict=False)  # the first few
         for ax, row, label, guess in shown:
             ax.imshow(row.reshape(3, 32, 32).transpose(1, 2, 0))
-            colour = "#222222" if label == guess else plotting.COLOURS[1]
+            colour = ax.xaxis.label.get_color() if label == guess else plot.COLOURS[1]
             ax.set_title(cifar.CLASS_NAMES[guess], color=colour, fontsize=10, weight="normal")
         for ax in axes:
             ax.axis("off")

@@ -1,7 +1,7 @@
 """A noisy circle within another, told apart by four hidden units."""
 
 import fastmlp as fm
-from fastmlp import datasets, plotting
+from fastmlp import datasets, plot
 from fastmlp.demo.session import Session, accuracy, print_losses
 
 
@@ -26,7 +26,7 @@ def run(session: Session) -> None:
 
     if session.plot:
         session.save_losses(history, "Two circles: loss")
-        figure, (ax,) = plotting.figure(size=(6.8, 6.2))
-        title = "Two circles: probability of the inner one"
-        plotting.probability_contour(model, x, t, ax, names=["outer", "inner"], title=title)
+        figure, (ax,) = plot.figure(size=(6.8, 6.2))
+        plot.class_probabilities(model, x, t, ax=ax, class_names=["outer", "inner"])
+        ax.set_title("Two circles")
         session.save(figure, "contour")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 import fastmlp as fm
-from fastmlp import plotting
+from fastmlp import plot as pictures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,12 +70,13 @@ class Session:
 
     def save(self, figure: "Figure", what: str) -> None:
         """Write a picture as NAME-WHAT.png and say so."""
-        print("saved", plotting.save(figure, self.out / f"{self.name}-{what}.png"))
+        print("saved", pictures.save(figure, self.out / f"{self.name}-{what}.png"))
 
     def save_losses(self, history: fm.History, title: str, *, log: bool = False) -> None:
         """Draw and save the loss of every epoch."""
-        figure, (ax,) = plotting.figure()
-        plotting.plot_history(history, ax, title=title, log=log)
+        figure, (ax,) = pictures.figure()
+        pictures.loss(history, ax, log=log)
+        ax.set_title(title)
         self.save(figure, "loss")
 
 

@@ -1,7 +1,7 @@
 """Three interleaved spirals, by mini-batches of 30 with softmax and cross entropy."""
 
 import fastmlp as fm
-from fastmlp import datasets, plotting
+from fastmlp import datasets, plot
 from fastmlp.demo.session import Session, accuracy, print_losses
 
 
@@ -31,7 +31,7 @@ def run(session: Session) -> None:
 
     if session.plot:
         session.save_losses(history, "Spirals: loss")
-        figure, (ax,) = plotting.figure(size=(6.4, 6.6))
-        title = "Spirals: decision regions"
-        plotting.decision_regions(model, x, t, ax, step=0.001, title=title)
+        figure, (ax,) = plot.figure(size=(6.4, 6.6))
+        plot.decision_regions(model, x, t, ax=ax, step=0.001)
+        ax.set_title("Spirals: decision regions")
         session.save(figure, "regions")

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 import fastmlp as fm
-from fastmlp import datasets, plotting
+from fastmlp import datasets, plot
 from fastmlp.demo.session import Session, marks
 
 SCALE = 0.1  # the networks see a tenth of the Fahrenheit reading
@@ -90,19 +90,21 @@ def _draw(
     t: npt.NDArray[Any],
     held_out: npt.NDArray[np.intp],
 ) -> None:
-    figure, axes = plotting.figure(1, 3, size=(11.5, 4.2))
+    figure, axes = plot.figure(1, 3, size=(11.5, 4.2))
     for ax, (name, history) in zip(axes, histories.items(), strict=True):
-        plotting.plot_history(history, ax, title=f"Thermometer, {name}: loss", log=True)
+        plot.loss(history, ax, log=True)
+        ax.set_title(f"Thermometer, {name}")
     session.save(figure, "loss")
 
-    figure, (ax,) = plotting.figure()
+    figure, (ax,) = plot.figure()
     fahrenheit = np.arange(20.0, 90.0, 0.5)[:, None]
-    with plotting.look():
-        for name, model in models.items():
-            ax.plot(fahrenheit, model.predict(SCALE * fahrenheit), label=name)
+    with plot.look():
+        for (name, model), dashes in zip(models.items(), ("-", "--", "-."), strict=True):
+            ax.plot(fahrenheit, model.predict(SCALE * fahrenheit), dashes, label=name)
         trained = np.setdiff1d(np.arange(len(x)), held_out)
-        ax.plot(x[trained], t[trained], "o", color="#222222", label="training readings")
-        ax.plot(x[held_out], t[held_out], "o", color="#222222", fillstyle="none", label="held out")
+        dots = {"color": ax.xaxis.label.get_color()}
+        ax.plot(x[trained], t[trained], "o", **dots, label="training readings")
+        ax.plot(x[held_out], t[held_out], "o", **dots, fillstyle="none", label="held out")
         ax.set(title="Thermometer: three fits", xlabel="Fahrenheit", ylabel="Celsius")
         ax.legend()
     session.save(figure, "fit")

@@ -1,7 +1,7 @@
 """XOR, by the smallest network that can learn it and by a deeper one."""
 
 import fastmlp as fm
-from fastmlp import datasets, plotting
+from fastmlp import datasets, plot
 from fastmlp.demo.session import Session, accuracy, print_losses
 
 
@@ -37,7 +37,11 @@ def _run(session: Session, sizes: list[int], seed: int) -> None:
 
     if session.plot:
         session.save_losses(history, f"XOR by {shape}: loss", log=True)
-        figure, (ax,) = plotting.figure(size=(6.4, 5.4))
-        title = f"XOR by {shape}: probability of 1"
-        plotting.probability_contour(model, x, t, ax, names=["0", "1"], title=title)
+        figure, (ax,) = plot.figure(size=(6.4, 5.4))
+        plot.class_probabilities(model, x, t, ax=ax, class_names=["0", "1"])
+        ax.set_title(f"XOR by {shape}")
         session.save(figure, "contour")
+        if len(sizes) == 3:
+            figure, (ax,) = plot.figure(size=(6.4, 3.2))
+            plot.network(model, ax)
+            session.save(figure, "network")

@@ -1,15 +1,11 @@
-"""The look of fastmlp's pictures: colours, lines and fonts, Hangul included, for matplotlib.
+"""Fonts with Hangul, which matplotlib falls back to where the user's own have none.
 
 matplotlib is imported when the first picture is drawn, never by ``import fastmlp``.
 """
 
 import functools
 import importlib.util
-from contextlib import AbstractContextManager
 from pathlib import Path
-
-# Told apart by colour-blind readers as well; decision regions use tints of the same colours.
-COLOURS = ("#2f6db3", "#d9662b", "#3a8f5c", "#8a5fa8", "#b8860b", "#5f6b78")
 
 _HANGUL_FAMILIES = (
     "NanumGothic",
@@ -30,69 +26,31 @@ _HANGUL_FAMILIES = (
 
 def is_available() -> bool:
     """Say whether matplotlib is installed, without importing it."""
-    return importlib.util.find_spec("matplotlib") is not None
+    try:
+        return importlib.util.find_spec("matplotlib") is not None
+    except ValueError:  # a module that stands in for it
+        return False
 
 
-def _require() -> None:
+def require() -> None:
+    """ImportError that names the extra, unless matplotlib is installed."""
     if not is_available():
-        raise ImportError("pictures need matplotlib: pip install matplotlib")
+        raise ImportError("pictures need matplotlib: pip install matplotlib, or fastmlp[plot]")
 
 
-def look(*, pyplot: bool = False) -> AbstractContextManager[None]:
-    """Return a context in which matplotlib draws as fastmlp does; the settings come back after it.
-
-    Parameters
-    ----------
-    pyplot : bool
-        Whether pyplot will make a figure in it. Its backend is chosen before then: within, that
-        notebooks show what is drawn would be taken back with the other settings.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is missing; the message names the extra ``plot``.
-    """
-    _require()
+def with_hangul() -> list[str]:
+    """The user's font families, and after them one with Hangul, if there is one."""
+    require()
     import matplotlib as mpl
-    from cycler import cycler  # comes with matplotlib
-
-    if pyplot:
-        from matplotlib import pyplot as plt
-
-        plt.draw_if_interactive()  # type: ignore[no-untyped-call, unused-ignore]
 
     family = list(mpl.rcParams["font.family"])
     hangul = hangul_font()
-    return mpl.rc_context(
-        {
-            "axes.axisbelow": True,
-            "axes.edgecolor": "#8c939c",
-            "axes.grid": True,
-            "axes.labelcolor": "#333333",
-            "axes.prop_cycle": cycler(color=COLOURS),
-            "axes.spines.right": False,
-            "axes.spines.top": False,
-            "axes.titlelocation": "left",
-            "axes.titlesize": 13,
-            "figure.constrained_layout.h_pad": 0.1,  # inches
-            "figure.constrained_layout.w_pad": 0.1,
-            "figure.dpi": 100,
-            "figure.facecolor": "white",
-            "font.family": family if hangul is None else [*family, hangul],
-            "font.size": 11,
-            "grid.color": "#e6e8eb",
-            "legend.frameon": False,
-            "lines.linewidth": 1.8,
-            "savefig.dpi": 100,
-            "xtick.color": "#555555",
-            "ytick.color": "#555555",
-        }
-    )
+    return family if hangul is None or hangul in family else [*family, hangul]
 
 
 def hangul_font() -> str | None:
     """Return the name of an installed font family with Hangul, or None where there is none."""
-    _require()
+    require()
     return _find_hangul_font()
 
 
@@ -152,7 +110,5 @@ def use_hangul_font() -> str:
         raise LookupError("no installed font has Hangul: install Nanum, Noto Sans CJK or the like")
     import matplotlib as mpl
 
-    family = list(mpl.rcParams["font.family"])
-    if hangul not in family:
-        mpl.rcParams["font.family"] = [*family, hangul]
+    mpl.rcParams["font.family"] = with_hangul()
     return hangul
