@@ -4,6 +4,7 @@ The command draws them anew, for a person to look at before they are committed. 
 depends on no training, so that it is the same on all processors.
 """
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -77,7 +78,7 @@ PICTURES: dict[str, Callable[[Any], Any]] = {
     "residuals": lambda ax: fm.plot.residuals(*_targets(), ax),
     "confusion_matrix": lambda ax: fm.plot.confusion_matrix(*_digits(), ax),
     "calibration": lambda ax: fm.plot.calibration(*_probabilities(), ax),
-    "first_layer": lambda ax: fm.plot.first_layer(network(64, 9), (8, 8), ax),
+    "first_layer": lambda ax: fm.plot.first_layer(network(25, 4), (5, 5), ax),
     "activations": lambda ax: fm.plot.activations(
         network(3, 20, 10, 1), _rows()[0] * [0.3, 0.3, 0.01], ax
     ),
@@ -98,8 +99,11 @@ def draw(name: str, style: str, path: Path) -> None:
     settings = {"font.family": ["DejaVu Sans"]}  # which matplotlib brings
     with styles.context(["default", STYLES[style]]), mpl.rc_context(settings):
         figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
-        PICTURES[name](figure.subplots())
-        figure.savefig(path, dpi=DPI, metadata={"Software": None})
+        # Not where the letters leave room, which differs between versions of matplotlib.
+        PICTURES[name](figure.add_axes((0.2, 0.36, 0.6, 0.58)))
+        with warnings.catch_warnings():  # that there is nothing to lay out
+            warnings.simplefilter("ignore", UserWarning)
+            figure.savefig(path, dpi=DPI, metadata={"Software": None})
 
 
 def main() -> None:

@@ -10,6 +10,8 @@ import pytest
 
 mpl = pytest.importorskip("matplotlib", reason="matplotlib (the extra plot) is not installed")
 
+from matplotlib import style as styles  # noqa: E402
+
 from fastmlp import plot  # noqa: E402 - after the check that there is anything to test
 from fastmlp.plot import fonts, style  # noqa: E402
 
@@ -17,7 +19,7 @@ from fastmlp.plot import fonts, style  # noqa: E402
 def test_colours_follow_the_background() -> None:
     from matplotlib.figure import Figure
 
-    with mpl.style.context("dark_background"):
+    with styles.context("dark_background"):
         dark = Figure().subplots()
     light = Figure().subplots()
     see_through = Figure(facecolor="none").subplots()
@@ -34,7 +36,7 @@ def test_new_figures_keep_what_the_user_has_set() -> None:
             assert mpl.rcParams["lines.linewidth"] == 5
             assert mpl.rcParams["axes.grid"]
         assert not mpl.rcParams["axes.grid"]
-    with mpl.style.context("ggplot"), plot.look():
+    with styles.context("ggplot"), plot.look():
         assert mpl.rcParams["grid.color"] == "white"
 
 

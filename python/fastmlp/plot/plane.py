@@ -178,8 +178,9 @@ def _margins(p: Array, threshold: float) -> Array:
     return np.asarray(p - others)
 
 
-def _show(ax: Any, grid: Grid, image: Array) -> None:
-    ax.imshow(image, extent=grid.extent, origin="lower", aspect="auto", interpolation="bilinear")
+def _show(ax: Any, grid: Grid, image: Array, **options: Any) -> Any:
+    kept = {"extent": grid.extent, "origin": "lower", "aspect": "auto"}
+    return ax.imshow(image, interpolation="bilinear", **kept, **options)
 
 
 def _outline(ax: Any, grid: Grid, margin: Array, thin: tuple[slice, ...]) -> None:
@@ -189,10 +190,7 @@ def _outline(ax: Any, grid: Grid, margin: Array, thin: tuple[slice, ...]) -> Non
 
 
 def _fill(ax: Any, grid: Grid, p: Array, ends: tuple[int, ...], name: str) -> None:
-    filled = ax.contourf(
-        grid.x1, grid.x2, p, levels=np.linspace(0, 1, 21), cmap=shades(ax, *ends, strength=0.55)
-    )
-    filled.set_edgecolor("face")  # or seams show between the bands of a PDF
+    filled = _show(ax, grid, p, cmap=shades(ax, *ends, strength=0.55), vmin=0, vmax=1)
     inner = [level for level in (0.25, 0.5, 0.75) if p.min() < level < p.max()]
     if inner:
         styles = ["-" if level == 0.5 else ":" for level in inner]

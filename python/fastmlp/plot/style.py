@@ -223,8 +223,8 @@ def marker(ax: Any, index: int, label: str) -> Any:
 
 
 def legend(ax: Any, below: bool = False, **options: Any) -> None:
-    """A legend where it covers least or, if the axes are alone in their figure, below them."""
-    if not (below and _is_alone(ax)):
+    """A legend where it covers least or, if the figure makes room for it there, below the axes."""
+    if not (below and _has_room_below(ax)):
         ax.legend(**{"loc": "best", **options})
         return
     import matplotlib as mpl
@@ -242,11 +242,11 @@ def legend(ax: Any, below: bool = False, **options: Any) -> None:
     ax.legend(**{"borderaxespad": 0, "columnspacing": 1.2, "frameon": False, **options})
 
 
-def _is_alone(ax: Any) -> bool:
-    """Whether there are no other axes, which a legend beside these would cover."""
+def _has_room_below(ax: Any) -> bool:
+    """Whether there are no other axes for a legend to cover, and the figure has a layout."""
     parent = ax.get_figure()
-    if parent is None:
-        return True
+    if parent is None or ax.figure.get_layout_engine() is None:
+        return False
     here = ax.get_position().bounds
     others = [a for a in parent.axes if a.get_label() != "<colorbar>"]
     return all(other.get_position().bounds == here for other in others)  # but for a second y axis

@@ -47,7 +47,7 @@ def predictions(t: Any, y: Any, ax: "Axes | None" = None, *, label: str | None =
         if not what:
             ax.set(xlabel="target", ylabel="prediction")
         ax.set_aspect("equal", adjustable="datalim")
-        legend(ax, loc="upper left")
+        legend(ax, below=True)
     return ax
 
 
@@ -83,7 +83,7 @@ def residuals(t: Any, y: Any, ax: "Axes | None" = None, *, label: str | None = N
             xlabel=f"{what}, predicted" if what else "prediction",
             ylabel="true minus predicted" if what else "target minus prediction",
         )
-        legend(ax)
+        legend(ax, below=True)
     return ax
 
 
