@@ -93,6 +93,22 @@ def test_hangul_is_drawn(tmp_path: Path) -> None:
 
 
 @needs_hangul
+def test_hangul_is_drawn_into_axes_that_are_there(tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    from matplotlib.figure import Figure
+
+    x = pd.DataFrame({"온도": [-1.0, 1, 2], "습도": [0.0, 1, 2]})
+    tree = SimpleNamespace(predict=lambda x: np.eye(2)[(np.asarray(x)[:, 0] > 0).astype(int)])
+    made = Figure()
+    left, right = made.subplots(1, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plot.decision_regions(tree, x, ["낮음", "높음", "높음"], ax=left)
+        plot.confusion_matrix(["훈련", "검증"], ["검증", "검증"], right)
+        made.savefig(tmp_path / "hangul.png")
+
+
+@needs_hangul
 def test_use_hangul_font(tmp_path: Path) -> None:
     from matplotlib.figure import Figure
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastmlp import _checks
-from fastmlp.plot.fonts import require, with_hangul
+from fastmlp.plot.fonts import hangul_font, require, with_hangul
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -129,12 +129,22 @@ def drawing(ax: "Axes | None", size: tuple[float, float] | None = None) -> Itera
     if ax is not None:
         with mpl.rc_context({"font.family": with_hangul()}):
             yield ax
+        _let_fall_back(ax)
         return
     with look(pyplot=True):
         from matplotlib import pyplot as plt
 
         own = mpl.rcParams["figure.figsize"] != mpl.rcParamsDefault["figure.figsize"]
         yield plt.subplots(layout="constrained", figsize=None if own else size)[1]
+
+
+def _let_fall_back(ax: Any) -> None:
+    """Let texts that were there before they got their words fall back to a font with Hangul."""
+    if (hangul := hangul_font()) is not None:
+        texts = [ax.xaxis.label, ax.yaxis.label, *ax.get_xticklabels(), *ax.get_yticklabels()]
+        for text in texts:
+            if hangul not in (family := text.get_fontfamily()):
+                text.set_fontfamily([*family, hangul])
 
 
 def foreground(ax: Any) -> Any:
