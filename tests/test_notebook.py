@@ -31,6 +31,23 @@ def _has_picture(outputs: list[Any]) -> bool:
     return any("image/png" in output.get("data", {}) for output in outputs)
 
 
+def test_curves_grow_in_place() -> None:
+    """One picture, which changes; the objects' own tables; nothing on stderr."""
+    outputs, *shown = _outputs(
+        SETUP.replace("max_epoch=20_000", "max_epoch=400_000, progress='plot'"),
+        "history",
+        "model[0].weight",
+        "model",
+    )
+    (picture,) = outputs
+    page = picture["data"]["text/html"]
+    assert "epoch 400000 of 400000, loss" in page
+    assert page.count("<path") == 6, "axes, three lines of the grid, a curve and its name"
+    for cell, word in zip(shown, ("400000 epochs", "(3, 2)", "Linear"), strict=True):
+        assert word in cell[0]["data"]["text/html"]
+        assert "text/plain" in cell[0]["data"]
+
+
 def test_every_picture_shows() -> None:
     """The first one, later ones, and the user's own; and a live line of progress."""
     cells = _outputs(

@@ -1,11 +1,12 @@
 """What a training measured, and what a callback learns of it."""
 
+import html
 from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 
-from fastmlp import _core
+from fastmlp import _core, pages
 from fastmlp._types import Floats
 from fastmlp.losses import Loss
 from fastmlp.modules import Module
@@ -96,6 +97,15 @@ class History:
                 "to_pandas() needs pandas: pip install pandas, or fastmlp[pandas]"
             ) from error
         return pd.DataFrame(self.to_dict()).set_index("epoch")
+
+    def _repr_html_(self) -> str:
+        """A table of the curves, for notebooks."""
+        if not len(self.loss):
+            return html.escape(repr(self))
+        curves = {"loss": self.loss, "validation_loss": self.validation_loss, **self.metrics}
+        curves["learning_rate"] = self.learning_rate
+        measured = {name: values for name, values in curves.items() if len(values)}
+        return pages.history(measured, float(np.sum(self.epoch_time)), self.best_epoch)
 
     def __repr__(self) -> str:
         if not len(self.loss):

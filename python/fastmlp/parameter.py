@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from fastmlp import _checks, _conversions, _core, devices
+from fastmlp import _checks, _conversions, _core, devices, pages
 from fastmlp._core import Tensor
 from fastmlp._types import Array
 from fastmlp.arithmetic import Arithmetic
@@ -245,6 +245,12 @@ class Parameter(Arithmetic, TensorMethods, NDArrayOperatorsMixin):
         twin = type(self)(self._native.value, self.requires_grad)
         twin._move(self.device, self._precision)
         return twin
+
+    def _repr_html_(self) -> str:
+        """A table, and the values, for notebooks."""
+        facts = {"shape": str(self.shape), "dtype": str(self.dtype), "device": str(self.device)}
+        facts["requires_grad"] = str(self.requires_grad)
+        return pages.parameter(type(self).__name__, facts, self._native.value)
 
     def __repr__(self) -> str:
         place = "" if self.device == "cpu" else f", device={self.device!r}"

@@ -14,15 +14,23 @@ import warnings
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from fastmlp import _checks
+from fastmlp import _checks, live
 
 NARROW = 50  # columns of a terminal, below which words are left out
 
 
-def progress_stream(progress: Any) -> TextIO | None:
-    """Where to show progress: nowhere for False, and for "auto" unless stderr is a terminal."""
-    if progress is not True and progress is not False and progress != "auto":
-        raise ValueError(f'progress: expected "auto", True or False, got {_checks.show(progress)}')
+def progress_stream(progress: Any) -> Any:
+    """Where to show progress: nowhere for False, and for "auto" unless stderr is a terminal.
+
+    For "plot" it is `live.PAGE` in a notebook; elsewhere that is True.
+    """
+    if progress is not True and progress is not False and progress not in ("auto", "plot"):
+        expected = '"auto", "plot", True or False'
+        raise ValueError(f"progress: expected {expected}, got {_checks.show(progress)}")
+    if progress == "plot":
+        if live.in_notebook():
+            return live.PAGE
+        progress = True
     stream = sys.stderr  # None where a program has no console, or anything that has a write()
     wanted = progress is True or (progress == "auto" and _is_live(stream))
     return stream if wanted and stream is not None else None

@@ -1,10 +1,9 @@
 """A table of a model's layers: shapes, parameters, bytes, and the work of a prediction."""
 
-import html
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from fastmlp import _checks
+from fastmlp import _checks, pages
 
 
 class Model(Protocol):
@@ -90,22 +89,11 @@ class Summary:
 
     def _repr_html_(self) -> str:
         head, *body = self._table()
-        rows = [_html_row(row, "td") for row in body]
-        return (
-            f"<table><thead>{_html_row(head, 'th')}</thead><tbody>{''.join(rows)}</tbody></table>"
-        )
+        return pages.table(head, body, _TEXTS)
 
 
 def _grouped(number: int) -> str:
     return f"{number:,}"
-
-
-def _html_row(cells: Sequence[str], tag: str) -> str:
-    made = []
-    for i, cell in enumerate(cells):
-        side = "left" if i < _TEXTS else "right"
-        made.append(f'<{tag} style="text-align: {side}">{html.escape(cell)}</{tag}>')
-    return f"<tr>{''.join(made)}</tr>"
 
 
 def summary(model: Model) -> Summary:

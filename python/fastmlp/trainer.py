@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
 
-from fastmlp import _checks, _core, _data, seeds
+from fastmlp import _checks, _core, _data, live, seeds
 from fastmlp._fitting import (
     KINDS,
     check_kind,
@@ -190,9 +190,10 @@ class Trainer(Resumable):
             `fastmlp.callbacks` says what objects can do, and has some. What a callback changes of
             the model, the optimizer and the loss holds from the next epoch on; changes of x, t and
             the validation data are not seen: with callbacks they are copied first, but for files.
-        progress : {"auto", True, False}
+        progress : {"auto", "plot", True, False}
             Show progress on stderr, by tqdm's bar if that is installed; "auto" does so in a
-            terminal and in a notebook.
+            terminal and in a notebook. With "plot", a notebook shows the curves as they grow;
+            elsewhere that is the same as True.
         allow_nonfinite : bool
             Whether x and t may hold NaN and infinite values. Arrays on a device are not looked at.
         sample_weight : array_like, shape (rows,), optional
@@ -280,11 +281,15 @@ class Trainer(Resumable):
                 early._freeze(stack)
             stack.callback(hooks.end)
             stack.callback(self._end_fit)
-            line = stream and stack.enter_context(
-                make_progress(
+            line: Any = None
+            if stream is live.PAGE:
+                line = live.Curves(self._history, first, first + max_epoch)
+            elif stream is not None:
+                line = make_progress(
                     stream, first, first + max_epoch, lambda: self._history.last_validation_loss
                 )
-            )
+            if line is not None:
+                stack.enter_context(line)
             resting = to_training(self.model, stack)
             if planner is not None:
                 stack.callback(planner.settle)

@@ -73,7 +73,7 @@ def loss(
         else:
             _draw_several(ax, trainings)
         ax.set(xlabel="epoch", ylabel="loss", **({"yscale": "log"} if log else {}))
-        whole_numbers(ax)
+        whole_numbers(ax.xaxis)
     return ax
 
 
@@ -190,7 +190,7 @@ def gradient_norm(norms: Any, ax: "Axes | None" = None, *, log: bool = True) -> 
         if log and any((values > 0).any() for values in lines.values()):
             ax.set_yscale("log")
         ax.set(xlabel="epoch", ylabel="norm of the gradient")
-        whole_numbers(ax)
+        whole_numbers(ax.xaxis)
     return ax
 
 

@@ -7,7 +7,17 @@ import numpy as np
 
 from fastmlp import _checks
 from fastmlp.plot.arguments import Classes, numbers, same_rows
-from fastmlp.plot.style import Array, colour, drawing, extent, foreground, legend, plain, shades
+from fastmlp.plot.style import (
+    Array,
+    colour,
+    drawing,
+    extent,
+    foreground,
+    legend,
+    plain,
+    shades,
+    whole_numbers,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,6 +68,8 @@ def confusion_matrix(
         _write(ax, shown, most)
         bar = ax.figure.colorbar(image, ax=ax, label="share of the class" if normalize else "rows")
         bar.outline.set_visible(False)  # type: ignore[operator, unused-ignore]
+        if not normalize:
+            whole_numbers(bar.ax.yaxis)
         _name_classes(ax, [plain(name) for name in names])
         ax.set(xlabel="predicted class", ylabel="true class")
         ax.grid(visible=False)

@@ -262,8 +262,8 @@ def _has_room_below(ax: Any) -> bool:
     return all(other.get_position().bounds == here for other in others)  # but for a second y axis
 
 
-def whole_numbers(ax: Any) -> None:
-    """Ticks at whole epochs alone."""
+def whole_numbers(axis: Any) -> None:
+    """Ticks at whole numbers alone, as of epochs and rows."""
     from matplotlib.ticker import MaxNLocator
 
-    ax.xaxis.set_major_locator(MaxNLocator(nbins="auto", steps=[1, 2, 5, 10], integer=True))
+    axis.set_major_locator(MaxNLocator(nbins="auto", steps=[1, 2, 5, 10], integer=True))
