@@ -190,7 +190,7 @@ class LogSigmoid(Activation, name="logsigmoid"):
 
 
 class Softsign(Activation, name="softsign"):
-    """x / (1 + |x|)."""
+    """x / (1 + abs(x))."""
 
 
 class SELU(_TakesInplace, Activation, name="selu"):

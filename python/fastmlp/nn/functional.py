@@ -122,7 +122,7 @@ def logsigmoid(input: Any) -> Any:
 
 
 def softsign(input: Any) -> Any:
-    """input / (1 + |input|)."""
+    """input / (1 + abs(input))."""
     return _activation(activations.Softsign, input)
 
 

@@ -40,12 +40,14 @@ class TableEncoder(TransformerMixin, BaseEstimator):
 
     Attributes
     ----------
-    is_categorical_ : ndarray of bool, shape (n_features_in_,)
+    is_categorical_ : ndarray of bool, shape (columns,)
     embedding_sizes_ : list of (int, int)
         For each of the last columns of a result, which have indices: how many there are, and a
         width for their embedding. 0 is any value that `fit` has not seen or that is missing.
-    n_features_in_, feature_names_in_
-        As in all of scikit-learn.
+    n_features_in_ : int
+        How many columns the table has.
+    feature_names_in_ : ndarray of str
+        Their names, if all are strings.
 
     Notes
     -----

@@ -1,0 +1,150 @@
+"""The documentation: its code runs, its links lead somewhere, its reference is complete.
+
+The ```python blocks of a page run one after the other, in one namespace and in a folder of their
+own; pages whose packages are missing are skipped. Sphinx itself is not needed.
+"""
+
+import ast
+import importlib
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fastmlp as fm
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+OPTIONAL = {
+    "jax", "joblib", "keras", "matplotlib", "onnx", "onnxruntime", "optuna", "pandas", "polars",
+    "scipy", "sklearn", "skl2onnx", "torch",
+}  # fmt: skip
+# Modules whose public names all have their place in the reference.
+MODULES = [
+    "fastmlp", "fastmlp.callbacks", "fastmlp.datasets", "fastmlp.init", "fastmlp.lr_scheduler",
+    "fastmlp.nn", "fastmlp.nn.init", "fastmlp.nn.utils", "fastmlp.optim",
+    "fastmlp.optim.lr_scheduler", "fastmlp.sklearn", "fastmlp.torch",
+]  # fmt: skip
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def _blocks(path: Path) -> Iterator[tuple[int, str]]:
+    """The code of a page, each with the number of its first line."""
+    text = path.read_text(encoding="utf-8")
+    for found in re.finditer(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        yield text.count("\n", 0, found.start(1)), found[1]
+
+
+def _imports(code: str) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            parts = node.module.split(".")
+            names.add(parts[1] if parts[0] == "fastmlp" and len(parts) > 1 else parts[0])
+    return names
+
+
+@pytest.mark.parametrize("path", [p for p in PAGES if any(_blocks(p))], ids=_name)
+def test_the_code_of_a_page_runs(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = list(_blocks(path))
+    for package in sorted(_imports("\n".join(code for _, code in blocks)) & OPTIONAL):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for line, code in blocks:
+        exec(compile("\n" * line + code, str(path), "exec"), names)  # errors name the page's line
+
+
+def test_links_between_files() -> None:
+    """Also to headings; those between the site's pages Sphinx checks, too."""
+    missing = []
+    for path in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "bench" / "README.md"]:
+        text = re.sub(r"```.*?```|`[^`\n]*`", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if re.match(r"[a-z]+:", target):
+                continue
+            file, _, heading = target.partition("#")
+            aim = path if not file else (path.parent / file)
+            if not aim.exists() or (heading and heading not in _headings(aim)):
+                missing.append(f"{_name(path)}: {target}")
+    assert not missing
+
+
+def test_the_readmes_figures_are_those_of_the_page_on_performance() -> None:
+    pages = [ROOT / "README.md", DOCS / "performance.md"]
+    short, long = (_pictures().times(page) for page in pages)
+    assert len(short) == 11
+    assert short == long
+
+
+def test_pictures_can_be_drawn_anew(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    _pictures().main(tmp_path)
+    drawn = {path.name for path in tmp_path.iterdir()}
+    assert drawn == {path.name for path in (DOCS / "images").glob("*.png")}
+    for path in (DOCS / "images").glob("*.png"):
+        assert path.stat().st_size < 60_000
+
+
+def _pictures() -> Any:
+    pytest.importorskip("matplotlib")
+    spec = importlib.util.spec_from_file_location("pictures", DOCS / "pictures.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _headings(path: Path) -> set[str]:
+    lines = re.findall(r"^#+ +(.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
+
+
+def test_every_page_is_in_a_table_of_contents() -> None:
+    listed = {"index"}
+    for path in DOCS.rglob("*.md"):
+        for tree in re.findall(r"^```\{toctree\}\n(.*?)^```$", path.read_text(), re.S | re.M):
+            for entry in tree.splitlines():
+                if entry and not entry.startswith(":"):
+                    target = re.sub(r".*<(.+)>", r"\1", entry)
+                    listed.add((path.parent / target).resolve().relative_to(DOCS).as_posix())
+    pages = {p.relative_to(DOCS).with_suffix("").as_posix() for p in DOCS.rglob("*.md")}
+    notebooks = DOCS.glob("notebooks/*.ipynb")
+    pages |= {p.relative_to(DOCS).with_suffix("").as_posix() for p in notebooks}
+    assert pages - listed == set()
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    """Under one of its names, as an entry of its own or on a page for its module."""
+    text = "".join(path.read_text(encoding="utf-8") for path in (DOCS / "api").glob("*.md"))
+    entries = re.findall(r"^\.\. (?:auto|py:)\w+:: (\S+)$", text, re.MULTILINE)
+    documented = {id(_found(name)) for name in entries}
+    missing = []
+    for module in MODULES:
+        if module.split(".")[-1] in OPTIONAL:
+            pytest.importorskip(module.split(".")[-1])
+        for name in importlib.import_module(module).__all__:
+            value = getattr(importlib.import_module(module), name)
+            is_module = type(value) is type(fm)
+            named = f"`{module}.{name}`" in text or name.startswith("__")
+            if not (named or id(value) in documented or (is_module and value.__name__ in text)):
+                missing.append(f"{module}.{name}")
+    assert not missing
+
+
+def _found(name: str) -> Any:
+    module, _, attribute = name.rpartition(".")
+    if module and hasattr(parent := importlib.import_module(module), attribute):
+        return getattr(parent, attribute)
+    return importlib.import_module(name)
