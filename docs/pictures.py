@@ -32,7 +32,7 @@ def times(page: Path) -> dict[str, dict[str, float]]:
     for line in lines[first + 2 :]:
         if not line.startswith("|"):
             break
-        cells = [re.sub(r"[* ]", "", cell) for cell in line.strip("|").split("|")]
+        cells = [re.sub(r"[*\s]", "", cell) for cell in line.strip("|").split("|")]
         workload = line.strip("|").split("|")[0].strip()
         found[workload] = {
             name: float(cell)

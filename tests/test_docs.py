@@ -1,7 +1,8 @@
 """The documentation: its code runs, its links lead somewhere, its reference is complete.
 
 The ```python blocks of a page run one after the other, in one namespace and in a folder of their
-own; pages whose packages are missing are skipped. Sphinx itself is not needed.
+own; pages whose packages are missing are skipped. A ```text block right after one is what it
+prints. Sphinx itself is not needed.
 """
 
 import ast
@@ -35,11 +36,12 @@ def _name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def _blocks(path: Path) -> Iterator[tuple[int, str]]:
-    """The code of a page, each with the number of its first line."""
+def _blocks(path: Path) -> Iterator[tuple[int, str, str | None]]:
+    """The code of a page, each with the number of its first line, and what it should print."""
     text = path.read_text(encoding="utf-8")
-    for found in re.finditer(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
-        yield text.count("\n", 0, found.start(1)), found[1]
+    block = r"^```python\n(.*?)^```$(?:\s+^```text\n(.*?)^```$)?"
+    for found in re.finditer(block, text, re.DOTALL | re.MULTILINE):
+        yield text.count("\n", 0, found.start(1)), found[1], found[2]
 
 
 def _imports(code: str) -> set[str]:
@@ -55,16 +57,22 @@ def _imports(code: str) -> set[str]:
 
 @pytest.mark.parametrize("path", [p for p in PAGES if any(_blocks(p))], ids=_name)
 def test_the_code_of_a_page_runs(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     blocks = list(_blocks(path))
-    for package in sorted(_imports("\n".join(code for _, code in blocks)) & OPTIONAL):
+    for package in sorted(_imports("\n".join(code for _, code, _ in blocks)) & OPTIONAL):
         pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     names: dict[str, Any] = {"__name__": "__main__"}
-    for line, code in blocks:
+    for line, code, printed in blocks:
         exec(compile("\n" * line + code, str(path), "exec"), names)  # errors name the page's line
+        found = capsys.readouterr().out
+        if printed is not None:
+            assert found == printed
 
 
 def test_links_between_files() -> None:
