@@ -1,11 +1,9 @@
 """What `fastmlp train` prints, and the picture that it draws."""
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
-import numpy as np
-
-from fastmlp import plotting
+from fastmlp import plot
 from fastmlp.datasets import DataError
 from fastmlp.shell.columns import Number
 from fastmlp.shell.reading import count, short
@@ -49,9 +47,9 @@ def summary(result: Result, data: str, saved: str | None, size: int) -> str:
 
 def check_picture(path: Path) -> None:
     """ImportError without matplotlib, DataError for a format that it does not write."""
-    if not plotting.is_available():
+    if not plot.is_available():
         raise ImportError('--picture needs matplotlib: pip install "fastmlp[plot]"')
-    made, _ = plotting.figure()
+    made, _ = plot.figure()
     if path.suffix.lstrip(".").lower() not in made.canvas.get_supported_filetypes():
         raise DataError(f"--picture {path}: expected a name such as out.png, out.pdf or out.svg")
 
@@ -59,38 +57,21 @@ def check_picture(path: Path) -> None:
 def draw(result: Result, path: Path) -> None:
     """The losses, and beside them what the held-out rows are and were predicted to be."""
     pictures = 2 if result.test_rows else 1
-    made, axes = plotting.figure(1, pictures, size=(5.2 * pictures, 4.4))
-    lines = {"training": result.loss}
-    if result.validation_loss:
-        lines["validation"] = result.validation_loss
-    plotting.curves(lines, axes[0], log=min(map(min, lines.values())) > 0)
-    target = result.model.target
-    shown = target if len(target) <= 30 else target[:29] + "…"
-    if pictures == 2 and result.model.classes is None:
-        plotting.predictions(
-            result.truth, result.predicted, axes[1], title=f"{shown}, held-out rows"
-        )
-    elif pictures == 2:
-        _confusion(result, axes[1], shown)
-    plotting.save(made, path)
+    made, axes = plot.figure(1, pictures, size=(5.2 * pictures, 4.4))
+    curves = [result.loss, *filter(None, [result.validation_loss])]
+    history = SimpleNamespace(loss=result.loss, validation_loss=result.validation_loss or ())
+    plot.loss(history, axes[0], log=min(map(min, curves)) > 0)
+    classes = result.model.classes
+    if pictures == 2:
+        target = _short(result.model.target, 30)
+        if classes is None:
+            plot.predictions(result.truth, result.predicted, axes[1], label=target)
+        else:
+            names = [_short(name, 12) for name in classes]
+            plot.confusion_matrix(result.truth, result.predicted, axes[1], class_names=names)
+        axes[1].set_title(f"{target}, held-out rows")
+    plot.save(made, path)
 
 
-def _confusion(result: Result, ax: Any, target: str) -> None:
-    """How many rows of each class were predicted as which; at most 20 classes by name."""
-    assert result.model.classes is not None
-    names = [name if len(name) <= 12 else name[:11] + "…" for name in result.model.classes]
-    counts = np.zeros((len(names), len(names)), np.int64)
-    np.add.at(counts, (result.truth, result.predicted), 1)
-    with plotting.look():
-        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        ax.grid(visible=False)
-        ax.set(title=f"{target}, held-out rows", xlabel="predicted", ylabel="true")
-        if len(names) <= 20:
-            places = range(len(names))
-            ax.set_xticks(places, names, rotation=45 if len(names) > 3 else 0)
-            ax.set_yticks(places, names)
-        if len(names) <= 10:
-            for (row, column), count in np.ndenumerate(counts):
-                colour = "white" if shares[row, column] > 0.5 else "black"
-                ax.text(column, row, str(count), ha="center", va="center", color=colour)
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
