@@ -1,6 +1,5 @@
 """How Sphinx builds the site: `sphinx-build -W --keep-going docs build/docs`, without a network."""
 
-import importlib.util
 import re
 from typing import Any
 
@@ -34,9 +33,6 @@ copybutton_prompt_is_regexp = True
 default_role = "code"
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints = "none"  # the docstrings have the types
-autodoc_mock_imports = [
-    name for name in ("torch", "sklearn", "scipy") if importlib.util.find_spec(name) is None
-]
 numpydoc_show_class_members = False
 # Whoever checks links by `sphinx-build -b linkcheck` needs a network.
 linkcheck_anchors = False
