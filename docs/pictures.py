@@ -5,6 +5,7 @@ Trains what they show, and takes the times from the first table of performance.m
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
@@ -86,7 +87,7 @@ def draw_regions(path: Path) -> None:
     """What the network makes of the plane."""
     trainer, x, t = trained_spiral()
     figure, ax = plt.subplots(figsize=(4.8, 4.6), layout="constrained")
-    fm.plotting.decision_regions(trainer.model, x, t, ax=ax)
+    fm.plot.decision_regions(trainer.model, x, t, ax=ax)
     figure.savefig(path)
     plt.close(figure)
 
@@ -95,16 +96,29 @@ def draw_spiral(path: Path) -> None:
     """The same beside the loss."""
     trainer, x, t = trained_spiral()
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 4.2), layout="constrained")
-    trainer.plot(left)
-    fm.plotting.decision_regions(trainer.model, x, t, ax=right)
+    fm.plot.loss(trainer.history, left)
+    fm.plot.decision_regions(trainer.model, x, t, ax=right)
     figure.savefig(path)
     plt.close(figure)
+
+
+def draw_page(number: int, path: Path) -> None:
+    """A figure of the page of pictures, drawn by the page's own code."""
+    text = (HERE / "howto" / "pictures.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    names: dict[str, object] = {}
+    for block in blocks[: number + 1]:
+        exec(re.sub(r"^figure\.savefig.*", "", block, flags=re.MULTILINE), names)
+    names["figure"].savefig(path, dpi=88)
+    plt.close("all")
 
 
 DRAWN = {
     "speed.png": draw_speed,
     "decision-regions.png": draw_regions,
     "spiral.png": draw_spiral,
+    "pictures-inside.png": partial(draw_page, 1),
+    "pictures-classes.png": partial(draw_page, 2),
 }
 
 

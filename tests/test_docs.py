@@ -2,20 +2,23 @@
 
 The ```python blocks of a page run one after the other, in one namespace and in a folder of their
 own; pages whose packages are missing are skipped. A ```text block right after one is what it
-prints. Sphinx itself is not needed.
+prints. A ```console block is a command and what it prints; "..." stands for anything. Sphinx itself
+is not needed.
 """
 
 import ast
+import doctest
 import importlib
 import importlib.util
 import re
-from collections.abc import Iterator
+import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 import fastmlp as fm
+from fastmlp import cli
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -24,11 +27,13 @@ OPTIONAL = {
     "jax", "joblib", "keras", "matplotlib", "onnx", "onnxruntime", "optuna", "pandas", "polars",
     "scipy", "sklearn", "skl2onnx", "torch",
 }  # fmt: skip
+BEHIND = {".plot": "matplotlib", "to_onnx": "onnx"}  # what functions of ours need
+_SAME = doctest.OutputChecker()
 # Modules whose public names all have their place in the reference.
 MODULES = [
     "fastmlp", "fastmlp.callbacks", "fastmlp.datasets", "fastmlp.init", "fastmlp.lr_scheduler",
     "fastmlp.nn", "fastmlp.nn.init", "fastmlp.nn.utils", "fastmlp.optim",
-    "fastmlp.optim.lr_scheduler", "fastmlp.sklearn", "fastmlp.torch",
+    "fastmlp.optim.lr_scheduler", "fastmlp.plot", "fastmlp.sklearn", "fastmlp.torch",
 ]  # fmt: skip
 
 
@@ -36,12 +41,22 @@ def _name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def _blocks(path: Path) -> Iterator[tuple[int, str, str | None]]:
-    """The code of a page, each with the number of its first line, and what it should print."""
+class Block(NamedTuple):
+    """Code of a page, or lines of its shell; `line` is the number of the line before the first."""
+
+    kind: str
+    code: str
+    line: int
+    printed: str | None
+
+
+def _blocks(path: Path) -> list[Block]:
     text = path.read_text(encoding="utf-8")
-    block = r"^```python\n(.*?)^```$(?:\s+^```text\n(.*?)^```$)?"
-    for found in re.finditer(block, text, re.DOTALL | re.MULTILINE):
-        yield text.count("\n", 0, found.start(1)), found[1], found[2]
+    blocks = r"^```(python|console)\n(.*?)^```$(?:\s+^```text\n(.*?)^```$)?"
+    return [
+        Block(found[1], found[2], text.count("\n", 0, found.start(2)), found[3])
+        for found in re.finditer(blocks, text, re.DOTALL | re.MULTILINE)
+    ]
 
 
 def _imports(code: str) -> set[str]:
@@ -55,24 +70,43 @@ def _imports(code: str) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("path", [p for p in PAGES if any(_blocks(p))], ids=_name)
+@pytest.mark.parametrize("path", [p for p in PAGES if _blocks(p)], ids=_name)
 def test_the_code_of_a_page_runs(
     path: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    blocks = list(_blocks(path))
-    for package in sorted(_imports("\n".join(code for _, code, _ in blocks)) & OPTIONAL):
+    blocks = _blocks(path)
+    code = "\n".join(block.code for block in blocks if block.kind == "python")
+    needed = _imports(code) | {package for word, package in BEHIND.items() if word in code}
+    if any("fastmlp train" in block.code for block in blocks):
+        needed |= {"pandas", "sklearn"}
+    for package in sorted(needed & OPTIONAL):
         pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     names: dict[str, Any] = {"__name__": "__main__"}
-    for line, code, printed in blocks:
-        exec(compile("\n" * line + code, str(path), "exec"), names)  # errors name the page's line
+    for block in blocks:
+        if block.kind == "python":  # whose errors name the page's line
+            exec(compile("\n" * block.line + block.code, str(path), "exec"), names)
+            expected = block.printed
+        else:
+            command, _, expected = block.code.partition("\n")
+            assert command.startswith("$ fastmlp ")
+            assert cli.main(shlex.split(command)[2:]) == 0
         found = capsys.readouterr().out
-        if printed is not None:
-            assert found == printed
+        if expected is not None and not _SAME.check_output(expected, found, doctest.ELLIPSIS):
+            assert found == expected
+
+
+def test_the_examples_of_docstrings() -> None:
+    folder = Path(fm.__file__).parent
+    with_examples = [p for p in folder.rglob("*.py") if ">>> " in p.read_text(encoding="utf-8")]
+    assert with_examples
+    for path in with_examples:
+        name = ".".join(("fastmlp", *path.relative_to(folder).with_suffix("").parts))
+        assert doctest.testmod(importlib.import_module(name.removesuffix(".__init__"))).failed == 0
 
 
 def test_links_between_files() -> None:
@@ -126,7 +160,9 @@ def test_every_page_is_in_a_table_of_contents() -> None:
             for entry in tree.splitlines():
                 if entry and not entry.startswith(":"):
                     target = re.sub(r".*<(.+)>", r"\1", entry)
-                    listed.add((path.parent / target).resolve().relative_to(DOCS).as_posix())
+                    base = DOCS if target.startswith("/") else path.parent
+                    place = (base / target.lstrip("/")).resolve()
+                    listed.add(place.relative_to(DOCS).as_posix())
     pages = {p.relative_to(DOCS).with_suffix("").as_posix() for p in DOCS.rglob("*.md")}
     notebooks = DOCS.glob("notebooks/*.ipynb")
     pages |= {p.relative_to(DOCS).with_suffix("").as_posix() for p in notebooks}
