@@ -174,3 +174,16 @@ def test_there_is_no_dense_copy() -> None:
         """
     )
     assert float(out) < 60  # MiB; as a dense table they would be 1144
+
+
+def test_large_sparse_tables_of_estimators(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn")
+    from fastmlp.sklearn import MLPClassifier, _data
+
+    x, t = table(), classes(ROWS)
+    given = {"hidden_layer_sizes": (5,), "max_iter": 4, "random_state": 0, "early_stopping": True}
+    dense = MLPClassifier(**given).fit(x.toarray(), t)
+    monkeypatch.setattr(_data, "AT_ONCE", 1000)
+    kept = MLPClassifier(**given).fit(x, t)
+    same(kept.coefs_, dense.coefs_)
+    same([kept.predict_proba(x)], [dense.predict_proba(x.toarray())])

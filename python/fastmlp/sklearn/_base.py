@@ -22,7 +22,7 @@ from fastmlp._types import Array
 from fastmlp.activations import Activation
 from fastmlp.modules import Module
 from fastmlp.optim import Optimizer
-from fastmlp.sklearn._data import Rows, Scale, dense, dense_parts, narrow, scale_of
+from fastmlp.sklearn._data import Rows, Scale, dense, narrow, scale_of
 from fastmlp.sklearn._embeddings import Embedded, set_tables
 from fastmlp.sklearn._lbfgs import fit_lbfgs
 from fastmlp.sklearn._losses import Objective
@@ -188,15 +188,13 @@ class BaseMLP(BaseEstimator, ABC):
         check_consistent_length(x, t)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, x)
-        rows = self._rows(x, t, sample_weight)
-        return rows._replace(x=dense(rows.x))
+        return self._rows(x, t, sample_weight)
 
     def _outputs(self, X: Any) -> tuple[Array, Any]:
         """The network's outputs, without the last activation, and the dtype of what comes of it."""
         check_is_fitted(self)
         x = self._encode(X, reset=False)
-        parts = [self._model.predict(p) for p in dense_parts(self._inputs(x))]
-        y = np.asarray(parts[0] if len(parts) == 1 else np.concatenate(parts))
+        y = np.asarray(self._model.predict(self._inputs(x)))
         return y, np.result_type(x.dtype, self.coefs_[0].dtype)
 
     # Fits
@@ -333,8 +331,7 @@ class BaseMLP(BaseEstimator, ABC):
                 "The validation set is too small. Increase 'validation_fraction' or the size of"
                 " your dataset."
             )
-        held_out = data.take(test)
-        return data.take(train), held_out._replace(x=dense(held_out.x))
+        return data.take(train), data.take(test)
 
     def _take_weights(self, dtype: Any) -> None:
         """`coefs_` and `intercepts_` from the network, in the dtype of the table."""

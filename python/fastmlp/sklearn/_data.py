@@ -1,6 +1,5 @@
 """Rows of a table as the native training takes them, also of a sparse one."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,32 +61,3 @@ def scale_of(x: Any, weights: Array | None) -> Scale:
 def dense(x: Any) -> Array:
     """An array itself, or a sparse table as one."""
     return x if isinstance(x, np.ndarray) else np.asarray(x.toarray())
-
-
-def dense_parts(x: Any) -> Iterator[Array]:
-    """An array itself, or parts of a sparse table that have a size for memory."""
-    if isinstance(x, np.ndarray):
-        yield x
-        return
-    rows = max(1, AT_ONCE // (x.shape[1] * x.dtype.itemsize))
-    for first in range(0, x.shape[0], rows):
-        yield x[first : first + rows].toarray()
-
-
-class Batches:
-    """Dense batches of a sparse table, which can be passed through again and again."""
-
-    def __init__(self, data: Rows, batch_size: int, shuffle: bool, seed: int) -> None:
-        self._data, self._batch_size, self._shuffle = data, batch_size, shuffle
-        self._random = np.random.RandomState(seed)
-
-    def __len__(self) -> int:
-        return -(-len(self._data.t) // self._batch_size)
-
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        rows = np.arange(len(self._data.t))
-        if self._shuffle:
-            self._random.shuffle(rows)
-        for first in range(0, len(rows), self._batch_size):
-            x, t, weights = self._data.take(rows[first : first + self._batch_size])
-            yield (x.toarray(), t) if weights is None else (x.toarray(), t, weights)

@@ -12,7 +12,7 @@ from fastmlp._types import Array
 from fastmlp.history import EpochInfo
 from fastmlp.modules import Module
 from fastmlp.optim import SGD, Adam, AdamW, Optimizer
-from fastmlp.sklearn._data import Batches, Rows
+from fastmlp.sklearn._data import Rows
 from fastmlp.sklearn._embeddings import Embedded, Stepwise
 from fastmlp.sklearn._network import arrays_of, layers_of, view
 from fastmlp.trainer import Trainer
@@ -127,8 +127,6 @@ class _Epochs:
         seed = int(mlp._random_state.randint(SEEDS))
         x, t, weights = self.data
         given: dict[str, Any] = {"t": t, "sample_weight": weights, "batch_size": self.batch_size}
-        if not isinstance(x, np.ndarray):
-            x, given = Batches(self.data, self.batch_size, settings.shuffle, seed), {}
         if self.validation is not None:
             given |= {"validation_data": tuple(self.validation), "metrics": [self._score]}
         trainer.fit(
