@@ -91,6 +91,15 @@ def test_predict_and_evaluate(path: Path, numbers: Any) -> None:
     ) == fm.Trainer(model, trainer.optimizer, fm.MSELoss()).evaluate(numbers, np.zeros((ROWS, 3)))
 
 
+def test_outputs_are_not_written_where_inputs_are_read(path: Path) -> None:
+    x = mapped(path, "r+")
+    square = fm.MLP((FEATURES, FEATURES))
+    with pytest.raises(ValueError, match=r"out: expected memory of its own.*overlaps x"):
+        square.predict(x, out=x)
+    out = np.empty_like(x)
+    np.testing.assert_array_equal(square.predict(x, out=out), square.predict(np.array(x)))
+
+
 def test_changes_that_are_in_memory_alone_count(path: Path, numbers: Any) -> None:
     x, t = mapped(path, "c"), classes(ROWS)
     x[17] = 1

@@ -268,3 +268,61 @@ def test_there_is_no_copy_of_all_rows() -> None:
         """
     )
     assert float(out) < 40  # MiB; in float32 they would be 469
+
+
+def test_ctrl_c_ends_a_long_prediction(tmp_path: Any) -> None:
+    """Of a table that a network takes many seconds for, in a process of its own."""
+    out = output_of(
+        """
+        import os, signal, threading, time
+        import numpy as np
+        import fastmlp as fm
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+        x = np.broadcast_to(np.arange(256, dtype="uint8"), (50_000_000, 256))
+        model = fm.MLP((256, 256, 1))
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        begin = time.monotonic()
+        try:
+            model.predict(x)
+        except KeyboardInterrupt:
+            print("interrupted", time.monotonic() - begin < 10)
+        """
+    )
+    assert out.split() == ["interrupted", "True"]
+
+
+def test_other_threads_and_forked_processes(tmp_path: Any) -> None:
+    """Each reads its file for itself; a child has none of the parent's threads."""
+    out = output_of(
+        f"""
+        import os, threading
+        import numpy as np
+        import fastmlp as fm
+
+        path = {str(tmp_path / "x.npy")!r}
+        np.save(path, np.random.default_rng(0).integers(0, 9, (40_000, 150)).astype("float32"))
+        x, t = np.load(path, mmap_mode="r"), np.arange(40_000) % 3
+
+        def train():
+            model = fm.MLP((150, 4, 3), seed=1)
+            trainer = fm.Trainer(model, fm.optim.SGD(model.parameters(), lr=1e-3))
+            return float(trainer.fit(x, t, 2, 50, seed=1).loss[-1])
+
+        want, got = train(), []
+        threads = [threading.Thread(target=lambda: got.append(train())) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        children = []
+        for _ in range(3):  # while they train
+            child = os.fork()
+            if child == 0:
+                os._exit(0 if train() == want else 1)
+            children.append(child)
+        for thread in threads:
+            thread.join()
+        ends = [os.waitpid(child, 0)[1] for child in children]
+        print(got == [want] * 3, ends)
+        """
+    )
+    assert out.strip() == "True [0, 0, 0]"

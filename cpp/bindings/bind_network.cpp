@@ -114,52 +114,32 @@ void NetworkOf<T>::check_apart(const void* out, Index size, const void* x, Index
       throw py::value_error("out: expected memory of its own, got an array that overlaps the model's parameters");
 }
 
-// `out`, if it can take the result: the right shape and dtype, and apart from x and the parameters.
+// `out`, if it can take the result: of the right shape and dtype.
 template <class T>
-T* NetworkOf<T>::checked_output(py::handle object, const RowsArg<T>& x) const {
+T* NetworkOf<T>::checked_output(py::handle object, const BatchShape& shape) const {
   if (!py::isinstance<py::array>(object))
     throw py::type_error(std::string("out: expected a NumPy array, got ") + Py_TYPE(object.ptr())->tp_name);
   const auto array = py::reinterpret_borrow<py::array>(object);
-  T* out = output_arg<T>(array, "out", BatchShape(x.one_row, x.rows, output_columns(x.columns)));
-  if (x.source && x.owner && py::isinstance<py::array>(x.owner)) {
-    const auto from = py::reinterpret_borrow<py::array>(x.owner);
-    if (overlap(out, static_cast<std::size_t>(array.nbytes()), from.data(), static_cast<std::size_t>(from.nbytes())))
-      throw py::value_error("out: expected memory of its own, got an array that overlaps x");
-  }
-  check_apart(out, array.size(), x.data(), x.source ? 0 : x.rows * x.columns);
-  return out;
-}
-
-// What a source gives: by and by, but all at once on a device.
-template <class T>
-void NetworkOf<T>::predict_source(const RowsArg<T>& x, const DropoutState* dropout, T* y) const {
-  if (!staging_) {
-    const ComputeWith<T> computing(*network_, work(x));
-    return network_->predict(*x.source, x.rows, x.columns, dropout, y);
-  }
-  join_streams(network_->device());
-  const auto staging = staging_->acquire(network_->device());
-  const ComputeWith<T> computing(*network_, work(x));
-  const Index columns = output_columns(x.columns);
-  staging->y.reserve(static_cast<std::size_t>(x.rows * columns));
-  network_->predict(upload(staging->x, *x.source, x.rows, x.columns), x.rows, x.columns, dropout, staging->y.data());
-  download(y, staging->y, x.rows * columns);
+  return output_arg<T>(array, "out", shape);
 }
 
 template <class T>
 py::object NetworkOf<T>::predict(py::handle object, py::handle out, const DropoutState* dropout, PyTypeObject* result) {
+  if (is_small_array(object)) return predict_matrix(input(object, "x"), out, dropout, result);
   const RowsArg<T> x = input_rows(object, "x");
+  return x.source ? predict_source(x, out, dropout, result) : predict_matrix(x.ready, out, dropout, result);
+}
+
+template <class T>
+py::object NetworkOf<T>::predict_matrix(const Matrix<T>& x, py::handle out, const DropoutState* dropout,
+                                        PyTypeObject* result) {
   check_rows(x.rows, dropout != nullptr, "x");
   const Index columns = output_columns(x.columns);
-  const BatchShape shape(x.one_row, x.rows, columns);
-  if (x.rows == 0 && !out) return new_array<T>(shape, result);
-  py::object array = out ? py::reinterpret_borrow<py::object>(out) : new_array<T>(shape, result);
-  T* y = out ? checked_output(out, x) : data_of<T>(array);
+  if (x.rows == 0 && !out) return new_array<T>(x.shape(columns), result);
+  py::object array = out ? py::reinterpret_borrow<py::object>(out) : new_array<T>(x.shape(columns), result);
+  T* const y = out ? checked_output(out, x.shape(columns)) : data_of<T>(array);
+  if (out) check_apart(y, x.rows * columns, x.data(), x.array.size());
   if (x.rows == 0) return array;
-  if (x.source) {
-    predict_source(x, dropout, y);
-    return array;
-  }
   if (!staging_) {
     const ComputeWith<T> computing(*network_, work(x));
     network_->predict(x.data(), x.rows, x.columns, dropout, y);

@@ -69,8 +69,9 @@ class NetworkOf final : public NetworkHandle {
                          const Body& body);
   void check_loss_takes_output(const LossSpec& loss, const Matrix<T>& x);
   void check_apart(const void* out, Index size, const void* x, Index x_size) const;
-  T* checked_output(py::handle out, const RowsArg<T>& x) const;
-  void predict_source(const RowsArg<T>& x, const DropoutState* dropout, T* y) const;
+  T* checked_output(py::handle out, const BatchShape& shape) const;
+  py::object predict_matrix(const Matrix<T>& x, py::handle out, const DropoutState* dropout, PyTypeObject* result);
+  py::object predict_source(const RowsArg<T>& x, py::handle out, const DropoutState* dropout, PyTypeObject* result);
   void keep_apart(FitData<T>& data, Index columns) const;
   void take_device_targets(FitData<T>& data, const FitRequest::Data& from, const TargetNames& names,
                            const LossHandle& loss, bool allow_nonfinite) const;

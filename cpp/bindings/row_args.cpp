@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "bindings/gil.h"
-#include "bindings/tensor.h"
 
 namespace fastmlp::bindings {
 
@@ -51,6 +50,7 @@ std::optional<RowLayout> layout_of(const py::array& array, Index columns) {
 
 bool is_sparse(py::handle object) {
   if (is_tensor(object) || py::isinstance<py::array>(object)) return false;
+  if (PyList_Check(object.ptr()) || PyTuple_Check(object.ptr())) return false;
   const py::object module = py::getattr(py::type::of(object), "__module__", py::none());
   return py::isinstance<py::str>(module) && module.cast<std::string>().starts_with("scipy.sparse");
 }
@@ -119,6 +119,7 @@ RowsArg<T> rows_arg(py::handle object, const char* name, Index columns, const ch
     if (!file.is_none()) {
       const auto [descriptor, offset] = file.cast<std::pair<int, Index>>();
       arg.source = rows_of_file<T>(*layout, descriptor, offset);
+      arg.owner = array;
       return arg;
     }
   }

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "bindings/array_args.h"
+#include "bindings/tensor.h"
 #include "core/row_source.h"
 
 namespace fastmlp::bindings {
@@ -17,6 +18,17 @@ struct RowsArg : RowsShape {
 
   const T* data() const { return source ? nullptr : ready.data(); }
 };
+
+// Whether it is an array of so few values that rows_arg would give it as matrix_arg does: what takes long to look at is
+// left out where a pass takes no longer.
+inline bool is_small_array(py::handle object) {
+  constexpr Index kFew = Index{1} << 16;
+  if (Py_TYPE(object.ptr()) != py::detail::npy_api::get().PyArray_Type_ && !is_tensor(object)) return false;
+  const auto* const array = py::detail::array_proxy(object.ptr());
+  Index size = 1;
+  for (int i = 0; i < array->nd; ++i) size *= array->dimensions[i];
+  return size <= kFew;
+}
 
 // ValueError as that of matrix_arg.
 template <class T>
