@@ -2,32 +2,21 @@
 
 import os
 from collections.abc import Iterable
-from contextlib import ExitStack
 from typing import Any
 
-from fastmlp import _checks, _core, _data, live, seeds
-from fastmlp._fitting import (
-    KINDS,
-    check_kind,
-    evaluated,
-    native_options,
-    nonfinite_loss,
-    tell,
-    to_training,
-)
+from fastmlp import _checks, _core, _data, seeds
+from fastmlp._fit import Fit
+from fastmlp._fitting import KINDS, check_kind, evaluated, tell
 from fastmlp._hooks import Function as Callback
-from fastmlp._hooks import Hooks, check_callbacks
 from fastmlp._resumable import Resumable
-from fastmlp.early_stopping import EarlyStopping, take_early_stopping
-from fastmlp.function_loss import loss_function
+from fastmlp.early_stopping import EarlyStopping
 from fastmlp.history import EpochInfo, History
 from fastmlp.losses import CrossEntropyLoss, Loss
-from fastmlp.metrics import Metric, check_metrics, names_of, native_metrics
+from fastmlp.metrics import Metric, check_metrics
 from fastmlp.modules import Module
 from fastmlp.optim import Optimizer
-from fastmlp.progress import make_progress, progress_stream
 from fastmlp.scheduler import LRScheduler
-from fastmlp.scheduling import check_interval, check_scheduler, make_planner
+from fastmlp.scheduling import check_interval, check_scheduler
 
 __all__ = ["Callback", "EpochInfo", "History", "Trainer"]
 
@@ -237,101 +226,29 @@ class Trainer(Resumable):
             After Ctrl-C. The steps up to then are done, and `history` has the whole epochs.
         """
         _checks.refuse_unknown("fit", unknown, Trainer.fit)
-        max_epoch = _checks.integer("max_epoch", max_epoch, at_least=1)
-        options = native_options(
-            batch_size, max_grad, accumulate, eval_interval, shuffle, allow_nonfinite
+        fit = Fit(
+            self,
+            x,
+            t,
+            max_epoch=max_epoch,
+            batch_size=batch_size,
+            max_grad=max_grad,
+            eval_interval=eval_interval,
+            validation_data=validation_data,
+            shuffle=shuffle,
+            seed=seed,
+            callbacks=callbacks,
+            progress=progress,
+            allow_nonfinite=allow_nonfinite,
+            sample_weight=sample_weight,
+            validation_split=validation_split,
+            early_stopping=early_stopping,
+            accumulate=accumulate,
+            metrics=metrics,
         )
-        early, others = take_early_stopping(early_stopping, check_callbacks(callbacks))
-        batches = _data.check_batches(x, max_epoch) if t is None else None
-        data, validation = _data.check_data(
-            (x, t, sample_weight),
-            batches,
-            validation_data,
-            validation_split,
-            allow_nonfinite=options["allow_nonfinite"],
-        )
-        validates = validation[0] is not None
-        metrics = check_metrics(metrics, validates)
-        names = names_of(metrics)
-        native = early._for_fit(validates, names) if early else None
-        seed = self._choose_seed(seed)
-        stream = progress_stream(progress)
-        self._check_parameters()
-        steps = batches.steps(options["accumulate"]) if batches else None
-        planner = make_planner(self, max_epoch, steps)
-        if others or any(not isinstance(metric, str) for metric in metrics):
-            data, validation = _data.copied("", data), _data.copied("validation_data ", validation)
-
-        first = self._history.epochs
-        hooks = Hooks(self, others, planner, first, first + max_epoch)
-
-        def next_batch() -> tuple[Any, ...] | None:
-            batch = batches() if batches else None
-            return None if batch is None else (*batch, loss_function(self, "t", batch))
-
-        def begin() -> bool:
-            if early is not None:
-                early._native = native
-            self._metrics, self._best_epoch = metrics, None
-            self._begin_fit(early, native, first + max_epoch, resting)
-            return hooks.begin()
-
-        with ExitStack() as stack:
-            if early is not None:
-                early._freeze(stack)
-            stack.callback(hooks.end)
-            stack.callback(self._end_fit)
-            line: Any = None
-            if stream is live.PAGE:
-                line = live.Curves(self._history, first, first + max_epoch)
-            elif stream is not None:
-                line = make_progress(
-                    stream, first, first + max_epoch, lambda: self._history.last_validation_loss
-                )
-            if line is not None:
-                stack.enter_context(line)
-            resting = to_training(self.model, stack)
-            if planner is not None:
-                stack.callback(planner.settle)
-            while (left := first + max_epoch - self._history.epochs) > 0:
-                network = self._network()
-                hooks.enter(network, names)
-                if batches:
-                    batches.restart()
-                _core.fit(
-                    network,
-                    self.optimizer,
-                    self.loss_fn,
-                    self._history,
-                    (*data, loss_function(self, "t", data)),
-                    (*validation, loss_function(self, "validation_data t", validation)),
-                    max_epoch=left,
-                    **options,
-                    seed=seed,
-                    stop_at_nonfinite=self.on_nonfinite == "raise",
-                    early_stopping=native,
-                    metrics=native_metrics(metrics, self.loss_fn, validation[1]),
-                    next_batch=next_batch if batches else None,
-                    on_begin=begin,
-                    on_epoch=hooks.on_epoch,
-                    on_plan=planner.on_plan if planner else None,
-                    on_poll=line.poll if line else None,
-                )
-                if not hooks.changed:
-                    break
-                self._check_parameters()
-                check_scheduler(self.scheduler, self.optimizer)
-            history = self.history
-            problem = nonfinite_loss(self, history, first, validates)
-            if native is not None:
-                if not (problem and self.on_nonfinite == "raise"):
-                    native.restore()
-                self._best_epoch = native.best_epoch if native.best_epoch >= 0 else None
-                history._best_epoch = self._best_epoch
-            if line:
-                line.finish(len(history.loss), history.loss[-1])
-        if problem:
-            tell(self, problem)
+        history = fit.run()
+        if fit.problem is not None:
+            tell(self, fit.problem)
         return history
 
     def evaluate(

@@ -1,0 +1,202 @@
+"""One call of `Trainer.fit`: what it is given, checked, and the native training with callbacks."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, Protocol
+
+from fastmlp import _checks, _core, _data, live
+from fastmlp._fitting import native_options, nonfinite_loss, to_training
+from fastmlp._hooks import Hooks, check_callbacks
+from fastmlp.early_stopping import EarlyStopping, take_early_stopping
+from fastmlp.function_loss import loss_function
+from fastmlp.history import History, Training
+from fastmlp.metrics import Metric, check_metrics, names_of, native_metrics
+from fastmlp.modules import Module
+from fastmlp.progress import make_progress, progress_stream
+from fastmlp.scheduling import Scheduled, check_scheduler, make_planner
+
+Poll = Callable[[int, float], None]  # is told of the epoch that is under way, and its loss so far
+
+
+class Trains(Training, Scheduled, Protocol):
+    """A `Trainer`, as far as a fit goes."""
+
+    _history: _core.History
+    _best_epoch: int | None
+    _metrics: tuple[Metric, ...]
+
+    @property
+    def history(self) -> History: ...
+    def _choose_seed(self, seed: int | None) -> int: ...
+    def _check_parameters(self) -> None: ...
+    def _begin_fit(
+        self,
+        early: EarlyStopping | None,
+        native: _core.EarlyStopping | None,
+        last: int,
+        resting: list[Module],
+    ) -> None: ...
+    def _end_fit(self) -> None: ...
+
+
+class Fit:
+    """A fit that has not begun. The arguments are those of `Trainer.fit`, all of them.
+
+    Attributes
+    ----------
+    problem : str or None
+        What there is to tell after `run`, of a loss that is no number any more.
+    """
+
+    def __init__(
+        self,
+        trainer: Trains,
+        x: Any,
+        t: Any,
+        *,
+        max_epoch: Any,
+        batch_size: Any,
+        max_grad: Any,
+        eval_interval: Any,
+        validation_data: Any,
+        shuffle: Any,
+        seed: Any,
+        callbacks: Any,
+        progress: Any,
+        allow_nonfinite: Any,
+        sample_weight: Any,
+        validation_split: Any,
+        early_stopping: Any,
+        accumulate: Any,
+        metrics: Any,
+    ) -> None:
+        self.trainer = trainer
+        self.problem: str | None = None
+        self.max_epoch = _checks.integer("max_epoch", max_epoch, at_least=1)
+        self.options = native_options(
+            batch_size, max_grad, accumulate, eval_interval, shuffle, allow_nonfinite
+        )
+        self._early, others = take_early_stopping(early_stopping, check_callbacks(callbacks))
+        self._batches = _data.check_batches(x, self.max_epoch) if t is None else None
+        self._data, self._validation = _data.check_data(
+            (x, t, sample_weight),
+            self._batches,
+            validation_data,
+            validation_split,
+            allow_nonfinite=self.options["allow_nonfinite"],
+        )
+        self._validates = self._validation[0] is not None
+        self._metrics = check_metrics(metrics, self._validates)
+        self._names = names_of(self._metrics)
+        early = self._early
+        self._native = early._for_fit(self._validates, self._names) if early else None
+        self._seed = trainer._choose_seed(seed)
+        self._stream = progress_stream(progress)
+        trainer._check_parameters()
+        steps = self._batches.steps(self.options["accumulate"]) if self._batches else None
+        self._planner = make_planner(trainer, self.max_epoch, steps)
+        if others or any(not isinstance(metric, str) for metric in self._metrics):
+            self._data = _data.copied("", self._data)
+            self._validation = _data.copied("validation_data ", self._validation)
+        self.first = trainer._history.epochs
+        self.last = self.first + self.max_epoch  # epoch, and one
+        self._hooks = Hooks(trainer, others, self._planner, self.first, self.last)
+
+    def check(self) -> None:
+        """What the native training checks before it begins, which it does not; all stays as it was.
+
+        Batches that come one by one are not asked for.
+        """
+        if self._batches:
+            return
+        with ExitStack() as stack:
+            to_training(self.trainer.model, stack)
+            if self._planner is not None:
+                stack.callback(self._planner.settle)
+            self._train(lambda: True)
+
+    def run(self, poll: Poll | None = None) -> History:
+        """The training, to its end. `poll` is called now and then, and may raise."""
+        trainer, hooks, native = self.trainer, self._hooks, self._native
+
+        def begin() -> bool:
+            if self._early is not None:
+                self._early._native = native
+            trainer._metrics, trainer._best_epoch = self._metrics, None
+            trainer._begin_fit(self._early, native, self.last, resting)
+            return hooks.begin()
+
+        with ExitStack() as stack:
+            if self._early is not None:
+                self._early._freeze(stack)
+            stack.callback(hooks.end)
+            stack.callback(trainer._end_fit)
+            line = self._line()
+            if line is not None:
+                stack.enter_context(line)
+                poll = line.poll
+            resting = to_training(trainer.model, stack)
+            if self._planner is not None:
+                stack.callback(self._planner.settle)
+            while trainer._history.epochs < self.last:
+                self._train(begin, poll)
+                if not hooks.changed:
+                    break
+                trainer._check_parameters()
+                check_scheduler(trainer.scheduler, trainer.optimizer)
+            history = trainer.history
+            self.problem = nonfinite_loss(trainer, history, self.first, self._validates)
+            if native is not None:
+                if not (self.problem and trainer.on_nonfinite == "raise"):
+                    native.restore()
+                trainer._best_epoch = native.best_epoch if native.best_epoch >= 0 else None
+                history._best_epoch = trainer._best_epoch
+            if line is not None:
+                line.finish(len(history.loss), history.loss[-1])
+        return history
+
+    def _train(self, begin: Callable[[], bool], poll: Poll | None = None) -> None:
+        """The epochs that are left, or those up to a change by a callback.
+
+        `begin` is called when all has been checked; with true nothing is trained.
+        """
+        trainer, hooks, planner = self.trainer, self._hooks, self._planner
+        data, validation = self._data, self._validation
+        network = trainer._network()
+        hooks.enter(network, self._names)
+        if self._batches:
+            self._batches.restart()
+        _core.fit(
+            network,
+            trainer.optimizer,
+            trainer.loss_fn,
+            trainer._history,
+            (*data, loss_function(trainer, "t", data)),
+            (*validation, loss_function(trainer, "validation_data t", validation)),
+            max_epoch=self.last - trainer._history.epochs,
+            **self.options,
+            seed=self._seed,
+            stop_at_nonfinite=trainer.on_nonfinite == "raise",
+            early_stopping=self._native,
+            metrics=native_metrics(self._metrics, trainer.loss_fn, validation[1]),
+            next_batch=self._next_batch if self._batches else None,
+            on_begin=begin,
+            on_epoch=hooks.on_epoch,
+            on_plan=planner.on_plan if planner else None,
+            on_poll=poll,
+        )
+
+    def _next_batch(self) -> tuple[Any, ...] | None:
+        batch = self._batches() if self._batches else None
+        return None if batch is None else (*batch, loss_function(self.trainer, "t", batch))
+
+    def _line(self) -> Any:
+        """What shows progress, if anything does."""
+        history = self.trainer._history
+        if self._stream is None:
+            return None
+        if self._stream is live.PAGE:
+            return live.Curves(history, self.first, self.last)
+        return make_progress(
+            self._stream, self.first, self.last, lambda: history.last_validation_loss
+        )
