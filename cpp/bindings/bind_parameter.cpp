@@ -30,7 +30,7 @@ class ParameterOf final : public ParameterHandle {
   std::function<void()> prepare_move(const Device& device) override {
     if (&device == &native->device()) return [] {};
     check_idle("moved");
-    if (native->readers > 0)
+    if (native->readers > 0 || ReadsMany::count() > 0)
       throw std::runtime_error("parameters: another thread computes with these; they cannot be moved meanwhile");
     join_streams(device.host ? native->device() : device);
     const auto moved = std::make_shared<typename Parameter<T>::Moved>(native->moved_to(device));

@@ -106,6 +106,7 @@ void bind_runtime(py::module_& m) {
   m.def("product_blocks", product_blocks);
   m.def("fma_peak", fma_peak, py::arg("seconds"), py::arg("threads"));
   m.def("set_num_threads", set_num_threads, py::arg("n"));
+  m.def("limit_own_threads", limit_own_threads, py::arg("n"));
   m.def("get_num_threads", num_threads);
   m.def("cgroup_processors", cgroup_processors, py::arg("process"), py::arg("groups"));
   m.def("cuda_device_count", cuda_device_count);

@@ -164,6 +164,7 @@ void bind_trainer(py::module_& m);
 void bind_metrics(py::module_& m);
 void bind_schedules(py::module_& m);
 void bind_ops(py::module_& m);
+void bind_ensemble(py::module_& m);
 void bind_borrowed_chain(py::module_& m);
 
 }  // namespace fastmlp::bindings

@@ -15,5 +15,6 @@ PYBIND11_MODULE(_core, m) {
   bind_metrics(m);
   bind_trainer(m);
   bind_ops(m);
+  bind_ensemble(m);
   bind_borrowed_chain(m);
 }

@@ -29,6 +29,7 @@ class NetworkOf final : public NetworkHandle {
 
   Index in_features() const override { return network_->in_features(); }
   Index out_features() const override { return network_->out_features(); }
+  const std::shared_ptr<Network<T>>& network() const { return network_; }
   const char* strategy(Index rows, bool training) const override {
     return kStrategyNames[static_cast<int>(network_->strategy_for(rows, training))];
   }

@@ -37,6 +37,9 @@ class Network {
   using Lease = std::unique_ptr<Runner<T>, Return>;
   Lease acquire(Index rows, Index columns, bool training);
 
+  // Whether another network predicts in this one's place.
+  bool folds() const { return folds_; }
+
   // Held by whoever runs a backward pass while others may.
   Lock& backward_lock() { return backward_lock_; }
 

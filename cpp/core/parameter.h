@@ -146,6 +146,21 @@ class CountedUse {
 };
 template <class T>
 using ReadsValues = CountedUse<T, &Parameter<T>::readers>;
+// The same for the values of any parameters: to count oneself among the users of thousands takes as long as to read them.
+class ReadsMany {
+ public:
+  ReadsMany() { total().fetch_add(1, std::memory_order_relaxed); }
+  ~ReadsMany() { total().fetch_sub(1, std::memory_order_release); }
+  ReadsMany(const ReadsMany&) = delete;
+  ReadsMany& operator=(const ReadsMany&) = delete;
+  static int count() { return total().load(std::memory_order_acquire); }
+
+ private:
+  static std::atomic<int>& total() {
+    static std::atomic<int> readers{0};
+    return readers;
+  }
+};
 template <class T>
 using UsesGradients = CountedUse<T, &Parameter<T>::users>;
 

@@ -182,15 +182,26 @@ std::atomic<int>& thread_count() {
   return count;
 }
 
-}  // namespace
-
-int num_threads() { return thread_count().load(std::memory_order_relaxed); }
-
-void set_num_threads(int n) {
+void check_threads(int n) {
   if (n < 1 || n > kMostThreads)
     throw std::invalid_argument("n: expected a number of threads from 1 to " + std::to_string(kMostThreads) + ", got " +
                                 std::to_string(n));
+}
+
+thread_local int own_limit = kMostThreads;
+
+}  // namespace
+
+int num_threads() { return std::min(thread_count().load(std::memory_order_relaxed), own_limit); }
+
+void set_num_threads(int n) {
+  check_threads(n);
   thread_count().store(n, std::memory_order_relaxed);
+}
+
+void limit_own_threads(int n) {
+  check_threads(n);
+  own_limit = n;
 }
 
 Executor thread_pool_executor() {

@@ -14,6 +14,8 @@ namespace fastmlp {
 inline constexpr int kMostThreads = 256;
 int num_threads();
 void set_num_threads(int n);
+// Of those, how many the kernels that this thread calls may use.
+void limit_own_threads(int n);
 
 // An executor for the current number of threads.
 Executor thread_pool_executor();

@@ -51,6 +51,9 @@ def product_blocks() -> dict[str, int]:
 def fma_peak(seconds: float, threads: int) -> float: ...
 def set_num_threads(n: int) -> None: ...
 def get_num_threads() -> int: ...
+def limit_own_threads(n: int) -> None:
+    """Of those threads, how many the calling thread may use."""
+
 def cgroup_processors(process: str, groups: str) -> int:
     """The CPU quota that the control groups in these folders state; 0: none."""
 
@@ -265,6 +268,14 @@ class Network:
     @property
     def out_features(self) -> int | None: ...
     def strategy(self, rows: int, training: bool = True) -> str: ...
+
+@final
+class Ensemble:
+    def __init__(self, networks: Sequence[Network]) -> None: ...
+    def moments(self, x: npt.ArrayLike, deviation: bool) -> tuple[Array, Array | None]:
+        """The mean of the outputs and, if asked for, the standard deviation."""
+
+    def outputs(self, x: npt.ArrayLike) -> Array: ...
 
 def state_names(kind: str) -> list[str]:
     """The states that an optimizer of this kind may keep of a parameter, by torch's names."""

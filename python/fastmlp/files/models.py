@@ -7,6 +7,8 @@ import numpy as np
 
 from fastmlp import _checks
 from fastmlp._types import Array
+from fastmlp.containers import ModuleList
+from fastmlp.ensemble import Ensemble
 from fastmlp.files import architecture
 from fastmlp.files.architecture import COUNTERS, Reader
 from fastmlp.files.container import Contents, opened, pack
@@ -18,20 +20,21 @@ M = TypeVar("M", bound=Module)
 Path = str | os.PathLike[str]
 
 
-def save(model: Module, path: Path) -> None:
-    """Write a model to one safetensors file, which `load` reads, and torch, too.
+def save(model: Module | Ensemble, path: Path) -> None:
+    """Write a model or an ensemble to one safetensors file, which `load` reads, and torch, too.
 
     The tensors are those of `model.state_dict()`, under its keys. The architecture is JSON in the
     metadata: layers with their options and names, modes, devices, precisions, `requires_grad`.
     Hooks, gradients and buffers that are not persistent are left out. The code of a class of one's
-    own is in no file: its weights are saved, and `load` fills an instance.
+    own is in no file: its weights are saved, and `load` fills an instance. Of an ensemble, the
+    models are called "0", "1", ...
 
     The file is written beside the old one and takes its place when it is on the disk: an error, or
     the process's end, at any moment, leaves the old one whole.
 
     Parameters
     ----------
-    model : Module
+    model : Module or Ensemble
     path : str or os.PathLike
         By custom it ends in ".safetensors".
 
@@ -42,11 +45,14 @@ def save(model: Module, path: Path) -> None:
     OSError
         If the file cannot be written.
     """
+    document: dict[str, Any] = {"kind": "model"}
+    if isinstance(model, Ensemble):
+        model, document["ensemble"] = ModuleList(model), True
     if not isinstance(model, Module):
         hint = _checks.origin(model)
         raise TypeError(f"model: expected a Module, got {_checks.show(model)}{hint}")
     name = file_path(path)
-    document = {"kind": "model", "model": architecture.describe(model)}
+    document["model"] = architecture.describe(model)
     replace_file(name, pack(model_tensors(model, ""), document))
 
 
@@ -54,8 +60,10 @@ def save(model: Module, path: Path) -> None:
 def load(path: Path, into: None = None, *, device: str | None = None) -> Any: ...
 @overload
 def load(path: Path, into: M, *, device: str | None = None) -> M: ...
+@overload
+def load(path: Path, into: Ensemble, *, device: str | None = None) -> Ensemble: ...
 def load(path: Path, into: Any = None, *, device: str | None = None) -> Any:
-    """Read a model from a file of `save`, or of `Trainer.save`.
+    """Read a model or an ensemble from a file of `save`, or the model of one of `Trainer.save`.
 
     Nothing is imported or run because a file says so, and nothing is made before the tensors that
     are really there have been found to fit.
@@ -63,8 +71,8 @@ def load(path: Path, into: Any = None, *, device: str | None = None) -> Any:
     Parameters
     ----------
     path : str or os.PathLike
-    into : Module, optional
-        Fill this model, which has to have the same names, shapes and dtype, instead of making one:
+    into : Module or Ensemble, optional
+        Fill this one, which has to have the same names, shapes and dtype, instead of making one:
         for classes of one's own, and for safetensors files of others. It stays where it lies; modes
         and `requires_grad` become those of the file.
     device : {"cpu", "cuda"}, optional
@@ -72,7 +80,7 @@ def load(path: Path, into: Any = None, *, device: str | None = None) -> Any:
 
     Returns
     -------
-    Module
+    Module or Ensemble
         A new one, or `into`.
 
     Raises
@@ -86,14 +94,19 @@ def load(path: Path, into: Any = None, *, device: str | None = None) -> Any:
         If there is no such file.
     """
     name = file_path(path)
-    if into is not None and not isinstance(into, Module):
+    if into is not None and not isinstance(into, Module | Ensemble):
         raise TypeError(f"into: expected a Module, got {_checks.show(into)}")
     if device is not None:
         if into is not None:
             raise ValueError(f"device: expected none with into, got {device!r}")
         device = _checks.device("device", device)
     with opened(name) as contents:
-        return read_model(contents, into, device)
+        if isinstance(into, Ensemble):
+            read_model(contents, ModuleList(into), device)
+            return into
+        model = read_model(contents, into, device)
+        is_ensemble = contents.document is not None and contents.document.get("ensemble") is True
+        return Ensemble(model) if is_ensemble and isinstance(model, ModuleList) else model
 
 
 def model_tensors(model: Module, prefix: str) -> dict[str, Array]:

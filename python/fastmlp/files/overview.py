@@ -34,6 +34,8 @@ def _sort(contents: Contents) -> str:
         return "safetensors, with no architecture of fastmlp's"
     what = {"model": "a model", "trainer": "a training"}[contents.kind or "model"]
     found = contents.document
+    if found.get("ensemble") is True:
+        what = "an ensemble"
     return f"{what}, format {found['format']}, written by fastmlp {found.get('fastmlp')}"
 
 
