@@ -36,6 +36,9 @@ class Objects:
         self.trainer = fm.Trainer(self.model, self.optimizer, self.loss_fn, "ignore")
         self.x = np.random.default_rng(0).normal(size=(64, 4)).astype("f4")
         self.t = np.arange(64) % 2
+        others = [copy.deepcopy(self.model) for _ in range(2)]
+        self.others = [fm.Trainer(m, fm.SGD(m.parameters(), lr=1e-4)) for m in others]
+        self.ensemble = fm.Ensemble([self.model, *others])
         self.y = self.model(self.x)
         self.loss = self.loss_fn(self.y, self.t)
 
@@ -55,6 +58,9 @@ class Objects:
             "zero": lambda: self.model.zero_grad(set_to_none=False),
             "lr": lambda: setattr(self.optimizer, "lr", 1e-5),
             "optimizer state": lambda: self.optimizer.load_state_dict(self.optimizer.state_dict()),
+            "fit many": lambda: fm.fit_many([self.trainer, *self.others], self.x, self.t, **fit),
+            "ensemble": lambda: self.ensemble.predict(self.x, return_std=True),
+            "ensemble, one": lambda: self.ensemble.predict(self.x[0]),
             "fit": lambda: self.trainer.fit(self.x, self.t, **fit),
             "fit back": lambda: self.trainer.fit(self.x, self.t, callbacks=self._callback, **fit),
             "clipped fit": lambda: self.trainer.fit(self.x, self.t, max_grad=1.0, **fit),

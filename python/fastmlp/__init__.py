@@ -57,6 +57,7 @@ from fastmlp.distribution_losses import (
     QuantileLoss,
 )
 from fastmlp.early_stopping import EarlyStopping
+from fastmlp.ensemble import Ensemble
 from fastmlp.function_loss import FunctionLoss
 from fastmlp.history import EpochInfo, History
 from fastmlp.layers import MLP, Dropout, Flatten, Linear
@@ -70,6 +71,7 @@ from fastmlp.losses import (
     NLLLoss,
     SmoothL1Loss,
 )
+from fastmlp.many import fit_many
 from fastmlp.modules import Module
 from fastmlp.names import *  # noqa: F403
 from fastmlp.nn.functional import (
@@ -129,6 +131,7 @@ __all__ = [
     "CrossEntropyLoss",
     "Dropout",
     "EarlyStopping",
+    "Ensemble",
     "EpochInfo",
     "Flatten",
     "FunctionLoss",
@@ -183,6 +186,7 @@ __all__ = [
     "cuda",
     "datasets",
     "elu",
+    "fit_many",
     "export_c",
     "from_onnx",
     "gelu",

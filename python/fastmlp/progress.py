@@ -41,6 +41,7 @@ def make_progress(
     first: int,
     last: int,
     validation_loss: Callable[[], float | None] = lambda: None,
+    unit: str = "epoch",
 ) -> "Progress":
     """A bar or a line, whatever can be had.
 
@@ -52,10 +53,12 @@ def make_progress(
         The epochs to come are first, ..., last - 1.
     validation_loss : callable
         The last one that there is, or None.
+    unit : str
+        What is counted, if not epochs.
     """
     wide = _is_live(stream) and _width(stream) >= NARROW
     kind = Bar if wide and _has_tqdm() else Progress
-    return kind(stream, first, last, validation_loss)
+    return kind(stream, first, last, validation_loss, unit)
 
 
 def _has_tqdm() -> bool:
@@ -95,7 +98,9 @@ class Progress:
         first: int,
         last: int,
         validation_loss: Callable[[], float | None] = lambda: None,
+        unit: str = "epoch",
     ) -> None:
+        self.unit = unit
         self.stream = stream
         self.first, self.last = first, last
         self.validation_loss = validation_loss
@@ -111,7 +116,7 @@ class Progress:
         if self.in_place and self.width:
             self._write("\n")
 
-    def poll(self, epoch: int, loss: float) -> None:
+    def poll(self, epoch: int, loss: float | None) -> None:
         """Show that `epoch` is running, unless something was shown a moment ago."""
         now = time.monotonic()
         if self.in_place:
@@ -122,7 +127,7 @@ class Progress:
             self.next_plain = self._plain_after(epoch)
             self._show(epoch, loss, self._left(epoch, now))
 
-    def finish(self, epochs: int, loss: float) -> None:
+    def finish(self, epochs: int, loss: float | None) -> None:
         """Show the end: the number of epochs done, and the last one's loss."""
         self._show(epochs, loss, f"{time.monotonic() - self.start:.1f} s")
 
@@ -135,14 +140,14 @@ class Progress:
             return ""
         return f"{(now - self.start) * (self.last - epoch) / done:.1f} s left"
 
-    def _show(self, epoch: int, loss: float, time_text: str) -> None:
+    def _show(self, epoch: int, loss: float | None, time_text: str) -> None:
         if not self.in_place:
             self._write("  ".join(self._parts(epoch, loss, time_text)) + "\n")
             return
         width = _width(self.stream)
         text, *more = self._parts(epoch, loss, time_text)
         if width < NARROW:
-            text = text.removeprefix("epoch ")
+            text = text.removeprefix(f"{self.unit} ")
         for part in more:  # the first ones that fit, none in halves
             if len(text) + 2 + len(part) > width:
                 break
@@ -151,15 +156,17 @@ class Progress:
         self._write("\r" + text.ljust(min(self.width, width)))
         self.width = len(text)
 
-    def _parts(self, epoch: int, loss: float, time_text: str) -> list[str]:
-        parts = [f"epoch {epoch}/{self.last}", f"loss {loss:.6g}"]
+    def _parts(self, epoch: int, loss: float | None, time_text: str) -> list[str]:
+        parts = [f"{self.unit} {epoch}/{self.last}"]
+        if loss is not None:
+            parts.append(f"loss {loss:.6g}")
         if (validation := self.validation_loss()) is not None:
             parts.append(f"validation {validation:.6g}")
         if time_text:
             parts.append(time_text)
         seconds, done = time.monotonic() - self.start, epoch - self.first
         if done > 0 and seconds > 0:
-            parts.append(f"{done / seconds:.3g} epochs/s")
+            parts.append(f"{done / seconds:.3g} {self.unit}s/s")
         return parts
 
     def _write(self, text: str) -> None:
@@ -185,7 +192,7 @@ class Bar(Progress):
             with contextlib.suppress(Exception):
                 self.bar.close()
 
-    def poll(self, epoch: int, loss: float) -> None:
+    def poll(self, epoch: int, loss: float | None) -> None:
         """Likewise."""
         if self.bar is None and time.monotonic() - self.shown_at >= self.INTERVAL:
             self.bar = False
@@ -193,7 +200,7 @@ class Bar(Progress):
                 self.bar = self._make()
         super().poll(epoch, loss)
 
-    def finish(self, epochs: int, loss: float) -> None:
+    def finish(self, epochs: int, loss: float | None) -> None:
         """Likewise."""
         super().finish(epochs, loss)
         if self.bar:
@@ -210,7 +217,7 @@ class Bar(Progress):
         bar: Any = quiet(
             initial=self.first,
             total=self.last,
-            unit="epoch",
+            unit=self.unit,
             file=self.stream,
             mininterval=self.INTERVAL / 2,  # it is asked less often than that
             miniters=0,  # losses change within an epoch, too
@@ -220,11 +227,11 @@ class Bar(Progress):
         bar.start_t -= time.monotonic() - self.start
         return bar
 
-    def _show(self, epoch: int, loss: float, time_text: str) -> None:
+    def _show(self, epoch: int, loss: float | None, time_text: str) -> None:
         if not self.bar:
             super()._show(epoch, loss, time_text)
             return
-        told = [f"loss {loss:.4g}"]
+        told = [] if loss is None else [f"loss {loss:.4g}"]
         if (validation := self.validation_loss()) is not None:
             told.append(f"validation {validation:.4g}")
         with contextlib.suppress(Exception):
