@@ -124,15 +124,9 @@ T* NetworkOf<T>::checked_output(py::handle object, const BatchShape& shape) cons
 }
 
 template <class T>
-py::object NetworkOf<T>::predict(py::handle object, py::handle out, const DropoutState* dropout, PyTypeObject* result) {
-  if (is_small_array(object)) return predict_matrix(input(object, "x"), out, dropout, result);
-  const RowsArg<T> x = input_rows(object, "x");
-  return x.source ? predict_source(x, out, dropout, result) : predict_matrix(x.ready, out, dropout, result);
-}
-
-template <class T>
-py::object NetworkOf<T>::predict_matrix(const Matrix<T>& x, py::handle out, const DropoutState* dropout,
-                                        PyTypeObject* result) {
+[[gnu::always_inline]] inline py::object NetworkOf<T>::predict_matrix(const Matrix<T>& x, py::handle out,
+                                                                      const DropoutState* dropout,
+                                                                      PyTypeObject* result) {
   check_rows(x.rows, dropout != nullptr, "x");
   const Index columns = output_columns(x.columns);
   if (x.rows == 0 && !out) return new_array<T>(x.shape(columns), result);
@@ -152,6 +146,20 @@ py::object NetworkOf<T>::predict_matrix(const Matrix<T>& x, py::handle out, cons
   network_->predict(upload(staging->x, x.data(), x.rows * x.columns), x.rows, x.columns, dropout, staging->y.data());
   download(y, staging->y, x.rows * columns);
   return array;
+}
+
+template <class T>
+py::object NetworkOf<T>::predict(py::handle object, py::handle out, const DropoutState* dropout, PyTypeObject* result) {
+  if (!is_small_array(object)) [[unlikely]]
+    return predict_any(object, out, dropout, result);
+  return predict_matrix(input(object, "x"), out, dropout, result);
+}
+
+template <class T>
+py::object NetworkOf<T>::predict_any(py::handle object, py::handle out, const DropoutState* dropout,
+                                     PyTypeObject* result) {
+  const RowsArg<T> x = input_rows(object, "x");
+  return x.source ? predict_source(x, out, dropout, result) : predict_matrix(x.ready, out, dropout, result);
 }
 
 template <class T>

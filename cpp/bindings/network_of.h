@@ -71,6 +71,8 @@ class NetworkOf final : public NetworkHandle {
   void check_loss_takes_output(const LossSpec& loss, const Matrix<T>& x);
   void check_apart(const void* out, Index size, const void* x, Index x_size) const;
   T* checked_output(py::handle out, const BatchShape& shape) const;
+  [[gnu::noinline]] py::object predict_any(py::handle x, py::handle out, const DropoutState* dropout,
+                                           PyTypeObject* result);
   py::object predict_matrix(const Matrix<T>& x, py::handle out, const DropoutState* dropout, PyTypeObject* result);
   py::object predict_source(const RowsArg<T>& x, py::handle out, const DropoutState* dropout, PyTypeObject* result);
   void keep_apart(FitData<T>& data, Index columns) const;

@@ -145,9 +145,8 @@ auto rows_of(const RowSource<T>& x, Index columns) {
 
 template <class T>
 template <class Rows>
-void Network<T>::predict_parts(const Rows& x_from, Index rows, Index columns, const DropoutState* dropout, T* y) {
-  if (const auto other = dropout ? nullptr : folded_now())
-    return other->network.predict_parts(x_from, rows, columns, nullptr, y);
+[[gnu::always_inline]] inline void Network<T>::predict_parts(const Rows& x_from, Index rows, Index columns,
+                                                             const DropoutState* dropout, T* y) {
   const Index out = out_columns(columns), most = inference_rows(rows, columns, dropout != nullptr);
   for (Index row = 0; row < rows; row += most) {
     const Index n = std::min(most, rows - row);
@@ -160,11 +159,13 @@ void Network<T>::predict_parts(const Rows& x_from, Index rows, Index columns, co
 
 template <class T>
 void Network<T>::predict(const T* x, Index rows, Index columns, const DropoutState* dropout, T* y) {
+  if (const auto other = dropout ? nullptr : folded_now()) return other->network.predict(x, rows, columns, nullptr, y);
   predict_parts(rows_of(x, columns), rows, columns, dropout, y);
 }
 
 template <class T>
 void Network<T>::predict(const RowSource<T>& x, Index rows, Index columns, const DropoutState* dropout, T* y) {
+  if (const auto other = dropout ? nullptr : folded_now()) return other->network.predict(x, rows, columns, nullptr, y);
   predict_parts(rows_of(x, columns), rows, columns, dropout, y);
 }
 

@@ -26,6 +26,27 @@ def as_array(value: Any, name: str) -> Array:
     ValueError
         If the parts of a nested list differ in length.
     """
+    if isinstance(value, list | tuple):
+        if any(map(_has_graph, value)):
+            _warn_of_lost(name)
+    elif (array := _of_library(value, name)) is not None:
+        return array
+    try:
+        array = np.asarray(value)
+    except Exception as error:
+        if isinstance(error, ValueError):
+            raise ValueError(
+                f"{name}: expected an array of numbers, got a {type(value).__name__} whose parts"
+                f" differ in length"
+            ) from error
+        raise TypeError(
+            f"{name}: expected an array of numbers, got a {type(value).__name__}"
+        ) from error
+    return _numbers(array, name)
+
+
+def _of_library(value: Any, name: str) -> Array | None:
+    """What is known of some kinds of objects; None for others."""
     masked = sys.modules.get("numpy.ma")  # NumPy imports it when it is first used
     if masked is not None and isinstance(value, masked.MaskedArray):
         raise TypeError(
@@ -34,7 +55,7 @@ def as_array(value: Any, name: str) -> Array:
     if isinstance(value, _core.Symbolic):
         value.end_trace()
     if isinstance(value, np.memmap):
-        value = _rows.in_memory(value, name)
+        return _numbers(_rows.in_memory(value, name), name)
     if value is None or isinstance(value, str | bytes | dict | set | frozenset):
         raise TypeError(f"{name}: expected an array of numbers, got {_checks.show(value)}")
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
@@ -48,20 +69,7 @@ def as_array(value: Any, name: str) -> Array:
         return _of_column(value, name)
     if hasattr(value, "collect_schema"):
         raise TypeError(f"{name}: expected a table in memory, got a lazy one; write .collect()")
-    if isinstance(value, list | tuple) and any(map(_has_graph, value)):
-        _warn_of_lost(name)
-    try:
-        array = np.asarray(value)
-    except Exception as error:
-        if isinstance(error, ValueError):
-            raise ValueError(
-                f"{name}: expected an array of numbers, got a {type(value).__name__} whose parts"
-                f" differ in length"
-            ) from error
-        raise TypeError(
-            f"{name}: expected an array of numbers, got a {type(value).__name__}"
-        ) from error
-    return _numbers(array, name)
+    return None
 
 
 def kept(value: Any, name: str) -> Any:
