@@ -193,7 +193,8 @@ def test_an_estimator_of_scikit_learn() -> None:
     ax = plot.class_probabilities(tree, x, y, features=("a", "c"), ax=_axes(), of="down")
     assert ax.figure.axes[-1].get_ylabel() == "probability of down"
     ours = MLPClassifier(hidden_layer_sizes=(4,), max_iter=20, solver="lbfgs", standardize=True)
-    ours.fit(x, y)
+    with pytest.raises(ValueError, match="history: expected a fitted estimator with loss_curve_"):
+        plot.loss(ours.fit(x, y), _axes())
     plot.decision_regions(ours, x, y, ("a", "b"), _axes())
     plot.activations(ours, x, _axes())
     plot.network(ours, _axes(), feature_names=list(x.columns))

@@ -83,6 +83,11 @@ def _training(value: Any) -> _Training:
     if hasattr(value, "loss_curve_"):
         validation = getattr(value, "validation_loss_curve_", None)
         return _Training(_curve(value.loss_curve_), _curve(validation or []))
+    if hasattr(value, "fit") and hasattr(value, "get_params"):
+        raise ValueError(
+            "history: expected a fitted estimator with loss_curve_, which the solver lbfgs does not"
+            f" keep, got {type(value).__name__}"
+        )
     if hasattr(value, "loss"):
         validation = np.asarray(getattr(value, "validation_loss", ()), dtype=float)
         best, metrics = getattr(value, "best_epoch", None), getattr(value, "metrics", {})
