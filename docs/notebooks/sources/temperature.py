@@ -28,10 +28,10 @@ models = {
         {"hidden": fm.Linear(1, 8), "tanh": fm.Tanh(), "output": fm.Linear(8, 1)}
     ),
 }
+rates = {"line": 1e-2, "1-13-1": 1e-3, "1-8-1": 5e-4}
 histories = {}
 for name, model in models.items():
-    rate = 1e-2 if name == "line" else 1e-3
-    trainer = fm.Trainer(model, fm.SGD(model.parameters(), lr=rate), fm.MSELoss())
+    trainer = fm.Trainer(model, fm.SGD(model.parameters(), lr=rates[name]), fm.MSELoss())
     histories[name] = trainer.fit(
         x[train],
         celsius[train],
@@ -49,10 +49,6 @@ for name, model in models.items():
 
 # %%
 fm.plot.loss(histories, log=True);
-
-# %% [markdown]
-# (Where a curve becomes a band, it jumps up and down from step to step: the rate is a little too
-# large by then.)
 
 # %%
 readings = np.arange(20.0, 90.0)[:, None]
