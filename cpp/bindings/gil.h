@@ -7,12 +7,14 @@
 
 #include <pybind11/pybind11.h>
 
-#include <cxxabi.h>
-#include <unistd.h>
-
 #include <optional>
 
 #include "core/types.h"
+
+#if defined(__GLIBC__)
+#include <cxxabi.h>
+#include <unistd.h>
+#endif
 
 namespace fastmlp::bindings {
 
@@ -37,11 +39,15 @@ class WithoutGil {
 
  private:
   void take() noexcept {
+#if defined(__GLIBC__)
     try {
       PyEval_RestoreThread(state_);
     } catch (abi::__forced_unwind&) {
       for (;;) pause();
     }
+#else
+    PyEval_RestoreThread(state_);  // without unwinding
+#endif
   }
 
   PyThreadState* state_;

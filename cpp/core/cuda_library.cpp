@@ -1,10 +1,10 @@
 #include "core/cuda_library.h"
 
-#include <dlfcn.h>
-#include <unistd.h>
-
 #include <cstdlib>
+#include <fstream>
 #include <stdexcept>
+
+#include "core/system.h"
 
 namespace fastmlp {
 
@@ -15,27 +15,17 @@ struct Opened {
   std::string problem;
 };
 
-// The file beside the one that this code is in.
-std::string beside(const char* file) {
-  Dl_info here{};
-  if (!dladdr(reinterpret_cast<const void*>(&cuda_device), &here) || !here.dli_fname) return file;
-  const std::string path = here.dli_fname;
-  return path.substr(0, path.rfind('/') + 1) + file;  // all of it, or nothing before the name
-}
-
 Opened open() {
   const char* named = std::getenv("FASTMLP_CUDA_LIBRARY");
   const bool asked = named && *named;
-  const std::string path = asked ? named : beside("libfastmlp_cuda.so");
-  if (!asked && access(path.c_str(), F_OK) != 0)
+  const std::string path = asked ? named : system::own_folder() + "libfastmlp_cuda.so";
+  if (!asked && !std::ifstream(path))
     return {nullptr, "this build of fastmlp has no CUDA part (FASTMLP_CUDA=ON pip install builds one)"};
-  void* const handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!handle) {
-    const char* why = dlerror();
-    return {nullptr, std::string("the CUDA library cannot be opened: ") + (why ? why : path)};
-  }
+  std::string problem;
+  void* const handle = system::open_library(path, &problem);
+  if (!handle) return {nullptr, "the CUDA library cannot be opened: " + problem};
   using Function = const CudaLibrary* (*)();
-  const auto function = reinterpret_cast<Function>(dlsym(handle, "fastmlp_cuda_library"));
+  const auto function = reinterpret_cast<Function>(system::find_symbol(handle, "fastmlp_cuda_library"));
   const CudaLibrary* const library = function ? function() : nullptr;
   if (!library || library->layout != kCudaLayout)
     return {nullptr, path + " does not fit this version of fastmlp: build both together"};

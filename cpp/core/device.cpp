@@ -1,14 +1,10 @@
 #include "core/device.h"
 
-#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 
 #include "core/backend.h"
-
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
+#include "core/system.h"
 
 namespace fastmlp {
 
@@ -20,12 +16,8 @@ void* allocate(std::size_t bytes) {
   const bool huge = bytes >= kHugePage / 2;
   const std::size_t alignment = huge ? kHugePage : kCacheLine;
   const std::size_t whole = (bytes + alignment - 1) / alignment * alignment;
-  void* memory = std::aligned_alloc(alignment, whole);
-  if (!memory) return nullptr;
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-  if (huge) madvise(memory, whole, MADV_HUGEPAGE);  // a wish; it may be refused
-#endif
-  std::memset(memory, 0, bytes);
+  void* const memory = system::allocate(alignment, whole, huge);
+  if (memory) std::memset(memory, 0, bytes);
   return memory;
 }
 
@@ -38,7 +30,7 @@ constexpr Device kHost = {
     .name = "cpu",
     .host = true,
     .allocate = allocate,
-    .release = std::free,
+    .release = system::release,
     .upload = copy,
     .download = copy,
     .copy = copy,

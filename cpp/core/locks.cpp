@@ -1,6 +1,6 @@
 #include "core/locks.h"
 
-#include <pthread.h>
+#include "core/system.h"
 
 namespace fastmlp {
 
@@ -8,8 +8,10 @@ std::atomic<unsigned> fork_count_plus_one{1};
 
 namespace {
 
-[[maybe_unused]] const int registered =
-    pthread_atfork(nullptr, nullptr, [] { fork_count_plus_one.fetch_add(1, std::memory_order_relaxed); });
+[[maybe_unused]] const bool registered = [] {
+  system::after_fork_in_child([] { fork_count_plus_one.fetch_add(1, std::memory_order_relaxed); });
+  return true;
+}();
 
 }  // namespace
 

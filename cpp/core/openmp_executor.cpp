@@ -1,11 +1,10 @@
 #include "core/openmp_executor.h"
 
-#include <dlfcn.h>
-
 #include <algorithm>
 
 #include "core/float_mode.h"
 #include "core/locks.h"
+#include "core/system.h"
 #include "core/thread_pool.h"
 
 namespace fastmlp {
@@ -24,7 +23,7 @@ struct Runtime {
 
 template <class Function>
 void find(const char* name, Function& function) {
-  function = reinterpret_cast<Function>(dlsym(RTLD_DEFAULT, name));
+  function = reinterpret_cast<Function>(system::find_symbol(name));
 }
 
 const Runtime& runtime() {

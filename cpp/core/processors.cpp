@@ -1,11 +1,11 @@
 #include "core/processors.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <sstream>
+
+#include "core/system.h"
 
 namespace fastmlp {
 
@@ -60,9 +60,7 @@ int cgroup_processors(const std::string& process, const std::string& groups) {
 }
 
 int usable_processors() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  int processors = sched_getaffinity(0, sizeof(set), &set) == 0 ? std::max(1, CPU_COUNT(&set)) : 1;
+  int processors = system::allowed_processors();
   if (const int quota = cgroup_processors(); quota > 0) processors = std::min(processors, quota);
   return processors;
 }

@@ -1,9 +1,5 @@
 #include "core/thread_pool.h"
 
-#include <pthread.h>
-#include <sched.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
@@ -16,6 +12,7 @@
 
 #include "core/float_mode.h"
 #include "core/processors.h"
+#include "core/system.h"
 
 namespace fastmlp {
 
@@ -41,17 +38,8 @@ Value wait_until(const std::atomic<Value>& variable, const Done& done) {
   for (;;) {
     const Value value = variable.load(std::memory_order_acquire);
     if (done(value)) return value;
-    variable.wait(value, std::memory_order_acquire);
+    system::sleep_while(variable, value);
   }
-}
-
-// Keeps the calling thread from a processor from now on, if the process may use any other.
-void leave_processor(int processor) {
-  cpu_set_t others;
-  CPU_ZERO(&others);
-  if (sched_getaffinity(getpid(), sizeof(others), &others) != 0) return;
-  CPU_CLR(processor, &others);
-  if (CPU_COUNT(&others) > 0) sched_setaffinity(0, sizeof(others), &others);
 }
 
 class ThreadPool {
@@ -60,21 +48,21 @@ class ThreadPool {
     workers = std::min(workers, tasks);
     std::unique_lock<std::mutex> lock(busy_, std::defer_lock);
     // The tasks of a task run in its thread: a worker finds the pool busy, and its caller is the owner.
-    if (workers <= 1 || owner_.load(std::memory_order_relaxed) == pthread_self() || !lock.try_lock()) {
+    if (workers <= 1 || owner_.load(std::memory_order_relaxed) == std::this_thread::get_id() || !lock.try_lock()) {
       for (int task = 0; task < tasks; ++task) body(context, task, 0);
       return;
     }
-    owner_.store(pthread_self(), std::memory_order_relaxed);
+    owner_.store(std::this_thread::get_id(), std::memory_order_relaxed);
     workers = std::min(workers, 1 + grow(workers - 1));
     job_ = {body, context, tasks, workers, float_mode()};
-    processor_.store(sched_getcpu(), std::memory_order_relaxed);
+    processor_.store(system::current_processor(), std::memory_order_relaxed);
     unfinished_.store(workers - 1, std::memory_order_relaxed);
     const unsigned number = std::max(number_.load(std::memory_order_relaxed) + 1, 1u);
     for (int worker = 1; worker < workers; ++worker) offers_[worker].number.store(number, std::memory_order_relaxed);
-    // Sequentially consistent, like the decrement below: notify_all checks whether any thread sleeps, and that check must
+    // Sequentially consistent, like the decrement below: wake_all checks whether any thread sleeps, and that check must
     // not be reordered before the store, or a worker that is falling asleep would not wake.
     number_.store(number, std::memory_order_seq_cst);
-    number_.notify_all();
+    system::wake_all(number_);
     work(0, 0);
     // The caller runs the share of a worker that has not started: that worker may be waiting for a processor.
     for (int worker = 1; worker < workers; ++worker)
@@ -83,7 +71,7 @@ class ThreadPool {
         unfinished_.fetch_sub(1, std::memory_order_seq_cst);
       }
     wait_until(unfinished_, [](int n) { return n == 0; });
-    owner_.store(pthread_t{}, std::memory_order_relaxed);
+    owner_.store(std::thread::id{}, std::memory_order_relaxed);
   }
 
  private:
@@ -127,16 +115,16 @@ class ThreadPool {
       // The scheduler may leave a worker on the processor of the caller that woke it: the two then run in turns, and every
       // wait spins in full.
       const int callers = processor_.load(std::memory_order_relaxed);
-      if (callers >= 0 && sched_getcpu() == callers) leave_processor(callers);
+      if (callers >= 0 && system::current_processor() == callers) system::leave_processor(callers);
       if (!take(worker, seen)) continue;
       set_float_mode(job_.float_mode);
       work(worker, worker);
-      if (unfinished_.fetch_sub(1, std::memory_order_seq_cst) == 1) unfinished_.notify_one();
+      if (unfinished_.fetch_sub(1, std::memory_order_seq_cst) == 1) system::wake_one(unfinished_);
     }
   }
 
   std::mutex busy_;
-  std::atomic<pthread_t> owner_{};  // the thread that has locked `busy_`, or none
+  std::atomic<std::thread::id> owner_{};  // the thread that has locked `busy_`, or none
   std::vector<std::thread> threads_;
   Job job_{};
   std::atomic<int> processor_{-1};               // of the caller
@@ -149,8 +137,10 @@ class ThreadPool {
 std::atomic<ThreadPool*> pool{nullptr};
 
 ThreadPool& the_pool() {
-  static const int registered = pthread_atfork(nullptr, nullptr, [] { pool.store(nullptr); });
-  static_cast<void>(registered);
+  [[maybe_unused]] static const bool registered = [] {
+    system::after_fork_in_child([] { pool.store(nullptr); });
+    return true;
+  }();
   ThreadPool* current = pool.load(std::memory_order_acquire);
   if (current == nullptr) {
     auto* fresh = new ThreadPool;

@@ -1,10 +1,14 @@
-// The sizes of the caches: as Linux tells them in sysfs, else as the C library knows them, else of a modest processor.
-#include <unistd.h>
-
+// The sizes of the caches: as Linux tells them in sysfs, else as the system's library knows them, else of a modest processor.
 #include <fstream>
 #include <string>
 
 #include "cpu/processor.h"
+
+#if defined(__APPLE__)
+#include <sys/sysctl.h>
+#elif !defined(_WIN32)
+#include <unistd.h>
+#endif
 
 namespace fastmlp::processor {
 
@@ -43,10 +47,21 @@ void read_sysfs(Caches& caches) {
   }
 }
 
+#if defined(__APPLE__)
+long of_system(const char* name) {
+  long size = 0;
+  std::size_t bytes = sizeof(size);
+  return sysctlbyname(name, &size, &bytes, nullptr, 0) == 0 ? size : 0;
+}
+#endif
+
 Caches find_caches() {
   Caches caches{0, 0};
   read_sysfs(caches);
-#ifdef _SC_LEVEL1_DCACHE_SIZE
+#if defined(__APPLE__)
+  caches.l1 = of_system("hw.l1dcachesize");
+  caches.l2 = of_system("hw.l2cachesize");
+#elif defined(_SC_LEVEL1_DCACHE_SIZE)
   if (caches.l1 <= 0) caches.l1 = sysconf(_SC_LEVEL1_DCACHE_SIZE);
   if (caches.l2 <= 0) caches.l2 = sysconf(_SC_LEVEL2_CACHE_SIZE);
 #endif

@@ -22,14 +22,25 @@ namespace processor {
 
 bool scalar() { return true; }
 #if defined(__x86_64__)
-bool avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-bool avx512() {
-  return avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-}
-bool avx512_bf16() { return avx512() && __builtin_cpu_supports("avx512bf16"); }
 
 namespace {
+
+enum Register { kEax, kEbx, kEcx, kEdx };
+
+// A bit of what the processor tells of itself. The compilers' own functions for this are not in all of their libraries.
+bool has(unsigned leaf, unsigned subleaf, Register name, int bit) {
+  unsigned found[4] = {};
+  if (!__get_cpuid_count(leaf, subleaf, &found[kEax], &found[kEbx], &found[kEcx], &found[kEdx])) return false;
+  return (found[name] >> bit) & 1U;
+}
+
+// Whether the system keeps these registers of each thread.
+bool system_keeps(unsigned registers) {
+  if (!has(1, 0, kEcx, 27)) return false;  // no way to ask
+  unsigned low = 0, high = 0;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (low & registers) == registers;
+}
 
 // Linux gives a process the tiles' registers when it asks for them.
 bool may_use_tiles() {
@@ -43,13 +54,22 @@ bool may_use_tiles() {
 
 }  // namespace
 
+bool avx2() {
+  static const bool usable = has(7, 0, kEbx, 5) && has(1, 0, kEcx, 12) && system_keeps(0x6);  // with FMA; XMM and YMM
+  return usable;
+}
+bool avx512() {
+  // F, DQ, BW, VL; masks, and the registers that are longer and more than those of AVX2.
+  static const bool usable = avx2() && has(7, 0, kEbx, 16) && has(7, 0, kEbx, 17) && has(7, 0, kEbx, 30) &&
+                             has(7, 0, kEbx, 31) && system_keeps(0xe6);
+  return usable;
+}
+bool avx512_bf16() {
+  static const bool usable = avx512() && has(7, 1, kEax, 5);
+  return usable;
+}
 bool amx() {
-  static const bool usable = [] {
-    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-    constexpr unsigned kBf16 = 1U << 22, kTile = 1U << 24;
-    if (!avx512() || !__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return false;
-    return (edx & kBf16) && (edx & kTile) && may_use_tiles();
-  }();
+  static const bool usable = avx512() && has(7, 0, kEdx, 22) && has(7, 0, kEdx, 24) && may_use_tiles();
   return usable;
 }
 #endif

@@ -60,7 +60,7 @@ class Affine {
   void run(int threads) {
     const Backend<T>& kernels = active_backend<T>();
     const Context context{thread_pool_executor(), scratch_.data()};
-    const auto [M, K, N] = s_;
+    const Index M = s_.M, K = s_.K, N = s_.N;
     const Activation tanh{ActivationKind::Tanh, 0, 0}, relu{ActivationKind::ReLU, 0, 0};
     const auto forward = [&](const Activation& activation, std::vector<T>& y, std::vector<T>* z) {
       kernels.affine_forward(
@@ -131,7 +131,7 @@ class Affine {
   // A fused update gives the bits of the rule by itself on the gradient.
   void run_rule(UpdateKind kind, bool options, const Context& context) {
     const Backend<T>& kernels = active_backend<T>();
-    const auto [M, K, N] = s_;
+    const Index M = s_.M, K = s_.K, N = s_.N;
     Update update;
     update.kind = kind;
     update.constants.lr = 0.01;

@@ -1,13 +1,17 @@
 // Checks every operation of Vec<T> and Mask<T> against a plain loop, with every kind of special value, at every partial
 // length, and next to memory that must not be touched.
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstddef>
 #include <initializer_list>
 
 #include "simd_testing.h"
+
+#if defined(_WIN32)
+#include <windows.h>
+#else
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
 
 namespace isa = fastmlp::FASTMLP_ISA_NS;
 using isa::Mask;
@@ -24,21 +28,45 @@ void expect_same(const char* operation, int n, int lane, T got, T want) {
   ++failures;
 }
 
+// Memory in pages, the last of which must not be touched.
+#if defined(_WIN32)
+std::size_t page_size() {
+  SYSTEM_INFO info;
+  GetSystemInfo(&info);
+  return info.dwPageSize;
+}
+char* guarded_pages(std::size_t bytes, std::size_t page) {
+  auto* const base = static_cast<char*>(VirtualAlloc(nullptr, bytes + page, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE));
+  DWORD before = 0;
+  VirtualProtect(base + bytes, page, PAGE_NOACCESS, &before);
+  return base;
+}
+void free_pages(char* base, std::size_t) { VirtualFree(base, 0, MEM_RELEASE); }
+#else
+std::size_t page_size() { return static_cast<std::size_t>(sysconf(_SC_PAGESIZE)); }
+char* guarded_pages(std::size_t bytes, std::size_t page) {
+  constexpr int kReadWrite = PROT_READ | PROT_WRITE;
+  auto* const base = static_cast<char*>(mmap(nullptr, bytes + page, kReadWrite, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  mprotect(base + bytes, page, PROT_NONE);
+  return base;
+}
+void free_pages(char* base, std::size_t bytes) { munmap(base, bytes); }
+#endif
+
 // n elements that end where the accessible memory ends.
 template <class T>
 class GuardedArray {
  public:
   explicit GuardedArray(std::size_t n) {
-    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+    const std::size_t page = page_size();
     const std::size_t bytes = (n * sizeof(T) + page - 1) / page * page;
     size_ = bytes + page;
-    base_ = static_cast<char*>(mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    mprotect(base_ + bytes, page, PROT_NONE);
+    base_ = guarded_pages(bytes, page);
     data_ = reinterpret_cast<T*>(base_ + bytes) - n;
   }
   GuardedArray(const GuardedArray&) = delete;
   GuardedArray& operator=(const GuardedArray&) = delete;
-  ~GuardedArray() { munmap(base_, size_); }
+  ~GuardedArray() { free_pages(base_, size_); }
   T* data() { return data_; }
   T& operator[](std::ptrdiff_t i) { return data_[i]; }
 
