@@ -336,6 +336,18 @@ def test_interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any)
     assert not Path("m").exists()
 
 
+@pytest.mark.parametrize("command", ["train", "predict", "info", "export", "demo"])
+def test_help_fits_and_has_an_example(
+    command: str, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    out = capsys.readouterr().out
+    assert f"fastmlp {command} " in out.split("example", 1)[1]
+    assert max(map(len, out.splitlines())) <= 80
+
+
 def test_help_teaches(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for columns in ("80", "20"):
         monkeypatch.setenv("COLUMNS", columns)

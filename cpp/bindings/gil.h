@@ -11,7 +11,7 @@
 
 #include "core/types.h"
 
-#if defined(__GLIBC__)
+#if defined(__GLIBC__) && defined(__GLIBCXX__)
 #include <cxxabi.h>
 #include <unistd.h>
 #endif
@@ -39,7 +39,7 @@ class WithoutGil {
 
  private:
   void take() noexcept {
-#if defined(__GLIBC__)
+#if defined(__GLIBC__) && defined(__GLIBCXX__)
     try {
       PyEval_RestoreThread(state_);
     } catch (abi::__forced_unwind&) {

@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         "info",
         help="print the version, instruction set, threads and devices; or what FILE holds",
         description="Print the version, instruction set, threads and devices; or what FILE holds.",
+        epilog="example: fastmlp info model.safetensors",
     )
     info.add_argument("file", metavar="FILE", nargs="?", help="of a model or a training")
 
@@ -78,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         "export",
         help="write a saved model as a C header or an ONNX file",
         description="Write a model that fastmlp.save has saved as a C header or an ONNX file.",
+        epilog="example: fastmlp export model.safetensors --to onnx --output model.onnx",
     )
     export.add_argument("model", metavar="MODEL", type=Path, help="the file of fastmlp.save")
     export.add_argument("--to", required=True, choices=("c", "onnx"), help="what to write")
@@ -90,7 +92,14 @@ def _parser() -> argparse.ArgumentParser:
         "demo",
         help="train a small network, print its losses and save its pictures",
         description="Train a small network, print its losses and save its pictures.",
-        epilog="\n".join(["demos:", *(f"  {n:{width}}  {d.summary}" for n, d in DEMOS.items())]),
+        epilog="\n".join(
+            [
+                "demos:",
+                *(f"  {name:{width}}  {demo.summary}" for name, demo in DEMOS.items()),
+                "",
+                "example: fastmlp demo spiral --out pictures",
+            ]
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     demo.set_defaults(print_help=demo.print_help)

@@ -5,26 +5,28 @@ from pathlib import Path
 from typing import Any
 
 TRAIN = """\
-Train a network on a CSV file whose first line has the columns' names: it learns to
-predict one column, the target, from the others.
+Train a network on a CSV file whose first line has the columns' names: it
+learns to predict one column, the target, from the others.
 
-Columns of numbers are brought to one scale, text becomes a column of 0 and 1 for each of
-its values, missing values are allowed everywhere. Text that differs from row to row, dates
-and columns with one value are left out, and a note says so. A target of text, or of a few
-whole numbers, has classes; another one is a regression. A fifth of the rows is held out,
-to score the model with, beside the best constant answer."""
+Columns of numbers are brought to one scale, text becomes a column of 0 and 1
+for each of its values, missing values are allowed everywhere. Text that
+differs from row to row, dates and columns with one value are left out, and a
+note says so. A target of text, or of a few whole numbers, has classes;
+another one is a regression. A fifth of the rows is held out, to score the
+model with, beside the best constant answer."""
 TRAIN_EXAMPLES = """\
 examples:
   fastmlp train houses.csv --target price
   fastmlp train houses.csv --target price --drop id --save model.safetensors
   fastmlp train flowers.csv --target species --hidden 16 --picture out.png
 
-`fastmlp predict model.safetensors new.csv` then predicts prices of other rows, and
-fastmlp.load("model.safetensors") is the network in Python."""
+`fastmlp predict model.safetensors new.csv` then predicts prices of other
+rows, and fastmlp.load("model.safetensors") is the network in Python."""
 PREDICT = """\
-Predict a column of a CSV file by a model that `fastmlp train --save` has written. The file
-needs the columns of the training by name, in any order; others do not matter. The result is
-a CSV file with one line for each row, written block by block."""
+Predict a column of a CSV file by a model that `fastmlp train --save` has
+written. The file needs the columns of the training by name, in any order;
+others do not matter. The result is a CSV file with one line for each row,
+written block by block."""
 PREDICT_EXAMPLES = """\
 examples:
   fastmlp predict model.safetensors new.csv > predicted.csv
@@ -58,8 +60,9 @@ def add_parsers(commands: Any, positive: Any, seed: Any) -> None:
         "--hidden", type=_sizes, metavar="N,N", help="the hidden layers (default: 256,256)"
     )
     train.add_argument(
-        "--epochs", type=positive, default=100, metavar="N", help="(default: %(default)s)"
-    )
+        "--epochs", type=positive, default=100, metavar="N",
+        help="how often all rows are passed through (default: %(default)s)",
+    )  # fmt: skip
     train.add_argument(
         "--test-fraction", type=_fraction, default=0.2, metavar="X",
         help="the share of rows to score with, from 0 to 0.9 (default: %(default)s)",
