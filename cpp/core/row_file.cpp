@@ -1,8 +1,5 @@
 // Rows that are read from a file when they are wanted. Unlike a file that is mapped into memory, one that shrinks
 // meanwhile is an error and not the end of the process, and nothing of it stays in the process's memory.
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <stdexcept>
@@ -10,6 +7,7 @@
 #include <vector>
 
 #include "core/row_source.h"
+#include "core/system.h"
 
 namespace fastmlp {
 
@@ -18,14 +16,13 @@ namespace {
 class File {
  public:
   explicit File(int descriptor) : descriptor_(descriptor) {}
-  ~File() { close(descriptor_); }
+  ~File() { system::close_file(descriptor_); }
   File(const File&) = delete;
   File& operator=(const File&) = delete;
 
   void read(Index offset, Index bytes, char* to) const {
     while (bytes > 0) {
-      const ssize_t got = pread(descriptor_, to, static_cast<std::size_t>(bytes), static_cast<off_t>(offset));
-      if (got < 0 && errno == EINTR) continue;
+      const std::int64_t got = system::read_file(descriptor_, offset, static_cast<std::size_t>(bytes), to);
       if (got < 0) throw std::system_error(errno, std::generic_category(), "x: its file cannot be read");
       if (got == 0) throw std::runtime_error("x: its file has become shorter since the array was made");
       offset += got;
@@ -35,10 +32,8 @@ class File {
   }
 
   // That this part will be read soon.
-  void announce([[maybe_unused]] Index offset, [[maybe_unused]] Index bytes) const {
-#ifdef POSIX_FADV_WILLNEED
-    posix_fadvise(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_WILLNEED);
-#endif
+  void announce(Index offset, Index bytes) const {
+    system::announce_read(descriptor_, offset, static_cast<std::size_t>(bytes));
   }
 
  private:

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 
 namespace fastmlp::system {
@@ -30,6 +31,13 @@ void* open_library(const std::string& path, std::string* problem);
 void* find_symbol(void* library, const char* name);
 // The folder of the file that has this code, with the separator behind it; "" where nobody knows.
 std::string own_folder();
+
+// Files by their descriptors, which Python hands over where it has `os.pread` (not on Windows: there these fail).
+void close_file(int file);
+// How many bytes were read from this place on; 0 at the end, below 0 with `errno` after an error.
+std::int64_t read_file(int file, std::int64_t offset, std::size_t bytes, void* to);
+// That this part will be read soon.
+void announce_read(int file, std::int64_t offset, std::size_t bytes);
 
 // Sleeps while the variable has this value, or shorter; and wakes those who sleep so.
 #if defined(_WIN32)

@@ -1,8 +1,11 @@
 // Linux and macOS, which has no affinity of threads.
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <thread>
 
@@ -11,7 +14,6 @@
 #if defined(__linux__)
 #include <sched.h>
 #include <sys/mman.h>
-#include <unistd.h>
 #endif
 
 namespace fastmlp::system {
@@ -68,6 +70,22 @@ std::string own_folder() {
   if (!dladdr(reinterpret_cast<const void*>(&own_folder), &here) || !here.dli_fname) return "";
   const std::string path = here.dli_fname;
   return path.substr(0, path.rfind('/') + 1);  // all of it, or nothing before the name
+}
+
+void close_file(int file) { close(file); }
+
+std::int64_t read_file(int file, std::int64_t offset, std::size_t bytes, void* to) {
+  for (;;) {
+    const auto got = pread(file, to, bytes, static_cast<off_t>(offset));
+    if (got >= 0 || errno != EINTR) return got;
+  }
+}
+
+void announce_read([[maybe_unused]] int file, [[maybe_unused]] std::int64_t offset,
+                   [[maybe_unused]] std::size_t bytes) {
+#ifdef POSIX_FADV_WILLNEED
+  posix_fadvise(file, static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_WILLNEED);
+#endif
 }
 
 }  // namespace fastmlp::system

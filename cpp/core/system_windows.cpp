@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cerrno>
 
 #include "core/system.h"
 
@@ -65,5 +66,12 @@ std::string own_folder() {
   const std::string whole(path, length);
   return length == 0 || length == MAX_PATH ? "" : whole.substr(0, whole.find_last_of("\\/") + 1);
 }
+
+void close_file(int) {}
+std::int64_t read_file(int, std::int64_t, std::size_t, void*) {
+  errno = ENOSYS;
+  return -1;
+}
+void announce_read(int, std::int64_t, std::size_t) {}
 
 }  // namespace fastmlp::system
