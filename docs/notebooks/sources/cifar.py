@@ -54,6 +54,7 @@ for ax, row, label in zip(axes, data.x_train, data.y_train):
 
 # %%
 x_train, x_test = cifar.normalise(data.x_train), cifar.normalise(data.x_test)
+fm.manual_seed(1)
 model = fm.Sequential(fm.Linear(3072, 512), fm.Tanh(), fm.Linear(512, 2), fm.LogSoftmax(dim=1))
 model
 
