@@ -67,7 +67,7 @@ def _pictures(cell: Any) -> int:
 
 @pytest.mark.parametrize("name", BUILD.NAMES)
 def test_it_runs_and_shows_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("FASTMLP_CIFAR", raising=False)
+    monkeypatch.delenv("FASTMLP_CIFAR2", raising=False)
     monkeypatch.delenv("MPLBACKEND", raising=False)
     kept, made = _kept(name), BUILD.run(BUILD.unrun(name))
     for old, new in zip(kept.cells, made.cells, strict=True):

@@ -4,7 +4,7 @@
 # Airplanes and birds of CIFAR-10, 32 x 32 pixels in three colours, by one hidden layer of 512
 # units.
 #
-# The images are not part of fastmlp. Set `FASTMLP_CIFAR` to the folder of the unpacked archive
+# The images are not part of fastmlp. Set `FASTMLP_CIFAR2` to the folder of the unpacked archive
 # (`cifar-10-batches-py` or `cifar-10-batches-bin`) to use them. **What is shown here comes from
 # images that are made up**: noise on which the first class has a bright bar across, and the second
 # one a bright spot.
@@ -32,7 +32,7 @@ def made_up(rows, random):
     return images.clip(0, 255).astype(np.uint8).reshape(rows, -1), y
 
 
-if path := os.environ.get("FASTMLP_CIFAR"):
+if path := os.environ.get("FASTMLP_CIFAR2"):
     data = fm.datasets.cifar2(path)
     names = cifar.CLASS_NAMES
 else:

@@ -200,14 +200,16 @@ def tints(ax: Any, count: int, strength: float) -> npt.NDArray[np.float64]:
 
 
 def shades(ax: Any, *ends: int, strength: float = 0.85) -> Any:
-    """A colour map from the background to one colour, or from one through it to another."""
+    """A colour map from the background to one colour, or from one through it to another.
+
+    Of two, the first is the stronger one, so that they differ in grey, too.
+    """
     from matplotlib.colors import LinearSegmentedColormap
 
-    mixed = [tints(ax, end + 1, strength)[end] for end in ends]
-    return LinearSegmentedColormap.from_list(
-        "fastmlp",
-        [*mixed[:-1], background(ax), mixed[-1]] if len(ends) > 1 else [background(ax), mixed[0]],
-    )
+    strengths = (strength,) if len(ends) == 1 else (1.3 * strength, 0.7 * strength)
+    mixed = [tints(ax, end + 1, s)[end] for end, s in zip(ends, strengths, strict=True)]
+    stops = [*mixed[:-1], background(ax), mixed[-1]]
+    return LinearSegmentedColormap.from_list("fastmlp", stops)
 
 
 def plain(text: object) -> str:
