@@ -291,3 +291,24 @@ def test_a_pipeline_of_processes() -> None:
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
     assert done.stdout.count("\n") > 121
     assert done.stderr == ""
+
+
+def test_names_and_values_of_any_sort(capsys: Any) -> None:
+    """Quotes, brackets, lines and other scripts, which the file's header has inside of strings."""
+    random = np.random.RandomState(0)
+    names = ['x": [' + "y" * 150, '"data_offsets"', 'back\\slash"q', "line\nbreak", "한글 열"]
+    values = ['u"v', 'w\\"z: [1' + "q" * 120, "é\n2"]
+    frame = pd.DataFrame({name: random.choice(values, 60) for name in names})
+    frame["t"] = random.normal(size=60)
+    frame.to_csv("odd.csv", index=False)
+    train = ["train", "odd.csv", "--target", "t", "--epochs", "1", "--hidden", "3"]
+    assert cli.main([*train, "--save", "odd"]) == 0
+    capsys.readouterr()
+    assert run("odd", "odd.csv", "--keep", "line\nbreak") == 0
+    rows = rows_of(capsys.readouterr().out)
+    assert [row[0] for row in rows] == ["line\nbreak", *frame["line\nbreak"]]
+    assert [sorted(column.values) for column in load_table_model("odd").columns] == [
+        sorted(values)
+    ] * 5
+    assert isinstance(fm.load("odd"), fm.Sequential)
+    assert cli.main(["info", "odd"]) == 0
