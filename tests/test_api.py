@@ -54,7 +54,7 @@ def test_all_names_exist_and_are_those_of_torch(torch: Any) -> None:
         "Residual",
         "Standardize",
     }
-    own |= {"FunctionLoss", "QuantileLoss", "Lion", "EarlyStopping"}
+    own |= {"FunctionLoss", "QuantileLoss", "Lion", "EarlyStopping", "Ensemble"}
     unknown = [
         name
         for name in layers

@@ -193,7 +193,19 @@ def optional(folder: Path) -> list[Any]:
     found = [fm.from_onnx(folder / "model.onnx"), back]
     board = callbacks.TensorBoard(folder), callbacks.MLflow(every=2)
     assert "tabular" in of_sklearn.PRESETS
-    return [*estimators, *more, *modules, *found, *board, fm.plotting.save]
+    return [*estimators, *more, *modules, *found, *board, fm.plot.loss, callbacks.GradientNorm()]
+
+
+def many(x: Floats, t: Floats) -> Floats:
+    """Many networks, and batches."""
+    models = [fm.MLP([2, 3, 1], seed=i) for i in range(3)]
+    trainers = [fm.Trainer(m, fm.SGD(m.parameters(), lr=0.1), fm.MSELoss()) for m in models]
+    histories: list[fm.History] = fm.fit_many(trainers, x, t, 2, seed=range(3))
+    for xb, tb in fm.batches(x, t, 10, shuffle=True, seed=0):
+        assert len(xb) == len(tb)
+    assert len(histories) == 3
+    mean, _ = fm.Ensemble(models).predict(x, return_std=True)
+    return np.asarray(mean)
 
 
 def data(folder: Path) -> list[tuple[Any, Any]]:
@@ -230,3 +242,4 @@ def main(folder: Path) -> None:
     assert loop(net, x, t) >= 0
     assert train(x, t, folder).best_epoch is not None
     assert len(data(folder)) == 7
+    assert many(x, t).shape == (20, 1)
