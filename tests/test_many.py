@@ -249,6 +249,8 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
         ValueError,
         "early_stopping: expected one",
     ),
+    ({"callbacks": [[print], [print]]}, ValueError, "callbacks: expected .* 3 trainers, got 2"),
+    ({"callbacks": [[print], [3], []]}, TypeError, r"trainers\[1\]: callbacks: expected"),
 ]
 
 
@@ -258,6 +260,34 @@ def test_wrong_arguments(given: dict[str, Any], error: type[Exception], message:
     arguments |= given
     with pytest.raises(error, match=message):
         fm.fit_many(**arguments)
+
+
+def test_callbacks_of_each() -> None:
+    """With functions, objects and searches for the best epoch."""
+    seen: dict[int, list[Any]] = {i: [] for i in range(4)}
+
+    class Sees:
+        def __init__(self, i: int) -> None:
+            self.i = i
+
+        def on_train_begin(self, info: fm.EpochInfo) -> None:
+            seen[self.i].append(info.trainer)
+
+    def stops(i: int) -> Any:
+        return lambda info: info.epoch == i
+
+    many, solo = ([_trainer(i) for i in range(4)] for _ in range(2))
+    early = [fm.EarlyStopping(monitor="loss", patience=1) for _ in range(2)]
+    callbacks = [[Sees(0), stops(0)], [], (stops(2), early[0]), [stops(3), Sees(3), early[1]]]
+    fm.fit_many(many, X, CLASSES, 6, seed=0, callbacks=callbacks)
+    assert seen == {0: [many[0]], 1: [], 2: [], 3: [many[3]]}
+    own = [fm.EarlyStopping(monitor="loss", patience=1) for _ in range(2)]
+    given = [[stops(0)], [], [stops(2), own[0]], [stops(3), own[1]]]
+    for trainer, part in zip(solo, given, strict=True):
+        trainer.fit(X, CLASSES, 6, seed=0, callbacks=part)
+    for a, b in zip(many, solo, strict=True):
+        _same(a, b)
+    assert [e.best for e in early] == [e.best for e in own]
 
 
 def test_none_is_none() -> None:

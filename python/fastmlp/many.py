@@ -66,8 +66,8 @@ def fit_many(
         As `Trainer.fit` takes them. They are converted once, not for each trainer.
     max_epoch, batch_size, progress, **fit_options
         All further arguments of `Trainer.fit`. Instead of a number, a flag or an `EarlyStopping`
-        there may be a list or 1-D array of one for each trainer, such as ``seed=range(n)``.
-        Callbacks and metrics are called in the threads, one at a time.
+        there may be a list or 1-D array of one for each trainer, such as ``seed=range(n)``; for
+        `callbacks` a list of lists. Callbacks and metrics are called in the threads, one at a time.
     rows : list, optional
         The rows of x, t and sample_weight that each trainer gets: a list with integers, booleans or
         a slice for each of them, or None for all rows. One array of integers or booleans is for
@@ -171,7 +171,27 @@ class _Options:
                         f" trainers, got {len(values)}"
                     )
                 self.each[name] = values
+        self._take_callbacks(len(group))
         self._searches = self._own_searches(len(group))
+
+    def _take_callbacks(self, count: int) -> None:
+        """A list of lists has those of each trainer."""
+        given = self.shared["callbacks"]
+        if not isinstance(given, list | tuple) or not given:
+            return
+        if all(isinstance(part, list | tuple) for part in given):
+            if len(given) != count:
+                raise ValueError(
+                    f"callbacks: expected a list of callbacks, or a list of lists, one for each of"
+                    f" the {count} trainers, got {len(given)} lists"
+                )
+            found = []
+            for i, part in enumerate(given):
+                with _named(i):
+                    found.append(take_early_stopping(self.of(i)["early_stopping"], [*part]))
+            self.shared |= {"callbacks": (), "early_stopping": None}
+            self.each["early_stopping"] = [early for early, _ in found]
+            self.each["callbacks"] = [others for _, others in found]
 
     def _own_searches(self, count: int) -> list[tuple[EarlyStopping, EarlyStopping]]:
         """One search for the best epoch would serve one fit after another: each gets its own."""
