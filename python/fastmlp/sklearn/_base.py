@@ -219,12 +219,19 @@ class BaseMLP(BaseEstimator, ABC):
         if settings.solver == "lbfgs":
             fit_lbfgs(self, settings, data)
         else:
-            stopped_by_loss = getattr(self, "best_loss_", None) is not None
-            if not hasattr(self, "loss_curve_") or settings.early_stopping == stopped_by_loss:
-                self._begin_curves(settings.early_stopping)  # of the other way to stop
-            if held_out is not None and self.validation_scores_ is None:
-                self.validation_scores_, self.validation_loss_curve_ = [], []
+            self._ready_curves(settings, held_out is not None)
             fit_stochastic(self, settings, data, held_out, incremental)
+        self._settle(dtype)
+
+    def _ready_curves(self, settings: SimpleNamespace, validates: bool) -> None:
+        stopped_by_loss = getattr(self, "best_loss_", None) is not None
+        if not hasattr(self, "loss_curve_") or settings.early_stopping == stopped_by_loss:
+            self._begin_curves(settings.early_stopping)  # of the other way to stop
+        if validates and self.validation_scores_ is None:
+            self.validation_scores_, self.validation_loss_curve_ = [], []
+
+    def _settle(self, dtype: Any) -> None:
+        """After a fit: its weights, which have to be numbers."""
         self._take_weights(dtype)
         if not all(np.isfinite(w).all() for w in [*self.coefs_, *self.intercepts_]):
             raise ValueError(
@@ -240,7 +247,10 @@ class BaseMLP(BaseEstimator, ABC):
         validation: tuple[Any, Any, Any],
         incremental: bool,
     ) -> tuple[SimpleNamespace, Rows, Rows | None, Any]:
-        """The checked settings, rows to train on and to validate with, and the table's dtype."""
+        """The checked settings, rows to train on and to validate with, and the table's dtype.
+
+        `settings.rows` says which of the rows are trained on, where some are held out.
+        """
         settings = settings_of(self, incremental)
         hidden = settings.hidden_layer_sizes
         hidden = list(hidden) if hasattr(hidden, "__iter__") else [hidden]
@@ -274,7 +284,8 @@ class BaseMLP(BaseEstimator, ABC):
         data = self._rows(x, t, sample_weight)
         held_out = self._validation_rows(*validation)
         if settings.early_stopping and settings.solver != "lbfgs" and held_out is None:
-            data, held_out = self._split(data, settings.validation_fraction)
+            settings.rows, test = self._split(data, settings.validation_fraction)
+            data, held_out = data.take(settings.rows), data.take(test)
         return settings, data, held_out, x.dtype
 
     def _begin(
@@ -319,7 +330,8 @@ class BaseMLP(BaseEstimator, ABC):
         self.validation_scores_ = self.validation_loss_curve_ = None
         self.best_validation_score_ = -np.inf if early_stopping else None
 
-    def _split(self, data: Rows, fraction: float) -> tuple[Rows, Rows]:
+    def _split(self, data: Rows, fraction: float) -> tuple[Array, Array]:
+        """The numbers of rows to train on, and of those to validate with."""
         train, test = train_test_split(
             np.arange(data.x.shape[0]),
             random_state=self._random_state,
@@ -331,7 +343,7 @@ class BaseMLP(BaseEstimator, ABC):
                 "The validation set is too small. Increase 'validation_fraction' or the size of"
                 " your dataset."
             )
-        return data.take(train), data.take(test)
+        return train, test
 
     def _take_weights(self, dtype: Any) -> None:
         """`coefs_` and `intercepts_` from the network, in the dtype of the table."""

@@ -183,6 +183,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def predict_proba(self, X: Any) -> Array:
         """The probabilities of the classes, in the order of `classes_`; of each of the labels."""
         y, dtype = self._outputs(X)
+        return np.asarray(self._probabilities(y), dtype)
+
+    def _probabilities(self, y: Array) -> Array:
+        """Of the network's outputs."""
         y, kind = y.astype(np.float64), self._kind()
         if kind == "multiclass":
             y = softmax(y, axis=1)
@@ -192,7 +196,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             y = np.ones_like(y)
         else:
             y = expit(np.hstack([-y, y]))
-        return np.asarray(y, dtype)
+        return y
 
     def predict_log_proba(self, X: Any) -> Array:
         """The logarithms of `predict_proba`."""

@@ -45,7 +45,15 @@ def fit_stochastic(
     incremental: bool,
 ) -> None:
     """`max_iter` epochs at most, or one; scikit-learn's attributes tell of them."""
-    rows = data.x.shape[0]
+    epochs = Epochs(mlp, settings, data, validation, incremental)
+    try:
+        epochs.trainer.fit(callbacks=epochs.callbacks, seed=epochs.seed, **epochs.options())
+    except KeyboardInterrupt:
+        warnings.warn("Training interrupted by user.", stacklevel=2)
+    epochs.finish()
+
+
+def _batch_size(mlp: Any, settings: SimpleNamespace, rows: int) -> int:
     if settings.batch_size == "auto":
         batch_size = min(200, rows)
     else:
@@ -53,32 +61,22 @@ def fit_stochastic(
             warnings.warn(
                 "Got `batch_size` less than 1 or larger than sample size. It is going to be"
                 " clipped",
-                stacklevel=2,
+                stacklevel=4,
             )
         batch_size = min(settings.batch_size, rows)
     while settings.batch_norm and 1 < batch_size < rows and rows % batch_size == 1:
         batch_size += 1  # a single row has no statistics
-    if not incremental or type(mlp._optimizer) is not SOLVERS[settings.solver]:
-        mlp._optimizer = make_optimizer(mlp._model, settings)
-    epochs = _Epochs(mlp, settings, data, validation, batch_size, incremental)
-    mlp.n_iter_ = 0
-    try:
-        epochs.run()
-    except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=2)
-    epochs.restore_best()
-    ends_as_planned = epochs.stopped or incremental or settings.learning_rate == "cosine"
-    if mlp.n_iter_ == settings.max_iter and not ends_as_planned:
-        warnings.warn(
-            f"Stochastic Optimizer: Maximum iterations ({settings.max_iter}) reached and the"
-            " optimization hasn't converged yet.",
-            ConvergenceWarning,
-            stacklevel=2,
-        )
+    return batch_size
 
 
-class _Epochs:
-    """The epochs of one fit. A call is what comes after each: true ends the native training."""
+class Epochs:
+    """The epochs of one fit. A call is what comes after each: true ends the native training.
+
+    Attributes
+    ----------
+    trainer : Trainer or Stepwise
+        Whose `fit` gets `seed`, `callbacks` and `options()`.
+    """
 
     def __init__(
         self,
@@ -86,16 +84,20 @@ class _Epochs:
         settings: SimpleNamespace,
         data: Rows,
         validation: Rows | None,
-        batch_size: int,
         incremental: bool,
     ) -> None:
+        self._rows = rows = len(data.t)
+        self.batch_size = batch_size = _batch_size(mlp, settings, rows)
+        if not incremental or type(mlp._optimizer) is not SOLVERS[settings.solver]:
+            mlp._optimizer = make_optimizer(mlp._model, settings)
+        optimizer: Any = mlp._optimizer
+        mlp.n_iter_ = 0
         self.mlp, self.settings = mlp, settings
         self.data, self.validation = data, validation
-        self.batch_size = batch_size
+        self._incremental = incremental
         self.max_epoch = 1 if incremental else settings.max_iter
         self.stopped = False
         self._best: dict[str, Array] | None = None
-        self._rows = rows = data.x.shape[0]
         self._changes_within = batch_size < rows  # do weights within an epoch
         # The weights of a batch's rows, on average: what scikit-learn divides `alpha` by.
         share = batch_size * (1.0 if data.weights is None else float(np.mean(data.weights)))
@@ -107,7 +109,7 @@ class _Epochs:
         elif batches > 1:  # a last batch of fewer rows is divided by those: here all take a part
             last = rows - (batches - 1) * batch_size
             decay *= (batches - 1 + batch_size / last) / batches
-        mlp._optimizer.param_groups[0]["weight_decay"] = decay
+        optimizer.param_groups[0]["weight_decay"] = decay
         self._weights = [view(layer.weight) for layer in layers_of(mlp._model)]
         self._norm = self._square_norm()
         schedules = ["cosine", "invscaling"] if settings.solver == "sgd" else ["cosine"]
@@ -116,34 +118,43 @@ class _Epochs:
         if validation is not None:
             self._validation_constant = mlp._objective.constant(validation.t, validation.weights)
 
-    def run(self) -> None:
-        mlp, settings = self.mlp, self.settings
-        parts = mlp._model, mlp._optimizer, mlp._objective.loss
-        trainer: Any = (
+        parts = mlp._model, optimizer, mlp._objective.loss
+        self.trainer: Any = (
             Stepwise(*parts)
             if isinstance(mlp._model, Embedded)
             else Trainer(*parts, on_nonfinite="ignore")
         )
-        seed = int(mlp._random_state.randint(SEEDS))
+        self.seed = int(mlp._random_state.randint(SEEDS))
+        self.callbacks = [self, *mlp._callbacks()]
+
+    def options(self) -> dict[str, Any]:
+        """The other arguments of the trainer's `fit`."""
+        settings, batch_size = self.settings, self.batch_size
         x, t, weights = self.data
-        given: dict[str, Any] = {"t": t, "sample_weight": weights, "batch_size": self.batch_size}
+        given: dict[str, Any] = {"x": x, "t": t, "sample_weight": weights, "batch_size": batch_size}
         if self.validation is not None:
             given |= {"validation_data": tuple(self.validation), "metrics": [self._score]}
-        trainer.fit(
-            x,
-            max_epoch=self.max_epoch,
-            max_grad=settings.max_grad_norm,
-            shuffle=bool(settings.shuffle),
-            seed=seed,
-            callbacks=[self, *mlp._callbacks()],
-            progress=False,
-            allow_nonfinite=True,  # they have been looked at
-            **given,
-        )
+        return given | {
+            "max_epoch": self.max_epoch,
+            "max_grad": settings.max_grad_norm,
+            "shuffle": bool(settings.shuffle),
+            "progress": False,
+            "allow_nonfinite": True,  # they have been looked at
+        }
 
-    def restore_best(self) -> None:
+    def finish(self) -> None:
+        """The best epoch's weights; a warning if there were not epochs enough."""
+        mlp, settings = self.mlp, self.settings
         if self._best is not None:
-            self.mlp._model.load_state_dict(self._best)
+            mlp._model.load_state_dict(self._best)
+        ends_as_planned = self.stopped or self._incremental or settings.learning_rate == "cosine"
+        if mlp.n_iter_ == settings.max_iter and not ends_as_planned:
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({settings.max_iter}) reached and the"
+                " optimization hasn't converged yet.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
 
     def __call__(self, info: EpochInfo) -> bool:
         mlp, settings = self.mlp, self.settings
