@@ -171,6 +171,23 @@ def test_copies(copied: Any) -> None:
     assert "3 models" in repr(other)
 
 
+def test_sparse_tables_and_files(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    monkeypatch.setattr("fastmlp.ensemble._VALUES", 40)
+    ensemble = fm.Ensemble(_models(3))
+    x = RNG.normal(size=(90, 2)) * (RNG.random((90, 2)) > 0.5)
+    mean, std = ensemble.predict(x, return_std=True)
+    ours, spread = ensemble.predict(sparse.csr_array(x), return_std=True)
+    np.testing.assert_allclose(ours, mean, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(spread, std, rtol=1e-5, atol=1e-7)
+    each = ensemble.predict_each(sparse.csr_array(x))
+    np.testing.assert_allclose(each, ensemble.predict_each(x), rtol=1e-5, atol=1e-6)
+    large = np.memmap(tmp_path / "x", np.float32, "w+", shape=(1 << 21, 2))
+    large[::1000] = 1
+    monkeypatch.undo()
+    np.testing.assert_array_equal(ensemble.predict(large), ensemble.predict(np.array(large)))
+
+
 BAD: list[tuple[Any, type[Exception], str]] = [
     ([], ValueError, "models: expected at least one, got none"),
     (3, TypeError, "models: expected a list of modules, got"),

@@ -18,6 +18,7 @@ EXPECTED = {
         None,
         "sklearn",
     ),
+    "conformal.py": (r"network +(8[6-9]|9\d)% .*\nten networks +(8[6-9]|9\d)% ", None, "mapie"),
     "learning_curve.py": (
         r"1437 rows: accuracy 0\.9",
         "learning_curve.png",

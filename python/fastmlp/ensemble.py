@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 
 from fastmlp import _checks, _core
+from fastmlp._rows import stay, take
 from fastmlp._types import Array
 from fastmlp.containers import ModuleList
 from fastmlp.modules import Module
+
+_VALUES = 1 << 22  # of a sparse table or a file, at a time
 
 
 class Ensemble:
@@ -91,6 +94,10 @@ class Ensemble:
             As by a model's `predict`.
         """
         return_std = _checks.flag("return_std", return_std)
+        if stay(x):
+            found = [self.predict(part, return_std=True) for part in _parts(x)]
+            both = [np.concatenate(parts) for parts in zip(*found, strict=True)]
+            return (both[0], both[1]) if return_std else both[0]
         native = self._network()
         if native is not None and _is_plain(x):
             mean, std = native.moments(x, return_std)
@@ -145,9 +152,18 @@ def _check_alike(what: str, widths: list[int | None]) -> None:
             raise ValueError(f"models[{i}]: expected {first} {what}, as the others, got {width}")
 
 
+def _parts(x: Any) -> Iterator[Array]:
+    """The rows of a sparse table or a file, some at a time."""
+    rows, columns = x.shape
+    most = max(1, _VALUES // max(columns, 1))
+    for first in range(0, max(rows, 1), most):
+        yield take(x, slice(first, first + most), "x")
+
+
 def _is_plain(x: Any) -> bool:
     """Whether native code takes it as it is: rows, or one."""
-    return np.ndim(x) in (1, 2) and not hasattr(x, "__cuda_array_interface__")
+    is_elsewhere = stay(x) or hasattr(x, "__cuda_array_interface__")
+    return not is_elsewhere and np.ndim(x) in (1, 2)
 
 
 def _on_host(y: Any) -> Array:

@@ -20,7 +20,7 @@ from fastmlp.many import fit_many
 from fastmlp.modules import Module
 from fastmlp.sklearn._base import BaseMLP
 from fastmlp.sklearn._classifier import MLPClassifier
-from fastmlp.sklearn._data import Rows, dense_parts
+from fastmlp.sklearn._data import Rows
 from fastmlp.sklearn._embeddings import Embedded
 from fastmlp.sklearn._lbfgs import fit_lbfgs
 from fastmlp.sklearn._regressor import MLPRegressor
@@ -151,17 +151,13 @@ class _Bagging(BaseEstimator, ABC):
         x, dtype = self._encoded(X)
         assert self._ensemble is not None
         if not return_std:
-            return np.concatenate([self._ensemble.predict(p) for p in dense_parts(x)]), None, dtype
-        found = [self._ensemble.predict(part, return_std=True) for part in dense_parts(x)]
-        mean, std = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        return mean, std, dtype
+            return self._ensemble.predict(x), None, dtype
+        return (*self._ensemble.predict(x, return_std=True), dtype)
 
     def _outputs(self, X: Any) -> tuple[list[Array], Any]:
         """Those of each network."""
         x, dtype = self._encoded(X)
-        models = [one._model for one in self.estimators_]
-        parts = list(dense_parts(x))
-        return [np.concatenate([model.predict(p) for p in parts]) for model in models], dtype
+        return [np.asarray(one._model.predict(x)) for one in self.estimators_], dtype
 
     def _encoded(self, X: Any) -> tuple[Any, Any]:
         check_is_fitted(self)
