@@ -55,6 +55,7 @@ def test_all_names_exist_and_are_those_of_torch(torch: Any) -> None:
         "Standardize",
     }
     own |= {"FunctionLoss", "QuantileLoss", "Lion", "EarlyStopping", "Ensemble"}
+    own |= {"LevenbergMarquardt"}
     unknown = [
         name
         for name in layers

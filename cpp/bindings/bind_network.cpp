@@ -197,6 +197,12 @@ void bind_network(py::module_& m) {
       .def_property_readonly(
           "out_features", [](py::handle n) { return width_or_none(held_by<NetworkHandle>(n, "self").out_features()); })
       .def(
+          "weight_jacobian",
+          [](py::handle n, py::handle x, const py::sequence& parameters) {
+            return held_by<NetworkHandle>(n, "self").weight_jacobian(x, parameters);
+          },
+          py::arg("x"), py::arg("parameters"))
+      .def(
           "strategy",
           [](py::handle n, Index rows, bool training) {
             return held_by<NetworkHandle>(n, "self").strategy(rows, training);

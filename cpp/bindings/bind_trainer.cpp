@@ -154,6 +154,11 @@ void NetworkOf<T>::fit(const FitRequest& request) {
       if (!stop) mark->renew_gradients();
       return stop;
     };
+  if (!request.own_step.is_none())
+    trainee.own_step = [&] {
+      const WithoutGil::Pause acquire(*released);
+      return request.own_step().template cast<double>();
+    };
   const auto poll = [&](Index epoch, double recent_loss) {
     const WithoutGil::Pause acquire(*released);
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
@@ -261,7 +266,8 @@ void bind_trainer(py::module_& m) {
          const py::tuple& validation_data, Index max_epoch, Index batch_size, bool shuffle, std::uint64_t seed,
          std::optional<double> max_grad, Index accumulate, Index eval_interval, bool allow_nonfinite,
          bool stop_at_nonfinite, EarlyStopping* early_stopping, std::vector<std::pair<std::string, py::object>> metrics,
-         py::object next_batch, py::object on_begin, py::object on_epoch, py::object on_plan, py::object on_poll) {
+         py::object next_batch, py::object own_step, py::object on_begin, py::object on_epoch, py::object on_plan,
+         py::object on_poll) {
         FitRequest request{held_by<OptimizerHandle>(optimizer, "optimizer"),
                            held_by<LossHandle>(loss, "loss"),
                            held_by<History>(history, "history"),
@@ -271,6 +277,7 @@ void bind_trainer(py::module_& m) {
                            early_stopping,
                            std::move(metrics),
                            std::move(next_batch),
+                           std::move(own_step),
                            std::move(on_begin),
                            std::move(on_epoch),
                            std::move(on_plan),
@@ -283,7 +290,7 @@ void bind_trainer(py::module_& m) {
       py::arg("validation_data"), py::kw_only(), py::arg("max_epoch"), py::arg("batch_size"), py::arg("shuffle"),
       py::arg("seed"), py::arg("max_grad"), py::arg("accumulate"), py::arg("eval_interval"), py::arg("allow_nonfinite"),
       py::arg("stop_at_nonfinite"), py::arg("early_stopping").none(true), py::arg("metrics"), py::arg("next_batch"),
-      py::arg("on_begin"), py::arg("on_epoch"), py::arg("on_plan"), py::arg("on_poll"));
+      py::arg("own_step"), py::arg("on_begin"), py::arg("on_epoch"), py::arg("on_plan"), py::arg("on_poll"));
 }
 
 }  // namespace fastmlp::bindings

@@ -129,6 +129,7 @@ struct FitRequest {
   std::vector<std::pair<std::string, py::object>> metrics;  // by name: a Metric, or a function of the outputs
   // None: the training data are all there. Else it gives them by and by, batches like `training`, and None between epochs.
   py::object next_batch;
+  py::object own_step;  // None, or what takes an epoch's step, and returns the loss before it
   py::object on_begin, on_epoch, on_plan, on_poll;  // None, or to be called
 };
 
@@ -147,6 +148,8 @@ struct NetworkHandle {
   // Derivatives of `predict` with respect to x: of each output; of a loss; of one whose gradient with respect to the output
   // is function(y, t); of the sum of the outputs where both are null.
   virtual py::object jacobian(py::handle x) = 0;
+  // Of each output with respect to these parameters, one after the other.
+  virtual py::object weight_jacobian(py::handle x, const py::sequence& parameters) = 0;
   virtual py::object input_gradient(py::handle x, py::handle t, const LossHandle* loss, py::handle function) = 0;
   virtual void fit(const FitRequest& request) = 0;
   virtual void prepare(EarlyStopping& stopping) const = 0;

@@ -29,12 +29,17 @@ py::object NetworkOf<T>::derivatives(const Matrix<T>& x, std::span<const py::ssi
 }
 
 template <class T>
-py::object NetworkOf<T>::jacobian(py::handle object) {
-  const Matrix<T> x = input(object, "x");
+void NetworkOf<T>::check_rows_apart() const {
   if (network_->program().mixes_rows(false))
     throw py::value_error(
         "model: expected one whose rows do not depend on each other, got a BatchNorm1d that takes its statistics from"
         " the batch; input_gradient has gradients of sums and losses");
+}
+
+template <class T>
+py::object NetworkOf<T>::jacobian(py::handle object) {
+  const Matrix<T> x = input(object, "x");
+  check_rows_apart();
   const Index out = output_columns(x.columns);
   const auto sizes = shape_of(x.array);
   std::vector<py::ssize_t> shape(sizes.begin(), sizes.end());
@@ -42,6 +47,29 @@ py::object NetworkOf<T>::jacobian(py::handle object) {
   return derivatives(
       x, shape, x.rows * out * x.columns, x.rows * out * (x.columns + weights_),
       [&](const T* from, T* result, Staging<T>*) { network_->jacobian(from, x.rows, x.columns, result); });
+}
+
+template <class T>
+py::object NetworkOf<T>::weight_jacobian(py::handle object, const py::sequence& objects) {
+  if (staging_) throw py::value_error("model: expected one on the CPU for the weights' Jacobian, got one on CUDA");
+  const Matrix<T> x = input(object, "x");
+  check_rows_apart();
+  WeightColumns<T> columns;
+  std::vector<std::shared_ptr<Parameter<T>>> wanted;
+  for (const ParameterHandle& handle : parameter_handles(objects, "params")) {
+    wanted.push_back(native<T>(handle, "params"));
+    columns.add(wanted.back().get());
+  }
+  for (const Operation<T>& op : network_->program().operations())
+    if (op.kind != OperationKind::Affine && (columns.has(op.weight.get()) || columns.has(op.bias.get())))
+      throw py::value_error("params: expected weights and biases of Linear layers alone, got those of another layer");
+  const Index out = output_columns(x.columns);
+  std::vector<py::ssize_t> shape{out, columns.count()};
+  if (!x.one_row) shape.insert(shape.begin(), x.rows);
+  return derivatives(x, shape, x.rows * out * columns.count(), x.rows * out * (columns.count() + weights_),
+                     [&](const T* from, T* result, Staging<T>*) {
+                       network_->weight_jacobian(from, x.rows, x.columns, columns, result);
+                     });
 }
 
 template <class T>
@@ -83,8 +111,9 @@ void NetworkOf<T>::check_loss_takes_output(const LossSpec& loss, const Matrix<T>
   if (is_pair_loss(loss.kind)) check_variances(data_of<T>(y), x.rows, out);
 }
 
-#define FASTMLP_INSTANTIATE(T)                                   \
-  template py::object NetworkOf<T>::jacobian(py::handle object); \
+#define FASTMLP_INSTANTIATE(T)                                                        \
+  template py::object NetworkOf<T>::jacobian(py::handle object);                      \
+  template py::object NetworkOf<T>::weight_jacobian(py::handle, const py::sequence&); \
   template py::object NetworkOf<T>::input_gradient(py::handle, py::handle, const LossHandle*, py::handle);
 FASTMLP_INSTANTIATE(float)
 FASTMLP_INSTANTIATE(double)

@@ -38,6 +38,7 @@ class NetworkOf final : public NetworkHandle {
   py::object predict_on_device(py::handle x, py::handle out) override;
   bool takes_device_array(py::handle x) const override { return staging_ && is_device_array(x); }
   py::object jacobian(py::handle x) override;
+  py::object weight_jacobian(py::handle x, const py::sequence& parameters) override;
   py::object input_gradient(py::handle x, py::handle t, const LossHandle* loss, py::handle function) override;
   void fit(const FitRequest& request) override;
   void prepare(EarlyStopping& stopping) const override { stopping.prepare(network_->program()); }
@@ -68,6 +69,7 @@ class NetworkOf final : public NetworkHandle {
   template <class Body>
   py::object derivatives(const Matrix<T>& x, std::span<const py::ssize_t> shape, Index values, Index work,
                          const Body& body);
+  void check_rows_apart() const;
   void check_loss_takes_output(const LossSpec& loss, const Matrix<T>& x);
   void check_apart(const void* out, Index size, const void* x, Index x_size) const;
   T* checked_output(py::handle out, const BatchShape& shape) const;

@@ -235,6 +235,17 @@ void Network<T>::jacobian(const T* x, Index rows, Index columns, T* jacobian) {
 }
 
 template <class T>
+void Network<T>::weight_jacobian(const T* x, Index rows, Index columns, const WeightColumns<T>& weights, T* jacobian) {
+  const Index out = out_columns(columns);
+  const Index most = std::max(Index{1}, inference_rows(rows * out, columns, false) / out);
+  with_derivatives([&](InputDerivatives<T>& derivatives) {
+    for (Index row = 0; row < rows; row += most)
+      derivatives.of_weights(x + row * columns, std::min(most, rows - row), columns, weights,
+                             jacobian + row * out * weights.count());
+  });
+}
+
+template <class T>
 void Network<T>::loss_gradient(const LossSpec& loss, const T* x, const Targets<T>& targets, Index rows, Index columns,
                                T* dx) {
   if (const auto other = folded_now()) return other->network.loss_gradient(loss, x, targets, rows, columns, dx);

@@ -51,8 +51,9 @@ class Network {
   double evaluate(const LossSpec& spec, const RowSource<T>& x, const Targets<T>& targets, Index rows, Index columns,
                   double share);
 
-  // Derivatives of `predict` with respect to the input: see InputDerivatives.
+  // Derivatives of `predict` with respect to the input, or to weights: see InputDerivatives.
   void jacobian(const T* x, Index rows, Index columns, T* jacobian);
+  void weight_jacobian(const T* x, Index rows, Index columns, const WeightColumns<T>& weights, T* jacobian);
   void loss_gradient(const LossSpec& loss, const T* x, const Targets<T>& targets, Index rows, Index columns, T* dx);
   void output_gradient(const T* dy, const T* x, Index rows, Index columns, T* dx);
 

@@ -45,7 +45,9 @@ class Fit {
       auto& member = all_.emplace_back(std::make_unique<TraineeState<T>>(
           trainee, typename TraineeState<T>::Batches{rows, tail == rows ? 0 : tail, data.columns}, options));
       fused_ = fused_ && member->fused() && !data.function;
-      if (device_.host || group.size() == 1) member->acquire();  // on a device, the first one's runner may serve all
+      has_own_steps_ |= static_cast<bool>(trainee.own_step);
+      if ((device_.host || group.size() == 1) && !trainee.own_step)
+        member->acquire();  // on a device, the first one's runner may serve all
       active_.push_back(member.get());
     }
     find_members();
@@ -53,7 +55,7 @@ class Fit {
   }
 
   void run() {
-    const bool together = fused_ && !validation_ && !has_callbacks_ && !ends_early_ && !stream_;
+    const bool together = fused_ && !validation_ && !has_callbacks_ && !ends_early_ && !stream_ && !has_own_steps_;
     for (Index e = 0; e < options_.max_epoch && !active_.empty();) {
       epochs_left_ = options_.max_epoch - e;
       const Index most = epochs_left_ - (options_.keep_gradient ? 1 : 0);
@@ -65,7 +67,9 @@ class Fit {
         }
       }
       const Index epoch = first_epoch_ + e;
-      if (stream_)
+      if (has_own_steps_)
+        run_own_step(epoch);
+      else if (stream_)
         run_stream(epoch);
       else
         run_epoch(epoch, e + 1 == options_.max_epoch);
@@ -232,6 +236,14 @@ class Fit {
     }
   }
 
+  // Of each member by itself.
+  void run_own_step(Index epoch) {
+    for (std::size_t m = 0; m < active_.size(); ++m)
+      losses_[m] = active_[m]->epoch_loss = active_[m]->trainee.own_step();
+    record_losses(1);
+    poll(1, epoch);
+  }
+
   // An epoch of batches that come one by one. Each leaves its gradient, since it may be the last.
   void run_stream(Index epoch) {
     double all = 0;
@@ -343,7 +355,7 @@ class Fit {
   const Device& device_;
   const Index first_epoch_, batches_, most_steps_;
   const double share_;  // of all rows
-  bool fused_ = true, has_callbacks_ = false, ends_early_ = false;
+  bool fused_ = true, has_callbacks_ = false, ends_early_ = false, has_own_steps_ = false;
   Index epochs_left_ = 0;  // with the one that is under way
   std::vector<std::unique_ptr<TraineeState<T>>> all_;
   std::vector<TraineeState<T>*> active_;  // those that are still trained

@@ -68,6 +68,9 @@ struct Trainee {
   std::function<std::vector<double>(const T* y)> measure;
   std::function<bool(const EpochResult& result, bool stops)> on_epoch;
   std::vector<std::string> metrics;  // their names
+  // May be empty. Else it is the whole of an epoch's step, by a method that needs all rows at once, and gives the loss
+  // before it; batches, and the optimizer, are not asked for one. It may throw, which ends the fit.
+  std::function<double()> own_step;
   // May be empty. Else it is called whenever the optimizer has no plan for the next step, and makes one, of any length. It
   // may throw, which ends the fit.
   std::function<void(Index epochs_left)> on_plan;

@@ -96,7 +96,17 @@ from fastmlp.nn.functional import (
     tanh,
 )
 from fastmlp.normalization import BatchNorm1d, LayerNorm, Standardize
-from fastmlp.optim import SGD, Adagrad, Adam, AdamW, Lion, NAdam, RMSprop
+from fastmlp.optim import (
+    LBFGS,
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    LevenbergMarquardt,
+    Lion,
+    NAdam,
+    RMSprop,
+)
 from fastmlp.parameter import Buffer, Parameter
 from fastmlp.residual import Residual
 from fastmlp.runtime import get_num_threads, set_num_threads, show_config, threads
@@ -144,8 +154,10 @@ __all__ = [
     "Identity",
     "KLDivLoss",
     "L1Loss",
+    "LBFGS",
     "LayerNorm",
     "LeakyReLU",
+    "LevenbergMarquardt",
     "Linear",
     "Lion",
     "LogSigmoid",

@@ -267,6 +267,9 @@ class Network:
     def in_features(self) -> int | None: ...
     @property
     def out_features(self) -> int | None: ...
+    def weight_jacobian(self, x: npt.ArrayLike, parameters: Sequence[Parameter]) -> Array:
+        """d output / d weight, rows x outputs x weights: those of the parameters in their order."""
+
     def strategy(self, rows: int, training: bool = True) -> str: ...
 
 @final
@@ -394,6 +397,7 @@ def fit(
     early_stopping: EarlyStopping | None,
     metrics: Sequence[tuple[str, Metric | Callable[[Array], float]]],
     next_batch: Callable[[], tuple[Any, Any, Any, Callable[..., Any] | None] | None] | None,
+    own_step: Callable[[], float] | None,
     on_begin: Callable[[], bool] | None,
     on_epoch: Callable[[int, float, float | None, list[float], bool], bool] | None,
     on_plan: Callable[[int, int], None] | None,

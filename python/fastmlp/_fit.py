@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from fastmlp import _checks, _core, _data, live
 from fastmlp._fitting import native_options, nonfinite_loss, to_training
 from fastmlp._hooks import Hooks, check_callbacks
+from fastmlp._whole_fit import check_fit, own_step
 from fastmlp.early_stopping import EarlyStopping, take_early_stopping
 from fastmlp.function_loss import loss_function
 from fastmlp.history import History, Training
@@ -93,6 +94,8 @@ class Fit:
         self._seed = trainer._choose_seed(seed)
         self._stream = progress_stream(progress)
         trainer._check_parameters()
+        self._given = (x, t, batch_size, self.options["accumulate"], self.options["max_grad"])
+        check_fit(trainer, *self._given)
         steps = self._batches.steps(self.options["accumulate"]) if self._batches else None
         self._planner = make_planner(trainer, self.max_epoch, steps)
         if others or any(not isinstance(metric, str) for metric in self._metrics):
@@ -161,6 +164,7 @@ class Fit:
         `begin` is called when all has been checked; with true nothing is trained.
         """
         trainer, hooks, planner = self.trainer, self._hooks, self._planner
+        check_fit(trainer, *self._given)
         data, validation = self._data, self._validation
         network = trainer._network()
         hooks.enter(network, self._names)
@@ -180,6 +184,7 @@ class Fit:
             early_stopping=self._native,
             metrics=native_metrics(self._metrics, trainer.loss_fn, validation[1]),
             next_batch=self._next_batch if self._batches else None,
+            own_step=own_step(trainer, *data),
             on_begin=begin,
             on_epoch=hooks.on_epoch,
             on_plan=planner.on_plan if planner else None,

@@ -14,6 +14,7 @@ from fastmlp import _checks, _conversions, _core
 from fastmlp._fit import Fit
 from fastmlp._hooks import check_callbacks
 from fastmlp._rows import is_sparse
+from fastmlp._whole_fit import ALL_ROWS_OR_32
 from fastmlp.early_stopping import EarlyStopping, take_early_stopping
 from fastmlp.history import History
 from fastmlp.progress import make_progress, progress_stream
@@ -46,7 +47,7 @@ def fit_many(
     x: Any,
     t: Any = None,
     max_epoch: Any = 10,
-    batch_size: Any = 32,
+    batch_size: Any = ALL_ROWS_OR_32,
     *,
     rows: Any = None,
     progress: bool | str = "auto",

@@ -5,15 +5,16 @@ calls go straight there. Any assignment to an attribute of any module makes the 
 again, and a network is built anew only where the program has really changed.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from fastmlp import _checks, _core, direct, seeds
+from fastmlp._types import Array
 from fastmlp.module_hooks import Hooked
-from fastmlp.parameter import Parameter
+from fastmlp.parameter import Parameter, check_each
 from fastmlp.plan import Plan
 from fastmlp.stateful import IncompatibleKeys
 from fastmlp.summary import summary
@@ -337,6 +338,39 @@ class Module(Hooked):
                 parameter.grad = None if forget else np.zeros(parameter.shape, parameter.dtype)
 
     # Printing
+
+    def weight_jacobian(self, x: Any, params: Iterable[Parameter] | None = None) -> Array:
+        """The derivative of each output of `predict` with respect to each weight, for every row.
+
+        As with `jacobian`, the model runs in evaluation mode, nothing is recorded, and the
+        parameters' gradients stay as they are.
+
+        Parameters
+        ----------
+        x : array_like, shape (rows, in_features) or (in_features,)
+            On the host, as the model.
+        params : iterable of Parameter, optional
+            Weights and biases of `Linear`; by default all parameters of the model that have
+            `requires_grad`.
+
+        Returns
+        -------
+        ndarray, shape (rows, out_features, weights) or (out_features, weights)
+            Of the model's dtype. The weights stand in the order of the parameters, those of each
+            in the order of its shape, as `nn.utils.parameters_to_vector` has them.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As by `jacobian`; or if there is a parameter of another layer.
+        """
+        if params is None:
+            params = [p for p in self.parameters() if p.requires_grad]
+        native = [parameter._native for parameter in check_each("params", params)]
+        network = self._compiled(x).network
+        if network is None:
+            raise ValueError("model: expected its forward() to use its parameters, got none")
+        return network.weight_jacobian(x, native)
 
     def extra_repr(self) -> str:
         """The arguments that `repr` shows."""

@@ -9,6 +9,7 @@ from fastmlp._fit import Fit
 from fastmlp._fitting import KINDS, check_kind, evaluated, tell
 from fastmlp._hooks import Function as Callback
 from fastmlp._resumable import Resumable
+from fastmlp._whole_fit import ALL_ROWS_OR_32
 from fastmlp.early_stopping import EarlyStopping
 from fastmlp.history import EpochInfo, History
 from fastmlp.losses import CrossEntropyLoss, Loss
@@ -115,7 +116,7 @@ class Trainer(Resumable):
         x: Any,
         t: Any = None,
         max_epoch: int = 10,
-        batch_size: int | None = 32,
+        batch_size: int | None = ALL_ROWS_OR_32,
         max_grad: float | None = None,
         eval_interval: int = 20,
         validation_data: Any = None,
@@ -160,7 +161,8 @@ class Trainer(Resumable):
         max_epoch : int
             How many epochs to train.
         batch_size : int or None
-            Rows in a step; the last batch may have fewer. None takes all rows.
+            Rows in a step; the last batch may have fewer. None takes all rows. `LBFGS` and
+            `LevenbergMarquardt`, whose steps need all rows, take them by default.
         max_grad : float, optional
             Limit of the gradient's norm over all parameters; see `clip_grad_norm_`.
         eval_interval : int

@@ -214,6 +214,8 @@ struct DenseRunner<T>::Gradients {
   const T* output;  // the gradient of the program's output
   T* input;         // the caller's buffer for that of its input
   bool to_parameters;
+  const WeightColumns<T>* columns = nullptr;  // unless null, those of affine operations go to `rows`
+  T* rows = nullptr;
 
   T* writable(int buffer) const {
     return buffer == BackwardStep::kInput ? input : memory + offsets[static_cast<std::size_t>(buffer)];
@@ -250,9 +252,12 @@ void DenseRunner<T>::affine_backward(const BackwardStep& step, Gradients& gradie
     }
     kernels().affine_backward_input(args, context);
   }
-  if (!gradients.to_parameters) return;
   // After the input's gradient, which needs the old weights.
   AffineBackwardWeight<T> args{rows_, out_width, in_width, value(in), in_width, dz, out_width, {}, {}};
+  if (const WeightColumns<T>* const columns = gradients.columns)
+    add_row_gradients(args, columns->of(op.weight.get()), op.bias ? columns->of(op.bias.get()) : -1, columns->count(),
+                      gradients.rows);
+  if (!gradients.to_parameters) return;
   args.weight = this->sink(op.weight, rows_, fused);
   args.bias = this->sink(op.bias, 0, fused);
   kernels().affine_backward_weight(args, context);
@@ -269,6 +274,13 @@ template <class T>
 void DenseRunner<T>::backward_to_input(const T* dy, T* dx) {
   if (dy) logits_ = false;
   run_backward({memory_.data(), gradient_, dy ? dy : memory_.data() + result_, dx, false}, nullptr);
+}
+
+template <class T>
+void DenseRunner<T>::backward_to_rows(const T* dy, const WeightColumns<T>& weights, T* rows) {
+  logits_ = false;
+  std::fill_n(rows, rows_ * weights.count(), T(0));
+  run_backward({memory_.data(), gradient_, dy, nullptr, false, &weights, rows}, nullptr);
 }
 
 template <class T>

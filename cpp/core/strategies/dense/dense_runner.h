@@ -3,6 +3,7 @@
 
 #include "core/strategies/dense/buffers.h"
 #include "core/strategies/dense/pointwise.h"
+#include "core/strategies/dense/weight_columns.h"
 #include "core/strategies/runner.h"
 
 namespace fastmlp {
@@ -18,6 +19,8 @@ class DenseRunner : public Runner<T> {
   void backward(const T* dy, T* dx, Optimizer<T>* fused) override;
   // Backward for the input alone; the parameters' gradients stay as they are.
   void backward_to_input(const T* dy, T* dx);
+  // Backward for the weights of affine operations, of each row by itself: rows x weights.count(), on the host.
+  void backward_to_rows(const T* dy, const WeightColumns<T>& weights, T* rows);
   // Takes the place of a forward pass: row i is row ids[i] of the other runner's last one, in evaluation mode.
   void repeat_pass(DenseRunner& other, const Index* ids);
   double step(const LossSpec& spec, const Batch<T>& batch, const DropoutState* dropout, Optimizer<T>* fused) override;

@@ -13,13 +13,25 @@ InputDerivatives<T>::InputDerivatives(const Program<T>& program)
 
 template <class T>
 void InputDerivatives<T>::jacobian(const T* x, Index rows, Index columns, T* jacobian) {
+  repeat(x, rows, columns);
+  repeated_.backward_to_input(units_.data(), jacobian);
+}
+
+template <class T>
+void InputDerivatives<T>::of_weights(const T* x, Index rows, Index columns, const WeightColumns<T>& weights,
+                                     T* jacobian) {
+  repeat(x, rows, columns);
+  repeated_.backward_to_rows(units_.data(), weights, jacobian);
+}
+
+template <class T>
+void InputDerivatives<T>::repeat(const T* x, Index rows, Index columns) {
   const Index out = out_columns(columns);
   rows_.prepare(rows, columns, true);
   repeated_.prepare(rows * out, columns, true);
   set_units(rows, out);
   rows_.forward({x, {}, nullptr, rows}, nullptr, nullptr);
   repeated_.repeat_pass(rows_, ids_.data());
-  repeated_.backward_to_input(units_.data(), jacobian);
 }
 
 template <class T>

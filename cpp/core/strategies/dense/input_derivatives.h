@@ -1,4 +1,5 @@
-// Derivatives of a program with respect to its input, in evaluation mode; the parameters' gradients stay as they are.
+// Derivatives of a program with respect to its input, or to weights of its affine operations, in evaluation mode; the
+// parameters' gradients stay as they are.
 //
 // The Jacobian is formed in reverse: the rows run forward once, then what the pass has saved is repeated, so that each
 // row stands once for every output, and the unit vectors go back as the gradients of these rows. All of it is the dense
@@ -16,6 +17,8 @@ class InputDerivatives {
 
   // jacobian[r][o][i] = d output o / d input i of row r of x: rows x out x columns.
   void jacobian(const T* x, Index rows, Index columns, T* jacobian);
+  // jacobian[r][o][p] = d output o of row r / d weight p: rows x out x weights.count(); on the host.
+  void of_weights(const T* x, Index rows, Index columns, const WeightColumns<T>& weights, T* jacobian);
   // The loss's gradient: rows x columns.
   void of_loss(const LossSpec& loss, const Batch<T>& batch, Index columns, T* dx);
   // That of the sum of all outputs times dy (null: times 1).
@@ -24,6 +27,8 @@ class InputDerivatives {
   std::size_t bytes() const;
 
  private:
+  // A pass of rows that each stand once for every output.
+  void repeat(const T* x, Index rows, Index columns);
   void set_units(Index rows, Index out);
   const T* ones(Index size);
   Index out_columns(Index columns) const { return program_.out_features() < 0 ? columns : program_.out_features(); }
