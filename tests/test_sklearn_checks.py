@@ -20,6 +20,7 @@ ESTIMATORS = [
     MLPRegressor(max_iter=100, **STOPS),
     MLPRegressor("huber", (40, 20), "gelu", max_iter=100, dtype="float64", learning_rate_init=0.01),
     MLPRegressor(max_iter=100, solver="lbfgs"),
+    MLPRegressor(hidden_layer_sizes=(10,), activation="tanh", max_iter=100, solver="lm"),
     MLPRegressor(max_iter=100, missing="indicator", dtype="float64"),
     MLPQuantileRegressor(0.5, max_iter=300, dtype="float64", learning_rate_init=0.01),
 ]
@@ -45,7 +46,7 @@ def reasons(estimator):
             | dict.fromkeys(OF_WEIGHTS, split)
             | dict.fromkeys(OF_PARTIAL_FIT, partial)
         )
-    if estimator.dtype == "float32" and estimator.solver != "lbfgs":
+    if estimator.dtype == "float32" and estimator.solver not in ("lbfgs", "lm"):
         rounding = "float32 rounds the sum of two rows otherwise than twice a row; float64 passes"
         return dict.fromkeys(OF_WEIGHTS, rounding)
     return {}

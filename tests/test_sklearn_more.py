@@ -342,3 +342,20 @@ def test_a_subclass_with_parameters_of_its_own() -> None:
     same = MLPClassifier((7,), max_iter=30, random_state=0).fit(x, y)
     assert model.get_params() == {"width": 7}
     np.testing.assert_array_equal(model.predict_proba(x), same.predict_proba(x))
+
+
+@pytest.mark.parametrize("weights", [None, np.arange(90) % 3])
+def test_lm_finds_an_optimum_of_the_same_loss(weights):
+    options = {"activation": "tanh", "alpha": 0.1, "random_state": 0, "tol": 1e-8}
+    models = [
+        MLPRegressor(hidden_layer_sizes=(3,), solver=solver, max_iter=most, **options)
+        for solver, most in (("lm", 500), ("lbfgs", 20000))
+    ]
+    ours, theirs = (model.fit(XR, YR, sample_weight=weights) for model in models)
+    assert ours.loss_ < 1.01 * theirs.loss_
+    assert ours.n_iter_ < theirs.n_iter_
+    assert all(w.dtype == np.float64 for w in ours.coefs_)
+    # At an optimum: L-BFGS, which begins there, goes no further.
+    loss = ours.loss_
+    ours.set_params(solver="lbfgs", warm_start=True, tol=1e-6).fit(XR, YR, sample_weight=weights)
+    assert ours.loss_ == pytest.approx(loss, rel=1e-6)

@@ -25,9 +25,11 @@ from fastmlp.optim import Optimizer
 from fastmlp.sklearn._data import Rows, Scale, dense, narrow, scale_of
 from fastmlp.sklearn._embeddings import Embedded, set_tables
 from fastmlp.sklearn._lbfgs import fit_lbfgs
+from fastmlp.sklearn._lm import fit_lm
 from fastmlp.sklearn._losses import Objective
 from fastmlp.sklearn._network import (
     ACTIVATIONS,
+    WHOLE,
     Architecture,
     architecture_of,
     arrays_of,
@@ -218,6 +220,8 @@ class BaseMLP(BaseEstimator, ABC):
             raise
         if settings.solver == "lbfgs":
             fit_lbfgs(self, settings, data)
+        elif settings.solver == "lm":
+            fit_lm(self, settings, data)
         else:
             self._ready_curves(settings, held_out is not None)
             fit_stochastic(self, settings, data, held_out, incremental)
@@ -283,7 +287,7 @@ class BaseMLP(BaseEstimator, ABC):
         self._begin(settings, architecture, first, x.dtype)
         data = self._rows(x, t, sample_weight)
         held_out = self._validation_rows(*validation)
-        if settings.early_stopping and settings.solver != "lbfgs" and held_out is None:
+        if settings.early_stopping and settings.solver not in WHOLE and held_out is None:
             settings.rows, test = self._split(data, settings.validation_fraction)
             data, held_out = data.take(settings.rows), data.take(test)
         return settings, data, held_out, x.dtype
@@ -320,7 +324,7 @@ class BaseMLP(BaseEstimator, ABC):
         self.n_outputs_ = architecture.sizes[-1]
         self.out_activation_ = self._objective.out_activation
         self._take_weights(dtype)
-        if settings.solver != "lbfgs":
+        if settings.solver not in WHOLE:
             self._begin_curves(settings.early_stopping)
 
     def _begin_curves(self, early_stopping: bool) -> None:
@@ -357,9 +361,10 @@ class BaseMLP(BaseEstimator, ABC):
         return list(self.callbacks) if hasattr(self.callbacks, "__iter__") else [self.callbacks]
 
     def _check_solver(self) -> bool:
-        if self.solver == "lbfgs":
+        if self.solver in WHOLE:
             raise AttributeError(
-                "partial_fit is only available for stochastic optimizers. lbfgs is not stochastic."
+                "partial_fit is only available for stochastic optimizers."
+                f" {self.solver} is not stochastic."
             )
         return True
 
@@ -390,7 +395,7 @@ class BaseMLP(BaseEstimator, ABC):
         self._model.load_state_dict(learnt)
         self._take_weights(dtype)
         self._optimizer = None
-        if optimizer is not None and self.solver != "lbfgs":
+        if optimizer is not None and self.solver not in WHOLE:
             made = make_optimizer(self._model, settings_of(self))
             if type(made).__name__ == optimizer[0]:
                 made.load_state_dict(optimizer[1])

@@ -19,6 +19,7 @@ from fastmlp.sklearn._embeddings import Embedded
 
 # Of single values; "logistic" is scikit-learn's name for the sigmoid.
 OF_ROWS = {"softmax", "log_softmax"}
+WHOLE = ("lbfgs", "lm")  # solvers that look at all rows, in float64
 ACTIVATIONS = {"logistic", *Activation.by_name} - OF_ROWS
 
 
@@ -65,18 +66,20 @@ def architecture_of(
     dropout = one_per_layer("dropout", settings.dropout, layers)
     if any(not 0 <= p < 1 for p in dropout):
         raise ValueError(f"dropout: expected numbers from 0 to below 1, got {dropout}")
-    if settings.solver == "lbfgs" and (settings.batch_norm or any(dropout)):
+    if settings.solver in WHOLE and (settings.batch_norm or any(dropout)):
         raise ValueError(
             "solver: expected 'adam', 'adamw' or 'sgd' with dropout or batch_norm, whose loss"
-            " is another one at each step, got 'lbfgs'"
+            f" is another one at each step, got {settings.solver!r}"
         )
+    if settings.solver == "lm" and settings.layer_norm:
+        raise ValueError("layer_norm: expected False with solver='lm', got True")
     return Architecture(
         tuple(int(size) for size in sizes),
         tuple(check_activation(value) for value in activations),
         tuple(float(p) for p in dropout),
         bool(settings.batch_norm),
         bool(settings.layer_norm),
-        "float64" if settings.solver == "lbfgs" else settings.dtype,
+        "float64" if settings.solver in WHOLE else settings.dtype,
         tuple(embeddings),
     )
 

@@ -22,6 +22,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     ----------
     others
         Those of scikit-learn's come first, with their order, defaults and meaning.
+    solver : {"adam", "sgd", "lbfgs", "adamw", "lm"}
+        "lm" is Levenberg and Marquardt's method, in float64: for "squared_error" and networks of up
+        to a few thousand weights, where it needs by far the fewest iterations. Each of `max_iter`
+        is a step, accepted or not.
     loss : {"squared_error", "poisson", "absolute_error", "huber", "quantile"}
         What is minimised; "quantile" takes one target.
     quantile : float
@@ -38,6 +42,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseMLP._parameter_constraints,
+        "solver": [StrOptions({"lbfgs", "sgd", "adam", "adamw", "lm"})],
         "loss": [StrOptions(set(REGRESSION))],
         "quantile": [Interval(Real, 0, 1, closed="neither")],
         "standardize_target": ["boolean"],
@@ -145,6 +150,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def _check_targets(self, y: Any, incremental: bool, reset: bool) -> tuple[Array, int]:
         if self.standardize_target and not self._takes_any_target():
             raise ValueError("standardize_target: expected False with loss='poisson', got True")
+        if self.solver == "lm" and self.loss != "squared_error":
+            raise ValueError(f"loss: expected 'squared_error' with solver='lm', got {self.loss!r}")
         t = self._validation_targets(y)
         return t, t.shape[1]
 

@@ -16,6 +16,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fastmlp import _checks
 from fastmlp._types import Array
+from fastmlp.sklearn._network import WHOLE
 
 CATEGORY_DTYPES = ("category", "Categorical", "Enum")  # of pandas, and of polars
 
@@ -304,8 +305,8 @@ def table_encoder(mlp: Any) -> TableEncoder | None:
     """What an estimator's parameters ask for."""
     if mlp.categorical_features is None and mlp.missing == "error":
         return None
-    # L-BFGS looks at all rows at once, which 0 and 1 do in one native pass.
-    limit = {"max_one_hot": 10**9} if mlp.solver == "lbfgs" else {}
+    # They look at all rows at once, which 0 and 1 do in one native pass.
+    limit = {"max_one_hot": 10**9} if mlp.solver in WHOLE else {}
     return TableEncoder(mlp.categorical_features, missing=mlp.missing, dtype=mlp.dtype, **limit)
 
 
