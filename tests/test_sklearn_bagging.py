@@ -10,7 +10,7 @@ pytest.importorskip("sklearn", "1.6", reason="fastmlp.sklearn needs scikit-learn
 
 from sklearn.base import clone
 from sklearn.datasets import load_iris, make_friedman1, make_multilabel_classification
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fastmlp as fm
@@ -144,6 +144,18 @@ def test_deep_ensembles_see_all_rows():
     assert (many.predict(X, return_std=True)[1] > 0).all()
     some = BaggingMLPRegressor(REGRESSOR, 3, bootstrap=False, max_samples=50).fit(X, Y)
     assert all(len(np.unique(rows)) == 50 for rows in some.estimators_samples_)
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "lm"])
+def test_solvers_that_look_at_all_rows(solver):
+    one = MLPRegressor((4,), solver=solver, max_iter=20, random_state=0)
+    many = BaggingMLPRegressor(one, 3, random_state=0).fit(X, Y)
+    assert many.score(X, Y) > 0.5
+    search = MLPSearchCV(one, {"alpha": [0, 0.1]}, cv=2).fit(X, Y)
+    own = GridSearchCV(one, {"alpha": [0, 0.1]}, cv=2).fit(X, Y)
+    np.testing.assert_array_equal(
+        search.cv_results_["mean_test_score"], own.cv_results_["mean_test_score"]
+    )
 
 
 def test_callbacks_are_of_each_network():

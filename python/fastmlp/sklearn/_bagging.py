@@ -22,9 +22,9 @@ from fastmlp.sklearn._base import BaseMLP
 from fastmlp.sklearn._classifier import MLPClassifier
 from fastmlp.sklearn._data import Rows
 from fastmlp.sklearn._embeddings import Embedded
-from fastmlp.sklearn._lbfgs import fit_lbfgs
+from fastmlp.sklearn._network import WHOLE
 from fastmlp.sklearn._regressor import MLPRegressor
-from fastmlp.sklearn._training import SEEDS, Epochs, fit_stochastic
+from fastmlp.sklearn._training import SEEDS, Epochs
 
 
 class _Bagging(BaseEstimator, ABC):
@@ -86,30 +86,24 @@ class _Bagging(BaseEstimator, ABC):
             member._begin(settings, first._architecture, True, dtype)
             members.append(member)
         samples = [self._draw(seed, len(data.t)) for seed in seeds]
-        parts = [_part(data, rows) for rows in samples]
-        if settings.solver == "lbfgs":
+        is_embedded = isinstance(first._model, Embedded)
+        if settings.solver in WHOLE or is_embedded or not isinstance(data.x, np.ndarray):
             for member, rows in zip(members, samples, strict=True):
-                fit_lbfgs(member, settings, data.take(rows))
+                member._train(settings, data.take(rows), held_out, False)
         else:
-            for member in members:
+            fits = []
+            for member, rows in zip(members, samples, strict=True):
                 member._ready_curves(settings, held_out is not None)
-            if isinstance(first._model, Embedded) or not isinstance(data.x, np.ndarray):
-                for member, rows in zip(members, samples, strict=True):
-                    fit_stochastic(member, settings, data.take(rows), held_out, False)
-            else:
-                fits = [
-                    Epochs(member, settings, part, held_out, False)
-                    for member, part in zip(members, parts, strict=True)
-                ]
-                fit_many(
-                    [fit.trainer for fit in fits],
-                    rows=samples,
-                    seed=[fit.seed for fit in fits],
-                    callbacks=[fit.callbacks for fit in fits],
-                    **fits[0].options() | {"t": data.t, "sample_weight": data.weights},
-                )
-                for fit in fits:
-                    fit.finish()
+                fits.append(Epochs(member, settings, _part(data, rows), held_out, False))
+            fit_many(
+                [fit.trainer for fit in fits],
+                rows=samples,
+                seed=[fit.seed for fit in fits],
+                callbacks=[fit.callbacks for fit in fits],
+                **fits[0].options() | {"t": data.t, "sample_weight": data.weights},
+            )
+            for fit in fits:
+                fit.finish()
         for member in members:
             member._settle(dtype)
         kept = getattr(settings, "rows", None)

@@ -36,6 +36,7 @@ from fastmlp.sklearn._network import (
     build,
     glorot,
     layers_of,
+    plain,
 )
 from fastmlp.sklearn._presets import MANY_ROWS, PRESETS, settings_of
 from fastmlp.sklearn._table import TableEncoder, check_same_table, is_frame, table_encoder
@@ -218,6 +219,13 @@ class BaseMLP(BaseEstimator, ABC):
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
+        self._train(settings, data, held_out, incremental)
+        self._settle(dtype)
+
+    def _train(
+        self, settings: SimpleNamespace, data: Rows, held_out: Rows | None, incremental: bool
+    ) -> None:
+        """As the solver does."""
         if settings.solver == "lbfgs":
             fit_lbfgs(self, settings, data)
         elif settings.solver == "lm":
@@ -225,7 +233,6 @@ class BaseMLP(BaseEstimator, ABC):
         else:
             self._ready_curves(settings, held_out is not None)
             fit_stochastic(self, settings, data, held_out, incremental)
-        self._settle(dtype)
 
     def _ready_curves(self, settings: SimpleNamespace, validates: bool) -> None:
         stopped_by_loss = getattr(self, "best_loss_", None) is not None
@@ -379,7 +386,7 @@ class BaseMLP(BaseEstimator, ABC):
             del state["intercepts_"], state["_objective"]
         if state.get("_optimizer") is not None:
             optimizer = state["_optimizer"]
-            state["_optimizer"] = [type(optimizer).__name__, _plain(optimizer.state_dict())]
+            state["_optimizer"] = [type(optimizer).__name__, plain(optimizer.state_dict())]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -407,12 +414,3 @@ class BaseMLP(BaseEstimator, ABC):
         tags.input_tags.allow_nan = self.missing == "indicator"
         tags.input_tags.categorical = self.categorical_features is not None
         return tags
-
-
-def _plain(value: Any) -> Any:
-    """Dicts, lists, numbers and arrays of NumPy's own alone."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return np.array(value) if isinstance(value, np.ndarray) else value

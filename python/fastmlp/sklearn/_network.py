@@ -137,3 +137,12 @@ def view(parameter: Any) -> Array:
 def arrays_of(model: Module) -> dict[str, Array]:
     """Copies of all that a model has learnt, by name, as arrays of NumPy's own."""
     return {name: np.array(value) for name, value in model.state_dict().items()}
+
+
+def plain(value: Any) -> Any:
+    """Dicts, lists, numbers and arrays of NumPy's own alone."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return np.array(value) if isinstance(value, np.ndarray) else value
