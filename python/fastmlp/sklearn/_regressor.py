@@ -1,7 +1,8 @@
 """The regressor."""
 
 from collections.abc import Iterable
-from numbers import Real
+from copy import deepcopy
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,10 +10,16 @@ from sklearn.base import RegressorMixin, _fit_context
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
 
+from fastmlp import _checks
 from fastmlp._types import Array
+from fastmlp.layers import Dropout
+from fastmlp.seeds import seeded
 from fastmlp.sklearn._base import BaseMLP
+from fastmlp.sklearn._data import dense_parts
 from fastmlp.sklearn._losses import REGRESSION, Objective, of_values
+from fastmlp.tensor import no_grad
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -130,13 +137,61 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self._fit(X, y, sample_weight, incremental=True)
         return self
 
-    def predict(self, X: Any) -> Array:
-        """The values, of shape (rows,), or (rows, outputs) where there are several."""
-        y, dtype = self._outputs(X)
-        y = self._values(y.astype(dtype, copy=False))
-        if self._target_scale is not None:
-            y = np.asarray(y * self._target_scale[1] + self._target_scale[0], dtype)
-        return y.ravel() if y.shape[1] == 1 else y
+    def predict(self, X: Any, return_std: bool = False, samples: int = 50) -> Any:
+        """The values, of shape (rows,), or (rows, outputs) where there are several.
+
+        Parameters
+        ----------
+        X : array_like, data frame or sparse matrix, shape (rows, features)
+        return_std : bool
+            With `dropout` alone: whether to return standard deviations, too. They and the values
+            are then those of passes with values dropped (Gal and Ghahramani, arXiv 1506.02142).
+            Of networks without, `BaggingMLPRegressor` has them.
+        samples : int
+            How many passes these are. With a number as `random_state` they are the same in each
+            call.
+
+        Returns
+        -------
+        mean : ndarray
+        std : ndarray of the same shape
+            With `return_std` alone.
+        """
+        return_std = _checks.flag("return_std", return_std)
+        if not return_std:
+            y, dtype = self._outputs(X)
+            y = self._values(y.astype(dtype, copy=False))
+            if self._target_scale is not None:
+                y = np.asarray(y * self._target_scale[1] + self._target_scale[0], dtype)
+            return y.ravel() if y.shape[1] == 1 else y
+        mean, std, dtype = self._moments(X, _checks.integer("samples", samples, at_least=2))
+        center, scale = self._target_scale or (0.0, 1.0)
+        mean, std = np.asarray(mean * scale + center, dtype), np.asarray(std * scale, dtype)
+        return (mean.ravel(), std.ravel()) if mean.shape[1] == 1 else (mean, std)
+
+    def _moments(self, X: Any, samples: int) -> tuple[Array, Array, Any]:
+        """Mean and deviation over passes with dropout, and the dtype of what comes of them."""
+        check_is_fitted(self)
+        if not any(self._architecture.dropout):
+            raise ValueError(
+                "return_std: expected False of a network without dropout, got True; a"
+                " BaggingMLPRegressor has it of any networks"
+            )
+        x = self._encode(X, reset=False)
+        dtype = np.result_type(x.dtype, self.coefs_[0].dtype)
+        model = deepcopy(self._model)  # predictions may be under way in other threads
+        for module in model.modules():
+            if isinstance(module, Dropout):
+                module.train()
+        means, deviations = [], []
+        seed = self.random_state
+        with no_grad(), seeded(int(seed) if isinstance(seed, Integral) else None):
+            for part in dense_parts(self._inputs(x)):
+                passes = (np.asarray(model(part), np.float64) for _ in range(samples))
+                y = np.stack([self._values(one) for one in passes])
+                means.append(y.mean(axis=0))
+                deviations.append(y.std(axis=0))
+        return np.concatenate(means), np.concatenate(deviations), dtype
 
     def _values(self, y: Array) -> Array:
         return np.asarray(np.exp(y) if self.out_activation_ == "exp" else y)
