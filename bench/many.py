@@ -1,4 +1,4 @@
-"""Many small networks at once: python bench/many.py [--search] [--networks N] [--threads N]
+"""Many small networks at once: python bench/many.py [--search] [--networks N] [--epochs N]
 
 10 000 networks 2-10-3 on the spiral, each with a seed and a rate of its own: `fm.fit_many` beside
 the rate of a single fit times the cores, JAX (`vmap` over networks, `scan` over steps, in chunks
@@ -19,7 +19,7 @@ import numpy as np
 
 import fastmlp as fm
 
-EPOCHS, BATCH = 100, 30
+BATCH = 30
 SIZES = [2, 10, 3]
 
 
@@ -45,22 +45,22 @@ def trainers(networks: int) -> list[fm.Trainer]:
     return made
 
 
-def ours(networks: int) -> tuple[float, float, float]:
+def ours(networks: int, epochs: int) -> tuple[float, float, float]:
     """Of `fit_many`; of one new network after another; of one that goes on for as many steps."""
     x, t = fm.datasets.spiral()
-    options = {"max_epoch": EPOCHS, "batch_size": BATCH, "progress": False}
+    options = {"max_epoch": epochs, "batch_size": BATCH, "progress": False}
     made = trainers(networks)
     many = seconds(lambda: fm.fit_many(made, x, t, seed=range(networks), **options))
     few = min(networks, 1000)
     with fm.threads(1):
         made = trainers(few)
         short = seconds(lambda: [one.fit(x, t, seed=i, **options) for i, one in enumerate(made)])
-        made, options["max_epoch"] = trainers(1), 100 * EPOCHS
+        made, options["max_epoch"] = trainers(1), 100 * epochs
         long = seconds(lambda: made[0].fit(x, t, seed=0, **options), 3) / 100
     return many, short * networks / few, long * networks
 
 
-def jax_vmap(networks: int, chunk: int = 500) -> tuple[float, float]:
+def jax_vmap(networks: int, epochs: int, chunk: int = 500) -> tuple[float, float]:
     import jax
     import jax.numpy as jnp
 
@@ -89,7 +89,7 @@ def jax_vmap(networks: int, chunk: int = 500) -> tuple[float, float]:
             weights, values = jax.lax.scan(step, weights, order)
             return weights, values.mean()
 
-        _, losses = jax.lax.scan(epoch, weights, jax.random.split(key, EPOCHS))
+        _, losses = jax.lax.scan(epoch, weights, jax.random.split(key, epochs))
         return losses[-1]
 
     together = jax.jit(jax.vmap(fit))
@@ -106,7 +106,7 @@ def jax_vmap(networks: int, chunk: int = 500) -> tuple[float, float]:
     return seconds(run), compiling
 
 
-def torch_vmap(networks: int) -> float:
+def torch_vmap(networks: int, epochs: int) -> float:
     import torch
     from torch.func import grad, vmap
 
@@ -121,10 +121,10 @@ def torch_vmap(networks: int) -> float:
 
     gradients = vmap(grad(loss))
 
-    epochs = 2
+    few = 2
 
     def run() -> None:
-        for _ in range(epochs):
+        for _ in range(few):
             order = torch.rand(networks, len(x)).argsort(dim=1)
             for first in range(0, len(x), BATCH):
                 rows = order[:, first : first + BATCH]
@@ -132,10 +132,10 @@ def torch_vmap(networks: int) -> float:
                 for name, w in weights.items():
                     w -= rate.view(-1, *[1] * (w.ndim - 1)) * g[name]
 
-    return seconds(run) * EPOCHS / epochs
+    return seconds(run, 2) * epochs / few  # the first run loads what it needs
 
 
-def sklearn_joblib(networks: int, threads: int) -> float:
+def sklearn_joblib(networks: int, epochs: int, threads: int) -> float:
     import joblib
     from sklearn.neural_network import MLPClassifier
 
@@ -145,8 +145,8 @@ def sklearn_joblib(networks: int, threads: int) -> float:
     def fit(seed: int, rate: float) -> float:
         warnings.simplefilter("ignore")
         network = MLPClassifier(
-            (10,), "tanh", solver="sgd", alpha=0, momentum=0, batch_size=BATCH, max_iter=EPOCHS,
-            learning_rate_init=rate, tol=0, n_iter_no_change=EPOCHS, random_state=seed,
+            (10,), "tanh", solver="sgd", alpha=0, momentum=0, batch_size=BATCH, max_iter=epochs,
+            learning_rate_init=rate, tol=0, n_iter_no_change=epochs, random_state=seed,
         )  # fmt: skip
         return network.fit(x, t).loss_
 
@@ -156,10 +156,10 @@ def sklearn_joblib(networks: int, threads: int) -> float:
         return seconds(lambda: work(jobs))
 
 
-def many(networks: int, threads: int) -> None:
-    steps = networks * EPOCHS * 10
-    together, short, long = ours(networks)
-    print(f"{networks} networks 2-10-3, {EPOCHS} epochs of 10 steps each, {threads} threads\n")
+def many(networks: int, epochs: int, threads: int) -> None:
+    steps = networks * epochs * 10
+    together, short, long = ours(networks, epochs)
+    print(f"{networks} networks 2-10-3, {epochs} epochs of 10 steps each, {threads} threads\n")
     print(f"{'':44}{'s':>9}{'us/step':>9}{'beside fit_many':>17}")
 
     def row(name: str, time: float) -> None:
@@ -168,13 +168,14 @@ def many(networks: int, threads: int) -> None:
     row("fastmlp, fit_many", together)
     row("fastmlp, fit after fit on one core / cores", short / threads)
     row("fastmlp, one long fit on one core / cores", long / threads)
-    taken, compiling = jax_vmap(min(networks, 1000))
-    row("JAX, vmap + scan (of 1000 networks)", taken * networks / min(networks, 1000))
+    few = min(networks, 500)
+    taken, compiling = jax_vmap(few, epochs)
+    row(f"JAX, vmap + scan (of {few} networks)", taken * networks / few)
     print(f"    and {compiling:.2f} s to compile")
     few = min(networks, 1000)
-    row(f"PyTorch, torch.func.vmap (of {few}, 2 epochs)", torch_vmap(few) * networks / few)
-    few = min(networks, 40)
-    row(f"scikit-learn, joblib (of {few})", sklearn_joblib(few, threads) * networks / few)
+    row(f"PyTorch, torch.func.vmap (of {few}, 2 epochs)", torch_vmap(few, epochs) * networks / few)
+    few = min(networks, 10)
+    row(f"scikit-learn, joblib (of {few})", sklearn_joblib(few, epochs, threads) * networks / few)
 
 
 def search(threads: int) -> None:
@@ -213,13 +214,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--search", action="store_true")
     parser.add_argument("--networks", type=int, default=10_000)
+    parser.add_argument("--epochs", type=int, default=500)
     parser.add_argument("--threads", type=int, default=fm.get_num_threads())
     given = parser.parse_args()
     with fm.threads(given.threads):
         if given.search:
             search(given.threads)
         else:
-            many(given.networks, given.threads)
+            many(given.networks, given.epochs, given.threads)
 
 
 if __name__ == "__main__":
