@@ -173,7 +173,7 @@ def test_copies(copied: Any) -> None:
 
 def test_sparse_tables_and_files(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     sparse = pytest.importorskip("scipy.sparse")
-    monkeypatch.setattr("fastmlp.ensemble._VALUES", 40)
+    monkeypatch.setattr("fastmlp._rows.AT_ONCE", 40)
     ensemble = fm.Ensemble(_models(3))
     x = RNG.normal(size=(90, 2)) * (RNG.random((90, 2)) > 0.5)
     mean, std = ensemble.predict(x, return_std=True)

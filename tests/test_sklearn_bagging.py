@@ -148,7 +148,7 @@ def test_deep_ensembles_see_all_rows():
 
 @pytest.mark.parametrize("solver", ["lbfgs", "lm"])
 def test_solvers_that_look_at_all_rows(solver):
-    one = MLPRegressor((4,), solver=solver, max_iter=20, random_state=0)
+    one = MLPRegressor(hidden_layer_sizes=(4,), solver=solver, max_iter=20, random_state=0)
     many = BaggingMLPRegressor(one, 3, random_state=0).fit(X, Y)
     assert many.score(X, Y) > 0.5
     search = MLPSearchCV(one, {"alpha": [0, 0.1]}, cv=2).fit(X, Y)

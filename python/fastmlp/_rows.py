@@ -6,12 +6,14 @@ meanwhile is then an error and not the end of the process, and nothing of it sta
 
 import mmap
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from fastmlp._types import Array
 
+AT_ONCE = 1 << 22  # values of rows that are wanted as an array
 LARGE = 1 << 24  # bytes; from there on, row_args.cpp asks for the file
 
 
@@ -28,6 +30,17 @@ def is_file(x: Any) -> bool:
 def stay(x: Any) -> bool:
     """Whether the rows stay where they are until they are wanted, in a sparse table or a file."""
     return is_sparse(x) or is_file(x)
+
+
+def parts(x: Any) -> Iterator[Any]:
+    """The rows as they are, but those of a sparse table or a file as arrays, some at a time."""
+    if not stay(x):
+        yield x
+        return
+    rows, columns = x.shape
+    most = max(1, AT_ONCE // max(columns, 1))
+    for first in range(0, max(rows, 1), most):
+        yield take(x, slice(first, first + most), "x")
 
 
 def take(x: Any, rows: Any, name: str) -> Array:

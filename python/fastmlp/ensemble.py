@@ -6,12 +6,10 @@ from typing import Any
 import numpy as np
 
 from fastmlp import _checks, _core
-from fastmlp._rows import stay, take
+from fastmlp._rows import parts, stay
 from fastmlp._types import Array
 from fastmlp.containers import ModuleList
 from fastmlp.modules import Module
-
-_VALUES = 1 << 22  # of a sparse table or a file, at a time
 
 
 class Ensemble:
@@ -95,8 +93,8 @@ class Ensemble:
         """
         return_std = _checks.flag("return_std", return_std)
         if stay(x):
-            found = [self.predict(part, return_std=True) for part in _parts(x)]
-            both = [np.concatenate(parts) for parts in zip(*found, strict=True)]
+            found = [self.predict(part, return_std=True) for part in parts(x)]
+            both = [np.concatenate(each) for each in zip(*found, strict=True)]
             return (both[0], both[1]) if return_std else both[0]
         native = self._network()
         if native is not None and _is_plain(x):
@@ -150,14 +148,6 @@ def _check_alike(what: str, widths: list[int | None]) -> None:
     for i, width in enumerate(widths):
         if width not in (first, None):
             raise ValueError(f"models[{i}]: expected {first} {what}, as the others, got {width}")
-
-
-def _parts(x: Any) -> Iterator[Array]:
-    """The rows of a sparse table or a file, some at a time."""
-    rows, columns = x.shape
-    most = max(1, _VALUES // max(columns, 1))
-    for first in range(0, max(rows, 1), most):
-        yield take(x, slice(first, first + most), "x")
 
 
 def _is_plain(x: Any) -> bool:

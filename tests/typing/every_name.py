@@ -85,6 +85,17 @@ def optimizers(model: fm.Module) -> list[optim.Optimizer]:
     ]  # fmt: skip
 
 
+def whole_batch(x: Floats, t: Floats) -> list[float]:
+    """Steps that look at all rows."""
+    losses = []
+    for kind in (optim.LBFGS, optim.LevenbergMarquardt):
+        model = fm.MLP([2, 3, 1], "tanh", seed=0)
+        trainer = fm.Trainer(model, kind(model.parameters()), fm.MSELoss())
+        losses.append(float(trainer.fit(x, t, 3, batch_size=None).loss[-1]))
+    assert fm.LBFGS is optim.LBFGS and fm.LevenbergMarquardt is optim.LevenbergMarquardt  # noqa: PT018
+    return losses
+
+
 def schedules(optimizer: optim.Optimizer) -> list[lr_scheduler.LRScheduler]:
     """Of the rate."""
     step = lr_scheduler.StepLR(optimizer, step_size=3)
@@ -243,3 +254,4 @@ def main(folder: Path) -> None:
     assert train(x, t, folder).best_epoch is not None
     assert len(data(folder)) == 7
     assert many(x, t).shape == (20, 1)
+    assert len(whole_batch(x, t)) == 2

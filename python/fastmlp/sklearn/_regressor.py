@@ -13,11 +13,11 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp import _checks
+from fastmlp._rows import parts
 from fastmlp._types import Array
 from fastmlp.layers import Dropout
 from fastmlp.seeds import seeded
 from fastmlp.sklearn._base import BaseMLP
-from fastmlp.sklearn._data import dense_parts
 from fastmlp.sklearn._losses import REGRESSION, Objective, of_values
 from fastmlp.tensor import no_grad
 
@@ -186,7 +186,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         means, deviations = [], []
         seed = self.random_state
         with no_grad(), seeded(int(seed) if isinstance(seed, Integral) else None):
-            for part in dense_parts(self._inputs(x)):
+            for part in parts(self._inputs(x)):
                 passes = (np.asarray(model(part), np.float64) for _ in range(samples))
                 y = np.stack([self._values(one) for one in passes])
                 means.append(y.mean(axis=0))
