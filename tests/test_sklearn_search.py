@@ -1,7 +1,9 @@
 """`MLPSearchCV` has scikit-learn's results, to the bit, whatever the threads."""
 
+import _thread
 import pickle
 import threading
+import time
 import warnings
 
 import numpy as np
@@ -159,6 +161,18 @@ def test_a_search_is_an_estimator():
     search.set_params(strategy="grid", refit=False).fit(*FLOWERS)
     assert not hasattr(search, "n_iterations_")
     assert not hasattr(search, "best_estimator_")
+
+
+def test_ctrl_c_ends_a_search():
+    forever = {"max_iter": 20_000, "tol": 0, "n_iter_no_change": np.inf}
+    network = clone(REGRESSOR).set_params(hidden_layer_sizes=(100,), **forever)
+    search = MLPSearchCV(network, {"alpha": [0.1] * 1000})
+    threading.Timer(0.5, _thread.interrupt_main).start()
+    start = time.perf_counter()
+    with fm.threads(2), pytest.raises(KeyboardInterrupt):
+        search.fit(X, Y)
+    assert time.perf_counter() - start < 20
+    assert not hasattr(search, "cv_results_")
 
 
 @pytest.mark.parametrize(
