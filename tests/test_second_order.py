@@ -279,6 +279,21 @@ def test_many_fits_at_once() -> None:
         fm.fit_many(together, X, T, batch_size=8)
 
 
+@pytest.mark.parametrize("options", [{"lr": 0.1}, {"line_search_fn": "strong_wolfe"}])
+def test_on_a_device(device: str, options: dict[str, Any]) -> None:
+    losses = []
+    for place in ("cpu", device):
+        model = network().to(place)
+        optimizer = fm.LBFGS(model.parameters(), **options)
+        losses.append(fm.Trainer(model, optimizer, fm.MSELoss()).fit(X, T, 3).loss)
+        assert all(parameter.device == place for parameter in model.parameters())
+    np.testing.assert_allclose(*losses, rtol=1e-8)
+    if device == "cuda":
+        trainer = fm.Trainer(model, fm.LevenbergMarquardt(model.parameters()), fm.MSELoss())
+        with pytest.raises(ValueError, match="model: expected one on the CPU"):
+            trainer.fit(X, T)
+
+
 # Wrong calls
 
 

@@ -60,6 +60,8 @@ def check_fit(
             raise ValueError(
                 f"loss_fn: expected MSELoss with {kind}, got a {type(trainer.loss_fn).__name__}"
             )
+        if optimizer.parameters[0].device != "cpu":
+            raise ValueError(f"model: expected one on the CPU with {kind}, got one on CUDA")
         if any(isinstance(module, BatchNorm1d) for module in trainer.model.modules()):
             raise ValueError(f"model: expected rows that stand alone with {kind}, got BatchNorm1d")
 
