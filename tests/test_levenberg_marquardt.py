@@ -1,6 +1,7 @@
 """Derivatives with respect to weights, and Levenberg and Marquardt's method beside SciPy's."""
 
 import copy
+import sys
 from typing import Any
 
 import numpy as np
@@ -160,3 +161,24 @@ def test_a_perfect_fit_stays() -> None:
     history = trainer.fit(x, 2 * x + 1, 60)
     assert history.loss[-1] < 1e-25
     assert np.isfinite(history.loss).all()
+
+
+def test_without_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = []
+    for missing in (False, True):
+        if missing:
+            monkeypatch.setitem(sys.modules, "scipy.linalg.lapack", None)
+        model, x, t = surface()
+        optimizer = fm.LevenbergMarquardt(model.parameters(), damping=1e-9)
+        losses.append(fm.Trainer(model, optimizer, fm.MSELoss()).fit(x, t, 15).loss)
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+    assert losses[1][-1] < losses[1][0]
+
+
+@pytest.mark.parametrize("kind", ["LBFGS", "LevenbergMarquardt"])
+def test_files_of_trainers_name_what_they_can_hold(kind: str, tmp_path: Any) -> None:
+    model, *_ = surface()
+    trainer = fm.Trainer(model, getattr(fm, kind)(model.parameters()), fm.MSELoss())
+    with pytest.raises(TypeError, match=rf"optimizer: expected one of SGD.*{kind}.*state_dict"):
+        trainer.save(tmp_path / "trainer.safetensors")
+    assert not list(tmp_path.iterdir())
