@@ -354,3 +354,24 @@ def test_networks_on_a_device_are_trained_one_by_one() -> None:
     for a, b in zip(many, solo, strict=True):
         b.fit(X, CLASSES, 3, seed=0)
         _same(a, b)
+
+
+def test_one_that_differs_among_many_alike_is_named() -> None:
+    changes: list[tuple[Any, str]] = [
+        (lambda one: setattr(one, "loss_fn", fm.MSELoss(reduction="none")), "reduction"),
+        (lambda one: setattr(one, "loss_fn", fm.CrossEntropyLoss()), "t"),
+        (lambda one: setattr(one.model[0], "bias", None), ""),
+        (lambda one: one.model.append(fm.Linear(3, 2)), "y has shape|t has|outputs"),
+    ]
+    for change, message in changes:
+        many = [_values(i) for i in range(9)]
+        change(many[7])
+        before = [one.model.state_dict() for one in many]
+        if not message:
+            fm.fit_many(many, X, VALUES, 1)
+            continue
+        with pytest.raises((TypeError, ValueError), match=rf"trainers\[7\]: .*({message})"):
+            fm.fit_many(many, X, VALUES, 1)
+        for one, state in zip(many, before, strict=True):
+            for name, value in one.model.state_dict().items():
+                np.testing.assert_array_equal(value, state[name])

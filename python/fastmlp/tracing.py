@@ -51,7 +51,7 @@ class Trace(Shapes):
     def run(self, forward: Any) -> "Trace":
         """Trace `forward`; `UncompilableError` if it is no native program."""
         modules = list(self._root.modules())
-        if all(_is_ours(module) for module in modules):  # whose forward has no effects
+        if all(is_ours(module) for module in modules):  # whose forward has no effects
             self.guards = Guards(())
             with tracing_state.recording():
                 result = forward(self._input)
@@ -379,7 +379,7 @@ def _renumbered(operation: Any, numbers: dict[int, int]) -> "Operation":
     return renumbered
 
 
-def _is_ours(module: Any) -> bool:
+def is_ours(module: Any) -> bool:
     """Whether all that runs in its `forward` is code of this package."""
     is_own = vars(module).keys().isdisjoint(("forward", "_hooks"))
     return is_own and type(module).__module__.startswith("fastmlp.")
