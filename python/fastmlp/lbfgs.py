@@ -225,7 +225,7 @@ class LBFGS(WholeBatchOptimizer):
         }
 
     def _recalled(self, entries: Mapping[str, Any]) -> _Memory:
-        known = {"func_evals", "n_iter", *_NAMES, "al"}
+        known = {"func_evals", "n_iter", *_ALONE, *_LISTS, "al"}
         for name in entries:
             if name not in known:
                 raise ValueError(f"state_dict: expected that of LBFGS, got one with {name!r}")
@@ -239,9 +239,9 @@ class LBFGS(WholeBatchOptimizer):
         memory = _Memory(count("n_iter"), count("func_evals"))
         if memory.iterations == 0:
             return memory
-        if missing := [name for name in _NAMES if entries.get(name) is None]:
+        if missing := [name for name in _ALONE if entries.get(name) is None]:
             raise ValueError(f"state_dict: expected {missing[0]!r} after a step, got none")
-        lists = [entries[name] for name in ("old_dirs", "old_stps", "ro")]
+        lists = [_listed(entries.get(name, [])) for name in _LISTS]  # no pairs: a file has no lists
         if not all(isinstance(own, list | tuple) for own in lists) or len(set(map(len, lists))) > 1:
             raise ValueError("state_dict: expected lists of one length as old_dirs, old_stps, ro")
         memory.direction = self._vector("d", entries["d"])
@@ -254,11 +254,17 @@ class LBFGS(WholeBatchOptimizer):
         return memory
 
 
-_NAMES = ("d", "t", "old_dirs", "old_stps", "ro", "H_diag", "prev_flat_grad", "prev_loss")
+_ALONE = ("d", "t", "H_diag", "prev_flat_grad", "prev_loss")
+_LISTS = ("old_dirs", "old_stps", "ro")
 
 
 def _largest(values: Array) -> float:
     return float(np.abs(values).max())
+
+
+def _listed(values: Any) -> Any:
+    """An array, as which a file has a list, as one."""
+    return list(values) if isinstance(values, np.ndarray) and values.ndim else values
 
 
 def _copy(values: Any) -> Tensor:

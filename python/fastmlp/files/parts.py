@@ -8,13 +8,21 @@ import numpy as np
 from fastmlp import distribution_losses, losses, optimizers
 from fastmlp._types import Array
 from fastmlp.files.container import Contents, entry
+from fastmlp.lbfgs import LBFGS
+from fastmlp.levenberg_marquardt import LevenbergMarquardt
 from fastmlp.losses import Loss
 from fastmlp.modules import Module
 from fastmlp.optimizer import Optimizer
+from fastmlp.parameter import Parameter
+from fastmlp.whole_batch import WholeBatchOptimizer
 
 OPTIMIZERS: dict[str, Any] = {
-    name: getattr(optimizers, name)
-    for name in ("SGD", "Adam", "AdamW", "RMSprop", "NAdam", "Adagrad", "Lion")
+    **{
+        name: getattr(optimizers, name)
+        for name in ("SGD", "Adam", "AdamW", "RMSprop", "NAdam", "Adagrad", "Lion")
+    },
+    "LBFGS": LBFGS,
+    "LevenbergMarquardt": LevenbergMarquardt,
 }
 # The options of their constructors.
 LOSSES: dict[str, tuple[Any, tuple[str, ...]]] = {
@@ -55,9 +63,10 @@ def describe_optimizer(
     numbers: list[dict[str, float]] = []
     arrays: dict[str, Array] = {}
     state = optimizer.state_dict()["state"]
-    for number in range(len(optimizer.parameters)):
+    whole = isinstance(optimizer, WholeBatchOptimizer)
+    for number in range(1 if whole else len(optimizer.parameters)):
         entries = state.get(number, {})
-        numbers.append({n: float(v) for n, v in entries.items() if np.ndim(v) == 0})
+        numbers.append({n: _number(v) for n, v in entries.items() if np.ndim(v) == 0})
         arrays |= {f"{number}.{n}": np.asarray(v) for n, v in entries.items() if np.ndim(v) > 0}
     described = {
         "class": name,
@@ -92,9 +101,11 @@ def load_optimizer(
     groups, first = [], 0
     for group in _groups(description):
         groups.append({**group, "params": [*range(first, first := first + len(group["params"]))]})
+    whole = isinstance(optimizer, WholeBatchOptimizer)
     parameters, numbers = optimizer.parameters, entry(description, "state", list)
-    if len(numbers) != len(parameters) or not all(isinstance(own, dict) for own in numbers):
-        raise ValueError(f"optimizer: expected {len(parameters)} states of numbers by name")
+    count = 1 if whole else len(parameters)
+    if len(numbers) != count or not all(isinstance(own, dict) for own in numbers):
+        raise ValueError(f"optimizer: expected {count} states of numbers by name")
     state: dict[int, dict[str, Any]] = {i: dict(own) for i, own in enumerate(numbers)}
     for name in contents.names:
         if not name.startswith(prefix):
@@ -102,16 +113,25 @@ def load_optimizer(
         number, _, short = name[len(prefix) :].partition(".")
         if not (number.isdecimal() and int(number) in state) or short in state[int(number)]:
             raise ValueError(f"{name!r}: expected no such tensor")
-        parameter = parameters[int(number)]
-        found = contents.dtype(name), contents.shape(name)
-        if found != (str(parameter.dtype), parameter.shape):
-            raise ValueError(
-                f"{name!r}: expected {parameter.dtype} of shape {parameter.shape}, as the parameter"
-                f" has, got {found[0]} of {found[1]}"
-            )
+        if not whole:
+            _check_alike(name, contents, parameters[int(number)])
         state[int(number)][short] = contents.array(name)
     used = {number: entries for number, entries in state.items() if entries}
     optimizer.load_state_dict({"state": used, "param_groups": groups})
+
+
+def _number(value: Any) -> float:
+    """As JSON has it."""
+    return value if isinstance(value, bool | int) else float(value)
+
+
+def _check_alike(name: str, contents: Contents, parameter: Parameter) -> None:
+    found = contents.dtype(name), contents.shape(name)
+    if found != (str(parameter.dtype), parameter.shape):
+        raise ValueError(
+            f"{name!r}: expected {parameter.dtype} of shape {parameter.shape}, as the parameter"
+            f" has, got {found[0]} of {found[1]}"
+        )
 
 
 def _groups(description: dict[str, Any]) -> list[dict[str, Any]]:
