@@ -12,7 +12,7 @@ from subprocesses import output_of, run_python
 
 CONFIG = fm.show_config("dicts")
 AVAILABLE = CONFIG["available isas"]
-KNOWN = ("scalar", "avx2", "avx512")
+KNOWN = ("scalar", "avx2", "avx512", "amx")
 
 
 def test_the_default_is_available() -> None:

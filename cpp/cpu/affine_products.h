@@ -34,11 +34,10 @@ void backward_input_product(const AffineBackwardInput<T>& a, const Context& cont
 // What a weight's tiles do in registers. The other rules, and steps that are not plain, follow each tile while it is in L1.
 template <class T>
 Fused fused_update(const Update* update, Index M) {
-  constexpr Index kShort = 48;  // sums end before the divider has done its part
   if (!update) return Fused::Store;
   if (!update->constants.plain()) return Fused::None;
   if (update->kind == UpdateKind::SGD) return Fused::SGD;
-  if (M < kShort) return Fused::None;
+  if (M < kShortSums && !Blocking<T>::kManyRegisters) return Fused::None;  // AVX2 is faster without
   if (update->kind == UpdateKind::SGDMomentum) return Fused::SGDMomentum;
   return update->kind == UpdateKind::Adam ? Fused::Adam : Fused::None;
 }

@@ -20,6 +20,7 @@ FASTMLP_INLINE void prefetch_tile(const T* first, Index ld, int rows) {
   for (int r = 0; r < rows; ++r, first += ld) {
     FASTMLP_UNROLL
     for (int j = 0; j < Blocking<T>::NR; j += kLine) __builtin_prefetch(first + j, 1, 3);
+    __builtin_prefetch(first + Blocking<T>::NR - 1, 1, 3);  // a row need not begin with a line
   }
 }
 
@@ -84,7 +85,8 @@ void store_tile(const void* context, T* tile, Index i, int rows, Index j, int co
 }
 
 // Work on a finished tile, some vectors at a time, while the next tile's sums are formed: Body::apply(sum, i, j) for the
-// vector at (i, j) of C.
+// vector at (i, j) of C. What it will touch of that tile is asked for row by row meanwhile: all at once would take the
+// buffers that the loop's own lines pass through.
 template <class T, class Body>
 struct DeferredEpilogue {
   static constexpr bool kDeferred = true;
@@ -92,10 +94,15 @@ struct DeferredEpilogue {
   static constexpr int kPiece = 2;  // vectors: enough to overlap, and few pieces for short sums
   Body body;
   T* tile;  // NR columns; the tile that is worked on, whose sums nobody else needs
-  TileAt at{};
+  TileAt at{}, next{};
   int done = 0, vectors = 0;
+  int rows_ahead = 0;  // of `next`, still to be asked for
 
-  FASTMLP_INLINE void prefetch(const TileAt& next, int rows) const { body.prefetch(next, rows); }
+  FASTMLP_INLINE void prefetch(const TileAt& coming, int rows) {
+    next = coming;
+    rows_ahead = rows;
+    if (left() == 0) prefetch_rest();
+  }
   FASTMLP_INLINE int left() const { return (vectors - done + kPiece - 1) / kPiece; }
   FASTMLP_INLINE void work() {
     if (done + kPiece <= vectors) {
@@ -105,19 +112,30 @@ struct DeferredEpilogue {
       for (int i = done; i < vectors; ++i) apply(i);
     }
     done += kPiece;
+    prefetch_row();
   }
   FASTMLP_INLINE void work_all() {
     while (done < vectors) work();
   }
   template <int R, int NV>
-  FASTMLP_INLINE void finish(const Vec<T> (&sums)[R][NV], const TileAt& next) {
+  FASTMLP_INLINE void finish(const Vec<T> (&sums)[R][NV], const TileAt& finished) {
+    prefetch_rest();
     store_sums<T, R, NV>(sums, tile);
-    at = next;
+    at = finished;
     done = 0;
     vectors = R * NV;
   }
 
  private:
+  FASTMLP_INLINE void prefetch_row() {
+    if (rows_ahead == 0) return;
+    body.prefetch(next, 1);
+    ++next.i;
+    --rows_ahead;
+  }
+  FASTMLP_INLINE void prefetch_rest() {
+    while (rows_ahead > 0) prefetch_row();
+  }
   FASTMLP_INLINE void apply(int i) {
     const int r = i / Blocking<T>::NV, v = i % Blocking<T>::NV * Vec<T>::lanes;
     body.apply(Vec<T>::load(tile + r * Blocking<T>::NR + v), at.i + r, at.j + v);

@@ -52,6 +52,9 @@ FASTMLP_INLINE void add_products(Index begin, Index end, const T*& a, const T*& 
   }
 }
 
+// Sums of fewer terms end before the divider has done the work that is left from the tile before: it comes first.
+constexpr Index kShortSums = 48;
+
 // The sums of K words (see terms.h). a is a packed panel of R rows, b has rows ldb apart. The epilogue gets the sums, with what `before` has added to them; one
 // that has work left from the tile before does it bit by bit meanwhile (see epilogue.h).
 template <class T, int R, int NV, class Epilogue, class Multiply>
@@ -67,6 +70,7 @@ void compute_tile(Index K, const T* a, const T* b, Index ldb, const Start<T>& st
   }
   if (start.values) begin_sums<T, R, NV>(start, at, sums);
   if constexpr (Epilogue::kDeferred) {
+    if (K < kShortSums) epilogue.work_all();
     const Index pieces = epilogue.left(), step = K / (pieces + 1);
     Index k = 0;
     for (Index piece = 0; piece < pieces; ++piece, k += step) {
