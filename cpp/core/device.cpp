@@ -2,8 +2,10 @@
 
 #include <cstring>
 #include <stdexcept>
+#include <vector>
 
 #include "core/backend.h"
+#include "core/locks.h"
 #include "core/system.h"
 
 namespace fastmlp {
@@ -35,6 +37,7 @@ constexpr Device kHost = {
     .download = copy,
     .copy = copy,
     .synchronize = [](Stream) -> const char* { return nullptr; },
+    .make_stream = []() -> Stream { return nullptr; },
     .begin_recording = [](Stream) -> const char* { return "the host records nothing"; },
     .end_recording = [](Stream) -> void* { return nullptr; },
     .replay = [](void*, Stream) -> const char* { return "the host records nothing"; },
@@ -65,5 +68,39 @@ void check(const char* problem) {
 StreamScope::StreamScope(Stream stream) : before_(std::exchange(current_stream, stream)) {}
 StreamScope::~StreamScope() { current_stream = before_; }
 Stream StreamScope::current() { return current_stream; }
+
+namespace {
+
+// Those of the one device that has any which nobody has at the moment. Never freed, as the streams.
+struct FreeStreams {
+  Lock lock;
+  std::vector<Stream> all;
+};
+FreeStreams& free_streams() {
+  static auto* const streams = new FreeStreams;
+  return *streams;
+}
+
+}  // namespace
+
+OwnStream::OwnStream(const Device& device) : device_(device) {
+  FreeStreams& free = free_streams();
+  {
+    const Locked locked(free.lock);
+    if (!free.all.empty()) {
+      stream_ = free.all.back();
+      free.all.pop_back();
+    }
+  }
+  if (!stream_) stream_ = device.make_stream();
+}
+
+OwnStream::~OwnStream() {
+  if (!stream_) return;
+  device_.synchronize(stream_);
+  FreeStreams& free = free_streams();
+  const Locked locked(free.lock);
+  free.all.push_back(stream_);
+}
 
 }  // namespace fastmlp

@@ -35,6 +35,8 @@ struct Device {
   const char* (*download)(void* to, const void* from, std::size_t bytes, Stream stream);
   const char* (*copy)(void* to, const void* from, std::size_t bytes, Stream stream);
   const char* (*synchronize)(Stream stream);
+  // A new stream, which stays to the end of the process; null where there is none.
+  Stream (*make_stream)();
 
   // Between these two calls kernels are recorded, not run; the second gives what replays them, or null where that
   // failed. Nothing may be allocated or uploaded meanwhile.
@@ -69,6 +71,22 @@ class StreamScope {
 
  private:
   Stream before_;
+};
+
+// A stream of a device that nobody else has meanwhile: work of several threads can run side by side. Its end waits for all
+// work in it.
+class OwnStream {
+ public:
+  explicit OwnStream(const Device& device);
+  ~OwnStream();
+  OwnStream(const OwnStream&) = delete;
+  OwnStream& operator=(const OwnStream&) = delete;
+
+  Stream stream() const { return stream_; }
+
+ private:
+  const Device& device_;
+  Stream stream_ = nullptr;
 };
 
 }  // namespace fastmlp

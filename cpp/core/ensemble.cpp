@@ -2,32 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <exception>
 
-#include "core/thread_pool.h"
+#include "core/tasks.h"
 
 namespace fastmlp {
 
 namespace {
-
-// body(task) for every task, one thread each; throws what one of them has thrown.
-template <class Body>
-void for_tasks(Index tasks, const Body& body) {
-  std::vector<std::exception_ptr> errors(static_cast<std::size_t>(tasks));
-  auto run = [&](int task) {
-    try {
-      body(Index{task});
-    } catch (...) {
-      errors[static_cast<std::size_t>(task)] = std::current_exception();
-    }
-  };
-  const Executor executor = thread_pool_executor();
-  executor.run(
-      executor.pool, executor.workers, static_cast<int>(tasks),
-      [](void* context, int task, int) { (*static_cast<decltype(run)*>(context))(task); }, &run);
-  for (const std::exception_ptr& error : errors)
-    if (error) std::rethrow_exception(error);
-}
 
 // A thread's share of the members, and of the values: enough work for waking one.
 constexpr Index kMembers = 64, kValues = 16 * 1024;

@@ -68,8 +68,7 @@ template <class T>
 const std::vector<Update>& Optimizer<T>::next_updates(const std::vector<int>& slots, Index count) {
   const Slot& first = slots_[static_cast<std::size_t>(slots[0])];
   OptimizerOptions options = groups_[first.group].options;
-  const bool constant = constant_from(first.steps + 1, options) && plan_.empty();
-  updates_.resize(constant ? 1 : static_cast<std::size_t>(count));
+  updates_.resize(has_one_update(slots[0]) ? 1 : static_cast<std::size_t>(count));
   double product = first.update.momentum_product;
   for (std::size_t i = 0; i < updates_.size(); ++i) {
     const auto step = static_cast<Index>(i);

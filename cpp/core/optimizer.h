@@ -83,6 +83,10 @@ class Optimizer {
     if (!group.constant || own.stamp != group.stamp) refresh(own);
     return own.update;
   }
+  // Whether the constants of the slot's next step hold for all later ones.
+  bool has_one_update(int slot) const {
+    return plan_.empty() && constant_from(slot_steps(slot) + 1, group_of(slot).options);
+  }
   // Counts `count` steps of slots that are in step, and returns their constants: one for each step, or a single one for
   // all. They hold until the next call.
   const std::vector<Update>& next_updates(const std::vector<int>& slots, Index count);

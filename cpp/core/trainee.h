@@ -18,8 +18,13 @@ class TraineeState {
     Index rows, tail, columns;
   };
 
-  TraineeState(const Trainee<T>& trainee_, const Batches& batches, const FitOptions& options)
+  TraineeState(const Trainee<T>& trainee_, const DataSet<T>& data_, const DataSet<T>* validation_,
+               const Batches& batches, const FitOptions& options)
       : trainee(trainee_),
+        data(trainee_.data ? *trainee_.data : data_),
+        validation(trainee_.validation ? trainee_.validation : validation_),
+        seed(trainee_.seed.value_or(options.seed)),
+        share(data.share()),
         network(trainee.network),
         optimizer(trainee.optimizer),
         history(trainee.history),
@@ -39,15 +44,21 @@ class TraineeState {
   }
 
   const Trainee<T>& trainee;
+  const DataSet<T>& data;
+  const DataSet<T>* const validation;  // null: none
+  const std::uint64_t seed;
+  const double share;  // of all rows
   Network<T>& network;
   Optimizer<T>& optimizer;
   History& history;
   double loss_sum = 0;    // of the epoch's batches so far, times their shares where they are means
   double epoch_loss = 0;  // then
+  double validation_loss = 0;
+  std::vector<double> metrics;  // of the validation data
 
   // Whether the optimizer uses gradients up within the backward pass.
   bool fused() const { return fused_; }
-  DropoutState dropout() const { return {options_.seed, static_cast<std::uint64_t>(history.steps())}; }
+  DropoutState dropout() const { return {seed, static_cast<std::uint64_t>(history.steps())}; }
 
   // Takes memory for steps, unless it has.
   void acquire() {
@@ -63,6 +74,11 @@ class TraineeState {
       batches_.tail = rows;
     }
     return *tail_;
+  }
+
+  // Frees it.
+  void discard() {
+    for (auto* lease : {&whole_, &tail_}) delete lease->release();
   }
 
   // Makes the options that were set take effect: states that the rule needs now are made, and pointers to them renewed.

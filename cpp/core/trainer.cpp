@@ -2,20 +2,18 @@
 
 #include <algorithm>
 #include <chrono>
-#include <exception>
-#include <numeric>
 #include <optional>
 
-#include "core/shuffle.h"
+#include "core/row_orders.h"
 #include "core/staged_rows.h"
-#include "core/thread_pool.h"
+#include "core/tasks.h"
 #include "core/trainee.h"
 
 namespace fastmlp {
 
 namespace {
 
-constexpr Index kMostLosses = Index{1} << 20;  // that a call on a device leaves
+constexpr Index kMostLosses = Index{1} << 18;  // that a call on a device leaves, and constants of steps
 
 template <class T>
 class Fit {
@@ -32,25 +30,26 @@ class Fit {
         first_epoch_(group[0].history.epochs()),
         batches_((data.rows + options.batch_size - 1) / options.batch_size),
         most_steps_(device_.host ? 256 : std::clamp<Index>(kMostLosses / static_cast<Index>(group.size()), 16, 4096)),
-        share_(data.share()),
+        has_order_(options.shuffle && batches_ > 1 && !stream),
         losses_(group.size() * static_cast<std::size_t>(most_steps_)),
-        device_ids_(device_),
+        orders_(device_, data.rows),
         outputs_(device_) {
-    if (options.shuffle && batches_ > 1 && !stream) ids_.resize(static_cast<std::size_t>(data.rows));
     const Index rows = std::min(options.batch_size, data.rows), tail = data.rows - (batches_ - 1) * options.batch_size;
     all_.reserve(group.size());
     for (const Trainee<T>& trainee : group) {
       has_callbacks_ |= static_cast<bool>(trainee.on_epoch);
       ends_early_ |= trainee.early_stopping != nullptr;
       auto& member = all_.emplace_back(std::make_unique<TraineeState<T>>(
-          trainee, typename TraineeState<T>::Batches{rows, tail == rows ? 0 : tail, data.columns}, options));
-      fused_ = fused_ && member->fused() && !data.function;
+          trainee, data, validation, typename TraineeState<T>::Batches{rows, tail == rows ? 0 : tail, data.columns},
+          options));
+      fused_ = fused_ && member->fused() && !member->data.function;
+      own_orders_ |= has_order_ && member->seed != all_[0]->seed;
       has_own_steps_ |= static_cast<bool>(trainee.own_step);
       if ((device_.host || group.size() == 1) && !trainee.own_step)
         member->acquire();  // on a device, the first one's runner may serve all
       active_.push_back(member.get());
     }
-    find_members();
+    find_seeds();
     if (data.source) staged_.emplace(data, options.batch_size, out_columns(data.columns));
   }
 
@@ -74,7 +73,10 @@ class Fit {
       else
         run_epoch(epoch, e + 1 == options_.max_epoch);
       ++e;
-      keep_if([&](TraineeState<T>& member) { return end_epoch(member, epoch); });
+      if (validation_)
+        for (TraineeState<T>* member : active_) validate(*member);
+      const double seconds = lap();
+      keep_if([&](TraineeState<T>& member) { return end_epoch(member, epoch, seconds); });
     }
   }
 
@@ -82,30 +84,32 @@ class Fit {
   // Drops the members whose training ends; `goes_on` is called once for each.
   template <class GoesOn>
   void keep_if(const GoesOn& goes_on) {
-    const std::size_t before = active_.size();
-    std::erase_if(active_, [&](TraineeState<T>* member) { return !goes_on(*member); });
-    if (active_.size() != before) find_members();
+    if (std::erase_if(active_, [&](TraineeState<T>* member) { return !goes_on(*member); }) > 0) find_seeds();
   }
-  void find_members() {
-    members_.clear();
-    for (TraineeState<T>* member : active_) members_.push_back({&member->network.program(), &member->optimizer});
+  void find_seeds() {
+    seeds_.clear();
+    for (const TraineeState<T>* member : active_)
+      if (own_orders_ || seeds_.empty()) seeds_.push_back(member->seed);
   }
 
   bool goes_on(const TraineeState<T>& member, Index epochs) const {
     return !options_.stop_at_nonfinite || member.history.is_finite(epochs);
   }
 
+  void validate(TraineeState<T>& member) {
+    member.validation_loss = member.evaluate(loss_, *member.validation);
+    if (member.trainee.measure) member.metrics = member.trainee.measure(outputs_for_validation(member));
+  }
+
   // After an epoch. Returns whether the member's training goes on.
-  bool end_epoch(TraineeState<T>& member, Index epoch) {
+  bool end_epoch(TraineeState<T>& member, Index epoch, double seconds) {
     const Trainee<T>& trainee = member.trainee;
-    double value = 0;
     EpochResult result{epoch, member.epoch_loss, nullptr, {}, member.optimizer.last_rates(1, 1)[0]};
     if (validation_) {
-      value = member.evaluate(loss_, *validation_);
-      result.validation_loss = &value;
-      if (trainee.measure) result.metrics = trainee.measure(outputs_for_validation(member));
+      result.validation_loss = &member.validation_loss;
+      result.metrics = member.metrics;
     }
-    member.history.add_epoch(result, trainee.metrics, lap());
+    member.history.add_epoch(result, trainee.metrics, seconds);
     if (!goes_on(member, 1)) return false;
     const bool stops = trainee.early_stopping && trainee.early_stopping->template add<T>(result);
     if (trainee.on_epoch) {
@@ -116,8 +120,9 @@ class Fit {
   }
 
   const T* outputs_for_validation(TraineeState<T>& member) {
-    outputs_.reserve(static_cast<std::size_t>(validation_->rows * out_columns(validation_->columns)));
-    member.predict(*validation_, outputs_.data());
+    const DataSet<T>& data = *member.validation;
+    outputs_.reserve(static_cast<std::size_t>(data.rows * out_columns(data.columns)));
+    member.predict(data, outputs_.data());
     return outputs_.data();
   }
 
@@ -158,30 +163,26 @@ class Fit {
   // On a device, prepares the rows of several epochs at once, to avoid host round trips; their batches are all full.
   // Returns how many epochs it has run; 0: not worth it.
   Index run_epochs(Index most) {
-    constexpr Index kMostRows = Index{1} << 20;
+    constexpr Index kMostRows = Index{1} << 22;
     if (device_.host || data_.rows % options_.batch_size != 0) return 0;
     const Index steps = take_options(std::min(pacer_.patience(), most_steps_));
-    const Index n = std::min({most, steps / batches_, kMostRows / data_.rows});
+    const Index orders = own_orders_ ? static_cast<Index>(active_.size()) : 1;
+    const Index n = std::min({most, steps / batches_, kMostRows / (data_.rows * orders)});
     if (n < 2) return 0;
     const Index before = active_[0]->history.epochs();
-    epoch_ids_.resize(static_cast<std::size_t>(n * data_.rows));
-    for (Index e = 0; e < n; ++e) {
-      Index* const ids = epoch_ids_.data() + e * data_.rows;
-      if (options_.shuffle)
-        shuffle_rows(ids, before + e);
-      else
-        std::iota(ids, ids + data_.rows, Index{0});
-    }
-    upload_ids(epoch_ids_);
-    run_burst({data_.x, data_.targets, device_ids_.data(), options_.batch_size}, n * batches_);
+    if (options_.shuffle)
+      orders_.draw(seeds_, before, n);
+    else
+      orders_.repeat(n);
+    run_burst(0, options_.batch_size, n * batches_);
     const double seconds = lap();
     std::vector<double> epoch_losses(static_cast<std::size_t>(n));
     for (std::size_t m = 0; m < active_.size(); ++m) {
       for (Index e = 0; e < n; ++e) {
         active_[m]->loss_sum = 0;
-        add_losses(active_[m]->loss_sum, losses_of(m, n * batches_) + e * batches_, batches_, options_.batch_size,
-                   {epoch_ids_.data() + e * data_.rows, 0, data_.rows});
-        epoch_losses[static_cast<std::size_t>(e)] = epoch_loss(active_[m]->loss_sum, share_);
+        add_losses(*active_[m], losses_of(m, n * batches_) + e * batches_, batches_, options_.batch_size,
+                   {orders_.here(m) + e * data_.rows, 0, data_.rows});
+        epoch_losses[static_cast<std::size_t>(e)] = epoch_loss(active_[m]->loss_sum, active_[m]->share);
       }
       active_[m]->history.add_epochs(epoch_losses.data(), active_[m]->optimizer.last_rates(n, batches_), n, seconds);
     }
@@ -189,35 +190,26 @@ class Fit {
     return n;
   }
 
-  void shuffle_rows(Index* ids, Index epoch) const {
-    shuffle({ids, static_cast<std::size_t>(data_.rows)},
-            {options_.seed, stream(StreamUse::Shuffle, static_cast<std::uint64_t>(epoch))});
-  }
-
-  void upload_ids(const std::vector<Index>& ids) {
-    device_ids_.reserve(ids.size());
-    check(device_.upload(device_ids_.data(), ids.data(), ids.size() * sizeof(Index), StreamScope::current()));
-  }
-
-  // An epoch's loss from those of its batches, which take the rows `all`, so many each.
-  void add_losses(double& sum, const double* losses, Index count, Index rows, const RowNumbers& all) const {
+  // Adds an epoch's losses of batches, which take the rows `all`, so many each.
+  void add_losses(TraineeState<T>& member, const double* losses, Index count, Index rows, const RowNumbers& all) const {
     for (Index i = 0; i < count; ++i) {
       const RowNumbers own{all.ids ? all.ids + i * rows : nullptr, all.first + i * rows, rows};
-      sum += losses[i] * (loss_.is_mean() ? data_.share(own) : 1.0);
+      member.loss_sum += losses[i] * (loss_.is_mean() ? member.data.share(own) : 1.0);
     }
   }
   double epoch_loss(double sum, double share) const { return loss_.is_mean() ? sum / share : sum; }
-  // Of an epoch, from row number `row` of its order on.
-  RowNumbers rows_from(Index row, Index count) const {
-    return {ids_.empty() ? nullptr : ids_.data() + row, row, count};
+  // Of an epoch of a member, from row number `row` of its order on.
+  RowNumbers rows_from(std::size_t member, Index row, Index count) const {
+    const Index* const ids = orders_.here(member);
+    return {ids ? ids + row : nullptr, row, count};
   }
 
   void run_epoch(Index epoch, bool last_epoch) {
-    if (!ids_.empty()) {
-      shuffle_rows(ids_.data(), epoch);
-      if (!device_.host) upload_ids(ids_);
-    }
-    if (staged_) staged_->begin(ids_.empty() ? nullptr : ids_.data());
+    if (has_order_)
+      orders_.draw(seeds_, epoch, 1);
+    else
+      orders_.forget();
+    if (staged_) staged_->begin(orders_.here(0));
     const bool keep_last = options_.keep_gradient && (last_epoch || has_callbacks_);
     for (TraineeState<T>* member : active_) member->loss_sum = 0;
     for (Index row = 0; row < data_.rows;) {
@@ -226,13 +218,13 @@ class Fit {
       const Index like_this = left / rows - (keep_last && left % rows == 0 && !last_batch ? 1 : 0);
       const Index n = run_steps(row, rows, like_this, keep_last && last_batch);
       for (std::size_t m = 0; m < active_.size(); ++m)
-        add_losses(active_[m]->loss_sum, losses_of(m, n), n, rows, rows_from(row, n * rows));
+        add_losses(*active_[m], losses_of(m, n), n, rows, rows_from(m, row, n * rows));
       row += n * rows;
       poll(n, epoch);
     }
     for (std::size_t m = 0; m < active_.size(); ++m) {
       active_[m]->finish_group();  // a single batch's loss unrounded, as in run_short_epochs
-      active_[m]->epoch_loss = batches_ == 1 ? losses_of(m, 1)[0] : epoch_loss(active_[m]->loss_sum, share_);
+      active_[m]->epoch_loss = batches_ == 1 ? losses_of(m, 1)[0] : epoch_loss(active_[m]->loss_sum, active_[m]->share);
     }
   }
 
@@ -251,7 +243,9 @@ class Fit {
     while (const DataSet<T>* data = stream_()) {
       take_options(1);
       const double share = data->share();
-      step_each(*data, {data->x, data->targets, nullptr, data->rows}, {nullptr, 0, data->rows}, false);
+      for_active(1, [&](TraineeState<T>& member, std::size_t, double* loss) {
+        *loss = step(member, *data, {data->x, data->targets, nullptr, data->rows}, {nullptr, 0, data->rows}, false);
+      });
       for (std::size_t m = 0; m < active_.size(); ++m)
         active_[m]->loss_sum += losses_of(m, 1)[0] * (loss_.is_mean() ? share : 1.0);
       all += share;
@@ -263,13 +257,23 @@ class Fit {
     }
   }
 
-  // A batch of some rows of the data, for each network by itself; it leaves its gradient.
-  void step_each(const DataSet<T>& data, const Batch<T>& batch, const RowNumbers& rows, bool same_rows) {
-    const double share = data.share(rows);
-    for_active(1, [&](TraineeState<T>& member, double* loss) {
-      *loss = data.function ? member.step_with_function(data.function, batch, rows)
-                            : member.step_with_gradient(loss_, batch, share, same_rows);
-    });
+  // A step of a network by itself, on a batch of some rows of the data; it leaves its gradient.
+  double step(TraineeState<T>& member, const DataSet<T>& data, const Batch<T>& batch, const RowNumbers& rows,
+              bool same_rows) {
+    return data.function ? member.step_with_function(data.function, batch, rows)
+                         : member.step_with_gradient(loss_, batch, data.share(rows), same_rows);
+  }
+
+  // So many rows of a member's data, from number `row` of its order on (if it has one) on.
+  Batch<T> batch_of(std::size_t m, Index row, Index rows) const {
+    if (staged_) return staged_batch_;
+    const DataSet<T>& data = active_[m]->data;
+    Batch<T> batch{data.x, data.targets, orders_.there(m), rows};
+    if (device_.host)
+      batch.advance(row, data_.columns, out_columns(data_.columns));
+    else
+      batch.row = row;
+    return batch;
   }
 
   void poll(Index steps, Index epoch) {
@@ -280,58 +284,50 @@ class Fit {
   // may run before the clock is looked at; one, if it is to keep its gradient. Their losses are in losses_.
   Index run_steps(Index row, Index rows, Index most, bool keep_gradient) {
     most = take_options(most);
-    Batch<T> batch{data_.x, data_.targets, nullptr, rows};
-    if (!ids_.empty()) batch.ids = device_.host ? ids_.data() : device_ids_.data();
     if (staged_) {
-      batch = staged_->batch(row, rows);
+      staged_batch_ = staged_->batch(row, rows);
       if (batches_ > 1) most = std::min(most, std::max(Index{1}, staged_->together(row) / rows));
-    } else if (device_.host) {
-      batch.advance(row, data_.columns, out_columns(data_.columns));
-    } else {
-      batch.row = row;
     }
     if (keep_gradient || !fused_) {
-      step_each(data_, batch, rows_from(row, rows), batches_ == 1);
+      // Of many networks on a device, each gives its memory back before the next one takes some.
+      const bool discards = fused_ && !device_.host && active_.size() > 1;
+      for_active(1, [&](TraineeState<T>& member, std::size_t m, double* loss) {
+        *loss = step(member, member.data, batch_of(m, row, rows), rows_from(m, row, rows), batches_ == 1);
+        if (discards) member.discard();
+      });
       return 1;
     }
     const Index n = std::min({most, pacer_.patience(), most_steps_});
-    run_burst(batch, n);
+    run_burst(row, rows, n);
     return n;
   }
 
-  // Fused steps on the rows of the batch and those after them, or on the same ones where there is only one batch.
-  void run_burst(const Batch<T>& batch, Index count) {
+  // Fused steps on batches of `rows` rows from `row` on, or on the same ones where there is only one batch.
+  void run_burst(Index row, Index rows, Index count) {
     const bool same_rows = batches_ == 1;
-    if (active_.size() > 1 &&
-        active_[0]->runner(batch.rows).group_steps(loss_, batch, count, same_rows, members_, losses_.data()))
-      return record_losses(count);
-    for_active(count,
-               [&](TraineeState<T>& member, double* losses) { member.steps(loss_, batch, count, same_rows, losses); });
+    if (active_.size() > 1 && !device_.host) {
+      members_.clear();
+      for (std::size_t m = 0; m < active_.size(); ++m)
+        members_.push_back({&active_[m]->network.program(), &active_[m]->optimizer, batch_of(m, row, rows)});
+      if (active_[0]->runner(rows).group_steps(loss_, count, same_rows, members_, losses_.data()))
+        return record_losses(count);
+    }
+    for_active(count, [&](TraineeState<T>& member, std::size_t m, double* losses) {
+      member.steps(loss_, batch_of(m, row, rows), count, same_rows, losses);
+    });
   }
 
-  // step(member, losses), `count` steps of each; on the host one network a thread.
+  // step(member, its number, losses), `count` steps of each; on the host one network a thread.
   template <class Step>
   void for_active(Index count, const Step& step) {
     if (active_.size() == 1) {
-      step(*active_[0], losses_.data());
+      step(*active_[0], 0, losses_.data());
       return record_losses(count);
     }
-    std::vector<std::exception_ptr> errors(active_.size());
-    auto run = [&](int member) {
+    for_tasks(static_cast<Index>(active_.size()), device_.host ? kMostThreads : 1, [&](Index member) {
       const auto m = static_cast<std::size_t>(member);
-      try {
-        step(*active_[m], losses_of(m, count));
-      } catch (...) {
-        errors[m] = std::current_exception();
-      }
-    };
-    const int size = static_cast<int>(active_.size());
-    const Executor executor = thread_pool_executor();
-    executor.run(
-        executor.pool, device_.host ? executor.workers : 1, size,
-        [](void* body, int member, int) { (*static_cast<decltype(run)*>(body))(member); }, &run);
-    for (const std::exception_ptr& error : errors)
-      if (error) std::rethrow_exception(error);
+      step(*active_[m], m, losses_of(m, count));
+    });
     record_losses(count);
   }
 
@@ -354,18 +350,20 @@ class Fit {
   const BatchHook<T>& stream_;
   const Device& device_;
   const Index first_epoch_, batches_, most_steps_;
-  const double share_;  // of all rows
+  const bool has_order_;  // a random one
   bool fused_ = true, has_callbacks_ = false, ends_early_ = false, has_own_steps_ = false;
-  Index epochs_left_ = 0;  // with the one that is under way
+  bool own_orders_ = false;  // each network takes the rows in an order of its own
+  Index epochs_left_ = 0;    // with the one that is under way
   std::vector<std::unique_ptr<TraineeState<T>>> all_;
   std::vector<TraineeState<T>*> active_;  // those that are still trained
-  std::vector<GroupMember<T>> members_;   // the same, as strategies take them
+  std::vector<GroupMember<T>> members_;   // the same, as strategies take them, in a burst
   Pacer pacer_;
-  std::vector<double> losses_;  // of the steps of one call, for each active network
-  std::vector<Index> ids_, epoch_ids_;
-  Buffer<Index> device_ids_;
+  std::vector<double> losses_;        // of the steps of one call, for each active network
+  std::vector<std::uint64_t> seeds_;  // that orders of rows depend on: of each active network, or of all of them
+  RowOrders orders_;
   std::optional<StagedRows<T>> staged_;  // the data's, where they have a source
-  Buffer<T> outputs_;                    // for the validation data
+  Batch<T> staged_batch_;
+  Buffer<T> outputs_;  // for the validation data
   std::chrono::steady_clock::time_point lap_begin_ = std::chrono::steady_clock::now();
 };
 

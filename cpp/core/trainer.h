@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -61,6 +62,11 @@ struct Trainee {
   Network<T>& network;
   Optimizer<T>& optimizer;
   History& history;
+  // Its own rows, as many as `data` and `validation` have, and of one form, in their place; null: none of its own. And the
+  // seed of its order of rows and of dropout; empty: that of the options.
+  const DataSet<T>* data = nullptr;
+  const DataSet<T>* validation = nullptr;
+  std::optional<std::uint64_t> seed;
   EarlyStopping* early_stopping = nullptr;  // null: none
   // Both may be empty, and may throw, which ends the fit. The first gives `metrics` of the outputs for the validation data,
   // which lie on the network's device; the second is called after each epoch, and told whether that was the last one that
@@ -84,8 +90,8 @@ using BatchHook = std::function<const DataSet<T>*()>;
 // May be empty, and may throw, which ends the fit. It is called every kPollSeconds or so, with the first network's state.
 using PollHook = std::function<void(Index epoch, double recent_loss)>;
 
-// Trains the networks, which take the same rows in each step. They, and their histories so far, have one shape: layers,
-// device and numbers of epochs and steps; their parameters are apart. On the host, each comes to the same bits as alone.
+// Trains the networks side by side. They, and their histories so far, have one shape: layers, device and numbers of epochs
+// and steps; their parameters are apart. Each comes to the same bits as alone.
 // Where there are `batches`, they are what is trained on, and `data` is only the widest of them to prepare for.
 template <class T>
 void fit(const std::vector<Trainee<T>>& group, const LossSpec& loss, const DataSet<T>& data,

@@ -1,5 +1,6 @@
-// Groups of networks that are trained together come to what each comes to alone: on the host to the same bits, whatever the
-// number of threads; on the device that FASTMLP_CUDA_LIBRARY names, emulated or real, within roundings.
+// Groups of networks that are trained together come to the bits that each comes to alone: on the host, whatever the number
+// of threads; and on the device that FASTMLP_CUDA_LIBRARY names, emulated or real, where they are, within roundings, those of
+// the host.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -30,6 +31,7 @@ struct Case {
   LossSpec loss = {LossKind::CrossEntropy};
   OptimizerKind kind = OptimizerKind::Adam;
   bool own_rates = true;
+  bool own_rows = false;  // and orders of them
   Index rows = 50;
   FitOptions options;
   std::function<bool(Index member, Index epoch)> stop;
@@ -47,13 +49,14 @@ struct Rows {
   std::vector<T> x;
   std::vector<Index> classes;
 
-  explicit Rows(const Case& c) {
-    const Philox random(7, 0);
+  explicit Rows(const Case& c, Index member = 0) {
+    const auto seed = static_cast<std::uint64_t>(c.own_rows ? 10 * member : 0);
+    const Philox random(7 + seed, 0);
     for (Index i = 0; i < c.rows * c.sizes[0]; ++i)
       x.push_back(static_cast<T>(random.normal(static_cast<std::uint64_t>(i))));
     for (Index r = 0; r < c.rows; ++r)
       classes.push_back(static_cast<Index>(
-          Philox(8, 0).below(static_cast<std::uint64_t>(r), static_cast<std::uint64_t>(c.sizes.back()))));
+          Philox(8 + seed, 0).below(static_cast<std::uint64_t>(r), static_cast<std::uint64_t>(c.sizes.back()))));
   }
 };
 
@@ -92,15 +95,38 @@ struct Solo {
 template <class T>
 using Group = std::vector<std::unique_ptr<Solo<T>>>;
 
+// The rows of many networks, on a device or the host.
 template <class T>
-void train(const Case& c, const Group<T>& group, Index first, Index count, const DataSet<T>& data) {
+struct Placed {
+  std::vector<Buffer<T>> x;
+  std::vector<Buffer<Index>> classes;
+  std::vector<DataSet<T>> data;
+
+  Placed(const Case& c, Index members, const Device& device) {
+    for (Index m = 0; m < members; ++m) {
+      const Rows<T> rows(c, m);
+      x.emplace_back(rows.x.size(), device);
+      classes.emplace_back(rows.classes.size(), device);
+      fastmlp::check(device.upload(x.back().data(), rows.x.data(), rows.x.size() * sizeof(T), nullptr));
+      fastmlp::check(
+          device.upload(classes.back().data(), rows.classes.data(), rows.classes.size() * sizeof(Index), nullptr));
+      data.push_back({x.back().data(), {nullptr, classes.back().data()}, c.rows, c.sizes[0]});
+    }
+  }
+};
+
+// `data` are those of each member.
+template <class T>
+void train(const Case& c, const Group<T>& group, Index first, Index count, const std::vector<DataSet<T>>& data) {
   std::vector<Trainee<T>> trainees;
   for (Index m = first; m < first + count; ++m) {
     Solo<T>& solo = *group[static_cast<std::size_t>(m)];
     trainees.emplace_back(solo.network, solo.optimizer, solo.history);
+    trainees.back().data = &data[static_cast<std::size_t>(m)];
+    if (c.own_rows) trainees.back().seed = static_cast<std::uint64_t>(m);
     if (c.stop) trainees.back().on_epoch = [&c, m](const EpochResult& result, bool) { return c.stop(m, result.epoch); };
   }
-  fit<T>(trainees, c.loss, data, nullptr, c.options);
+  fit<T>(trainees, c.loss, data[static_cast<std::size_t>(first)], nullptr, c.options);
 }
 
 template <class T>
@@ -128,24 +154,30 @@ double difference(const std::vector<V>& a, const std::vector<V>& b) {
 constexpr Index kSize = 5;
 
 template <class T>
+void compare(const Case& c, const Group<T>& alone, const Group<T>& together, const Device& device,
+             const std::string& what) {
+  for (std::size_t m = 0; m < kSize; ++m) {
+    const Solo<T>&a = *alone[m], &b = *together[m];
+    const std::string whose = what + ", network " + std::to_string(m) + ": ";
+    check(same_bits(a.values(), b.values()), whose + "parameters");
+    check(same_bits(a.measured().loss, b.measured().loss), whose + "epochs");
+    check(same_bits(a.measured().report_loss, b.measured().report_loss), whose + "reports");
+    check(a.measured().steps == b.measured().steps, whose + "steps");
+    check(!same_bits(a.values(), Solo<T>(c, static_cast<Index>(m), device).values()), whose + "it trains");
+  }
+}
+
+template <class T>
 void test_host(const Case& c, const std::string& what) {
-  const Rows<T> rows(c);
-  const DataSet<T> data{rows.x.data(), {nullptr, rows.classes.data()}, c.rows, c.sizes[0]};
+  const Placed<T> rows(c, kSize, host_device());
+  const std::vector<DataSet<T>>& data = rows.data;
   const Group<T> alone = make<T>(c, kSize, host_device());
   for (Index m = 0; m < kSize; ++m) train(c, alone, m, 1, data);
   for (const int threads : {1, 2, 3}) {
     set_num_threads(threads);
     const Group<T> together = make<T>(c, kSize, host_device());
     train(c, together, 0, kSize, data);
-    for (std::size_t m = 0; m < kSize; ++m) {
-      const Solo<T>&a = *alone[m], &b = *together[m];
-      const std::string whose = what + ", " + std::to_string(threads) + " threads, network " + std::to_string(m) + ": ";
-      check(same_bits(a.values(), b.values()), whose + "parameters");
-      check(same_bits(a.measured().loss, b.measured().loss), whose + "epochs");
-      check(same_bits(a.measured().report_loss, b.measured().report_loss), whose + "reports");
-      check(a.measured().steps == b.measured().steps, whose + "steps");
-      check(!same_bits(a.values(), Solo<T>(c, static_cast<Index>(m), host_device()).values()), whose + "it trains");
-    }
+    compare(c, alone, together, host_device(), what + ", " + std::to_string(threads) + " threads");
   }
 }
 
@@ -157,6 +189,11 @@ void test_hosts() {
   test_host<T>(c, "a short last batch");
   c.options.batch_size = c.rows;
   test_host<T>(c, "one batch");
+  c.own_rows = true;
+  test_host<T>(c, "one batch of its own");
+  c.options.batch_size = 16;
+  test_host<T>(c, "rows of its own");
+  c.own_rows = false;
   c.options.batch_size = 10;
   c.options.max_grad = 0.1;
   test_host<T>(c, "clipping");
@@ -173,30 +210,53 @@ void test_nonfinite() {
   Case c;
   c.options.max_epoch = 4;
   c.options.stop_at_nonfinite = true;
-  const Rows<float> rows(c);
+  const Placed<float> rows(c, 3, host_device());
   const Group<float> group = make<float>(c, 3, host_device());
   const float nan = NAN;
   group[1]->mlp.parameters[0]->value.data()[0] = nan;
-  train(c, group, 0, 3, DataSet<float>{rows.x.data(), {nullptr, rows.classes.data()}, c.rows, c.sizes[0]});
+  train(c, group, 0, 3, rows.data);
   check(group[0]->history.epochs() == 4 && group[1]->history.epochs() == 1 && group[2]->history.epochs() == 4,
         "only the network whose loss is NaN stops");
 }
 
+// A device that tells how many networks its last launch of whole trainings had.
+Index launched = 0;
+
 template <class T>
-void test_device(const Case& c, const Device& device, const std::string& what) {
-  const Rows<T> rows(c);
-  const Group<T> alone = make<T>(c, kSize, host_device()), together = make<T>(c, kSize, device);
-  const DataSet<T> data{rows.x.data(), {nullptr, rows.classes.data()}, c.rows, c.sizes[0]};
-  for (Index m = 0; m < kSize; ++m) train(c, alone, m, 1, data);
-  Buffer<T> x(rows.x.size(), device);
-  Buffer<Index> classes(rows.classes.size(), device);
-  fastmlp::check(device.upload(x.data(), rows.x.data(), rows.x.size() * sizeof(T), nullptr));
-  fastmlp::check(device.upload(classes.data(), rows.classes.data(), rows.classes.size() * sizeof(Index), nullptr));
-  train(c, together, 0, kSize, DataSet<T>{x.data(), {nullptr, classes.data()}, c.rows, c.sizes[0]});
+const Backend<T>& counting(const Backend<T>& kernels) {
+  static void (*train)(const SingleBlockTraining<T>&, const Context&) = kernels.train_in_block;
+  static Backend<T> table = kernels;
+  table.train_in_block = [](const SingleBlockTraining<T>& training, const Context& context) {
+    launched = training.models;
+    train(training, context);
+  };
+  return table;
+}
+
+const Device& counting_device() {
+  static Device device = cuda_device();
+  device.f32 = &counting(*cuda_device().f32);
+  device.f64 = &counting(*cuda_device().f64);
+  return device;
+}
+
+template <class T>
+void test_device(const Case& c, const Device& device, const std::string& what, bool in_blocks) {
+  const Placed<T> there(c, kSize, device), here(c, kSize, host_device());
+  const Group<T> alone = make<T>(c, kSize, device), together = make<T>(c, kSize, device),
+                 on_host = make<T>(c, kSize, host_device());
+  for (Index m = 0; m < kSize; ++m) {
+    train(c, alone, m, 1, there.data);
+    train(c, on_host, m, 1, here.data);
+  }
+  launched = 0;
+  train(c, together, 0, kSize, there.data);
+  check(launched == (in_blocks ? kSize : 0), what + ": one launch for all");
+  compare(c, alone, together, device, what);
   const double tolerance = sizeof(T) == 4 ? 1e-3 : 1e-9;
   for (std::size_t m = 0; m < kSize; ++m) {
-    const Solo<T>&a = *alone[m], &b = *together[m];
-    const std::string whose = what + ", network " + std::to_string(m) + ": ";
+    const Solo<T>&a = *on_host[m], &b = *together[m];
+    const std::string whose = what + ", as on the host, network " + std::to_string(m) + ": ";
     check(difference(a.values(), b.values()) < tolerance, whose + "parameters");
     check(difference(a.measured().loss, b.measured().loss) < tolerance, whose + "epochs");
     check(a.measured().report_step == b.measured().report_step, whose + "reports");
@@ -212,15 +272,15 @@ void test_devices(const Device& device) {
     c.options.keep_gradient = keep_gradient;
     c.options.max_epoch = 7;
     for (const OptimizerKind kind : {OptimizerKind::SGD, OptimizerKind::AdamW, OptimizerKind::NAdam})
-      for (const bool own_rates : {true, false})
+      for (const bool own : {true, false})
         for (const Index batch : {10, 16, 50}) {
           c.kind = kind;
-          c.own_rates = own_rates;
+          c.own_rates = c.own_rows = own;
           c.options.batch_size = batch;
-          test_device<T>(c, device, "batches of " + std::to_string(batch) + gradient);
+          test_device<T>(c, device, "batches of " + std::to_string(batch) + gradient, true);
         }
     c.sizes = {70, 90, 60, 5};
-    test_device<T>(c, device, "networks that are none for a block" + gradient);
+    test_device<T>(c, device, "networks that are none for a block" + gradient, false);
   }
 }
 
@@ -238,8 +298,8 @@ int main(int count, char**) {
       std::printf("skipped: %s\n", problem.c_str());
       return 77;
     }
-    test_devices<float>(cuda_device());
-    test_devices<double>(cuda_device());
+    test_devices<float>(counting_device());
+    test_devices<double>(counting_device());
   }
   std::printf(failures ? "%d failures\n" : "all is well\n", failures);
   return failures ? 1 : 0;

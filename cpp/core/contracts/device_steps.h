@@ -28,20 +28,34 @@ struct SingleBlockLayer {
   bool operator==(const SingleBlockLayer&) const = default;
 };
 
-// Steps with fused updates of a whole network, or of many that differ in their parameters and in the constants of their
-// updates: they take the same rows. All memory but `layers` is the device's.
+// What a network is trained on: rows, as Targets has them, and where `by_ids`, in which order: the numbers of all steps'
+// rows, one after the other.
+template <class T>
+struct SingleBlockRows {
+  const T* x;
+  const T* dense;
+  const Index* classes;
+  const T* weights;
+  const Index* ids;
+
+  bool operator==(const SingleBlockRows&) const = default;
+};
+
+// Steps with fused updates of a whole network, or of many of one shape that differ in their parameters, their rows, and the
+// constants of their updates. Each comes to the same bits as alone. All memory but `layers` is the device's.
 template <class T>
 struct SingleBlockTraining {
   const SingleBlockLayer* layers;
   int depth;
   RowActivationKind row_activation;  // of the last layer, where has_row_activation
   bool has_row_activation;
-  UpdateKind rule;  // of every parameter that is trained
-  bool states[3];   // those that the rule keeps
-  Index rows;       // of a step
-  const T* x;
-  Targets<T> targets;
-  const Index* ids;  // rows of all steps, one after the other, or null: consecutive rows
+  UpdateKind rule;                 // of every parameter that is trained
+  bool states[3];                  // those that the rule keeps
+  Index rows;                      // of a step
+  const SingleBlockRows<T>* data;  // of each network
+  Targets<T> targets;  // those of the first one: which of them there are, and, for all networks, those of the columns
+  bool by_ids;         // or consecutive rows
+  Index row;           // the first one's number (in ids)
   bool same_rows;
   LossSpec loss;
   bool logits;

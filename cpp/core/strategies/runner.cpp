@@ -77,7 +77,7 @@ void Runner<T>::begin_updates(Optimizer<T>& optimizer) const {
 }
 
 template <class T>
-void Runner<T>::find_slots(const Program<T>& program, const Optimizer<T>& optimizer, std::vector<int>& slots) {
+void find_slots(const Program<T>& program, const Optimizer<T>& optimizer, std::vector<int>& slots) {
   slots.clear();
   for (const auto& parameter : program.parameters())
     if (const int slot = optimizer.slot(parameter.get()); slot >= 0 && parameter->requires_grad) slots.push_back(slot);
@@ -85,5 +85,7 @@ void Runner<T>::find_slots(const Program<T>& program, const Optimizer<T>& optimi
 
 template class Runner<float>;
 template class Runner<double>;
+template void find_slots<float>(const Program<float>&, const Optimizer<float>&, std::vector<int>&);
+template void find_slots<double>(const Program<double>&, const Optimizer<double>&, std::vector<int>&);
 
 }  // namespace fastmlp

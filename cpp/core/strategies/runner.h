@@ -14,12 +14,24 @@ namespace fastmlp {
 enum class Strategy { Automatic, Lanes, Dense, Device };
 inline constexpr const char* kStrategyNames[] = {"automatic", "lanes", "dense", "device"};
 
-// One of several networks of a shape that are trained together.
+// One of several networks of a shape that are trained together, and the rows of its next step: as many as the others', and
+// from the same number on.
 template <class T>
 struct GroupMember {
   const Program<T>* program;
   Optimizer<T>* optimizer;
+  Batch<T> batch;
 };
+
+// The slots of the program's parameters that the optimizer updates.
+template <class T>
+void find_slots(const Program<T>& program, const Optimizer<T>& optimizer, std::vector<int>& slots);
+template <class T>
+std::vector<int> slots_of(const Program<T>& program, const Optimizer<T>& optimizer) {
+  std::vector<int> slots;
+  find_slots(program, optimizer, slots);
+  return slots;
+}
 
 template <class T>
 class Runner {
@@ -52,9 +64,7 @@ class Runner {
                      Optimizer<T>& optimizer, double* losses);
   // The same for a group of networks of this shape at once, without dropout; losses: `count` values of each. Returns false,
   // and has done nothing, where the strategy has no way to: then each takes its steps with a runner of its own.
-  virtual bool group_steps(const LossSpec&, const Batch<T>&, Index, bool, const std::vector<GroupMember<T>>&, double*) {
-    return false;
-  }
+  virtual bool group_steps(const LossSpec&, Index, bool, const std::vector<GroupMember<T>>&, double*) { return false; }
 
   // The same rows as `forward` takes them.
   virtual Batch<T> consecutive(const Batch<T>& batch) { return batch; }
@@ -87,8 +97,6 @@ class Runner {
   GradientSink<T> sink(const std::shared_ptr<Parameter<T>>& parameter, Index rows, Optimizer<T>* fused) const;
   // Before a pass with fused updates: brings the constants that the sinks point to up to this step.
   void begin_updates(Optimizer<T>& optimizer) const;
-  // Fills in the slots of the program's parameters that the optimizer updates.
-  static void find_slots(const Program<T>& program, const Optimizer<T>& optimizer, std::vector<int>& slots);
 
   const Program<T>& program_;
   Index rows_ = -1, columns_ = 0;

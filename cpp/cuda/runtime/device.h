@@ -20,6 +20,7 @@ const char* upload(void* to, const void* from, std::size_t bytes, Stream stream)
 const char* download(void* to, const void* from, std::size_t bytes, Stream stream);
 const char* copy(void* to, const void* from, std::size_t bytes, Stream stream);
 const char* synchronize(Stream stream);
+Stream make_stream();
 const char* begin_recording(Stream stream);
 void* end_recording(Stream stream);
 const char* replay(void* recording, Stream stream);

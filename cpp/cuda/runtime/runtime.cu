@@ -115,7 +115,7 @@ const Devices& devices() {
 
 // Streams ----------------------------------------------------------------------------------------------------------
 
-cudaStream_t make_stream() {
+cudaStream_t new_stream() {
   const FirstDevice scope;
   cudaStream_t stream = nullptr;
   note(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream");
@@ -123,7 +123,7 @@ cudaStream_t make_stream() {
 }
 
 cudaStream_t own_stream() {
-  static const cudaStream_t stream = make_stream();
+  static const cudaStream_t stream = new_stream();
   return stream;
 }
 
@@ -227,7 +227,7 @@ void* allocate(std::size_t bytes) {
     return nullptr;
   }
   // Streams do not wait for one another, so the zeros have to be there when this returns.
-  static const cudaStream_t zeroing = make_stream();
+  static const cudaStream_t zeroing = new_stream();
   if (status == cudaSuccess) status = cudaMemsetAsync(memory, 0, bytes, zeroing);
   if (status == cudaSuccess) status = cudaStreamSynchronize(zeroing);
   note(status, "allocating memory");
@@ -278,10 +278,15 @@ const char* synchronize(Stream stream) {
   return report();
 }
 
+Stream make_stream() {
+  Stream made = new_stream();
+  return report() ? nullptr : made;
+}
+
 const char* begin_recording(Stream stream) {
   if (recording.active) return "CUDA: a recording within another one";
   const FirstDevice scope;
-  cudaStream_t captured = make_stream();
+  cudaStream_t captured = new_stream();
   if (const char* why = report()) return why;
   note(cudaStreamBeginCapture(captured, cudaStreamCaptureModeThreadLocal), "beginning a recording");
   if (const char* why = report()) {

@@ -53,6 +53,7 @@ const Device& device() {
       .download = download,
       .copy = copy,
       .synchronize = synchronize,
+      .make_stream = make_stream,
       .begin_recording = begin_recording,
       .end_recording = end_recording,
       .replay = replay,

@@ -56,7 +56,7 @@ struct BlockPlan {
   int term_tile, log_parts;
 
   // Places in shared memory: in bytes ...
-  int losses, updates, rule, ids, classes, values;
+  int losses, updates, rule, data, ids, classes, values;
   int bytes;
   // ... and among `values`. The parameters come first, then each state that the rule keeps, as many values.
   int parameters;
@@ -81,14 +81,14 @@ N divide_up(N a, N b) {
   return (a + b - 1) / b;
 }
 
-// Threads. A single network wants its step done soon: a thread for each value of its widest layer, or every fourth. Many
-// networks share multiprocessors anyway, and want few instructions in all: small blocks with full tiles.
+// Threads. A network wants its step done soon: a thread for each value of its widest layer, or every fourth. Many networks,
+// which share multiprocessors, would be served better by small blocks with full tiles; but how work is shared out decides on
+// the order of sums, and a network among others shall come to the same bits as alone.
 // The sizes are estimates; no device was at hand to measure.
 template <class T>
 void share_out(const SingleBlockTraining<T>& a, Index widest, BlockPlan& plan) {
-  const bool many = a.models > multiprocessors();
   const Index values = a.rows * widest;
-  plan.threads = values <= (many ? 1024 : 32) ? 32 : values <= (many ? 8192 : 1024) ? 128 : kMostBlockThreads;
+  plan.threads = values <= 32 ? 32 : values <= 1024 ? 128 : kMostBlockThreads;
   plan.row_tile = values >= 4 * plan.threads && a.rows >= kTileRows<T> ? kTileRows<T> : 1;
   const Index teams = divide_up<Index>(a.rows, plan.row_tile);
   plan.log_lanes = 0;
@@ -191,7 +191,8 @@ bool plan_block(const SingleBlockTraining<T>& a, BlockPlan& plan) {
   plan.losses = take_bytes(kMostBlockThreads / kWarp * sizeof(double));
   plan.updates = take_bytes(2 * sizeof(Update));
   plan.rule = take_bytes(sizeof(ops::UpdateValues<Real<T>>));
-  plan.ids = take_bytes(a.ids ? numbers * sizeof(Index) : 0);
+  plan.data = take_bytes(sizeof(SingleBlockRows<T>));
+  plan.ids = take_bytes(a.by_ids ? numbers * sizeof(Index) : 0);
   plan.classes = take_bytes(a.targets.classes ? numbers * sizeof(Index) : 0);
 
   // As many parts as there is room for.
@@ -204,10 +205,9 @@ bool plan_block(const SingleBlockTraining<T>& a, BlockPlan& plan) {
 
 // Up to where one block is expected to beat a graph of kernels for each layer, in multiply-adds of a step: a graph takes
 // some 6 us a layer, and a block should make some 40 of them in a nanosecond (20 in float64). Estimates: no device was
-// at hand to measure. Many networks have no rival.
+// at hand to measure. They hold for many networks, too, which come to the same bits as alone.
 template <class T>
 bool worth_a_block(const SingleBlockTraining<T>& a) {
-  if (a.models > 1) return true;
   constexpr Index kOfLayer = sizeof(T) == 4 ? 240'000 : 120'000;
   Index sum = 0;
   for (int l = 0; l < a.depth; ++l) sum += (l > 0 ? 3 : 2) * a.rows * a.layers[l].in * a.layers[l].out;

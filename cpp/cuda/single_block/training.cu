@@ -31,9 +31,10 @@ struct Training {
     OutputArgs<T> output;
     const UpdateTarget<T>* parameters;
     StepScale scale;
-    const T* x;
+    const SingleBlockRows<T>* data;
     Targets<T> targets;
-    const Index* ids;
+    bool by_ids;
+    Index row;
     Index steps;
     UpdateKind kind;
     const Update* updates;
@@ -49,6 +50,7 @@ struct Training {
   double* const losses;  // of the warps
   Update* const updates;
   ops::UpdateValues<V>* const rule;  // the step's constants
+  SingleBlockRows<T>* const data;    // this network's
   Index *const ids, *const classes;
   T* const values;
 
@@ -60,6 +62,7 @@ struct Training {
                       reinterpret_cast<double*>(shared + p.plan.losses),
                       reinterpret_cast<Update*>(shared + p.plan.updates),
                       reinterpret_cast<ops::UpdateValues<V>*>(shared + p.plan.rule),
+                      reinterpret_cast<SingleBlockRows<T>*>(shared + p.plan.data),
                       reinterpret_cast<Index*>(shared + p.plan.ids),
                       reinterpret_cast<Index*>(shared + p.plan.classes),
                       reinterpret_cast<T*>(shared + p.plan.values)};
@@ -115,6 +118,7 @@ struct Training {
 
   FASTMLP_DEVICE void begin() {
     block.each([&](int thread, Registers&) {
+      if (thread == 0) *data = p.data[block.index().x];
       for (int l = 0; l < plan.depth; ++l) {
         const BlockLayer& layer = plan.layers[l];
         load(thread, l, false);
@@ -123,6 +127,8 @@ struct Training {
       }
       if (plan.layers[0].has_bias())
         for (const SharedMatrix& x : plan.x) set_ones(thread, x, plan.layers[0].in);
+    });
+    block.each([&](int thread, Registers&) {
       fetch_ids(thread, 0);
       if (plan.loads) fetch_ids(thread, 1);
       fetch_update(thread, 0);
@@ -150,9 +156,10 @@ struct Training {
   FASTMLP_DEVICE int buffer(Index step) const { return plan.loads ? static_cast<int>(step & 1) : 0; }
 
   FASTMLP_DEVICE void fetch_ids(int thread, Index step) {
-    if (!p.ids || step >= p.steps) return;
+    if (!p.by_ids || step >= p.steps) return;
     Index* const to = ids + buffer(step) * plan.rows;
-    for (int r = thread; r < plan.rows; r += kThreads) copy_async<sizeof(Index)>(to + r, p.ids + step * plan.rows + r);
+    const Index* const from = data->ids + p.row + step * plan.rows;
+    for (int r = thread; r < plan.rows; r += kThreads) copy_async<sizeof(Index)>(to + r, from + r);
   }
 
   FASTMLP_DEVICE Index own_updates() const { return block.index().x * p.update_stride; }
@@ -174,17 +181,18 @@ struct Training {
     if (step >= p.steps) return;
     const int turn = buffer(step), lanes = 1 << plan.log_lanes, lane = thread & (lanes - 1);
     const int in = plan.layers[0].in, out = p.output.columns;
+    const SingleBlockRows<T> own = *data;
     for (int r = thread >> plan.log_lanes; r < plan.rows; r += kThreads >> plan.log_lanes) {
-      const Index from = p.ids ? ids[turn * plan.rows + r] : step * plan.rows + r;
+      const Index from = p.by_ids ? ids[turn * plan.rows + r] : p.row + step * plan.rows + r;
       for (int c = lane; c < in; c += lanes)
-        copy_async<sizeof(T)>(values + plan.x[turn].row(r) + c, p.x + from * in + c);
+        copy_async<sizeof(T)>(values + plan.x[turn].row(r) + c, own.x + from * in + c);
       if (p.targets.dense)
         for (int c = lane; c < out; c += lanes)
-          copy_async<sizeof(T)>(values + plan.targets[turn].row(r) + c, p.targets.dense + from * out + c);
+          copy_async<sizeof(T)>(values + plan.targets[turn].row(r) + c, own.dense + from * out + c);
       else if (lane == 0)
-        copy_async<sizeof(Index)>(classes + turn * plan.rows + r, p.targets.classes + from);
+        copy_async<sizeof(Index)>(classes + turn * plan.rows + r, own.classes + from);
       if (p.targets.weights && lane == 0)
-        copy_async<sizeof(T)>(values + plan.weights + turn * plan.rows + r, p.targets.weights + from);
+        copy_async<sizeof(T)>(values + plan.weights + turn * plan.rows + r, own.weights + from);
     }
   }
 
@@ -371,8 +379,8 @@ template <class T, int threads>
 void launch_training(const SingleBlockTraining<T>& a, const BlockPlan& plan, Stream stream) {
   using K = Training<T, threads>;
   launch<K>({static_cast<int>(a.models)}, static_cast<std::size_t>(plan.bytes),
-            {plan, output_args(a, plan.log_lanes), a.parameters, StepScale(a, a.layers[a.depth - 1].out), a.x,
-             a.targets, a.ids, a.steps, a.rule, a.updates, a.one_update, a.update_stride, a.losses},
+            {plan, output_args(a, plan.log_lanes), a.parameters, StepScale(a, a.layers[a.depth - 1].out), a.data,
+             a.targets, a.by_ids, a.row, a.steps, a.rule, a.updates, a.one_update, a.update_stride, a.losses},
             stream);
 }
 

@@ -2,52 +2,12 @@
 #include "core/strategies/device/device_runner.h"
 
 #include <algorithm>
-#include <optional>
 
 #include "core/strategies/chain.h"
+#include "core/strategies/device/block_kind.h"
+#include "core/tasks.h"
 
 namespace fastmlp {
-
-namespace {
-
-// What networks that are trained together in one launch have in common.
-struct Kind {
-  std::vector<SingleBlockLayer> layers;
-  std::optional<RowActivationKind> row_activation;
-  UpdateKind rule;
-  bool states[3];
-  Index steps;  // that the parameters have seen
-
-  bool operator==(const Kind&) const = default;
-};
-
-// Affine operations, and at most a row activation at the end; one optimizer's group updates all that is trained. Null for
-// other networks.
-template <class T>
-std::optional<Kind> kind_of(const GroupMember<T>& member, const std::vector<int>& slots) {
-  const Program<T>& program = *member.program;
-  const Optimizer<T>& optimizer = *member.optimizer;
-  const int depth = affine_chain(program);
-  if (depth == 0 || slots.empty() || !optimizer.equal_step_counts(slots)) return std::nullopt;
-  Kind kind{{}, {}, optimizer.rule(slots[0]), {}, optimizer.slot_steps(slots[0])};
-  for (int s = 0; s < 3; ++s) kind.states[s] = optimizer.keeps(slots[0], s);
-  if (depth < program.size()) {
-    const Operation<T>& last = program.operations().back();
-    if (depth + 1 < program.size() || last.kind != OperationKind::RowActivation) return std::nullopt;
-    kind.row_activation = last.row_activation;
-  }
-  const auto trains = [&](const std::shared_ptr<Parameter<T>>& parameter) {
-    return parameter && parameter->requires_grad && optimizer.slot(parameter.get()) >= 0;
-  };
-  for (int l = 0; l < depth; ++l) {
-    const Operation<T>& operation = program.operations()[static_cast<std::size_t>(l)];
-    kind.layers.push_back({operation.weight->in, operation.weight->out, operation.activation, operation.bias != nullptr,
-                           trains(operation.weight), trains(operation.bias)});
-  }
-  return kind;
-}
-
-}  // namespace
 
 template <class T>
 DeviceRunner<T>::DeviceRunner(const Program<T>& program)
@@ -56,7 +16,8 @@ DeviceRunner<T>::DeviceRunner(const Program<T>& program)
       counters_(program.device()),
       updates_(program.device()),
       losses_(program.device()),
-      parameters_(program.device()) {}
+      parameters_(program.device()),
+      block_rows_(program.device()) {}
 
 template <class T>
 DeviceRunner<T>::~DeviceRunner() {
@@ -93,35 +54,56 @@ void DeviceRunner<T>::upload_parameters(const std::vector<GroupMember<T>>& membe
   uploaded_ = std::move(table);
 }
 
+// The same.
 template <class T>
-bool DeviceRunner<T>::group_steps(const LossSpec& spec, const Batch<T>& batch, Index count, bool same_rows,
+void DeviceRunner<T>::upload_rows(const std::vector<GroupMember<T>>& members) {
+  std::vector<SingleBlockRows<T>> table;
+  table.reserve(members.size());
+  for (const GroupMember<T>& member : members) {
+    const Targets<T>& targets = member.batch.targets;
+    table.push_back({member.batch.x, targets.dense, targets.classes, targets.weights, member.batch.ids});
+  }
+  if (table == uploaded_rows_) return;
+  uploaded_rows_.clear();
+  block_rows_.reserve(table.size());
+  check(device().upload(block_rows_.data(), table.data(), table.size() * sizeof table[0], StreamScope::current()));
+  uploaded_rows_ = std::move(table);
+}
+
+namespace {
+
+// Whether the batches have the same things.
+template <class T>
+bool same_form(const Batch<T>& a, const Batch<T>& b) {
+  const auto same = [](const auto* one, const auto* other) { return (one != nullptr) == (other != nullptr); };
+  return a.row == b.row && same(a.ids, b.ids) && same(a.targets.dense, b.targets.dense) &&
+         same(a.targets.classes, b.targets.classes) && same(a.targets.weights, b.targets.weights);
+}
+
+}  // namespace
+
+template <class T>
+bool DeviceRunner<T>::group_steps(const LossSpec& spec, Index count, bool same_rows,
                                   const std::vector<GroupMember<T>>& members, double* losses) {
   if (!kernels().trains_in_block) return false;
   std::vector<std::vector<int>> slots(members.size());
-  std::optional<Kind> kind;
+  std::optional<BlockKind> kind;
   bool same_constants = true;
   for (std::size_t m = 0; m < members.size(); ++m) {
     const GroupMember<T>& member = members[m];
-    this->find_slots(*member.program, *member.optimizer, slots[m]);
-    std::optional<Kind> own = kind_of(member, slots[m]);
-    if (!own || (m > 0 && own != kind)) return false;
-    if (member.optimizer->planned().empty() != members[0].optimizer->planned().empty()) return false;
+    slots[m] = slots_of(*member.program, *member.optimizer);
+    std::optional<BlockKind> own = block_kind(*member.program, *member.optimizer, slots[m]);
+    if (!own || (m > 0 && (own != kind || !same_form(member.batch, members[0].batch)))) return false;
     if (m == 0) kind = std::move(own);
     same_constants &= member.optimizer->steps_like(slots[m][0], *members[0].optimizer, slots[0][0]);
   }
 
-  SingleBlockTraining<T> args{};
-  args.layers = kind->layers.data();
-  args.depth = static_cast<int>(kind->layers.size());
-  args.has_row_activation = kind->row_activation.has_value();
-  args.row_activation = kind->row_activation.value_or(RowActivationKind{});
-  args.rule = kind->rule;
-  std::copy_n(kind->states, 3, args.states);
+  SingleBlockTraining<T> args = kind->training<T>();
   args.rows = rows_;
-  const Batch<T> rows = batch.advanced(this->columns_, this->out_columns());
-  args.x = rows.x;
-  args.targets = rows.targets;
-  args.ids = rows.ids;
+  const Batch<T>& first = members[0].batch;
+  args.targets = first.targets;
+  args.by_ids = first.ids != nullptr;
+  args.row = first.row;
   args.same_rows = same_rows;
   args.loss = spec;
   args.logits = program_.logits_for(spec.kind);
@@ -130,23 +112,25 @@ bool DeviceRunner<T>::group_steps(const LossSpec& spec, const Batch<T>& batch, I
   if (!kernels().trains_in_block(args)) return false;
 
   upload_parameters(members);
+  upload_rows(members);
   const std::size_t values = members.size() * static_cast<std::size_t>(count);
   losses_.reserve(values);
   std::vector<Update> updates = members[0].optimizer->next_updates(slots[0], count);
   const std::size_t each = updates.size();
-  if (!same_constants) updates.reserve(each * members.size());
-  for (std::size_t m = 1; m < members.size(); ++m) {
-    if (same_constants) {
-      members[m].optimizer->count_steps(slots[m], count, updates.back());
-      continue;
-    }
-    const std::vector<Update>& own = members[m].optimizer->next_updates(slots[m], count);
-    updates.insert(updates.end(), own.begin(), own.end());
+  if (same_constants) {
+    for (std::size_t m = 1; m < members.size(); ++m) members[m].optimizer->count_steps(slots[m], count, updates.back());
+  } else {
+    updates.resize(each * members.size());
+    for_tasks(static_cast<Index>(members.size()) - 1, [&](Index task) {
+      const auto m = static_cast<std::size_t>(task) + 1;
+      const std::vector<Update>& own = members[m].optimizer->next_updates(slots[m], count);
+      std::copy(own.begin(), own.end(), updates.begin() + static_cast<std::ptrdiff_t>(m * each));
+    });
   }
   upload_updates(updates);
   args.parameters = parameters_.data();
+  args.data = block_rows_.data();
   args.updates = updates_.data();
-  args.one_update = each == 1;
   args.update_stride = same_constants ? 0 : static_cast<Index>(each);
   args.losses = losses_.data();
   kernels().train_in_block(args, this->context());
@@ -157,9 +141,8 @@ bool DeviceRunner<T>::group_steps(const LossSpec& spec, const Batch<T>& batch, I
 template <class T>
 void DeviceRunner<T>::steps(const LossSpec& spec, const Batch<T>& batch, Index count, bool same_rows,
                             DropoutState dropout, Optimizer<T>& optimizer, double* losses) {
-  if (group_steps(spec, batch, count, same_rows, {{&program_, &optimizer}}, losses)) return;
-  std::vector<int> slots;
-  this->find_slots(program_, optimizer, slots);
+  if (group_steps(spec, count, same_rows, {{&program_, &optimizer, batch}}, losses)) return;
+  const std::vector<int> slots = slots_of(program_, optimizer);
   // A single step is replayed, too: the number of steps in a call depends on timing, and the bits must not.
   if (slots.empty() || !optimizer.equal_step_counts(slots) || program_.counts_batches())
     return Runner<T>::steps(spec, batch, count, same_rows, dropout, optimizer, losses);

@@ -16,8 +16,8 @@ class DeviceRunner final : public DenseRunner<T> {
   Strategy strategy() const override { return Strategy::Device; }
   void steps(const LossSpec& spec, const Batch<T>& batch, Index count, bool same_rows, DropoutState dropout,
              Optimizer<T>& optimizer, double* losses) override;
-  bool group_steps(const LossSpec& spec, const Batch<T>& batch, Index count, bool same_rows,
-                   const std::vector<GroupMember<T>>& members, double* losses) override;
+  bool group_steps(const LossSpec& spec, Index count, bool same_rows, const std::vector<GroupMember<T>>& members,
+                   double* losses) override;
 
  private:
   using Runner<T>::program_;
@@ -26,6 +26,7 @@ class DeviceRunner final : public DenseRunner<T> {
   using Runner<T>::rows_;
 
   void upload_parameters(const std::vector<GroupMember<T>>& members);
+  void upload_rows(const std::vector<GroupMember<T>>& members);
   void upload_updates(const std::vector<Update>& updates);
   void replay_steps(const LossSpec& spec, const Batch<T>& batch, Index count, Replay replay,
                     const DropoutState& dropout, Optimizer<T>& optimizer);
@@ -39,6 +40,8 @@ class DeviceRunner final : public DenseRunner<T> {
   Buffer<double> losses_;
   Buffer<UpdateTarget<T>> parameters_;  // of a training in one block
   std::vector<UpdateTarget<T>> uploaded_;
+  Buffer<SingleBlockRows<T>> block_rows_;
+  std::vector<SingleBlockRows<T>> uploaded_rows_;
   void* recording_ = nullptr;
   std::vector<std::uintptr_t> recorded_;  // what it stands for
   LossSpec recorded_loss_;

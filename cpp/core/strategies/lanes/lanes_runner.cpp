@@ -115,7 +115,7 @@ template <class T>
 void LanesRunner<T>::set_sinks(Optimizer<T>* fused) {
   if (fused && sinks_for_ == fused) return;
   sinks_for_ = fused;
-  if (fused) this->find_slots(program_, *fused, sink_slots_);
+  if (fused) find_slots(program_, *fused, sink_slots_);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const Operation<T>& operation = program_.operations()[i];
     layers_[i].weight_sink = this->sink(operation.weight, 0, fused);
