@@ -344,7 +344,7 @@ def test_it_goes_on_from_where_the_trainers_are() -> None:
 
 
 @pytest.mark.cuda
-def test_networks_on_a_device_are_trained_one_by_one() -> None:
+def test_networks_on_a_device_beside_one_on_the_host() -> None:
     groups = [[_trainer(i) for i in range(3)] for _ in range(2)]
     for group in groups:
         for trainer in group[1:]:

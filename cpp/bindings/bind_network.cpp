@@ -203,6 +203,13 @@ void bind_network(py::module_& m) {
           },
           py::arg("x"), py::arg("parameters"))
       .def(
+          "group_key",
+          [](py::handle n, py::handle optimizer, py::handle loss, Index rows) {
+            return held_by<NetworkHandle>(n, "self").group_key(held_by<OptimizerHandle>(optimizer, "optimizer"),
+                                                               held_by<LossHandle>(loss, "loss"), rows);
+          },
+          py::arg("optimizer"), py::arg("loss"), py::arg("rows"))
+      .def(
           "strategy",
           [](py::handle n, Index rows, bool training) {
             return held_by<NetworkHandle>(n, "self").strategy(rows, training);

@@ -115,7 +115,10 @@ struct OptimizerOf final : OptimizerHandle {
   Index weights = 0;  // how many it updates
 };
 
+struct NetworkHandle;
+
 struct FitRequest {
+  NetworkHandle& network;
   OptimizerHandle& optimizer;
   const LossHandle& loss;  // may change in callbacks
   History& history;
@@ -151,7 +154,12 @@ struct NetworkHandle {
   // Of each output with respect to these parameters, one after the other.
   virtual py::object weight_jacobian(py::handle x, const py::sequence& parameters) = 0;
   virtual py::object input_gradient(py::handle x, py::handle t, const LossHandle* loss, py::handle function) = 0;
-  virtual void fit(const FitRequest& request) = 0;
+  // Of this network, or of several on one device, of one group_key, dtype and loss, with equally many rows and, but for
+  // seeds, the same options: the first one's are those of all, and it alone is polled.
+  virtual void fit(const std::vector<FitRequest>& requests) = 0;
+  // What networks that are trained together, in batches of so many rows, have in common; nothing for those that are not.
+  virtual std::optional<std::string> group_key(const OptimizerHandle& optimizer, const LossHandle& loss,
+                                               Index rows) const = 0;
   virtual void prepare(EarlyStopping& stopping) const = 0;
 };
 

@@ -15,6 +15,8 @@ namespace fastmlp::bindings {
 
 template <class T>
 struct FitData;
+template <class T>
+class FitMember;
 struct DataNames;
 struct TargetNames;
 
@@ -40,10 +42,14 @@ class NetworkOf final : public NetworkHandle {
   py::object jacobian(py::handle x) override;
   py::object weight_jacobian(py::handle x, const py::sequence& parameters) override;
   py::object input_gradient(py::handle x, py::handle t, const LossHandle* loss, py::handle function) override;
-  void fit(const FitRequest& request) override;
+  void fit(const std::vector<FitRequest>& requests) override;
+  std::optional<std::string> group_key(const OptimizerHandle& optimizer, const LossHandle& loss,
+                                       Index rows) const override;
   void prepare(EarlyStopping& stopping) const override { stopping.prepare(network_->program()); }
 
  private:
+  friend class FitMember<T>;
+
   static constexpr const char* kTakes = "the model's first layer";
 
   Matrix<T> input(py::handle x, const char* name) const {

@@ -270,6 +270,9 @@ class Network:
     def weight_jacobian(self, x: npt.ArrayLike, parameters: Sequence[Parameter]) -> Array:
         """d output / d weight, rows x outputs x weights: those of the parameters in their order."""
 
+    def group_key(self, optimizer: Optimizer, loss: Loss, rows: int) -> str | None:
+        """Equal for networks that are trained in one launch, in batches of so many rows."""
+
     def strategy(self, rows: int, training: bool = True) -> str: ...
 
 @final
@@ -377,29 +380,4 @@ class EarlyStopping:
     @property
     def stopped_epoch(self) -> int: ...
 
-def fit(
-    network: Network,
-    optimizer: Optimizer,
-    loss: Loss,
-    history: History,
-    data: tuple[Any, Any, Any, Callable[..., Any] | None],
-    validation_data: tuple[Any, Any, Any, Callable[..., Any] | None],
-    *,
-    max_epoch: int,
-    batch_size: int,
-    shuffle: bool,
-    seed: int,
-    max_grad: float | None,
-    accumulate: int,
-    eval_interval: int,
-    allow_nonfinite: bool,
-    stop_at_nonfinite: bool,
-    early_stopping: EarlyStopping | None,
-    metrics: Sequence[tuple[str, Metric | Callable[[Array], float]]],
-    next_batch: Callable[[], tuple[Any, Any, Any, Callable[..., Any] | None] | None] | None,
-    own_step: Callable[[], float] | None,
-    on_begin: Callable[[], bool] | None,
-    on_epoch: Callable[[int, float, float | None, list[float], bool], bool] | None,
-    on_plan: Callable[[int, int], None] | None,
-    on_poll: Callable[[int, float], None] | None,
-) -> None: ...
+def fit(requests: Sequence[dict[str, Any]]) -> None: ...

@@ -13,13 +13,13 @@ NAMES = ("x", "t", "sample_weight")
 NO_DATA: Data = (None, None, None)
 
 
-def _is_on_device(data: Any) -> bool:
+def is_on_device(data: Any) -> bool:
     return hasattr(data, "__cuda_array_interface__") or bool(getattr(data, "is_cuda", False))
 
 
 def host_copy(name: str, data: Any) -> Any:
     """A copy of what lies in the host's memory, which callbacks cannot change."""
-    if not isinstance(data, np.ndarray) and _is_on_device(data):
+    if not isinstance(data, np.ndarray) and is_on_device(data):
         return data
     if _rows.stay(data):
         return data.copy() if _rows.is_sparse(data) else data
@@ -29,7 +29,7 @@ def host_copy(name: str, data: Any) -> Any:
 
 def to_host(name: str, data: Any) -> Array:
     """The same numbers in the host's memory, not copied where they lie there."""
-    if not isinstance(data, np.ndarray) and _is_on_device(data):
+    if not isinstance(data, np.ndarray) and is_on_device(data):
         data = data.get() if hasattr(data, "get") else data.cpu()
     return _conversions.as_array(data, name)
 
@@ -106,7 +106,7 @@ def _without_gaps(prefix: str, data: Data) -> Data:
 def split(data: Data, fraction: float) -> tuple[Data, Data]:
     """The first rows, to train with, and the last ones, to validate with."""
     parts: list[Any] = [
-        part if part is None or _is_on_device(part) else _conversions.kept(part, name)
+        part if part is None or is_on_device(part) else _conversions.kept(part, name)
         for name, part in zip(NAMES, data, strict=True)
     ]
     given = [(name, part) for name, part in zip(NAMES, parts, strict=True) if part is not None]

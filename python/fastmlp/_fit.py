@@ -1,20 +1,23 @@
 """One call of `Trainer.fit`: what it is given, checked, and the native training with callbacks."""
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
+
+import numpy as np
 
 from fastmlp import _checks, _core, _data, live
 from fastmlp._fitting import native_options, nonfinite_loss, to_training
 from fastmlp._hooks import Hooks, check_callbacks
 from fastmlp._whole_fit import check_fit, own_step
 from fastmlp.early_stopping import EarlyStopping, take_early_stopping
-from fastmlp.function_loss import loss_function
+from fastmlp.function_loss import FunctionLoss, loss_function
 from fastmlp.history import History, Training
 from fastmlp.metrics import Metric, check_metrics, names_of, native_metrics
 from fastmlp.modules import Module
 from fastmlp.progress import make_progress, progress_stream
 from fastmlp.scheduling import Scheduled, check_scheduler, make_planner
+from fastmlp.whole_batch import WholeBatchOptimizer
 
 Poll = Callable[[int, float], None]  # is told of the epoch that is under way, and its loss so far
 
@@ -116,50 +119,64 @@ class Fit:
             to_training(self.trainer.model, stack)
             if self._planner is not None:
                 stack.callback(self._planner.settle)
-            self._train(lambda: True)
+            _core.fit([self._request(lambda: True)])
 
     def run(self, poll: Poll | None = None) -> History:
         """The training, to its end. `poll` is called now and then, and may raise."""
-        trainer, hooks, native = self.trainer, self._hooks, self._native
+        with self._running() as line:
+            self._train(poll if line is None else line.poll)
+            return self._result(line)
 
-        def begin() -> bool:
-            if self._early is not None:
-                self._early._native = native
-            trainer._metrics, trainer._best_epoch = self._metrics, None
-            trainer._begin_fit(self._early, native, self.last, resting)
-            return hooks.begin()
-
+    @contextmanager
+    def _running(self) -> Iterator[Any]:
+        """What is to be undone after the training, however it ends; gives what shows progress."""
         with ExitStack() as stack:
             if self._early is not None:
                 self._early._freeze(stack)
-            stack.callback(hooks.end)
-            stack.callback(trainer._end_fit)
+            stack.callback(self._hooks.end)
+            stack.callback(self.trainer._end_fit)
             line = self._line()
             if line is not None:
                 stack.enter_context(line)
-                poll = line.poll
-            resting = to_training(trainer.model, stack)
+            self._resting = to_training(self.trainer.model, stack)
             if self._planner is not None:
                 stack.callback(self._planner.settle)
-            while trainer._history.epochs < self.last:
-                self._train(begin, poll)
-                if not hooks.changed:
-                    break
-                trainer._check_parameters()
-                check_scheduler(trainer.scheduler, trainer.optimizer)
-            history = trainer.history
-            self.problem = nonfinite_loss(trainer, history, self.first, self._validates)
-            if native is not None:
-                if not (self.problem and trainer.on_nonfinite == "raise"):
-                    native.restore()
-                trainer._best_epoch = native.best_epoch if native.best_epoch >= 0 else None
-                history._best_epoch = trainer._best_epoch
-            if line is not None:
-                line.finish(len(history.loss), history.loss[-1])
+            yield line
+
+    def _begin(self) -> bool:
+        """All has been checked. Returns whether nothing is trained: something was exchanged."""
+        trainer = self.trainer
+        if self._early is not None:
+            self._early._native = self._native
+        trainer._metrics, trainer._best_epoch = self._metrics, None
+        trainer._begin_fit(self._early, self._native, self.last, self._resting)
+        return self._hooks.begin()
+
+    def _train(self, poll: Poll | None) -> None:
+        """The epochs that are left; after a change by a callback with what there is now."""
+        trainer = self.trainer
+        while trainer._history.epochs < self.last:
+            _core.fit([self._request(self._begin, poll)])
+            if not self._hooks.changed:
+                break
+            trainer._check_parameters()
+            check_scheduler(trainer.scheduler, trainer.optimizer)
+
+    def _result(self, line: Any = None) -> History:
+        trainer, native = self.trainer, self._native
+        history = trainer.history
+        self.problem = nonfinite_loss(trainer, history, self.first, self._validates)
+        if native is not None:
+            if not (self.problem and trainer.on_nonfinite == "raise"):
+                native.restore()
+            trainer._best_epoch = native.best_epoch if native.best_epoch >= 0 else None
+            history._best_epoch = trainer._best_epoch
+        if line is not None:
+            line.finish(len(history.loss), history.loss[-1])
         return history
 
-    def _train(self, begin: Callable[[], bool], poll: Poll | None = None) -> None:
-        """The epochs that are left, or those up to a change by a callback.
+    def _request(self, begin: Callable[[], bool], poll: Poll | None = None) -> dict[str, Any]:
+        """What native code is asked for: the epochs that are left, or those up to a change.
 
         `begin` is called when all has been checked; with true nothing is trained.
         """
@@ -170,26 +187,29 @@ class Fit:
         hooks.enter(network, self._names)
         if self._batches:
             self._batches.restart()
-        _core.fit(
-            network,
-            trainer.optimizer,
-            trainer.loss_fn,
-            trainer._history,
-            (*data, loss_function(trainer, "t", data)),
-            (*validation, loss_function(trainer, "validation_data t", validation)),
-            max_epoch=self.last - trainer._history.epochs,
+        return {
+            "network": network,
+            "optimizer": trainer.optimizer,
+            "loss": trainer.loss_fn,
+            "history": trainer._history,
+            "data": (*data, loss_function(trainer, "t", data)),
+            "validation_data": (
+                *validation,
+                loss_function(trainer, "validation_data t", validation),
+            ),
+            "max_epoch": self.last - trainer._history.epochs,
             **self.options,
-            seed=self._seed,
-            stop_at_nonfinite=trainer.on_nonfinite == "raise",
-            early_stopping=self._native,
-            metrics=native_metrics(self._metrics, trainer.loss_fn, validation[1]),
-            next_batch=self._next_batch if self._batches else None,
-            own_step=own_step(trainer, *data),
-            on_begin=begin,
-            on_epoch=hooks.on_epoch,
-            on_plan=planner.on_plan if planner else None,
-            on_poll=poll,
-        )
+            "seed": self._seed,
+            "stop_at_nonfinite": trainer.on_nonfinite == "raise",
+            "early_stopping": self._native,
+            "metrics": native_metrics(self._metrics, trainer.loss_fn, validation[1]),
+            "next_batch": self._next_batch if self._batches else None,
+            "own_step": own_step(trainer, *data),
+            "on_begin": begin,
+            "on_epoch": hooks.on_epoch,
+            "on_plan": planner.on_plan if planner else None,
+            "on_poll": poll,
+        }
 
     def _next_batch(self) -> tuple[Any, ...] | None:
         batch = self._batches() if self._batches else None
@@ -205,3 +225,45 @@ class Fit:
         return make_progress(
             self._stream, self.first, self.last, lambda: history.last_validation_loss
         )
+
+    def group_key(self) -> tuple[Any, ...] | None:
+        """Equal for fits that `run_together` takes; None where it takes none like this.
+
+        For trainers of one dtype on one CUDA device, whose losses are alike.
+        """
+        trainer = self.trainer
+        alone = (
+            self._batches
+            or self._stream is not None
+            or self._hooks.on_epoch is not None
+            or any(not isinstance(metric, str) for metric in self._metrics)
+            or self.options["max_grad"] is not None
+            or self.options["accumulate"] != 1
+            or isinstance(trainer.optimizer, WholeBatchOptimizer)
+            or isinstance(trainer.loss_fn, FunctionLoss)
+            or any(map(_data.is_on_device, (*self._data, *self._validation)))
+        )
+        if alone:
+            return None
+        rows = np.shape(self._data[1])[0]
+        with ExitStack() as stack:
+            to_training(trainer.model, stack)
+            batch = min(rows, self.options["batch_size"])
+            kind = trainer._network().group_key(trainer.optimizer, trainer.loss_fn, batch)
+        if kind is None:
+            return None
+        own = trainer._history.epochs, self.max_epoch, trainer.on_nonfinite == "raise"
+        has = self._validates, self._planner is not None, self._data[2] is not None
+        return (kind, rows, *own, *has, *self._names, *self.options.values())
+
+
+def run_together(fits: Sequence[Fit], poll: Poll) -> list[History]:
+    """Trainings of one `group_key`, side by side, each to the bits of its `run`."""
+    with ExitStack() as stack:
+        for fit in fits:
+            stack.enter_context(fit._running())
+        _core.fit([fit._request(fit._begin, poll) for fit in fits])
+        if any(fit._hooks.changed for fit in fits):  # nothing was trained
+            for fit in fits:
+                fit._train(poll)
+        return [fit._result() for fit in fits]

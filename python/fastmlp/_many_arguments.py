@@ -153,6 +153,11 @@ class Data:
             return rows if which is None else len(range(*which.indices(rows)))
         return int(which.sum() if which.dtype.kind == "b" else len(which))
 
+    def own_size(self, i: int) -> int:
+        """How many numbers of rows, and values of them, a training may have of its own."""
+        values = 0 if self._which(i) is None else int(np.prod(np.shape(self._parts["x"])[1:]))
+        return max(1, self.rows_of(i) * (1 + values))
+
     def _which(self, i: int) -> Any:
         return None if self._rows is None else self._rows[i]
 
@@ -250,6 +255,12 @@ def _of_model(model: Any) -> Any:
             return None
         parts.append((type(module), part))
     return tuple(parts)
+
+
+def loss_key(loss_fn: Any) -> Any:
+    """Equal for losses that are alike, but for the losses themselves where nobody knows."""
+    plain = _plain(loss_fn)
+    return id(loss_fn) if plain is None else plain
 
 
 _VALUES = int | float | str | bool | None

@@ -1,4 +1,4 @@
-"""Many trainings at once, one network a thread, each as by itself."""
+"""Many trainings at once, one network a thread or, on a device, a block, each as by itself."""
 
 import threading
 import warnings
@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from fastmlp import _checks, _core
-from fastmlp._fit import Fit
-from fastmlp._many_arguments import Data, Options, likeness, named
+from fastmlp._fit import Fit, run_together
+from fastmlp._many_arguments import Data, Options, likeness, loss_key, named
 from fastmlp._whole_fit import ALL_ROWS_OR_32
 from fastmlp.history import History
 from fastmlp.progress import make_progress, progress_stream
 from fastmlp.runtime import get_num_threads
 from fastmlp.trainer import Trainer
+
+_STREAMS = 8  # groups that are trained at a time
+_AT_ONCE = 1 << 25  # numbers that a group holds on the device, apart from its networks
 
 
 def fit_many(
@@ -30,7 +33,13 @@ def fit_many(
 
     Each comes to the same bits as by itself, in a fraction of the time: every thread (see
     `set_num_threads`) trains one network after another, the longest trainings first. Networks,
-    optimizers and losses may be of any kinds. Those on a CUDA device are trained one by one.
+    optimizers and losses may be of any kinds.
+
+    On a CUDA device, tiny networks of one shape that differ in their weights, seeds, rates and
+    other numbers, or in their rows, share launches, a block each; groups of different shapes run
+    side by side. The other networks there are trained one by one: those with layers besides
+    `Linear` and activations, too large for a block, with callbacks, functions as metrics,
+    `max_grad` or `accumulate`, or on data that lie on the device.
 
     Parameters
     ----------
@@ -66,7 +75,7 @@ def fit_many(
     Notes
     -----
     Beside the models, a thread needs the memory of one fit; `rows` are copied for those under way
-    alone.
+    alone. On a CUDA device that is a group.
     """
     group = list(trainers) if isinstance(trainers, Iterable) else trainers
     _check_trainers(group)
@@ -79,19 +88,24 @@ def fit_many(
             return Fit(group[i], **data.of(i), **options.of(i), progress=False)
 
     checked = set()
+    on_device: dict[int, Any] = {}  # and which of them may share launches
     for i, trainer in enumerate(group):
         given = options.of(i)
         kind = likeness(trainer, given) if rows is None else None
-        if kind is None or kind not in checked:
+        is_new = kind is None or kind not in checked
+        if _is_on_device(trainer) or is_new:
             fit = make(i)
-            with named(i):
-                fit.check()
-            checked.add(kind)
+            if is_new:
+                with named(i):
+                    fit.check()
+                checked.add(kind)
+            if _is_on_device(trainer):
+                on_device[i] = _launch(fit)
         else:  # thousands of networks are checked by one of them; the threads make the rest
             with named(i):
                 trainer._choose_seed(given["seed"])
     work = [data.rows_of(i) * options.epochs_of(i) for i in range(len(group))]
-    run = _Run(group, make, work)
+    run = _Run(group, make, work, on_device, data.own_size)
     try:
         if stream is None:
             run.all()
@@ -122,6 +136,18 @@ def _check_trainers(group: Any) -> None:
                 )
 
 
+def _is_on_device(trainer: Trainer) -> bool:
+    return trainer.optimizer.parameters[0].device != "cpu"
+
+
+def _launch(fit: Fit) -> Any:
+    """Equal for trainings that may share launches; None: this one runs alone."""
+    trainer, key = fit.trainer, fit.group_key()
+    if key is None:
+        return None
+    return key, str(trainer.optimizer.parameters[0].dtype), loss_key(trainer.loss_fn)
+
+
 class _StoppedError(Exception):
     """Another training has failed, or Ctrl-C has come."""
 
@@ -130,7 +156,12 @@ class _Run:
     """The trainings, and the threads that take one after another."""
 
     def __init__(
-        self, group: Sequence[Trainer], make: Callable[[int], Fit], work: list[int]
+        self,
+        group: Sequence[Trainer],
+        make: Callable[[int], Fit],
+        work: list[int],
+        on_device: dict[int, Any],
+        own_size: Callable[[int], int],
     ) -> None:
         self.histories: list[History | None] = [None] * len(group)
         self.problems: dict[int, str] = {}
@@ -140,9 +171,18 @@ class _Run:
         self._changed = threading.Condition()
         sizes = [sum(p.numel() for p in trainer.optimizer.parameters) for trainer in group]
         order = sorted(range(len(group)), key=lambda i: -sizes[i] * work[i])
-        on_host = [trainer.optimizer.parameters[0].device == "cpu" for trainer in group]
-        self._here = [i for i in order if not on_host[i]]
-        self._order = [i for i in order if on_host[i]]
+        self._order = [[i] for i in order if i not in on_device]
+        launches: dict[Any, list[int]] = {}
+        for i in order:
+            if on_device.get(i) is not None:
+                launches.setdefault(on_device[i], []).append(i)
+        self._groups = []
+        for members in launches.values():
+            most = max(1, _AT_ONCE // own_size(members[0]))
+            self._groups += [members[n : n + most] for n in range(0, len(members), most)]
+        self._groups = [part for part in self._groups if len(part) > 1]
+        together = {i for part in self._groups for i in part}
+        self._here = [[i] for i in order if i in on_device and i not in together]
 
     def all(self, tell: Callable[[int], None] = lambda done: None) -> None:
         """Train all of them; the first error ends the others after a whole step."""
@@ -150,15 +190,14 @@ class _Run:
         alone = self._here
         if workers <= 1:  # a single network may use all threads
             workers, alone = 0, [*self._order, *self._here]
-        shared = iter(self._order)
-        threads = [
-            threading.Thread(target=self._work, args=(shared,), daemon=True) for _ in range(workers)
-        ]
+        threads = self._threads(workers, self._order, 1)
+        # Groups wait for the device, each in a stream of its own.
+        threads += self._threads(min(_STREAMS, len(self._groups)), self._groups, None)
         try:
             for thread in threads:
                 thread.start()
-            for i in alone:
-                self._train(i, lambda epoch, loss: self._check())
+            for part in alone:
+                self._train(part)
                 tell(self._done)
             while any(thread.is_alive() for thread in threads) and self._stop is None:
                 with self._changed:
@@ -172,11 +211,21 @@ class _Run:
         if self._stop is not None:
             raise self._stop
 
-    def _work(self, shared: Iterator[int]) -> None:
-        _core.limit_own_threads(1)
+    def _threads(
+        self, count: int, parts: list[list[int]], kernel_threads: int | None
+    ) -> list[threading.Thread]:
+        """Threads that take one part after another."""
+        arguments = iter(parts), kernel_threads
+        return [
+            threading.Thread(target=self._work, args=arguments, daemon=True) for _ in range(count)
+        ]
+
+    def _work(self, parts: Iterator[list[int]], kernel_threads: int | None) -> None:
+        if kernel_threads is not None:
+            _core.limit_own_threads(kernel_threads)
         try:
-            for i in shared:
-                self._train(i, lambda epoch, loss: self._check())
+            for part in parts:
+                self._train(part)
         except _StoppedError:
             pass
         except BaseException as error:
@@ -184,20 +233,26 @@ class _Run:
         with self._changed:
             self._changed.notify()
 
-    def _train(self, i: int, poll: Callable[[int, float], None]) -> None:
+    def _train(self, part: list[int]) -> None:
         self._check()
-        fit = self._make(i)
+        fits = [self._make(i) for i in part]
         try:
-            self.histories[i] = fit.run(poll)
+            if len(fits) == 1:
+                histories = [fits[0].run(self._check)]
+            else:
+                histories = run_together(fits, self._check)
         except Exception as error:
             if not isinstance(error, _StoppedError) and hasattr(error, "add_note"):
-                error.add_note(f"in the training of trainers[{i}]")
+                error.add_note(f"in the training of trainers[{_few(part)}]")
             raise
-        self._done += 1
-        if fit.problem is not None:
-            self.problems[i] = fit.problem
+        for i, fit, history in zip(part, fits, histories, strict=True):
+            self.histories[i] = history
+            if fit.problem is not None:
+                self.problems[i] = fit.problem
+        with self._changed:
+            self._done += len(part)
 
-    def _check(self) -> None:
+    def _check(self, epoch: int = 0, loss: float = 0.0) -> None:
         if self._stop is not None:
             raise _StoppedError
 
