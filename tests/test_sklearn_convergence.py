@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import fastmlp as fm
-from fastmlp.sklearn import BaggingMLPRegressor, MLPClassifier, MLPRegressor
+from fastmlp.sklearn import BaggingMLPRegressor, MLPClassifier, MLPRegressor, _random
 from fastmlp.sklearn._random import random_state_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -161,7 +161,10 @@ def test_a_fit_draws_nothing_from_the_global_generator():
 
 
 @pytest.mark.parametrize("seed", [0, 7, 2**32 - 1, np.int64(5)])
-def test_generators_are_numpys(seed):
+@pytest.mark.parametrize("reads", ["one by one", "otherwise"])
+def test_generators_are_numpys(seed, reads, monkeypatch):
+    if reads == "otherwise":
+        monkeypatch.setattr(_random._Ones, "generate_state", lambda *_: None)
     own, expected = random_state_of(seed).get_state(), np.random.RandomState(seed).get_state()
     for a, b in zip(own, expected, strict=True):
         np.testing.assert_array_equal(a, b)

@@ -79,7 +79,10 @@ def real(
     below: float = math.inf,
 ) -> float:
     """A finite number (no bool) in the given range."""
-    if isinstance(value, bool | np.bool_) or not _is_scalar(value):
+    is_number = type(value) is float or (
+        not isinstance(value, bool | np.bool_) and _is_scalar(value)
+    )
+    if not is_number:
         raise TypeError(f"{name}: expected a number, got {show(value)}")
     try:
         number = float(value)

@@ -336,7 +336,8 @@ class BaseMLP(BaseEstimator, ABC):
         for layer, (weights, biases) in zip(layers_of(self._model), drawn, strict=True):
             self.coefs_.append(weights.astype(dtype))
             self.intercepts_.append(biases.astype(dtype))
-            layer.weight, layer.bias = self.coefs_[-1].T, self.intercepts_[-1]
+            view(layer.weight)[...] = self.coefs_[-1]
+            view(layer.bias)[...] = self.intercepts_[-1]
         if isinstance(self._model, Embedded):
             set_tables(self._model, self._random_state)
         self.n_iter_ = self.t_ = 0

@@ -23,12 +23,12 @@ LEAST_RATE = 1e-6  # "adaptive" ends where the rate is no more than this
 SEEDS = 2**31 - 1
 
 
-def make_optimizer(model: Module, settings: SimpleNamespace) -> Optimizer:
+def make_optimizer(model: Module, settings: SimpleNamespace, decay: float = 0.0) -> Optimizer:
     """That of `solver`; its first group has the weights, which alone decay."""
     weights = [layer.weight for layer in layers_of(model)]
     own = {id(weight._native) for weight in weights}
     others = [p for p in model.parameters() if id(p._native) not in own]
-    groups = [{"params": weights}, {"params": others}]
+    groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": decay}, {"params": others}]
     rate = settings.learning_rate_init
     if settings.solver == "sgd":
         nesterov = settings.nesterovs_momentum and settings.momentum > 0
@@ -116,9 +116,6 @@ class Epochs:
     ) -> None:
         self._rows = rows = len(data.t)
         self.batch_size = batch_size = _batch_size(mlp, settings, rows)
-        if not incremental or type(mlp._optimizer) is not SOLVERS[settings.solver]:
-            mlp._optimizer = make_optimizer(mlp._model, settings)
-        optimizer: Any = mlp._optimizer
         mlp.n_iter_ = 0
         self.mlp, self.settings = mlp, settings
         self.data, self.validation = data, validation
@@ -136,6 +133,9 @@ class Epochs:
         elif batches > 1:  # a last batch of fewer rows is divided by those: here all take a part
             last = rows - (batches - 1) * batch_size
             decay *= (batches - 1 + batch_size / last) / batches
+        if not incremental or type(mlp._optimizer) is not SOLVERS[settings.solver]:
+            mlp._optimizer = make_optimizer(mlp._model, settings, decay)
+        optimizer: Any = mlp._optimizer
         if optimizer.param_groups[0]["weight_decay"] != decay:
             optimizer.param_groups[0]["weight_decay"] = decay
         schedules = ["cosine", "invscaling"] if settings.solver == "sgd" else ["cosine"]
