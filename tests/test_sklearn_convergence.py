@@ -1,5 +1,6 @@
 """When the fits of our estimators end, what they tell of it, and what an interrupted one leaves."""
 
+import pickle
 import warnings
 
 import numpy as np
@@ -150,6 +151,14 @@ def test_a_large_batch_is_told_of_there():
     with pytest.warns(UserWarning, match="batch_size") as found:
         model.fit(X, Y)
     assert {warning.filename for warning in found} == {__file__}
+
+
+def test_a_callback_may_copy_the_trainer():
+    copies = []
+    model = regressor(callbacks=lambda info: copies.append(pickle.dumps(info.trainer)), max_iter=2)
+    model.fit(XR, YR)
+    trainer = pickle.loads(copies[-1])
+    np.testing.assert_array_equal(trainer.model.predict(XR)[:, 0], model.predict(XR).astype("f4"))
 
 
 def test_a_fit_draws_nothing_from_the_global_generator():
