@@ -138,6 +138,7 @@ void NetworkOf<T>::fit(const FitRequest& request) {
   std::optional<FitMark<T>> mark;
   Trainee<T> trainee{*network_, optimizer->optimizer, request.history};
   trainee.early_stopping = request.early_stopping;
+  trainee.convergence = request.convergence;
   if (!request.metrics.empty()) trainee.measure = measure(request, validation, released);
   for (const auto& [name, metric] : request.metrics) trainee.metrics.push_back(name);
   if (!request.on_epoch.is_none())
@@ -265,9 +266,9 @@ void bind_trainer(py::module_& m) {
       [](py::handle network, py::handle optimizer, py::handle loss, py::handle history, const py::tuple& data,
          const py::tuple& validation_data, Index max_epoch, Index batch_size, bool shuffle, std::uint64_t seed,
          std::optional<double> max_grad, Index accumulate, Index eval_interval, bool allow_nonfinite,
-         bool stop_at_nonfinite, EarlyStopping* early_stopping, std::vector<std::pair<std::string, py::object>> metrics,
-         py::object next_batch, py::object own_step, py::object on_begin, py::object on_epoch, py::object on_plan,
-         py::object on_poll) {
+         bool stop_at_nonfinite, EarlyStopping* early_stopping, Convergence* convergence,
+         std::vector<std::pair<std::string, py::object>> metrics, py::object next_batch, py::object own_step,
+         py::object on_begin, py::object on_epoch, py::object on_plan, py::object on_poll) {
         FitRequest request{held_by<OptimizerHandle>(optimizer, "optimizer"),
                            held_by<LossHandle>(loss, "loss"),
                            held_by<History>(history, "history"),
@@ -275,6 +276,7 @@ void bind_trainer(py::module_& m) {
                            data_of(validation_data),
                            FitOptions{},
                            early_stopping,
+                           convergence,
                            std::move(metrics),
                            std::move(next_batch),
                            std::move(own_step),
@@ -289,8 +291,9 @@ void bind_trainer(py::module_& m) {
       py::arg("network"), py::arg("optimizer"), py::arg("loss"), py::arg("history"), py::arg("data"),
       py::arg("validation_data"), py::kw_only(), py::arg("max_epoch"), py::arg("batch_size"), py::arg("shuffle"),
       py::arg("seed"), py::arg("max_grad"), py::arg("accumulate"), py::arg("eval_interval"), py::arg("allow_nonfinite"),
-      py::arg("stop_at_nonfinite"), py::arg("early_stopping").none(true), py::arg("metrics"), py::arg("next_batch"),
-      py::arg("own_step"), py::arg("on_begin"), py::arg("on_epoch"), py::arg("on_plan"), py::arg("on_poll"));
+      py::arg("stop_at_nonfinite"), py::arg("early_stopping").none(true), py::arg("convergence").none(true),
+      py::arg("metrics"), py::arg("next_batch"), py::arg("own_step"), py::arg("on_begin"), py::arg("on_epoch"),
+      py::arg("on_plan"), py::arg("on_poll"));
 }
 
 }  // namespace fastmlp::bindings

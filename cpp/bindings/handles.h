@@ -126,6 +126,7 @@ struct FitRequest {
   } training, validation;
   FitOptions options;
   EarlyStopping* early_stopping;                            // null: none
+  Convergence* convergence;                                 // likewise
   std::vector<std::pair<std::string, py::object>> metrics;  // by name: a Metric, or a function of the outputs
   // None: the training data are all there. Else it gives them by and by, batches like `training`, and None between epochs.
   py::object next_batch;

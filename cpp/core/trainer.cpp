@@ -41,7 +41,7 @@ class Fit {
     all_.reserve(group.size());
     for (const Trainee<T>& trainee : group) {
       has_callbacks_ |= static_cast<bool>(trainee.on_epoch);
-      ends_early_ |= trainee.early_stopping != nullptr;
+      ends_early_ |= trainee.early_stopping || trainee.convergence;
       auto& member = all_.emplace_back(std::make_unique<TraineeState<T>>(
           trainee, typename TraineeState<T>::Batches{rows, tail == rows ? 0 : tail, data.columns}, options));
       fused_ = fused_ && member->fused() && !data.function;
@@ -107,7 +107,8 @@ class Fit {
     }
     member.history.add_epoch(result, trainee.metrics, lap());
     if (!goes_on(member, 1)) return false;
-    const bool stops = trainee.early_stopping && trainee.early_stopping->template add<T>(result);
+    bool stops = trainee.early_stopping && trainee.early_stopping->template add<T>(result);
+    if (trainee.convergence) stops |= trainee.convergence->add(result.loss);
     if (trainee.on_epoch) {
       if (trainee.on_epoch(result, stops)) return false;
       member.change_optimizer();

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/convergence.h"
 #include "core/early_stopping.h"
 #include "core/history.h"
 #include "core/network.h"
@@ -62,9 +63,10 @@ struct Trainee {
   Optimizer<T>& optimizer;
   History& history;
   EarlyStopping* early_stopping = nullptr;  // null: none
+  Convergence* convergence = nullptr;       // likewise
   // Both may be empty, and may throw, which ends the fit. The first gives `metrics` of the outputs for the validation data,
   // which lie on the network's device; the second is called after each epoch, and told whether that was the last one that
-  // early stopping wants; true ends this network's training.
+  // early stopping, or the rule of convergence, wants; true ends this network's training.
   std::function<std::vector<double>(const T* y)> measure;
   std::function<bool(const EpochResult& result, bool stops)> on_epoch;
   std::vector<std::string> metrics;  // their names

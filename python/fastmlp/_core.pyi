@@ -348,6 +348,46 @@ class Metric:
     def __call__(self, name: str, loss: Loss, y: Any, t: Any, sample_weight: Any) -> float: ...
 
 @final
+class Convergence:
+    """Of one training: scikit-learn's rule of its end, and the losses that it tells of.
+
+    These are (loss + constant) / parts + penalty times the squares of the weights before an epoch,
+    or, if they change within it, the mean of those before and after.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[Parameter],
+        *,
+        tol: float,
+        patience: float,
+        of_losses: bool,
+        constant: float,
+        parts: float,
+        penalty: float,
+        changes_within: bool,
+        best: float,
+        waited: int,
+    ) -> None: ...
+    def add(self, loss: float) -> bool:
+        """After an epoch with this loss: whether the training ends. A training calls it itself."""
+
+    def count(self, value: float) -> None:
+        """After an epoch: a value that has to fall, where the losses are not what counts."""
+
+    def forgive(self) -> None:
+        """Begins to wait anew."""
+
+    def losses(self, first: int) -> list[float]:
+        """Of the epochs from that number on."""
+
+    @property
+    def best(self) -> float: ...
+    @property
+    def waited(self) -> int:
+        """How many epochs in a row have not improved."""
+
+@final
 class EarlyStopping:
     """Of one training, which it follows in native code; monitor 0 is the loss, 1 the validation's,
     2 and so on the metrics."""
@@ -395,6 +435,7 @@ def fit(
     allow_nonfinite: bool,
     stop_at_nonfinite: bool,
     early_stopping: EarlyStopping | None,
+    convergence: Convergence | None,
     metrics: Sequence[tuple[str, Metric | Callable[[Array], float]]],
     next_batch: Callable[[], tuple[Any, Any, Any, Callable[..., Any] | None] | None] | None,
     own_step: Callable[[], float] | None,

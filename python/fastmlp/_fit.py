@@ -24,6 +24,7 @@ class Trains(Training, Scheduled, Protocol):
 
     _history: _core.History
     _best_epoch: int | None
+    _convergence: _core.Convergence | None
     _metrics: tuple[Metric, ...]
 
     @property
@@ -182,6 +183,7 @@ class Fit:
             seed=self._seed,
             stop_at_nonfinite=trainer.on_nonfinite == "raise",
             early_stopping=self._native,
+            convergence=trainer._convergence,
             metrics=native_metrics(self._metrics, trainer.loss_fn, validation[1]),
             next_batch=self._next_batch if self._batches else None,
             own_step=own_step(trainer, *data),

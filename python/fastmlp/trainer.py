@@ -52,6 +52,8 @@ class Trainer(Resumable):
         If the optimizer holds no parameter of the model.
     """
 
+    _convergence: _core.Convergence | None = None  # of an estimator's fit
+
     def __init__(
         self,
         model: Module,

@@ -1,6 +1,5 @@
 """L-BFGS-B of SciPy on the native loss and gradient of all rows at once."""
 
-import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from fastmlp._types import Array
 from fastmlp.sklearn._data import Rows, dense
 from fastmlp.sklearn._network import layers_of, view
+from fastmlp.sklearn._warnings import warn
 
 
 def fit_lbfgs(mlp: Any, settings: SimpleNamespace, data: Rows) -> None:
@@ -62,10 +62,9 @@ def fit_lbfgs(mlp: Any, settings: SimpleNamespace, data: Rows) -> None:
     if settings.verbose:
         print(f"Iteration {mlp.n_iter_}, loss = {mlp.loss_:.8f}")
     if result.status != 0:
-        warnings.warn(
+        warn(
             f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}):"
             f"\n{result.message}\n\nIncrease the number of iterations"
             f" (max_iter={settings.max_iter}) or scale the data to improve the convergence.",
             ConvergenceWarning,
-            stacklevel=2,
         )
