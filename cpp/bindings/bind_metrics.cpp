@@ -7,6 +7,7 @@
 #include "bindings/network_of.h"
 #include "bindings/state.h"
 #include "core/clipping.h"
+#include "core/scores.h"
 
 namespace fastmlp::bindings {
 
@@ -18,23 +19,33 @@ void check_metric(const std::string& name, const MetricSpec& spec, bool classes,
                           name + "'");
 }
 
-// What computes the request's metrics of the outputs for the validation data.
+// What computes the request's metrics of the validation data.
 template <class T>
-std::function<std::vector<double>(const T*)> NetworkOf<T>::measure(const FitRequest& request,
-                                                                   const FitData<T>& validation,
-                                                                   std::optional<WithoutGil>& released) const {
+std::function<std::vector<double>()> NetworkOf<T>::measure(const FitRequest& request, const FitData<T>& validation,
+                                                           std::optional<WithoutGil>& released) const {
   const Index rows = validation.set.rows, columns = output_columns(validation.set.columns);
   std::vector<std::optional<MetricSpec>> specs;  // empty: a function
   for (const auto& [name, metric] : request.metrics) {
     specs.emplace_back();
     if (!py::isinstance<MetricSpec>(metric)) continue;
     specs.back() = metric.template cast<MetricSpec>();
-    check_metric(name, *specs.back(), validation.t.targets.classes || validation.set.targets.classes, columns);
+    check_metric(name, *specs.back(), validation.t.are_classes() || validation.set.targets.classes, columns);
   }
-  return [&request, &validation, &released, specs, rows, columns, this](const T* y) {
+  const bool all_native = std::ranges::all_of(specs, [](const auto& spec) { return spec.has_value(); });
+  if (network_->device().host && all_native)
+    return [&request, &validation, specs, this] {
+      std::vector<MetricSpec> metrics;
+      for (const auto& spec : specs) metrics.push_back(*spec);
+      return metrics_of<T>(*network_, request.loss.spec.kind, metrics, validation.set);
+    };
+  const auto outputs = std::make_shared<Buffer<T>>(network_->device());
+  return [&request, &validation, &released, specs, rows, columns, outputs, this] {
     const auto size = static_cast<std::size_t>(rows * columns);
     const Device& device = network_->device();
     std::vector<T> copy, dense;
+    outputs->reserve(size);
+    network_->predict(validation.set, outputs->data());
+    const T* y = outputs->data();
     const auto fetch = [&](std::vector<T>& to, const T* from) {
       to.resize(size);
       check(device.download(to.data(), from, size * sizeof(T), StreamScope::current()));
@@ -60,12 +71,10 @@ std::function<std::vector<double>(const T*)> NetworkOf<T>::measure(const FitRequ
   };
 }
 
-template std::function<std::vector<double>(const float*)> NetworkOf<float>::measure(const FitRequest&,
-                                                                                    const FitData<float>&,
-                                                                                    std::optional<WithoutGil>&) const;
-template std::function<std::vector<double>(const double*)> NetworkOf<double>::measure(const FitRequest&,
-                                                                                      const FitData<double>&,
-                                                                                      std::optional<WithoutGil>&) const;
+template std::function<std::vector<double>()> NetworkOf<float>::measure(const FitRequest&, const FitData<float>&,
+                                                                        std::optional<WithoutGil>&) const;
+template std::function<std::vector<double>()> NetworkOf<double>::measure(const FitRequest&, const FitData<double>&,
+                                                                         std::optional<WithoutGil>&) const;
 
 namespace {
 

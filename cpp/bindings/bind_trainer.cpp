@@ -114,8 +114,8 @@ void NetworkOf<T>::fit(const FitRequest& request) {
   const py::object previous = last_stream_;
   if (stream) last_stream_ = stream->owner();
 
-  std::optional<FitData<T>> training(std::in_place, device);
-  FitData<T> validation(device);
+  std::optional<FitData<T>> training(std::in_place, device, !comes_in_batches);
+  FitData<T> validation(device, device.host);
   const bool validates = !request.validation.x.is_none();
   const DataNames names{"x", kTargetNames};
   take_data(*training, request, first, names);
@@ -181,7 +181,7 @@ void NetworkOf<T>::fit(const FitRequest& request) {
     const std::optional<FitRequest::Data> batch = next_batch();
     if (!batch) return nullptr;
     const Index columns = training->set.columns;
-    training.emplace(device);
+    training.emplace(device, false);
     take_data(*training, request, *batch, names);
     if (training->set.columns != columns)
       throw py::value_error("x: expected batches of " + std::to_string(columns) + " features, as before, got " +

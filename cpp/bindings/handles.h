@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "bindings/loss_handle.h"
+#include "core/metrics.h"
 #include "core/trainer.h"
 
 namespace fastmlp::bindings {
@@ -134,6 +135,8 @@ struct FitRequest {
   py::object on_begin, on_epoch, on_plan, on_poll;  // None, or to be called
 };
 
+using NamedMetrics = std::vector<std::pair<std::string, MetricSpec>>;
+
 struct NetworkHandle {
   virtual ~NetworkHandle() = default;
   virtual Index in_features() const = 0;
@@ -153,6 +156,9 @@ struct NetworkHandle {
   virtual py::object weight_jacobian(py::handle x, const py::sequence& parameters) = 0;
   virtual py::object input_gradient(py::handle x, py::handle t, const LossHandle* loss, py::handle function) = 0;
   virtual void fit(const FitRequest& request) = 0;
+  // The loss and the metrics of (x, t, sample_weight), which may stay in files.
+  virtual std::pair<double, std::vector<double>> evaluate(const LossHandle& loss, const py::tuple& data,
+                                                          const NamedMetrics& metrics) = 0;
   virtual void prepare(EarlyStopping& stopping) const = 0;
 };
 

@@ -41,6 +41,8 @@ class NetworkOf final : public NetworkHandle {
   py::object weight_jacobian(py::handle x, const py::sequence& parameters) override;
   py::object input_gradient(py::handle x, py::handle t, const LossHandle* loss, py::handle function) override;
   void fit(const FitRequest& request) override;
+  std::pair<double, std::vector<double>> evaluate(const LossHandle& loss, const py::tuple& data,
+                                                  const NamedMetrics& metrics) override;
   void prepare(EarlyStopping& stopping) const override { stopping.prepare(network_->program()); }
 
  private:
@@ -82,8 +84,8 @@ class NetworkOf final : public NetworkHandle {
                            const LossHandle& loss, bool allow_nonfinite) const;
   void take_data(FitData<T>& data, const FitRequest& request, const FitRequest::Data& from,
                  const DataNames& names) const;
-  std::function<std::vector<double>(const T*)> measure(const FitRequest& request, const FitData<T>& validation,
-                                                       std::optional<WithoutGil>& released) const;
+  std::function<std::vector<double>()> measure(const FitRequest& request, const FitData<T>& validation,
+                                               std::optional<WithoutGil>& released) const;
 
   std::shared_ptr<Network<T>> network_;
   std::shared_ptr<StagingPool<T>> staging_;  // null: the host's memory is the network's

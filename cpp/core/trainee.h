@@ -115,21 +115,13 @@ class TraineeState {
     if (gathered_ > 0) step();
   }
 
-  // The outputs for other data, in evaluation mode; y lies on the network's device.
-  void predict(const DataSet<T>& data, T* y) {
-    if (data.source) return network.predict(*data.source, data.rows, data.columns, nullptr, y);
-    network.predict(data.x, data.rows, data.columns, nullptr, y);
-  }
-
   // The loss of other data, in evaluation mode.
   double evaluate(const LossSpec& loss, const DataSet<T>& data) {
-    if (!data.function && data.source)
-      return network.evaluate(loss, *data.source, data.targets, data.rows, data.columns, data.share());
-    if (!data.function) return network.evaluate(loss, data.x, data.targets, data.rows, data.columns, data.share());
+    if (!data.function) return network.evaluate(loss, data);
     const Index size = data.rows * out_columns(data.columns);
     HostMirror<T> output(network.device());
     output.reserve(size);
-    predict(data, output.memory(0));
+    network.predict(data, output.memory(0));
     return data.function(output.to_host(0, size), {nullptr, 0, data.rows}, nullptr);
   }
 

@@ -34,8 +34,7 @@ class Fit {
         most_steps_(device_.host ? 256 : std::clamp<Index>(kMostLosses / static_cast<Index>(group.size()), 16, 4096)),
         share_(data.share()),
         losses_(group.size() * static_cast<std::size_t>(most_steps_)),
-        device_ids_(device_),
-        outputs_(device_) {
+        device_ids_(device_) {
     if (options.shuffle && batches_ > 1 && !stream) ids_.resize(static_cast<std::size_t>(data.rows));
     const Index rows = std::min(options.batch_size, data.rows), tail = data.rows - (batches_ - 1) * options.batch_size;
     all_.reserve(group.size());
@@ -51,7 +50,7 @@ class Fit {
       active_.push_back(member.get());
     }
     find_members();
-    if (data.source) staged_.emplace(data, options.batch_size, out_columns(data.columns));
+    if (data.sources.any()) staged_.emplace(data, options.batch_size, out_columns(data.columns), device_);
   }
 
   void run() {
@@ -103,7 +102,7 @@ class Fit {
     if (validation_) {
       value = member.evaluate(loss_, *validation_);
       result.validation_loss = &value;
-      if (trainee.measure) result.metrics = trainee.measure(outputs_for_validation(member));
+      if (trainee.measure) result.metrics = trainee.measure();
     }
     member.history.add_epoch(result, trainee.metrics, lap());
     if (!goes_on(member, 1)) return false;
@@ -114,12 +113,6 @@ class Fit {
       member.change_optimizer();
     }
     return !stops;
-  }
-
-  const T* outputs_for_validation(TraineeState<T>& member) {
-    outputs_.reserve(static_cast<std::size_t>(validation_->rows * out_columns(validation_->columns)));
-    member.predict(*validation_, outputs_.data());
-    return outputs_.data();
   }
 
   Index out_columns(Index columns) const {
@@ -160,7 +153,7 @@ class Fit {
   // Returns how many epochs it has run; 0: not worth it.
   Index run_epochs(Index most) {
     constexpr Index kMostRows = Index{1} << 20;
-    if (device_.host || data_.rows % options_.batch_size != 0) return 0;
+    if (device_.host || staged_ || data_.rows % options_.batch_size != 0) return 0;
     const Index steps = take_options(std::min(pacer_.patience(), most_steps_));
     const Index n = std::min({most, steps / batches_, kMostRows / data_.rows});
     if (n < 2) return 0;
@@ -181,7 +174,9 @@ class Fit {
       for (Index e = 0; e < n; ++e) {
         active_[m]->loss_sum = 0;
         add_losses(active_[m]->loss_sum, losses_of(m, n * batches_) + e * batches_, batches_, options_.batch_size,
-                   {epoch_ids_.data() + e * data_.rows, 0, data_.rows});
+                   [&, ids = epoch_ids_.data() + e * data_.rows](Index row, Index rows) {
+                     return data_.share({ids + row, row, rows});
+                   });
         epoch_losses[static_cast<std::size_t>(e)] = epoch_loss(active_[m]->loss_sum, share_);
       }
       active_[m]->history.add_epochs(epoch_losses.data(), active_[m]->optimizer.last_rates(n, batches_), n, seconds);
@@ -200,15 +195,17 @@ class Fit {
     check(device_.upload(device_ids_.data(), ids.data(), ids.size() * sizeof(Index), StreamScope::current()));
   }
 
-  // An epoch's loss from those of its batches, which take the rows `all`, so many each.
-  void add_losses(double& sum, const double* losses, Index count, Index rows, const RowNumbers& all) const {
-    for (Index i = 0; i < count; ++i) {
-      const RowNumbers own{all.ids ? all.ids + i * rows : nullptr, all.first + i * rows, rows};
-      sum += losses[i] * (loss_.is_mean() ? data_.share(own) : 1.0);
-    }
+  // An epoch's loss from those of its batches, of so many rows each; share_of(row, rows) is that of some of them, from the
+  // first batch's row number `row` on.
+  template <class ShareOf>
+  void add_losses(double& sum, const double* losses, Index count, Index rows, const ShareOf& share_of) const {
+    for (Index i = 0; i < count; ++i) sum += losses[i] * (loss_.is_mean() ? share_of(i * rows, rows) : 1.0);
   }
   double epoch_loss(double sum, double share) const { return loss_.is_mean() ? sum / share : sum; }
-  // Of an epoch, from row number `row` of its order on.
+  // Of an epoch, from row number `row` of its order on. Staged rows have to lie there.
+  double share_from(Index row, Index count) const {
+    return staged_ ? staged_->share(row, count) : data_.share(rows_from(row, count));
+  }
   RowNumbers rows_from(Index row, Index count) const {
     return {ids_.empty() ? nullptr : ids_.data() + row, row, count};
   }
@@ -216,7 +213,7 @@ class Fit {
   void run_epoch(Index epoch, bool last_epoch) {
     if (!ids_.empty()) {
       shuffle_rows(ids_.data(), epoch);
-      if (!device_.host) upload_ids(ids_);
+      if (!device_.host && !staged_) upload_ids(ids_);
     }
     if (staged_) staged_->begin(ids_.empty() ? nullptr : ids_.data());
     const bool keep_last = options_.keep_gradient && (last_epoch || has_callbacks_);
@@ -227,7 +224,8 @@ class Fit {
       const Index like_this = left / rows - (keep_last && left % rows == 0 && !last_batch ? 1 : 0);
       const Index n = run_steps(row, rows, like_this, keep_last && last_batch);
       for (std::size_t m = 0; m < active_.size(); ++m)
-        add_losses(active_[m]->loss_sum, losses_of(m, n), n, rows, rows_from(row, n * rows));
+        add_losses(active_[m]->loss_sum, losses_of(m, n), n, rows,
+                   [&](Index first, Index count) { return share_from(row + first, count); });
       row += n * rows;
       poll(n, epoch);
     }
@@ -252,7 +250,7 @@ class Fit {
     while (const DataSet<T>* data = stream_()) {
       take_options(1);
       const double share = data->share();
-      step_each(*data, {data->x, data->targets, nullptr, data->rows}, {nullptr, 0, data->rows}, false);
+      step_each(*data, {data->x, data->targets, nullptr, data->rows}, {nullptr, 0, data->rows}, share, false);
       for (std::size_t m = 0; m < active_.size(); ++m)
         active_[m]->loss_sum += losses_of(m, 1)[0] * (loss_.is_mean() ? share : 1.0);
       all += share;
@@ -264,9 +262,8 @@ class Fit {
     }
   }
 
-  // A batch of some rows of the data, for each network by itself; it leaves its gradient.
-  void step_each(const DataSet<T>& data, const Batch<T>& batch, const RowNumbers& rows, bool same_rows) {
-    const double share = data.share(rows);
+  // A batch of some rows of the data, which have this share, for each network by itself; it leaves its gradient.
+  void step_each(const DataSet<T>& data, const Batch<T>& batch, const RowNumbers& rows, double share, bool same_rows) {
     for_active(1, [&](TraineeState<T>& member, double* loss) {
       *loss = data.function ? member.step_with_function(data.function, batch, rows)
                             : member.step_with_gradient(loss_, batch, share, same_rows);
@@ -292,7 +289,7 @@ class Fit {
       batch.row = row;
     }
     if (keep_gradient || !fused_) {
-      step_each(data_, batch, rows_from(row, rows), batches_ == 1);
+      step_each(data_, batch, rows_from(row, rows), share_from(row, rows), batches_ == 1);
       return 1;
     }
     const Index n = std::min({most, pacer_.patience(), most_steps_});
@@ -366,7 +363,6 @@ class Fit {
   std::vector<Index> ids_, epoch_ids_;
   Buffer<Index> device_ids_;
   std::optional<StagedRows<T>> staged_;  // the data's, where they have a source
-  Buffer<T> outputs_;                    // for the validation data
   std::chrono::steady_clock::time_point lap_begin_ = std::chrono::steady_clock::now();
 };
 

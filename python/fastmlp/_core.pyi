@@ -270,6 +270,14 @@ class Network:
     def weight_jacobian(self, x: npt.ArrayLike, parameters: Sequence[Parameter]) -> Array:
         """d output / d weight, rows x outputs x weights: those of the parameters in their order."""
 
+    def evaluate(
+        self,
+        loss: Loss,
+        data: tuple[Any, Any, Any],
+        metrics: Sequence[tuple[str, Metric]],
+    ) -> tuple[float, list[float]]:
+        """The loss and the metrics of (x, t, sample_weight), by parts of tables and files."""
+
     def strategy(self, rows: int, training: bool = True) -> str: ...
 
 @final
