@@ -130,7 +130,7 @@ def test_lbfgs_finds_the_same_optimum(kind):
 def test_iterations_of_lbfgs_are_scikit_learns(kind, limits):
     options = {"solver": "lbfgs", "alpha": 0.5, "activation": "tanh"}
     a, b, _ = both(kind, **options, **limits)
-    assert a.n_iter_ == b.n_iter_ > 2
+    assert a.n_iter_ == b.n_iter_
     assert a.loss_ == pytest.approx(b.loss_, rel=1e-6)
     assert_same_weights(a, b, 1e-5)
 
