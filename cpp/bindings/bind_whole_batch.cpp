@@ -17,27 +17,28 @@ struct TakesClosure {
   virtual py::object step_with(const py::object& closure) = 0;
 };
 
-template <class T, class Method>
+template <class T>
 class WholeBatchOf final : public OptimizerOf<T>, public TakesClosure {
  public:
-  WholeBatchOf() : OptimizerOf<T>(OptimizerKind::SGD) {}
+  explicit WholeBatchOf(std::unique_ptr<WholeBatchMethod<T>> method)
+      : OptimizerOf<T>(OptimizerKind::SGD), method_(std::move(method)) {}
 
-  WholeBatchMethod<T>* method() override { return &method_; }
+  WholeBatchMethod<T>* method() override { return method_.get(); }
   void add_group(const py::sequence& parameters, const std::map<std::string, double>& options) override {
     OptimizerOf<T>::add_group(parameters, {});
     for (const auto& [name, value] : options) set_option(0, name, value);
   }
   void set_option(int group, const std::string& name, double value) override {
-    method_.set_option(name, value);
+    method_->set_option(name, value);
     if (name == "lr") OptimizerOf<T>::set_option(group, name, value);  // for histories
   }
   State state() const override {
     const Owner::Claim reading(this->owner, kInUse);
-    return method_.state();
+    return method_->state();
   }
   void set_state(const State& state) override {
     const Owner::Claim writing(this->owner, kInUse);
-    method_.set_state(state);
+    method_->set_state(state);
   }
 
   // Parameters and gradients are touched with the GIL, which the closure needs anyway.
@@ -53,9 +54,9 @@ class WholeBatchOf final : public OptimizerOf<T>, public TakesClosure {
       return py::float_(value).template cast<double>();
     };
     struct Unlocked {  // computes without the GIL
-      Method& method;
+      WholeBatchMethod<T>& method;
       Index weights;
-      double step(std::vector<T>& x, const typename Method::Evaluate& evaluate) {
+      double step(std::vector<T>& x, const typename WholeBatchMethod<T>::Evaluate& evaluate) {
         if (!ReleaseGilFor::is_worth(weights)) return method.step(x, evaluate);
         WithoutGil released;
         return method.step(x, [&](const std::vector<T>* there, std::vector<T>& gradient) {
@@ -63,7 +64,7 @@ class WholeBatchOf final : public OptimizerOf<T>, public TakesClosure {
           return evaluate(there, gradient);
         });
       }
-    } method{method_, this->weights};
+    } method{*method_, this->weights};
     flat.step(method, loss);
     return first;
   }
@@ -71,7 +72,7 @@ class WholeBatchOf final : public OptimizerOf<T>, public TakesClosure {
  private:
   static constexpr const char* kInUse = "optimizer: another thread is in a step or fit with it";
 
-  Method method_;
+  const std::unique_ptr<WholeBatchMethod<T>> method_;
 };
 
 }  // namespace
@@ -79,8 +80,9 @@ class WholeBatchOf final : public OptimizerOf<T>, public TakesClosure {
 std::shared_ptr<OptimizerHandle> make_whole_batch(const std::string& kind, const std::string& dtype) {
   return with_dtype(dtype, [&](auto zero) -> std::shared_ptr<OptimizerHandle> {
     using T = decltype(zero);
-    if (kind == "lbfgs") return std::make_shared<WholeBatchOf<T, Lbfgs<T>>>();
-    if (kind == "scipy_lbfgs") return std::make_shared<WholeBatchOf<T, ScipyLbfgs<T>>>();
+    if (kind == "lbfgs") return std::make_shared<WholeBatchOf<T>>(std::make_unique<Lbfgs<T>>());
+    if constexpr (std::is_same_v<T, double>)
+      if (kind == "scipy_lbfgs") return std::make_shared<WholeBatchOf<T>>(std::make_unique<ScipyLbfgs<T>>());
     return nullptr;
   });
 }

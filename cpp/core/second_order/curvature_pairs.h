@@ -1,7 +1,6 @@
 // What L-BFGS methods know of the Hessian: the last steps, and how they have changed the gradient.
 #pragma once
 
-#include <deque>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -26,13 +25,13 @@ struct CurvaturePairs {
     SharedVector<T> change, step;
     double inverse;  // 1 / their product
   };
-  std::deque<Pair> pairs;
-  double scale = 1;  // of the first approximation of the inverse Hessian
+  std::vector<Pair> pairs;  // the last is the newest
+  double scale = 1;         // of the first approximation of the inverse Hessian
 
   // `curvature`: the product of the two; `most`: as many are kept.
   void add(std::vector<T> change, std::vector<T> step, double curvature, Index most) {
     scale = curvature / dot(change, change);
-    while (static_cast<Index>(pairs.size()) >= most) pairs.pop_front();
+    while (static_cast<Index>(pairs.size()) >= most) pairs.erase(pairs.begin());
     pairs.push_back({shared_vector(std::move(change)), shared_vector(std::move(step)), 1 / curvature});
   }
 

@@ -1,5 +1,7 @@
 #include "core/second_order/lbfgs.h"
 
+#include <algorithm>
+#include <cmath>
 #include <stdexcept>
 #include <tuple>
 
@@ -59,7 +61,7 @@ typename Lbfgs<T>::Memory Lbfgs<T>::iterate(Memory memory, const LbfgsOptions& o
   for (Index iteration = 1; iteration <= options.max_iter; ++iteration) {
     if (++memory.iterations > 1) memory.remember(*gradient, options.history_size);
     memory.length = options.lr;
-    if (memory.iterations == 1) memory.length *= std::min(1.0, 1 / magnitude(*gradient));
+    if (memory.iterations == 1) memory.length *= std::min(1.0, 1 / sum_of_magnitudes(*gradient));
     memory.direction = shared_vector(memory.curvature.downhill(*gradient));
     memory.gradient = gradient;
     memory.loss = loss;

@@ -1,5 +1,7 @@
 #include "core/second_order/scipy_lbfgs.h"
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 #include <stdexcept>
 #include <tuple>
@@ -34,13 +36,13 @@ template <class T>
 double ScipyLbfgs<T>::squares(const std::vector<T>& x, std::vector<T>& gradient) const {
   if (decay_.empty()) return 0;
   if (decay_.size() != x.size()) throw std::invalid_argument("decay: expected one number for each weight");
-  for (std::size_t i = 0; i < x.size(); ++i) gradient[i] += static_cast<T>(decay_[i]) * x[i];
-  const double* const decay = decay_.data();
-  const T* const values = x.data();
-  return 0.5 * sum_of<double>(x.size(), [=](std::size_t i) {
-           const double value = static_cast<double>(values[i]);
-           return decay[i] * value * value;
-         });
+  double sum = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double share = decay_[i] * static_cast<double>(x[i]);
+    gradient[i] += static_cast<T>(share);
+    sum += share * static_cast<double>(x[i]);
+  }
+  return 0.5 * sum;
 }
 
 template <class T>
@@ -120,7 +122,6 @@ void ScipyLbfgs<T>::set_state(const State& state) {
   result_ = {};
 }
 
-template class ScipyLbfgs<float>;
 template class ScipyLbfgs<double>;
 
 }  // namespace fastmlp

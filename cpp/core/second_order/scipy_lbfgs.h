@@ -1,5 +1,5 @@
 // L-BFGS with SciPy's steps and stopping rules: those of L-BFGS-B (Zhu, Byrd, Lu and Nocedal, 1997) without bounds. A step
-// is a whole minimisation, of the loss and half the weighted squares of the vector.
+// is a whole minimisation, of the loss and half the weighted squares of the vector; in double precision alone.
 #pragma once
 
 #include "core/locks.h"
