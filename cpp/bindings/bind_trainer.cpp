@@ -119,7 +119,9 @@ void NetworkOf<T>::fit(const FitRequest& request) {
   const bool validates = !request.validation.x.is_none();
   const DataNames names{"x", kTargetNames};
   take_data(*training, request, first, names);
-  if (comes_in_batches && !staging_) training->fetch();
+  WholeBatchMethod<T>* const method = optimizer->method();
+  const bool takes_all = method || !request.own_step.is_none();
+  if ((comes_in_batches || method) && !staging_) training->fetch();
   if (validates) {
     take_data(validation, request, request.validation,
               {"validation_data x", {"validation_data t", "validation_data sample_weight"}});
@@ -139,6 +141,7 @@ void NetworkOf<T>::fit(const FitRequest& request) {
   Trainee<T> trainee{*network_, optimizer->optimizer, request.history};
   trainee.early_stopping = request.early_stopping;
   trainee.convergence = request.convergence;
+  trainee.method = method;
   if (!request.metrics.empty()) trainee.measure = measure(request, validation, released);
   for (const auto& [name, metric] : request.metrics) trainee.metrics.push_back(name);
   if (!request.on_epoch.is_none())
@@ -167,7 +170,7 @@ void NetworkOf<T>::fit(const FitRequest& request) {
   };
 
   FitOptions options = request.options;
-  if (comes_in_batches) options.batch_size = training->set.rows;
+  if (comes_in_batches || takes_all) options.batch_size = training->set.rows;
   options.batch_size = std::min(options.batch_size, training->set.rows);
   const char* const of_batches = comes_in_batches ? "x: one of the batches" : "batch_size: one of the batches";
   check_rows(std::min(options.batch_size, (training->set.rows - 1) % options.batch_size + 1), true, of_batches);

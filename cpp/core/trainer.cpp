@@ -44,7 +44,7 @@ class Fit {
       auto& member = all_.emplace_back(std::make_unique<TraineeState<T>>(
           trainee, typename TraineeState<T>::Batches{rows, tail == rows ? 0 : tail, data.columns}, options));
       fused_ = fused_ && member->fused() && !data.function;
-      has_own_steps_ |= static_cast<bool>(trainee.own_step);
+      has_own_steps_ |= trainee.has_own_step();
       if ((device_.host || group.size() == 1) && !trainee.own_step)
         member->acquire();  // on a device, the first one's runner may serve all
       active_.push_back(member.get());
@@ -237,8 +237,14 @@ class Fit {
 
   // Of each member by itself.
   void run_own_step(Index epoch) {
-    for (std::size_t m = 0; m < active_.size(); ++m)
-      losses_[m] = active_[m]->epoch_loss = active_[m]->trainee.own_step();
+    for (std::size_t m = 0; m < active_.size(); ++m) {
+      bool begun = false;
+      const double loss = active_[m]->own_step(loss_, data_, [&](double value) {
+        if (!std::exchange(begun, true)) losses_[m] = value;
+        poll(1, epoch);  // a step may take long
+      });
+      losses_[m] = active_[m]->epoch_loss = loss;
+    }
     record_losses(1);
     poll(1, epoch);
   }

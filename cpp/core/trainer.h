@@ -12,6 +12,7 @@
 #include "core/history.h"
 #include "core/network.h"
 #include "core/pacer.h"
+#include "core/second_order/whole_batch.h"
 
 namespace fastmlp {
 
@@ -45,9 +46,12 @@ struct Trainee {
   std::function<std::vector<double>()> measure;
   std::function<bool(const EpochResult& result, bool stops)> on_epoch;
   std::vector<std::string> metrics;  // their names
-  // May be empty. Else it is the whole of an epoch's step, by a method that needs all rows at once, and gives the loss
-  // before it; batches, and the optimizer, are not asked for one. It may throw, which ends the fit.
+  // An epoch's step by a method that needs all rows at once, and gives the loss before it; batches, and the optimizer's
+  // rule, are then not asked for one. Either the method moves the optimizer's parameters, unless it is null, or a function
+  // does whatever it does, unless it is empty; that may throw, which ends the fit.
+  WholeBatchMethod<T>* method = nullptr;
   std::function<double()> own_step;
+  bool has_own_step() const { return method || own_step; }
   // May be empty. Else it is called whenever the optimizer has no plan for the next step, and makes one, of any length. It
   // may throw, which ends the fit.
   std::function<void(Index epochs_left)> on_plan;

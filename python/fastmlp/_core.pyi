@@ -452,3 +452,5 @@ def fit(
     on_plan: Callable[[int, int], None] | None,
     on_poll: Callable[[int, float], None] | None,
 ) -> None: ...
+def whole_batch_step(optimizer: Optimizer, closure: Callable[[], Any]) -> Any:
+    """A step that looks at all rows; returns what the closure first returns."""

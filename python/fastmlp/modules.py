@@ -135,10 +135,9 @@ class Module(Hooked):
         Parameters
         ----------
         x : array_like, shape (rows, in_features) or (in_features,)
-            On the host, as the model.
+            On the host, where this is computed also for a model on a CUDA device.
         params : iterable of Parameter, optional
-            Weights and biases of `Linear`; by default all parameters of the model that have
-            `requires_grad`.
+            By default all parameters of the model that have `requires_grad`.
 
         Returns
         -------
@@ -149,7 +148,8 @@ class Module(Hooked):
         Raises
         ------
         TypeError, ValueError
-            As by `jacobian`; or if there is a parameter of another layer.
+            As by `jacobian`: for instance, where a `BatchNorm1d` takes its statistics from the
+            batch.
         """
         if params is None:
             params = [p for p in self.parameters() if p.requires_grad]

@@ -29,7 +29,7 @@ def fit_lm(mlp: Any, settings: SimpleNamespace, data: Rows) -> None:
             print(f"Iteration {mlp.n_iter_}, loss = {before:.8f}")
         stalled = optimizer.accepted and before >= loss * (1 - _STALLED)
         flat = 2 * np.abs(problem.gradient).max() <= settings.tol
-        converged = stalled or flat or optimizer._memory.damping >= MOST_DAMPING
+        converged = stalled or flat or (optimizer._memory.damping or 0) >= MOST_DAMPING
         if optimizer.accepted:
             loss = before
     problem.loss()

@@ -71,8 +71,6 @@ def architecture_of(
             "solver: expected 'adam', 'adamw' or 'sgd' with dropout or batch_norm, whose loss"
             f" is another one at each step, got {settings.solver!r}"
         )
-    if settings.solver == "lm" and settings.layer_norm:
-        raise ValueError("layer_norm: expected False with solver='lm', got True")
     return Architecture(
         tuple(int(size) for size in sizes),
         tuple(check_activation(value) for value in activations),
