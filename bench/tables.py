@@ -1,8 +1,12 @@
-"""`fastmlp.sklearn` beside scikit-learn: python bench/tables.py [--presets] [--rounds N] [--rows N]
+"""`fastmlp.sklearn` beside scikit-learn: python bench/tables.py [options]
 
 Times of `fit` and of a `GridSearchCV` with 1 and with 2 jobs, and scores on rows that were not
 trained on, for the same settings and numbers of epochs. Both sides run in turns; the table shows
 medians, and how many times faster ours is.
+
+With --defaults: fits of small tables with all settings as they are by default, and with one epoch,
+which is what checks and building cost: medians, the ratios of nine in ten rounds, and that of the
+least times, for a machine that does other things, too.
 
 With --presets: means of the scores over 5 folds on ordinary tables, of the perceptrons of both by
 default, of ours with `preset="tabular"`, and of gradient boosting.
@@ -31,6 +35,7 @@ from worker import settle
 
 # Rows, features, and epochs that take scikit-learn some seconds at most.
 TABLES = [(200, 5, 100), (1000, 10, 50), (10_000, 20, 10), (50_000, 100, 3)]
+SMALL = [(150, 4), (200, 5), (500, 10), (1000, 10), (2000, 20), (10_000, 20)]
 GRID = {"alpha": [1e-5, 1e-4, 1e-3, 1e-2]}
 GRID_ROWS = 10_000  # larger tables are not searched
 TEST_ROWS = 1000
@@ -53,8 +58,8 @@ def table(rows: int, features: int, classes: bool) -> tuple[Table, Table]:
     return (x[:rows], y[:rows]), (x[rows:], y[rows:])
 
 
-def in_turns(sides: dict[str, Any], data: Table, rounds: int) -> dict[str, float]:
-    """Medians of the seconds that fits take; the first of each side warms up."""
+def seconds_in_turns(sides: dict[str, Any], data: Table, rounds: int) -> dict[str, list[float]]:
+    """The seconds that fits take; the first of each side warms up."""
     for estimator in sides.values():
         estimator.fit(*data)
     times: dict[str, list[float]] = {name: [] for name in sides}
@@ -64,7 +69,12 @@ def in_turns(sides: dict[str, Any], data: Table, rounds: int) -> dict[str, float
             start = time.perf_counter()
             estimator.fit(*data)
             times[name].append(time.perf_counter() - start)
-    return {name: median(values) for name, values in times.items()}
+    return times
+
+
+def in_turns(sides: dict[str, Any], data: Table, rounds: int) -> dict[str, float]:
+    """Their medians."""
+    return {name: median(t) for name, t in seconds_in_turns(sides, data, rounds).items()}
 
 
 def _milliseconds(times: dict[str, float]) -> list[str]:
@@ -92,6 +102,44 @@ def compare_times(rounds: int, most_rows: int) -> None:
                 times = in_turns(searches, data, max(rounds // 3, 1))
                 scores = [f"{searches[n].best_score_:.3f}" for n in SIDES]
                 rows.append([f"  search, n_jobs={jobs}", *_milliseconds(times), *scores])
+    print(report.table(rows))
+
+
+def compare_defaults(rounds: int, most_rows: int) -> None:
+    heads = [
+        "ours",
+        "theirs",
+        "ratio",
+        "rounds",
+        "least",
+        "epochs",
+        "theirs",
+        "one epoch",
+        "theirs",
+    ]
+    rows = [["milliseconds", *heads]]
+    for count, features in SMALL:
+        if count > most_rows:
+            continue
+        for kind in ("Classifier", "Regressor"):
+            data, _ = table(count, features, kind == "Classifier")
+            sides = {
+                name + epochs: getattr(module, f"MLP{kind}")(random_state=0, **settings)
+                for epochs, settings in (("", {}), (" once", {"max_iter": 1}))
+                for name, module in SIDES.items()
+            }
+            times = seconds_in_turns(sides, data, rounds)
+            ratios = np.divide(times["theirs"], times["ours"])
+            low, high = np.quantile(ratios, [0.05, 0.95])
+            medians = {name: median(t) for name, t in times.items()}
+            once = [report.microseconds(medians[f"{n} once"] * 1e3) for n in SIDES]
+            epochs = [str(sides[n].n_iter_) for n in SIDES]
+            spread = [
+                f"{low:.1f} to {high:.1f}",
+                f"{min(times['theirs']) / min(times['ours']):.1f}x",
+            ]
+            name = f"{kind.lower()}, {count:,} x {features}"
+            rows.append([name, *_milliseconds(medians), *spread, *epochs, *once])
     print(report.table(rows))
 
 
@@ -169,6 +217,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--presets", action="store_true")
+    parser.add_argument("--defaults", action="store_true")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=50_000, help="leave larger tables out")
     options = parser.parse_args()
@@ -176,6 +225,8 @@ def main() -> None:
     print(machine())
     if options.presets:
         compare_presets()
+    elif options.defaults:
+        compare_defaults(options.rounds, options.rows)
     else:
         compare_times(options.rounds, options.rows)
 

@@ -208,6 +208,19 @@ def test_picture(folder: Path, target: str) -> None:
         assert Path(name).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("form", ["{:.1f}%", "1,{:06.2f}", "\u2212{}", "{:.2f} %", "1'{:05.1f}"])
+def test_numbers_in_another_form_are_named(folder: Path, form: str, capsys: Any) -> None:
+    table = houses()[["area", "price"]]
+    table["share"] = [form.format(i / 3) for i in range(len(table))]
+    table.to_csv("other.csv", index=False)
+    assert run("other.csv", "--target", "price", "--epochs", "1") == 0
+    first = repr(table["share"][0])
+    said = (
+        f"'share' is left out: it has numbers such as {first}, which have to be written like 1234.5"
+    )
+    assert said in capsys.readouterr().out
+
+
 GOOD = houses()[["area", "city", "price"]].to_csv(index=False)
 NUMBERS = "".join(f"{i % 7},{i * 0.37}\n" for i in range(40))
 
@@ -222,6 +235,8 @@ NUMBERS = "".join(f"{i % 7},{i * 0.37}\n" for i in range(40))
         (b"\x89PNG\r\n\x1a\n\0\xff", [], "expected a CSV file in UTF-8, got one with the byte"),
         (b"a\0,price\n1,2\n", [], "got a binary one"),
         ("price,ü\n".encode("latin-1"), [], "expected a CSV file in UTF-8"),
+        ("가격,price\n".encode("cp949"), [], "0xb0; save it as UTF-8, or convert it: iconv"),
+        ("a,price\n".encode("utf-16"), [], "iconv -f FROM -t UTF-8"),
         (b"price\n" + b"1\xff\n" * 20, [], "expected a CSV file in UTF-8"),
         (b"area,area,price\n", [], "'area' twice"),
         (b"1,2,3\n" * 20, [], "the first line should have the columns' names"),
@@ -239,6 +254,11 @@ NUMBERS = "".join(f"{i % 7},{i * 0.37}\n" for i in range(40))
         ("a,price\n" + "1,1\n2,1.0\n" * 20, ["--task", "regression"], "different numbers, got 1"),
         ("a,price\n" + NUMBERS, ["--task", "classification"], "expected classes, got 40 different"),
         ("a,price\n" + NUMBERS.replace(",", ",n"), [], "expected classes, got 40 different values"),
+        (
+            "a;price\n" + NUMBERS.replace(",", ";").replace(".", ","),
+            [],
+            "like 1234.5, or classes, got",
+        ),
         ("a,price\n" + NUMBERS + "1,inf\n", [], "expected numbers, got 'inf' in row 41"),
         ("a,price\n" + NUMBERS + "1,x\n", [], "expected numbers, got 'x' in row 41"),
         ("a,price\n" + "1,2020-01-02\n2,2020-01-03\n" * 9, [], "or classes, got dates"),

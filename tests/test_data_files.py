@@ -91,6 +91,19 @@ def test_predict_and_evaluate(path: Path, numbers: Any) -> None:
     ) == fm.Trainer(model, trainer.optimizer, fm.MSELoss()).evaluate(numbers, np.zeros((ROWS, 3)))
 
 
+def test_images_in_a_file(tmp_path: Path) -> None:
+    images = np.random.default_rng(5).integers(0, 255, (6000, 3, 31, 31), "uint8")
+    np.save(tmp_path / "x.npy", images)
+    x, t = mapped(tmp_path / "x.npy"), classes(len(images))
+    assert x.nbytes > 1 << 24
+    parts = [fm.Sequential(fm.Flatten(), fm.Linear(3 * 31 * 31, 3)) for _ in range(2)]
+    np.testing.assert_array_equal(parts[0].predict(x), parts[0].predict(images))
+    ensemble = fm.Ensemble(parts)
+    np.testing.assert_allclose(ensemble.predict(x), ensemble.predict(images), rtol=1e-6)
+    trainer = fm.Trainer(parts[0], fm.optim.SGD(parts[0].parameters(), lr=1e-5))
+    assert trainer.evaluate(x, t, "accuracy") == trainer.evaluate(images, t, "accuracy")
+
+
 def test_outputs_are_not_written_where_inputs_are_read(path: Path) -> None:
     x = mapped(path, "r+")
     square = fm.MLP((FEATURES, FEATURES))

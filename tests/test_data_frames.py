@@ -202,13 +202,35 @@ def test_passes_that_differ() -> None:
     trainer = fresh()
     history = trainer.fit(Stream(2, None, passes=2), max_epoch=3)  # the second has two batches
     assert len(history.loss) == 3
-    with pytest.raises(ValueError, match="x: expected at least one batch, got none"):
+    with pytest.raises(
+        ValueError, match="got none in pass 2; what its __iter__ returns has to beg"
+    ):
         trainer.fit(Stream(0, None, passes=2), max_epoch=3)
     assert len(trainer.history.loss) == 4
     once = iter(list(Stream(4, None)))
     with pytest.raises(TypeError, match=r"x: .*iterator, which is used up after one epoch"):
         trainer.fit(once, max_epoch=2)
     assert len(trainer.fit(once, max_epoch=1).loss) == 5
+
+
+def test_batches_beside_targets() -> None:
+    batches = fm.batches(X2, [0, 1], 1)
+    message = (
+        r"^x: expected an array of .*RowBatches; an iterable of batches \(x, t\) goes without t"
+    )
+    with pytest.raises(TypeError, match=message):
+        fresh().fit(batches, [0, 1], max_epoch=1)
+    with pytest.raises(TypeError, match="generator; an iterable of batches"):
+        fresh().evaluate((batch for batch in batches), [0, 1])
+
+
+def test_none_among_the_batches_is_not_their_end() -> None:
+    class Parts:
+        def __iter__(self) -> Iterator[Any]:
+            yield from [(X2, [0, 1]), None, (X2, [1, 0])]
+
+    with pytest.raises(TypeError, match=r"x: expected batches \(x, t\).*, got None"):
+        fresh().fit(Parts(), max_epoch=1)
 
 
 def test_a_torch_loader_of_narrow_rows(torch: Any) -> None:

@@ -10,10 +10,12 @@ import ast
 import doctest
 import importlib
 import importlib.util
+import json
 import re
 import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -109,19 +111,85 @@ def test_the_examples_of_docstrings() -> None:
         assert doctest.testmod(importlib.import_module(name.removesuffix(".__init__"))).failed == 0
 
 
+def _texts() -> list[tuple[Path, str]]:
+    """What people read, without blocks of code: Markdown files, and the Markdown of notebooks."""
+    folders = ("*.md", "bench/**/*.md", "docs/**/*.md", "examples/**/*.md", "packaging/**/*.md")
+    found = [(path, path.read_text(encoding="utf-8")) for f in folders for path in ROOT.glob(f)]
+    for path in DOCS.glob("notebooks/*.ipynb"):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        told = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+        found.append((path, "\n\n".join(told)))
+    return [(path, re.sub(_FENCED, "", text)) for path, text in found]
+
+
+_FENCED = re.compile(r"^(```+|:::+)[^\n]*\n.*?^\1$", re.DOTALL | re.MULTILINE)
+_LINK = re.compile(
+    r"\]\(<?([^)\s>]+)>?[^)]*\)"  # [text](target "title")
+    r"|^\[[^\]\n]+\]:\s*<?([^\s>]+)"  # [text]: target
+    r"|(?:href|src)=[\"']([^\"']+)"
+    r"|<((?:https?|mailto):[^>\s]+)>",
+    re.MULTILINE,
+)
+
+
+def _links(text: str) -> list[str]:
+    return [next(filter(None, found)) for found in _LINK.findall(re.sub("`[^`\n]+`", "", text))]
+
+
+def test_what_counts_as_a_link() -> None:
+    text = """[a](b.md) ![c](<d.png> "e") <https://f.org> <img src='g.png'> [h](i.md#j)
+[k]: l.md
+
+```python
+[m](n.md)
+# no heading
+```
+[`o`](p.md) `[q](r.md)`
+# Two `words`, here
+## Two `words`, here
+"""
+    text = re.sub(_FENCED, "", text)
+    found = ["b.md", "d.png", "https://f.org", "g.png", "i.md#j", "l.md", "p.md"]
+    assert _links(text) == found
+    assert _anchors(text) == {"two-words-here", "two-words-here-1"}
+
+
 def test_links_between_files() -> None:
     """Also to headings; those between the site's pages Sphinx checks, too."""
-    missing = []
-    for path in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "bench" / "README.md"]:
-        text = re.sub(r"```.*?```|`[^`\n]*`", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
-        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+    texts = dict(_texts())
+    assert len(texts) > 50
+    missing, seen = [], 0
+    for path, text in texts.items():
+        for target in _links(text):
             if re.match(r"[a-z]+:", target):
                 continue
+            seen += 1
             file, _, heading = target.partition("#")
-            aim = path if not file else (path.parent / file)
-            if not aim.exists() or (heading and heading not in _headings(aim)):
+            aim = path if not file else (path.parent / file).resolve()
+            in_repository = aim.exists() and aim.is_relative_to(ROOT)
+            if not in_repository or (heading and heading not in _anchors(texts.get(aim, ""))):
                 missing.append(f"{_name(path)}: {target}")
+    assert seen > 50
     assert not missing
+
+
+def test_links_to_other_sites() -> None:
+    """Whether they lead somewhere only `sphinx-build -b linkcheck` can tell, with a network."""
+    places: dict[str, list[str]] = {}
+    for path, text in _texts():
+        for target in _links(text):
+            if re.match(r"[a-z]+:", target):
+                places.setdefault(target, []).append(_name(path))
+    for path in (ROOT / "python").rglob("*.py"):
+        for target in re.findall(r"https?://[^\s\"'<>)]+", path.read_text(encoding="utf-8")):
+            if target != "http://www.w3.org/2000/svg":  # a name, not a place
+                places.setdefault(target.rstrip(".,;:"), []).append(_name(path))
+    assert places
+    for target, names in places.items():
+        parts = urlsplit(target)
+        assert parts.scheme == "https", (target, names)
+        assert re.fullmatch(r"([a-z0-9-]+\.)+[a-z]{2,}", parts.netloc), (target, names)
+        assert len(names) == 1, (target, names)
 
 
 def test_the_readmes_figures_are_those_of_the_page_on_performance() -> None:
@@ -148,9 +216,14 @@ def _pictures() -> Any:
     return module
 
 
-def _headings(path: Path) -> set[str]:
-    lines = re.findall(r"^#+ +(.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
+def _anchors(text: str) -> set[str]:
+    """Of the headings, as GitHub and MyST name them; equal ones are numbered."""
+    anchors: set[str] = set()
+    for line in re.findall(r"^#+ +(.+?)(?: +#+)?$", text, re.MULTILINE):
+        name = re.sub(r"[^\w\- ]", "", line.lower()).strip().replace(" ", "-")
+        numbers = (f"-{i}" if i else "" for i in range(len(text)))
+        anchors.add(next(name + number for number in numbers if name + number not in anchors))
+    return anchors
 
 
 def test_every_page_is_in_a_table_of_contents() -> None:
@@ -162,6 +235,7 @@ def test_every_page_is_in_a_table_of_contents() -> None:
                     target = re.sub(r".*<(.+)>", r"\1", entry)
                     base = DOCS if target.startswith("/") else path.parent
                     place = (base / target.lstrip("/")).resolve()
+                    assert list(place.parent.glob(f"{place.name}.*")), f"{_name(path)}: {entry}"
                     listed.add(place.relative_to(DOCS).as_posix())
     pages = {p.relative_to(DOCS).with_suffix("").as_posix() for p in DOCS.rglob("*.md")}
     notebooks = DOCS.glob("notebooks/*.ipynb")

@@ -14,40 +14,97 @@ from test_second_order import X, network
 # Derivatives with respect to weights
 
 
+def double(kind: Any, *sizes: int, **options: Any) -> Any:
+    return kind(*sizes, dtype="float64", **options)
+
+
+class Twice(fm.Module):
+    """A layer, a norm and a slope that serve twice, and a sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = double(fm.Linear, 3, 3), double(fm.Linear, 3, 2)
+        self.norm, self.slope = double(fm.LayerNorm, 3), double(fm.PReLU)
+
+    def forward(self, x: Any) -> Any:
+        h = self.slope(self.norm(self.a(x)))
+        return self.b(fm.sigmoid(self.slope(self.norm(self.a(h)))) + h)
+
+
+class Scaled(fm.Module):
+    """Parameters that are in no layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = fm.Parameter(np.array([0.5, -1.5, 2.0]))
+        self.shift = fm.Parameter(np.array([0.3, -0.2]))
+        self.hidden = double(fm.Linear, 3, 2)
+
+    def forward(self, x: Any) -> Any:
+        return fm.tanh(self.hidden(self.scale * x)) + self.shift
+
+
+def layers(*others: Any) -> fm.Module:
+    return fm.Sequential(double(fm.Linear, 3, 4), *others, double(fm.Linear, 4, 2))
+
+
 def models() -> dict[str, fm.Module]:
-    class Twice(fm.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a, self.b = fm.Linear(3, 3, dtype="float64"), fm.Linear(3, 2, dtype="float64")
-
-        def forward(self, x: Any) -> Any:
-            h = fm.tanh(self.a(x))
-            return self.b(fm.sigmoid(self.a(h)) + h)
-
-    normed = fm.Sequential(
-        fm.Linear(3, 4, dtype="float64"),
-        fm.LayerNorm(4, elementwise_affine=False, dtype="float64"),
-        fm.GELU(),
-        fm.Linear(4, 4, bias=False, dtype="float64"),
-        fm.Softmax(),
-        fm.Linear(4, 2, dtype="float64"),
-    )
-    kinds = {name: fm.MLP([3, 6, 4, 2], name, seed=1, dtype="float64") for name in ("tanh", "silu")}
-    residual = fm.Sequential(
-        fm.Residual(fm.Linear(3, 3, dtype="float64"), fm.Tanh()), fm.Linear(3, 2, dtype="float64")
-    )
-    output = fm.MLP([3, 4, 2], "elu", output_activation="sigmoid", seed=0, dtype="float64")
-    return {**kinds, "twice": Twice(), "normed": normed, "residual": residual, "output": output}
-
-
-@pytest.mark.parametrize("name", list(models()))
-def test_weight_jacobian_by_differences_and_backward(name: str) -> None:
     fm.manual_seed(0)
-    model = models()[name]
+    rng = np.random.default_rng(1)
+    kinds = {name: fm.MLP([3, 6, 4, 2], name, seed=1, dtype="float64") for name in ("tanh", "silu")}
+    normed = double(fm.BatchNorm1d, 4)
+    block = (
+        double(fm.Linear, 4, 4),
+        double(fm.LayerNorm, 4),
+        fm.Tanh(),
+        double(fm.PReLU, num_parameters=4),
+    )
+    made = {
+        **kinds,
+        "twice": Twice(),
+        "scaled": Scaled(),
+        "bare norm": layers(
+            double(fm.LayerNorm, 4, elementwise_affine=False),
+            fm.GELU(),
+            double(fm.Linear, 4, 4, bias=False),
+            fm.Softmax(),
+        ),
+        "residual": fm.Sequential(
+            fm.Residual(double(fm.Linear, 3, 3), fm.Tanh()), double(fm.Linear, 3, 2)
+        ),
+        "output": fm.MLP([3, 4, 2], "elu", output_activation="sigmoid", seed=0, dtype="float64"),
+        "layer norm": layers(double(fm.LayerNorm, 4), fm.SiLU()),
+        "layer norm without bias": layers(double(fm.LayerNorm, 4, bias=False), fm.SiLU()),
+        "norms alone": fm.Sequential(double(fm.LayerNorm, 3), double(fm.LayerNorm, 3)),
+        "one slope": layers(double(fm.PReLU)),
+        "slopes": layers(double(fm.PReLU, num_parameters=4), fm.Sigmoid()),
+        "batch norm": layers(normed, fm.Tanh()),
+        "blocks": layers(fm.Residual(*block), fm.Residual(double(fm.LayerNorm, 4), fm.ELU())),
+        "wide": fm.Sequential(
+            double(fm.Linear, 3, 37), double(fm.LayerNorm, 37), double(fm.PReLU, num_parameters=37),
+            double(fm.Linear, 37, 2),
+        ),
+    }  # fmt: skip
+    normed.running_mean.copy_(rng.normal(size=4))
+    normed.running_var.copy_(rng.uniform(0.5, 2, 4))
+    for model in made.values():
+        model.eval()
+        for parameter in model.parameters():  # norms begin with ones and zeros
+            parameter.copy_(np.array(parameter) + 0.2 * rng.normal(size=parameter.shape))
+    return made
+
+
+MODELS = models()
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_weight_jacobian_by_differences_and_backward(name: str) -> None:
+    model = MODELS[name]
     found = list(model.parameters())
     jacobian = model.weight_jacobian(X)
+    outputs = jacobian.shape[1]
     values = np.array(parameters_to_vector(found))
-    assert jacobian.shape == (40, 2, len(values))
+    assert jacobian.shape == (40, outputs, len(values))
     assert jacobian.dtype == np.float64
     h = 1e-6
     for i in range(len(values)):
@@ -60,16 +117,64 @@ def test_weight_jacobian_by_differences_and_backward(name: str) -> None:
         np.testing.assert_allclose((sides[0] - sides[1]) / (2 * h), jacobian[..., i], atol=1e-6)
     vector_to_parameters(values, found)
     for row in (0, 17):
-        for out in range(2):
+        for out in range(outputs):
             model.zero_grad()
             y = model(X[row])
-            y.backward(np.eye(2)[out])
+            y.backward(np.eye(outputs)[out])
             gradients = np.concatenate([np.ravel(p.grad) for p in found])
             np.testing.assert_allclose(jacobian[row, out], gradients, atol=1e-12)
     model.zero_grad()
     np.testing.assert_allclose(model.weight_jacobian(X[3]), jacobian[3], atol=1e-14)
-    assert model.weight_jacobian(X[:0]).shape == (0, 2, len(values))
+    assert model.weight_jacobian(X[:0]).shape == (0, outputs, len(values))
     assert all(parameter.grad is None for parameter in found)
+
+
+def in_torch(torch: Any, model: fm.Module) -> Any:
+    """The same function of the same parameters, by name."""
+    from fastmlp.torch import to_torch
+
+    if isinstance(model, Twice | Scaled):
+        kind = type(model)
+        modules = {name: to_torch(module) for name, module in model.named_children()}
+
+        class Own(torch.nn.Module):  # type: ignore[misc]
+            def __init__(self) -> None:
+                super().__init__()
+                for name, module in modules.items():
+                    setattr(self, name, module)
+                if kind is Scaled:
+                    self.scale = torch.nn.Parameter(torch.tensor(np.array(model.scale)))
+                    self.shift = torch.nn.Parameter(torch.tensor(np.array(model.shift)))
+
+            def forward(self, x: Any) -> Any:
+                if kind is Scaled:
+                    return torch.tanh(self.hidden(self.scale * x)) + self.shift
+                h = self.slope(self.norm(self.a(x)))
+                return self.b(torch.sigmoid(self.slope(self.norm(self.a(h)))) + h)
+
+        return Own()
+    return to_torch(model)
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_weight_jacobian_is_torchs(torch: Any, name: str) -> None:
+    model = MODELS[name]
+    names = [own for own, _ in model.named_parameters()]
+    other = in_torch(torch, model).eval()
+    values = dict(other.named_parameters())
+    assert set(names) == set(values)
+
+    def outputs(parameters: Any, row: Any) -> Any:
+        return torch.func.functional_call(other, parameters, (row[None],))[0]
+
+    of_row = torch.func.jacrev(outputs)
+    jacobian = model.weight_jacobian(X)
+    for i in range(0, 40, 3):
+        found = of_row(values, torch.tensor(X[i]))
+        expected = np.concatenate(
+            [found[own].detach().numpy().reshape(jacobian.shape[1], -1) for own in names], axis=1
+        )
+        np.testing.assert_allclose(jacobian[i], expected, rtol=1e-12, atol=1e-12)
 
 
 def test_weight_jacobian_of_some_parameters_and_many_rows() -> None:

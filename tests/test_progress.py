@@ -100,6 +100,13 @@ def test_narrow_terminals(columns: int, monkeypatch: pytest.MonkeyPatch, no_tqdm
         assert last.startswith("epoch 3/100  loss 0.125  validation 0.25")
 
 
+def test_narrow_terminals_have_fewer_digits(monkeypatch: pytest.MonkeyPatch, no_tqdm: None) -> None:
+    monkeypatch.setattr(progress, "_width", lambda stream: 19)  # of 20 columns
+    line = make_progress(Terminal(), 0, 60)
+    line._show(23, 0.186423, "")
+    assert line.stream.getvalue().strip() == "23/60  loss 0.186"
+
+
 def test_narrow_terminals_have_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "_width", lambda stream: 19)
     assert type(make_progress(Terminal(), 0, 10)) is Progress

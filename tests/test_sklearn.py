@@ -125,6 +125,16 @@ def test_lbfgs_finds_the_same_optimum(kind):
     assert a.score(x, tables()[kind][3]) >= b.score(x, tables()[kind][3]) - 0.01
 
 
+@pytest.mark.parametrize("limits", [{"max_iter": 12}, {"max_fun": 9}, {"tol": 0.05}])
+@pytest.mark.parametrize("kind", ["classes", "two classes", "labels", "value"])
+def test_iterations_of_lbfgs_are_scikit_learns(kind, limits):
+    options = {"solver": "lbfgs", "alpha": 0.5, "activation": "tanh"}
+    a, b, _ = both(kind, **options, **limits)
+    assert a.n_iter_ == b.n_iter_
+    assert a.loss_ == pytest.approx(b.loss_, rel=1e-6)
+    assert_same_weights(a, b, 1e-5)
+
+
 @pytest.mark.parametrize("solver", ["sgd", "lbfgs"])
 @pytest.mark.parametrize("kind", ["classes", "two classes", "labels", "value"])
 def test_weights_of_rows_are_scikit_learns(kind, solver):

@@ -75,7 +75,6 @@ TARGETS = [
     (MLPRegressor(), np.where(Y, np.nan, R), "contains NaN"),
     (MLPRegressor(), np.where(Y, 1e39, R), "too large"),
     (MLPRegressor("huber", solver="lm"), R, "loss: expected 'squared_error' .* got 'huber'"),
-    (MLPRegressor(solver="lm", layer_norm=True), R, "layer_norm: expected False"),
     (MLPRegressor(solver="lm", dropout=0.5), R, "got 'lm'"),
     (MLPRegressor("poisson"), R, "out of the valid range of the loss 'poisson'"),
     (MLPRegressor("quantile"), np.stack([R, R], axis=1), "one target"),

@@ -201,3 +201,30 @@ def test_a_warm_start_keeps_the_columns(table):
     with pytest.raises(ValueError, match=r"missing: expected indicator.*got error"):
         model.set_params(missing="error").fit(x, y)
     model.set_params(missing="indicator").fit(x, y)
+
+
+def test_a_table_is_checked_once(table):
+    """Of columns without their names the estimator tells, and not its encoder."""
+    x, y = table
+    numbers = x[["area", "age"]]
+    model = MLPRegressor(missing="indicator", random_state=0, max_iter=2).fit(numbers, y)
+    with pytest.warns(UserWarning, match="feature names") as found:
+        told = model.predict(numbers.to_numpy())
+    told_of = [str(warning.message).split(", but ")[1].split()[0] for warning in found]
+    assert told_of.count("MLPRegressor") == 1
+    assert "TableEncoder" not in told_of
+    np.testing.assert_array_equal(told, model.predict(numbers))
+
+
+def test_embeddings_end_by_the_same_rule(table):
+    x, y = table
+    options = {"tol": 0.05, "n_iter_no_change": 2, "max_iter": 100}
+    model = regressor(**options).fit(x, y)
+    called = regressor(callbacks=lambda info: None, **options).fit(x, y)
+    assert called.loss_curve_ == model.loss_curve_
+    losses, waited = np.array(model.loss_curve_), 0
+    for epoch in range(1, len(losses)):
+        assert waited <= 2
+        waited = waited + 1 if losses[epoch] > losses[:epoch].min() - 0.05 else 0
+    assert waited == 3
+    assert model.n_iter_ == len(losses) < 100

@@ -359,3 +359,11 @@ def test_lm_finds_an_optimum_of_the_same_loss(weights):
     loss = ours.loss_
     ours.set_params(solver="lbfgs", warm_start=True, tol=1e-6).fit(XR, YR, sample_weight=weights)
     assert ours.loss_ == pytest.approx(loss, rel=1e-6)
+
+
+def test_lm_with_layer_norm_finds_an_optimum():
+    options = {"activation": "tanh", "alpha": 0.1, "random_state": 0, "tol": 1e-8}
+    model = MLPRegressor(hidden_layer_sizes=(4,), layer_norm=True, max_iter=500, **options)
+    loss = model.set_params(solver="lm").fit(XR, YR).loss_
+    model.set_params(solver="lbfgs", warm_start=True, tol=1e-6).fit(XR, YR)
+    assert model.loss_ == pytest.approx(loss, rel=1e-4)

@@ -1,4 +1,4 @@
-// Metrics of predictions, and early stopping.
+// Metrics of predictions, and the two ways to end a training early.
 #include "bindings/metrics.h"
 
 #include "bindings/array_args.h"
@@ -6,6 +6,8 @@
 #include "bindings/fit_data.h"
 #include "bindings/network_of.h"
 #include "bindings/state.h"
+#include "core/clipping.h"
+#include "core/scores.h"
 
 namespace fastmlp::bindings {
 
@@ -17,23 +19,33 @@ void check_metric(const std::string& name, const MetricSpec& spec, bool classes,
                           name + "'");
 }
 
-// What computes the request's metrics of the outputs for the validation data.
+// What computes the request's metrics of the validation data.
 template <class T>
-std::function<std::vector<double>(const T*)> NetworkOf<T>::measure(const FitRequest& request,
-                                                                   const FitData<T>& validation,
-                                                                   std::optional<WithoutGil>& released) const {
+std::function<std::vector<double>()> NetworkOf<T>::measure(const FitRequest& request, const FitData<T>& validation,
+                                                           std::optional<WithoutGil>& released) const {
   const Index rows = validation.set.rows, columns = output_columns(validation.set.columns);
   std::vector<std::optional<MetricSpec>> specs;  // empty: a function
   for (const auto& [name, metric] : request.metrics) {
     specs.emplace_back();
     if (!py::isinstance<MetricSpec>(metric)) continue;
     specs.back() = metric.template cast<MetricSpec>();
-    check_metric(name, *specs.back(), validation.t.targets.classes || validation.set.targets.classes, columns);
+    check_metric(name, *specs.back(), validation.t.are_classes() || validation.set.targets.classes, columns);
   }
-  return [&request, &validation, &released, specs, rows, columns, this](const T* y) {
+  const bool all_native = std::ranges::all_of(specs, [](const auto& spec) { return spec.has_value(); });
+  if (network_->device().host && all_native)
+    return [&request, &validation, specs, this] {
+      std::vector<MetricSpec> metrics;
+      for (const auto& spec : specs) metrics.push_back(*spec);
+      return metrics_of<T>(*network_, request.loss.spec.kind, metrics, validation.set);
+    };
+  const auto outputs = std::make_shared<Buffer<T>>(network_->device());
+  return [&request, &validation, &released, specs, rows, columns, outputs, this] {
     const auto size = static_cast<std::size_t>(rows * columns);
     const Device& device = network_->device();
     std::vector<T> copy, dense;
+    outputs->reserve(size);
+    network_->predict(validation.set, outputs->data());
+    const T* y = outputs->data();
     const auto fetch = [&](std::vector<T>& to, const T* from) {
       to.resize(size);
       check(device.download(to.data(), from, size * sizeof(T), StreamScope::current()));
@@ -59,12 +71,10 @@ std::function<std::vector<double>(const T*)> NetworkOf<T>::measure(const FitRequ
   };
 }
 
-template std::function<std::vector<double>(const float*)> NetworkOf<float>::measure(const FitRequest&,
-                                                                                    const FitData<float>&,
-                                                                                    std::optional<WithoutGil>&) const;
-template std::function<std::vector<double>(const double*)> NetworkOf<double>::measure(const FitRequest&,
-                                                                                      const FitData<double>&,
-                                                                                      std::optional<WithoutGil>&) const;
+template std::function<std::vector<double>()> NetworkOf<float>::measure(const FitRequest&, const FitData<float>&,
+                                                                        std::optional<WithoutGil>&) const;
+template std::function<std::vector<double>()> NetworkOf<double>::measure(const FitRequest&, const FitData<double>&,
+                                                                         std::optional<WithoutGil>&) const;
 
 namespace {
 
@@ -88,6 +98,22 @@ double value_of(const MetricSpec& spec, const std::string& name, py::handle loss
   return value_as<double>(name, spec, own, array, t, sample_weight);
 }
 
+// The sum of the squares of parameters.
+std::function<double()> squares_of(const py::sequence& weights) {
+  const ParameterHandles handles = parameter_handles(weights, "weights");
+  if (handles.empty()) return [] { return 0.0; };
+  return with_dtype(handles[0].get().dtype(), [&]<class T>(T) -> std::function<double()> {
+    std::vector<std::shared_ptr<Parameter<T>>> parameters;
+    for (const ParameterHandle& handle : handles) parameters.push_back(native<T>(handle, "weights"));
+    const auto clipper = std::make_shared<Clipper<T>>(parameters[0]->device());
+    return [parameters, clipper] {
+      clipper->measure(parameters);
+      const double norm = clipper->norm();
+      return norm * norm;
+    };
+  });
+}
+
 }  // namespace
 
 void bind_metrics(py::module_& m) {
@@ -98,6 +124,28 @@ void bind_metrics(py::module_& m) {
            py::arg("kind"), py::arg("k") = 1, py::arg("threshold") = 0.5)
       .def("__call__", value_of, py::arg("name"), py::arg("loss"), py::arg("y"), py::arg("t"),
            py::arg("sample_weight"));
+  py::class_<Convergence>(m, "Convergence", py::is_final())
+      .def(py::init([](const py::sequence& weights, double tol, double patience, bool of_losses, double constant,
+                       double parts, double penalty, bool changes_within, double best, Index waited) {
+             const ConvergenceRule rule{tol, patience, of_losses, constant, parts, penalty, changes_within};
+             return std::make_unique<Convergence>(rule, squares_of(weights), best, waited);
+           }),
+           py::arg("weights"), py::kw_only(), py::arg("tol"), py::arg("patience"), py::arg("of_losses"),
+           py::arg("constant"), py::arg("parts"), py::arg("penalty"), py::arg("changes_within"), py::arg("best"),
+           py::arg("waited"))
+      .def("add", &Convergence::add, py::arg("loss"))
+      .def("count", &Convergence::count, py::arg("value"))
+      .def("forgive", &Convergence::forgive)
+      .def(
+          "losses",
+          [](const Convergence& convergence, std::size_t first) {
+            const std::vector<double>& all = convergence.losses();
+            return std::vector<double>(all.begin() + static_cast<std::ptrdiff_t>(std::min(first, all.size())),
+                                       all.end());
+          },
+          py::arg("first"))
+      .def_property_readonly("best", &Convergence::best)
+      .def_property_readonly("waited", &Convergence::waited);
   py::class_<EarlyStopping>(m, "EarlyStopping", py::is_final())
       .def(py::init([](int monitor, Index patience, double min_delta, bool maximize, bool keep_best) {
              return std::make_unique<EarlyStopping>(StoppingRule{monitor, patience, min_delta, maximize, keep_best});

@@ -203,6 +203,12 @@ void bind_network(py::module_& m) {
           },
           py::arg("x"), py::arg("parameters"))
       .def(
+          "evaluate",
+          [](py::handle n, py::handle loss, const py::tuple& data, const NamedMetrics& metrics) {
+            return held_by<NetworkHandle>(n, "self").evaluate(held_by<LossHandle>(loss, "loss"), data, metrics);
+          },
+          py::arg("loss"), py::arg("data"), py::arg("metrics"))
+      .def(
           "group_key",
           [](py::handle n, py::handle optimizer, py::handle loss, Index rows) {
             return held_by<NetworkHandle>(n, "self").group_key(held_by<OptimizerHandle>(optimizer, "optimizer"),

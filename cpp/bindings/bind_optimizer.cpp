@@ -77,6 +77,7 @@ template struct OptimizerOf<double>;
 namespace {
 
 std::shared_ptr<OptimizerHandle> make_optimizer(const std::string& kind, const std::string& dtype) {
+  if (auto other = make_whole_batch(kind, dtype)) return other;
   const auto optimizer = kind_named<OptimizerKind>(kOptimizerNames, kind, "kind");
   return with_dtype(dtype, [&](auto zero) -> std::shared_ptr<OptimizerHandle> {
     return std::make_shared<OptimizerOf<decltype(zero)>>(optimizer);

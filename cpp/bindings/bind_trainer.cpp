@@ -58,6 +58,7 @@ FitRequest request_of(const py::dict& given) {
                      data_of(get("validation_data")),
                      FitOptions{},
                      get("early_stopping").cast<EarlyStopping*>(),
+                     get("convergence").cast<Convergence*>(),
                      get("metrics").cast<std::vector<std::pair<std::string, py::object>>>(),
                      get("next_batch"),
                      get("own_step"),

@@ -86,13 +86,15 @@ constexpr DataNames kValidationNames{"validation_data x", {"validation_data t", 
 template <class T>
 class FitMember {
  public:
-  FitMember(NetworkOf<T>& network, const FitRequest& request, std::optional<WithoutGil>& released)
+  // `by_parts`: rows of files may stay there.
+  FitMember(NetworkOf<T>& network, const FitRequest& request, std::optional<WithoutGil>& released, bool by_parts)
       : spec(request.loss.spec),
         request_(request),
         owner_(network),
         network_(*network.network_),
         optimizer_(optimizer_of(request)),
         released_(released),
+        by_parts_(by_parts),
         comes_in_batches_(!request.next_batch.is_none()),
         first_(checked_first()),
         fitting_(request.history.owner, "trainer: another thread is in its fit"),
@@ -119,14 +121,14 @@ class FitMember {
   void take_data(GroupData<T>& group) {
     const Device& device = network_.device();
     std::tie(training_, brings_training_) = group.find(first_, [&] {
-      auto data = std::make_shared<FitData<T>>(device);
+      auto data = std::make_shared<FitData<T>>(device, by_parts_ && !comes_in_batches_);
       owner_.take_data(*data, request_, first_, kTrainingNames);
-      if (comes_in_batches_ && !owner_.staging_) data->fetch();
+      if ((comes_in_batches_ || optimizer_.method()) && !owner_.staging_) data->fetch();
       return data;
     });
     if (!request_.validation.x.is_none()) {
       std::tie(validation_, brings_validation_) = group.find(request_.validation, [&] {
-        auto data = std::make_shared<FitData<T>>(device);
+        auto data = std::make_shared<FitData<T>>(device, by_parts_ && device.host);
         owner_.take_data(*data, request_, request_.validation, kValidationNames);
         return data;
       });
@@ -208,7 +210,8 @@ class FitMember {
   }
   void take_options() {
     const Index rows = training_->set.rows;
-    if (comes_in_batches_) options_.batch_size = rows;
+    const bool takes_all = optimizer_.method() || !request_.own_step.is_none();
+    if (comes_in_batches_ || takes_all) options_.batch_size = rows;
     options_.batch_size = std::min(options_.batch_size, rows);
     owner_.check_rows(std::min(options_.batch_size, (rows - 1) % options_.batch_size + 1), true, of_batches());
     if (validation_) owner_.check_rows(validation_->set.rows, false, kValidationNames.x);
@@ -222,6 +225,8 @@ class FitMember {
 
   void set_hooks() {
     trainee_.early_stopping = request_.early_stopping;
+    trainee_.convergence = request_.convergence;
+    trainee_.method = optimizer_.method();
     if (!request_.metrics.empty()) trainee_.measure = owner_.measure(request_, *validation_, released_);
     for (const auto& [name, metric] : request_.metrics) trainee_.metrics.push_back(name);
     if (!request_.on_epoch.is_none())
@@ -265,7 +270,7 @@ class FitMember {
     const std::optional<FitRequest::Data> batch = next_batch();
     if (!batch) return nullptr;
     const Index columns = training_->set.columns;
-    FitData<T>& data = batch_.emplace(network_.device());
+    FitData<T>& data = batch_.emplace(network_.device(), false);
     owner_.take_data(data, request_, *batch, kTrainingNames);
     if (data.set.columns != columns)
       throw py::value_error("x: expected batches of " + std::to_string(columns) + " features, as before, got " +
@@ -283,7 +288,7 @@ class FitMember {
   Network<T>& network_;
   OptimizerOf<T>& optimizer_;
   std::optional<WithoutGil>& released_;
-  const bool comes_in_batches_;
+  const bool by_parts_, comes_in_batches_;
   const FitRequest::Data first_;
   const Owner::Claim fitting_, stepping_;
   std::shared_ptr<FitData<T>> training_, validation_;
@@ -305,7 +310,7 @@ void NetworkOf<T>::fit(const std::vector<FitRequest>& requests) {
       throw py::value_error("trainers: expected a group of one dtype, device and loss");
     if (requests.size() > 1 && network_->device().host)
       throw py::value_error("trainers: expected a group on a CUDA device, got one on the CPU");
-    members.push_back(std::make_unique<FitMember<T>>(*network, request, released));
+    members.push_back(std::make_unique<FitMember<T>>(*network, request, released, requests.size() == 1));
   }
   FitMember<T>& first = *members[0];
   const Device& device = network_->device();

@@ -10,16 +10,34 @@
 namespace fastmlp::bindings {
 
 template <class T>
+void FitData<T>::take_host() {
+  set.rows = x.rows;
+  set.columns = x.columns;
+  set.x = x.data();
+  set.targets = t.targets;
+  set.sources = t.sources;
+  set.sources.x = x.source.get();
+}
+
+template <class T>
+void FitData<T>::take_shares() {
+  set.all_shares = t.all_shares;
+  if (!set.all_shares) shares = t.shares(set.rows);
+  if (!shares.empty()) set.shares = shares.data();
+}
+
+template <class T>
 void FitData<T>::fetch() {
   if (!x.source) return;
   x_copy.reserve(static_cast<std::size_t>(set.rows * set.columns));
   x.source->fetch({nullptr, 0, set.rows}, x_copy.data());
   set.x = x_copy.data();
-  set.source = nullptr;
+  set.sources.x = nullptr;
 }
 
 template <class T>
 void FitData<T>::upload_copies(Index columns) {
+  if (stays) return;
   if (x.source)
     set.x = upload(x_copy, *x.source, set.rows, set.columns);
   else if (set.x == nullptr)
@@ -132,15 +150,10 @@ void NetworkOf<T>::take_data(FitData<T>& d, const FitRequest& request, const Fit
   } else {
     d.x = input_rows(from.x, names.x);
     rows = d.x;
-    if (!staging_) {
-      d.set.x = d.x.data();
-      d.set.source = d.x.source.get();
-    }
   }
-  if (rows.one_row)
-    throw py::value_error(std::string(names.x) + ": expected shape (rows, features), got (" +
-                          std::to_string(rows.columns) + ",); for rows of one feature write " + names.x + "[:, None]");
-  if (rows.rows == 0) throw py::value_error(std::string(names.x) + ": expected at least one row, got none");
+  check_has_rows(rows, names.x);
+  // The rows of a file come to a device by and by, too.
+  if (d.by_parts && d.x.source && d.x.source->waits() && !t_there) d.stays = true;
   d.set.rows = rows.rows;
   d.set.columns = rows.columns;
   const Index columns = output_columns(rows.columns);
@@ -155,18 +168,28 @@ void NetworkOf<T>::take_data(FitData<T>& d, const FitRequest& request, const Fit
   if (from.function.is_none()) {
     if (t_there)
       take_device_targets(d, from, names.t, request.loss, allow_nonfinite);
+    else if (d.stays)
+      d.t = target_rows<T>(from.t, from.sample_weight, names.t, request.loss, rows.rows, columns,
+                           {.nan = allow_nonfinite, .infinite = allow_nonfinite});
     else
       d.t =
           target_arg<T>(from.t, from.sample_weight, names.t, request.loss, rows.rows, columns, false, allow_nonfinite);
-    if (!allow_nonfinite && d.t.targets.dense) check_finite(d.t.targets.dense, rows.rows, columns, names.t.targets);
-    d.shares = d.t.shares(rows.rows);
-    if (!d.shares.empty()) d.set.shares = d.shares.data();
+    if (!allow_nonfinite && d.t.targets.dense && !d.stays)
+      check_finite(d.t.targets.dense, rows.rows, columns, names.t.targets);
+    d.take_shares();
     if (d.set.share() == 0)
       throw py::value_error(std::string(names.t.targets) +
                             ": expected at least one row that counts, got only such as are ignored or have weight 0");
-    if (!staging_) d.set.targets = d.t.targets;
   }
+  if (d.stays || !staging_) d.take_host();
   if (!staging_) keep_apart(d, columns);
+}
+
+void check_has_rows(const RowsShape& rows, const char* name) {
+  if (rows.one_row)
+    throw py::value_error(std::string(name) + ": expected shape (rows, features), got (" +
+                          std::to_string(rows.columns) + ",); for rows of one feature write " + name + "[:, None]");
+  if (rows.rows == 0) throw py::value_error(std::string(name) + ": expected at least one row, got none");
 }
 
 #define FASTMLP_INSTANTIATE(T)                                                                                     \

@@ -20,10 +20,16 @@ struct DataNames {
 
 template <class T>
 struct FitData {
-  explicit FitData(const Device& device) : x_copy(device), copies(device) {}
+  // With `by_parts`, what can stay in files does so; else targets are all brought to memory.
+  FitData(const Device& device, bool by_parts_)
+      : x_copy(device), copies(device), by_parts(by_parts_), stays(by_parts && device.host) {}
   FitData(const FitData&) = delete;
   FitData& operator=(const FitData&) = delete;
 
+  // Makes the data set that of x and t, as the host has them.
+  void take_host();
+  // The shares of its rows, or the sum of them.
+  void take_shares();
   // Fetches all inputs that come from a source, to the host's memory.
   void fetch();
   // Brings to the device what came from the host; the output has so many columns.
@@ -39,6 +45,11 @@ struct FitData {
   std::vector<double> shares;
   Buffer<T> x_copy;
   TargetCopies<T> copies;
+  const bool by_parts;
+  bool stays;  // in the host's memory and in files
 };
+
+// ValueError unless there are some.
+void check_has_rows(const RowsShape& rows, const char* name);
 
 }  // namespace fastmlp::bindings

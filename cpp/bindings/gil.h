@@ -9,6 +9,7 @@
 
 #include <optional>
 
+#include "core/pacer.h"
 #include "core/types.h"
 
 #if defined(__GLIBC__) && defined(__GLIBCXX__)
@@ -52,6 +53,13 @@ class WithoutGil {
 
   PyThreadState* state_;
 };
+
+// Ctrl-C ends what runs without the GIL; to be called after each step of it.
+inline void poll_signals(Pacer& pacer, WithoutGil& released) {
+  if (!pacer.due(1)) return;
+  const WithoutGil::Pause acquire(released);
+  if (PyErr_CheckSignals() != 0) throw pybind11::error_already_set();
+}
 
 class ReleaseGilFor {
  public:

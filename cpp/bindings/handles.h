@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "bindings/loss_handle.h"
+#include "core/metrics.h"
 #include "core/trainer.h"
 
 namespace fastmlp::bindings {
@@ -88,7 +89,7 @@ struct OptimizerHandle {
   virtual void set_state(const State& state) = 0;
 };
 template <class T>
-struct OptimizerOf final : OptimizerHandle {
+struct OptimizerOf : OptimizerHandle {
   explicit OptimizerOf(OptimizerKind kind) : optimizer(kind, {}) {}
   void add_group(const py::sequence& parameters, const std::map<std::string, double>& options) override;
   void set_option(int group, const std::string& name, double value) override {
@@ -101,6 +102,8 @@ struct OptimizerOf final : OptimizerHandle {
   Index steps() const override { return optimizer.steps(); }
   State state() const override;
   void set_state(const State& state) override;
+  // The method that takes the steps in the rule's place; null: none.
+  virtual WholeBatchMethod<T>* method() { return nullptr; }
   // RuntimeError where another parameter has taken one's place.
   void check_parameters() const {
     for (const auto& parameter : parameters)
@@ -129,12 +132,15 @@ struct FitRequest {
   } training, validation;
   FitOptions options;
   EarlyStopping* early_stopping;                            // null: none
+  Convergence* convergence;                                 // likewise
   std::vector<std::pair<std::string, py::object>> metrics;  // by name: a Metric, or a function of the outputs
   // None: the training data are all there. Else it gives them by and by, batches like `training`, and None between epochs.
   py::object next_batch;
-  py::object own_step;  // None, or what takes an epoch's step, and returns the loss before it
+  py::object own_step;  // None, or what takes an epoch's step on all rows, and returns the loss before it
   py::object on_begin, on_epoch, on_plan, on_poll;  // None, or to be called
 };
+
+using NamedMetrics = std::vector<std::pair<std::string, MetricSpec>>;
 
 struct NetworkHandle {
   virtual ~NetworkHandle() = default;
@@ -160,6 +166,9 @@ struct NetworkHandle {
   // What networks that are trained together, in batches of so many rows, have in common; nothing for those that are not.
   virtual std::optional<std::string> group_key(const OptimizerHandle& optimizer, const LossHandle& loss,
                                                Index rows) const = 0;
+  // The loss and the metrics of (x, t, sample_weight), which may stay in files.
+  virtual std::pair<double, std::vector<double>> evaluate(const LossHandle& loss, const py::tuple& data,
+                                                          const NamedMetrics& metrics) = 0;
   virtual void prepare(EarlyStopping& stopping) const = 0;
 };
 
@@ -168,6 +177,9 @@ void bind_random(py::module_& m);
 void bind_parameter(py::module_& m);
 void bind_loss(py::module_& m);
 void bind_optimizer(py::module_& m);
+void bind_whole_batch(py::module_& m);
+// An optimizer that steps by a method for all rows of this name, without parameters as yet; null: there is none.
+std::shared_ptr<OptimizerHandle> make_whole_batch(const std::string& kind, const std::string& dtype);
 void bind_network(py::module_& m);
 void bind_tensor(py::module_& m);
 void bind_model(py::module_& m);

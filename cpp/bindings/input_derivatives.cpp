@@ -2,6 +2,7 @@
 #include "bindings/network_of.h"
 #include "bindings/target_args.h"
 #include "bindings/tensor.h"
+#include "core/host_copy.h"
 
 namespace fastmlp::bindings {
 
@@ -49,27 +50,33 @@ py::object NetworkOf<T>::jacobian(py::handle object) {
       [&](const T* from, T* result, Staging<T>*) { network_->jacobian(from, x.rows, x.columns, result); });
 }
 
+// On the host, also for a network on a device.
 template <class T>
 py::object NetworkOf<T>::weight_jacobian(py::handle object, const py::sequence& objects) {
-  if (staging_) throw py::value_error("model: expected one on the CPU for the weights' Jacobian, got one on CUDA");
   const Matrix<T> x = input(object, "x");
   check_rows_apart();
+  std::optional<HostCopy<T>> copy;
+  if (staging_) {
+    join_streams(network_->device());
+    copy.emplace(*network_);
+  }
+  Network<T>& network = copy ? copy->network() : *network_;
   WeightColumns<T> columns;
-  std::vector<std::shared_ptr<Parameter<T>>> wanted;
+  std::vector<std::shared_ptr<Parameter<T>>> wanted;  // which live as long
   for (const ParameterHandle& handle : parameter_handles(objects, "params")) {
-    wanted.push_back(native<T>(handle, "params"));
+    const std::shared_ptr<Parameter<T>> parameter = native<T>(handle, "params");
+    wanted.push_back(copy ? copy->of(parameter) : parameter);
     columns.add(wanted.back().get());
   }
-  for (const Operation<T>& op : network_->program().operations())
-    if (op.kind != OperationKind::Affine && (columns.has(op.weight.get()) || columns.has(op.bias.get())))
-      throw py::value_error("params: expected weights and biases of Linear layers alone, got those of another layer");
-  const Index out = output_columns(x.columns);
+  const Index out = output_columns(x.columns), values = x.rows * out * columns.count();
   std::vector<py::ssize_t> shape{out, columns.count()};
   if (!x.one_row) shape.insert(shape.begin(), x.rows);
-  return derivatives(x, shape, x.rows * out * columns.count(), x.rows * out * (columns.count() + weights_),
-                     [&](const T* from, T* result, Staging<T>*) {
-                       network_->weight_jacobian(from, x.rows, x.columns, columns, result);
-                     });
+  py::object array = new_array<T>(shape);
+  if (values == 0) return array;
+  T* const result = data_of<T>(array);
+  const ComputeWith<T> computing(network, values + x.rows * out * weights_);
+  network.weight_jacobian(x.data(), x.rows, x.columns, columns, result);
+  return array;
 }
 
 template <class T>

@@ -9,6 +9,7 @@ PYBIND11_MODULE(_core, m) {
   bind_tensor(m);
   bind_loss(m);
   bind_optimizer(m);
+  bind_whole_batch(m);
   bind_schedules(m);
   bind_network(m);
   bind_model(m);

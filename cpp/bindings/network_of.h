@@ -45,6 +45,8 @@ class NetworkOf final : public NetworkHandle {
   void fit(const std::vector<FitRequest>& requests) override;
   std::optional<std::string> group_key(const OptimizerHandle& optimizer, const LossHandle& loss,
                                        Index rows) const override;
+  std::pair<double, std::vector<double>> evaluate(const LossHandle& loss, const py::tuple& data,
+                                                  const NamedMetrics& metrics) override;
   void prepare(EarlyStopping& stopping) const override { stopping.prepare(network_->program()); }
 
  private:
@@ -88,8 +90,8 @@ class NetworkOf final : public NetworkHandle {
                            const LossHandle& loss, bool allow_nonfinite) const;
   void take_data(FitData<T>& data, const FitRequest& request, const FitRequest::Data& from,
                  const DataNames& names) const;
-  std::function<std::vector<double>(const T*)> measure(const FitRequest& request, const FitData<T>& validation,
-                                                       std::optional<WithoutGil>& released) const;
+  std::function<std::vector<double>()> measure(const FitRequest& request, const FitData<T>& validation,
+                                               std::optional<WithoutGil>& released) const;
 
   std::shared_ptr<Network<T>> network_;
   std::shared_ptr<StagingPool<T>> staging_;  // null: the host's memory is the network's

@@ -1,35 +1,10 @@
 // Predictions for inputs that a source gives by and by.
-#include <chrono>
+#include <algorithm>
 
 #include "bindings/network_of.h"
-#include "core/pacer.h"
 
 namespace fastmlp::bindings {
 
-namespace {
-
-// The same rows; Ctrl-C ends it.
-template <class T>
-class Polled final : public RowSource<T> {
- public:
-  Polled(const RowSource<T>& source, WithoutGil& released) : source_(source), released_(released) {}
-
-  void fetch(const RowNumbers& rows, T* to) const override {
-    source_.fetch(rows, to);
-    if (!pacer_.due(1)) return;
-    const WithoutGil::Pause acquire(released_);
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-  }
-
- private:
-  const RowSource<T>& source_;
-  WithoutGil& released_;
-  mutable Pacer pacer_;
-};
-
-}  // namespace
-
-// On a device all rows are there at once.
 template <class T>
 py::object NetworkOf<T>::predict_source(const RowsArg<T>& x, py::handle out, const DropoutState* dropout,
                                         PyTypeObject* result) {
@@ -45,19 +20,15 @@ py::object NetworkOf<T>::predict_source(const RowsArg<T>& x, py::handle out, con
       throw py::value_error("out: expected memory of its own, got an array that overlaps x");
   }
   join_streams(network_->device());
-  std::optional<typename StagingPool<T>::Lease> staging;
-  if (staging_) staging.emplace(staging_->acquire(network_->device()));
   const ReadsValues<T> reads(network_->parameters());
   WithoutGil released;
-  const Polled<T> source(*x.source, released);
-  if (!staging) {
-    network_->predict(source, x.rows, x.columns, dropout, y);
-    return array;
-  }
-  Staging<T>& there = **staging;
-  there.y.reserve(static_cast<std::size_t>(x.rows * columns));
-  network_->predict(upload(there.x, source, x.rows, x.columns), x.rows, x.columns, dropout, there.y.data());
-  download(y, there.y, x.rows * columns);
+  DataSet<T> data{nullptr, {}, x.rows, x.columns};
+  data.sources.x = x.source.get();
+  Pacer pacer;
+  network_->predict(data, dropout, [&](const T* part, const Targets<T>&, Index row, Index rows) {
+    std::copy_n(part, rows * columns, y + row * columns);
+    poll_signals(pacer, released);
+  });
   return array;
 }
 

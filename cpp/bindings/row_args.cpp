@@ -92,6 +92,17 @@ Matrix<T> fetched(const RowsArg<T>& arg) {
 }  // namespace
 
 template <class T>
+std::unique_ptr<RowSource<T>> file_rows(const py::array& array, Index columns, const char* name) {
+  if (array.nbytes() < kMapped || !array.base()) return nullptr;
+  const std::optional<RowLayout> layout = layout_of(array, columns);
+  if (!layout) return nullptr;
+  const py::object file = rows_module().attr("file_of")(array, name);
+  if (file.is_none()) return nullptr;
+  const auto [descriptor, offset] = file.cast<std::pair<int, Index>>();
+  return rows_of_file<T>(*layout, descriptor, offset, name);
+}
+
+template <class T>
 RowsArg<T> rows_arg(py::handle object, const char* name, Index columns, const char* takes, bool flatten) {
   const auto is_small = [](const RowsShape& rows) {
     return rows.rows * rows.columns <= kSmall / static_cast<Index>(sizeof(T));
@@ -114,14 +125,10 @@ RowsArg<T> rows_arg(py::handle object, const char* name, Index columns, const ch
   const py::array array = real_array(object, name);
   shape = rows_shape(shape_of(array), name, columns, takes, flatten);
   const std::optional<RowLayout> layout = shape.one_row ? std::nullopt : layout_of(array, shape.columns);
-  if (layout && array.nbytes() >= kMapped && array.base()) {
-    const py::object file = rows_module().attr("file_of")(array, name);
-    if (!file.is_none()) {
-      const auto [descriptor, offset] = file.cast<std::pair<int, Index>>();
-      arg.source = rows_of_file<T>(*layout, descriptor, offset);
-      arg.owner = array;
-      return arg;
-    }
+  if (!shape.one_row) arg.source = file_rows<T>(array, shape.columns, name);
+  if (arg.source) {
+    arg.owner = array;
+    return arg;
   }
   if (layout && size_of(layout->element) < static_cast<Index>(sizeof(T)) && !is_small(shape)) {
     arg.owner = array;
@@ -152,11 +159,13 @@ void check_finite(const RowSource<T>& source, const RowsShape& rows, const char*
   }
 }
 
-#define FASTMLP_INSTANTIATE(T)                                                        \
-  template RowsArg<T> rows_arg<T>(py::handle, const char*, Index, const char*, bool); \
+#define FASTMLP_INSTANTIATE(T)                                                               \
+  template std::unique_ptr<RowSource<T>> file_rows<T>(const py::array&, Index, const char*); \
+  template RowsArg<T> rows_arg<T>(py::handle, const char*, Index, const char*, bool);        \
   template void check_finite<T>(const RowSource<T>&, const RowsShape&, const char*);
 FASTMLP_INSTANTIATE(float)
 FASTMLP_INSTANTIATE(double)
 #undef FASTMLP_INSTANTIATE
+template std::unique_ptr<RowSource<Index>> file_rows<Index>(const py::array&, Index, const char*);
 
 }  // namespace fastmlp::bindings

@@ -30,6 +30,10 @@ inline bool is_small_array(py::handle object) {
   return size <= kFew;
 }
 
+// Where an array's rows, of so many numbers, are read from, if it is a large part of a file; else null. T may be Index, too.
+template <class T>
+std::unique_ptr<RowSource<T>> file_rows(const py::array& array, Index columns, const char* name);
+
 // ValueError as that of matrix_arg.
 template <class T>
 RowsArg<T> rows_arg(py::handle object, const char* name, Index columns, const char* takes, bool flatten = false);

@@ -6,17 +6,11 @@
 #include <memory>
 #include <vector>
 
+#include "core/device_copies.h"
 #include "core/network.h"
 
 namespace fastmlp::bindings {
 
-// Copies between the host's memory and a buffer, in the thread's stream; the first one makes room.
-template <class T>
-T* upload(Buffer<T>& to, const T* from, Index size) {
-  to.reserve(static_cast<std::size_t>(size));
-  check(to.device().upload(to.data(), from, static_cast<std::size_t>(size) * sizeof(T), StreamScope::current()));
-  return to.data();
-}
 // Rows of a source, some at a time.
 template <class T>
 T* upload(Buffer<T>& to, const RowSource<T>& from, Index rows, Index columns) {
@@ -37,29 +31,6 @@ template <class T>
 void download(T* to, const Buffer<T>& from, Index size) {
   check(from.device().download(to, from.data(), static_cast<std::size_t>(size) * sizeof(T), StreamScope::current()));
 }
-
-// Targets, and what goes along with them.
-template <class T>
-struct TargetCopies {
-  explicit TargetCopies(const Device& device)
-      : dense(device), weights(device), column_weights(device), column_params(device), classes(device) {}
-
-  Buffer<T> dense, weights, column_weights, column_params;
-  Buffer<Index> classes;
-
-  Targets<T> take(const Targets<T>& from, Index rows, Index columns) {
-    Targets<T> to;
-    const auto bring = [](auto& buffer, const auto* values, Index size, auto& place) {
-      if (values) place = upload(buffer, values, size);
-    };
-    bring(dense, from.dense, rows * columns, to.dense);
-    bring(classes, from.classes, rows, to.classes);
-    bring(weights, from.weights, rows, to.weights);
-    bring(column_weights, from.column_weights, columns, to.column_weights);
-    bring(column_params, from.column_params, columns, to.column_params);
-    return to;
-  }
-};
 
 template <class T>
 struct Staging {

@@ -36,22 +36,22 @@ Domain domain_of(LossKind loss) {
 }
 
 template <class T>
-void check_values(const T* t, Index n, Index columns, const char* name, LossKind loss, bool allow_nan) {
+void check_values(const T* t, Index n, Index columns, const char* name, LossKind loss, bool allow_nan, Index first) {
   const Domain domain = domain_of(loss);
   const T low = static_cast<T>(domain.low), high = static_cast<T>(domain.high);
   if (!any_of(t, n, [low, high](T v) { return !((v >= low) & (v <= high)); })) return;
   for (Index i = 0; i < n; ++i) {
     if (std::isnan(t[i]) && !allow_nan)
-      throw py::value_error(std::string(name) + ": expected numbers, got NaN" + place_of(i, columns));
+      throw py::value_error(std::string(name) + ": expected numbers, got NaN" + place_of(first * columns + i, columns));
     if (t[i] < low || t[i] > high)
       throw py::value_error(std::string(name) + ": expected " + domain.text + ", got " + std::to_string(t[i]) +
-                            place_of(i, columns));
+                            place_of(first * columns + i, columns));
   }
 }
 
 // Each row of targets that are no class indices holds the probabilities of the classes.
 template <class T>
-void check_distributions(const T* t, Index rows, Index columns, const char* name, bool allow_nan) {
+void check_distributions(const T* t, Index rows, Index columns, const char* name, bool allow_nan, Index first) {
   constexpr double kRounding = 1e-3;  // of float16's sums, and of those who print three digits
   for (Index r = 0; r < rows; ++r) {
     double sum = 0;
@@ -59,13 +59,13 @@ void check_distributions(const T* t, Index rows, Index columns, const char* name
       const T value = t[r * columns + c];
       if (!(value >= 0 && value <= 1) && !(allow_nan && std::isnan(value)))
         throw py::value_error(std::string(name) + ": expected class probabilities from 0 to 1, or class indices, got " +
-                              std::to_string(value) + " in row " + std::to_string(r));
+                              std::to_string(value) + " in row " + std::to_string(first + r));
       sum += static_cast<double>(value);
     }
     if (std::abs(sum - 1) > kRounding)
       throw py::value_error(std::string(name) +
                             ": expected class probabilities that sum to 1 in each row, got a sum of " +
-                            std::to_string(sum) + " in row " + std::to_string(r));
+                            std::to_string(sum) + " in row " + std::to_string(first + r));
   }
 }
 
@@ -73,17 +73,6 @@ void check_distributions(const T* t, Index rows, Index columns, const char* name
 bool mean_classes(std::span<const py::ssize_t> shape, LossKind loss, Index columns, bool one_row) {
   if (loss != LossKind::CrossEntropy) return loss == LossKind::NLL;
   return shape.empty() || (shape.size() == 1 && (!one_row || shape[0] != columns));
-}
-
-// Targets for each of the outputs that share them: all columns of a target for quantiles, two for pairs.
-template <class T>
-CArray<T> spread(const CArray<T>& targets, Index rows, Index given, Index columns) {
-  CArray<T> wide({rows, columns});
-  const T* const from = targets.data();
-  T* const to = wide.mutable_data();
-  for (Index r = 0; r < rows; ++r)
-    for (Index c = 0; c < columns; ++c) to[r * columns + c] = from[r * given + c % given];
-  return wide;
 }
 
 const char* name_of_params(LossKind loss) { return loss == LossKind::Quantile ? "quantiles" : "pos_weight"; }
@@ -118,13 +107,63 @@ bool are_classes(std::span<const py::ssize_t> shape, const char* name, LossKind 
   return false;
 }
 
-bool check_classes(const Index* classes, Index rows, const char* name, Index columns, const LossHandle& loss) {
+bool are_classes(const py::array& targets, const char* name, const LossHandle& loss, Index rows, Index columns,
+                 bool one_row) {
+  const LossKind kind = loss.spec.kind;
+  check_outputs(loss, columns);
+  const auto shape = shape_of(targets);
+  if (mean_classes(shape, kind, columns, one_row) && !is_integer(targets))
+    throw py::type_error(std::string(name) + ": expected integer class indices, got dtype " + dtype_text(targets) +
+                         "; write " + name + ".astype(int) if they are whole numbers, or use MSELoss for real values");
+  const bool classes = are_classes(shape, name, kind, rows, columns, one_row);
+  if (!classes && kind == LossKind::CrossEntropy && loss.ignore_index.value_or(-1) >= 0)
+    throw py::value_error("ignore_index: expected class indices as targets with it, got probabilities");
+  return classes;
+}
+
+template <class T>
+void check_dense(const T* targets, Index rows, Index width, const char* name, LossKind kind, bool allow_nan,
+                 Index first) {
+  check_values(targets, rows * width, width, name, kind, allow_nan, first);
+  if (kind == LossKind::CrossEntropy) check_distributions(targets, rows, width, name, allow_nan, first);
+}
+
+// All columns of a target for quantiles, two for pairs.
+template <class T>
+void spread(const T* targets, Index rows, Index given, Index columns, T* to) {
+  for (Index r = 0; r < rows; ++r)
+    for (Index c = 0; c < columns; ++c) to[r * columns + c] = targets[r * given + c % given];
+}
+
+template <class V>
+void check_weights(const V* weights, Index rows, const char* name, Index first) {
+  for (Index r = 0; r < rows; ++r)
+    if (!(weights[r] >= 0 && std::isfinite(weights[r])))
+      throw py::value_error(std::string(name) + ": expected finite numbers of at least 0, got " +
+                            (std::isnan(weights[r]) ? "NaN" : std::to_string(weights[r])) + place_of(first + r, 1));
+}
+
+void check_weight_sum(double sum, const char* name) {
+  if (!(sum > 0 && std::isfinite(sum)))
+    throw py::value_error(std::string(name) + ": expected weights with a finite sum above 0, got a sum of " +
+                          std::to_string(sum));
+}
+
+void check_weight_shape(const py::array& weights, const char* name, Index rows, bool one_row) {
+  const auto shape = shape_of(weights);
+  if (!(shape.size() == 1 && shape[0] == rows) && !(shape.empty() && one_row))
+    throw py::value_error(std::string(name) + ": expected shape (" + std::to_string(rows) +
+                          ",) with a weight for each row, got " + shape_text(shape));
+}
+
+bool check_classes(const Index* classes, Index rows, const char* name, Index columns, const LossHandle& loss,
+                   Index first) {
   bool ignored = false;
   for (Index r = 0; r < rows; ++r) {
     if (classes[r] >= 0 && classes[r] < columns && loss.ignore_index != classes[r]) continue;
     if (loss.ignore_index != classes[r])
       throw py::value_error(std::string(name) + ": expected class indices from 0 to " + std::to_string(columns - 1) +
-                            ", got " + std::to_string(classes[r]) + " in row " + std::to_string(r));
+                            ", got " + std::to_string(classes[r]) + " in row " + std::to_string(first + r));
     ignored = true;
   }
   return ignored;
@@ -208,24 +247,16 @@ template <class T>
 void TargetArg<T>::take_weights(py::handle sample_weight, const char* name, Index rows, bool one_row) {
   if (!sample_weight || sample_weight.is_none()) return;
   const py::array array = real_array(sample_weight, name);
-  const auto shape = shape_of(array);
-  if (!(shape.size() == 1 && shape[0] == rows) && !(shape.empty() && one_row))
-    throw py::value_error(std::string(name) + ": expected shape (" + std::to_string(rows) +
-                          ",) with a weight for each row, got " + shape_text(shape));
+  check_weight_shape(array, name, rows, one_row);
   const CArray<double> values = contiguous<double>(array);
+  check_weights(values.data(), rows, name);
   double sum = 0;
   weights.clear();
   for (Index r = 0; r < rows; ++r) {
-    const double weight = values.data()[r];
-    if (!(weight >= 0 && std::isfinite(weight)))
-      throw py::value_error(std::string(name) + ": expected finite numbers of at least 0, got " +
-                            (std::isnan(weight) ? "NaN" : std::to_string(weight)) + place_of(r, 1));
-    weights.push_back(static_cast<T>(weight));
+    weights.push_back(static_cast<T>(values.data()[r]));
     sum += static_cast<double>(weights.back());
   }
-  if (rows > 0 && !(sum > 0 && std::isfinite(sum)))
-    throw py::value_error(std::string(name) + ": expected weights with a finite sum above 0, got a sum of " +
-                          std::to_string(sum));
+  if (rows > 0) check_weight_sum(sum, name);
   targets.weights = weights.data();
 }
 
@@ -249,12 +280,8 @@ TargetArg<T> target_arg(py::handle object, py::handle sample_weight, const Targe
   const char* const name = names.targets;
   check_outputs(loss, columns);
   const py::array array = real_array(object, name);
-  const auto shape = shape_of(array);
-  if (mean_classes(shape, kind, columns, one_row) && !is_integer(array))
-    throw py::type_error(std::string(name) + ": expected integer class indices, got dtype " + dtype_text(array) +
-                         "; write " + name + ".astype(int) if they are whole numbers, or use MSELoss for real values");
   TargetArg<T> arg;
-  if (are_classes(shape, name, kind, rows, columns, one_row)) {
+  if (are_classes(array, name, loss, rows, columns, one_row)) {
     const CArray<Index> classes = contiguous<Index>(array);
     const bool ignored = check_classes(classes.data(), rows, name, columns, loss);
     arg.targets.classes = classes.data();
@@ -264,13 +291,12 @@ TargetArg<T> target_arg(py::handle object, py::handle sample_weight, const Targe
   } else {
     CArray<T> dense = contiguous<T>(array);
     const Index width = target_columns(kind, columns);
-    check_values(dense.data(), rows * width, width, name, kind, allow_nan);
-    if (kind == LossKind::CrossEntropy) {
-      check_distributions(dense.data(), rows, columns, name, allow_nan);
-      if (loss.ignore_index.value_or(-1) >= 0)
-        throw py::value_error("ignore_index: expected class indices as targets with it, got probabilities");
+    check_dense(dense.data(), rows, width, name, kind, allow_nan);
+    if (width < columns) {
+      CArray<T> wide({rows, columns});
+      spread(dense.data(), rows, width, columns, wide.mutable_data());
+      dense = std::move(wide);
     }
-    if (width < columns) dense = spread<T>(dense, rows, width, columns);
     arg.targets.dense = dense.data();
     arg.array = dense;
     arg.take_weights(sample_weight, names.weights, rows, one_row);
@@ -280,6 +306,9 @@ TargetArg<T> target_arg(py::handle object, py::handle sample_weight, const Targe
 }
 
 #define FASTMLP_INSTANTIATE(T)                                                                                     \
+  template void check_dense<T>(const T*, Index, Index, const char*, LossKind, bool, Index);                        \
+  template void check_weights<T>(const T*, Index, const char*, Index);                                             \
+  template void spread<T>(const T*, Index, Index, Index, T*);                                                      \
   template void loss_values<T>(const LossSpec&, Index, Index, const T*, const Targets<T>&, T*, T*);                \
   template void loss_gradient<T>(const LossSpec&, Index, Index, const T*, const Targets<T>&, T*);                  \
   template void check_variances<T>(const T*, Index, Index);                                                        \

@@ -31,6 +31,17 @@ void Clipper<T>::measure(const T* values, Index size) {
 }
 
 template <class T>
+void Clipper<T>::measure(const std::vector<std::shared_ptr<Parameter<T>>>& parameters) {
+  grads_.clear();
+  sizes_.clear();
+  for (const auto& parameter : parameters) {
+    grads_.push_back(parameter->value.data());
+    sizes_.push_back(parameter->size());
+  }
+  run(std::numeric_limits<double>::infinity());
+}
+
+template <class T>
 double Clipper<T>::norm() const {
   double norm = 0;
   check(device_.download(&norm, norm_.data(), sizeof norm, StreamScope::current()));

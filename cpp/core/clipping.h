@@ -17,6 +17,7 @@ class Clipper {
   // Scales all gradients by max_norm / (norm + 1e-6) where that is below 1, as torch does.
   void clip(const std::vector<std::shared_ptr<Parameter<T>>>& parameters, double max_norm);
   void measure(const T* values, Index size);
+  void measure(const std::vector<std::shared_ptr<Parameter<T>>>& parameters);  // their values
   // The joint norm of what was clipped or measured last; NaN or infinite if one of the values is. Waits for it.
   double norm() const;
 

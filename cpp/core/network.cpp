@@ -1,7 +1,11 @@
 #include "core/network.h"
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
+
+#include "core/host_mirror.h"
+#include "core/staged_rows.h"
 
 namespace fastmlp {
 
@@ -124,77 +128,75 @@ std::shared_ptr<typename Network<T>::Folded> Network<T>::folded_now() {
   return folded_ = fresh;
 }
 
-namespace {
-
-// Rows that are there,
 template <class T>
-auto rows_of(const T* x, Index columns) {
-  return [x, columns](Index row, Index) { return x + row * columns; };
-}
-// and such as are fetched.
-template <class T>
-auto rows_of(const RowSource<T>& x, Index columns) {
-  return [&x, columns, room = std::make_shared<Buffer<T>>()](Index row, Index n) {
-    room->reserve(static_cast<std::size_t>(n * columns));
-    x.fetch({nullptr, row, n}, room->data());
-    return static_cast<const T*>(room->data());
-  };
-}
-
-}  // namespace
-
-template <class T>
-template <class Rows>
-[[gnu::always_inline]] inline void Network<T>::predict_parts(const Rows& x_from, Index rows, Index columns,
-                                                             const DropoutState* dropout, T* y) {
+void Network<T>::predict(const T* x, Index rows, Index columns, const DropoutState* dropout, T* y) {
+  if (const auto other = dropout ? nullptr : folded_now()) return other->network.predict(x, rows, columns, nullptr, y);
   const Index out = out_columns(columns), most = inference_rows(rows, columns, dropout != nullptr);
   for (Index row = 0; row < rows; row += most) {
     const Index n = std::min(most, rows - row);
     const Lease runner = acquire(n, columns, false);
     DropoutState state = dropout ? *dropout : DropoutState{};
     state.step += static_cast<std::uint64_t>(row / most);
-    runner->forward({x_from(row, n), {}, nullptr, n}, dropout ? &state : nullptr, y + row * out);
+    runner->forward({x + row * columns, {}, nullptr, n}, dropout ? &state : nullptr, y + row * out);
+  }
+}
+
+// body(runner, batch, row, part) for pieces of a data set in turn: the rows from number `row` on, piece number `part`.
+template <class T>
+template <class Body>
+void Network<T>::for_parts(const DataSet<T>& data, bool training, const Body& body) {
+  const Index out = out_columns(data.columns), most = inference_rows(data.rows, data.columns, training);
+  std::optional<StagedRows<T>> staged;
+  if (data.sources.any()) staged.emplace(data, most, out);
+  for (Index row = 0; row < data.rows; row += most) {
+    const Index n = std::min(most, data.rows - row);
+    const Lease runner = acquire(n, data.columns, false);
+    const Batch<T> batch =
+        staged ? staged->batch(row, n) : Batch<T>{data.x + row * data.columns, data.targets.from(row, out), nullptr, n};
+    body(*runner, batch, row, row / most);
   }
 }
 
 template <class T>
-void Network<T>::predict(const T* x, Index rows, Index columns, const DropoutState* dropout, T* y) {
-  if (const auto other = dropout ? nullptr : folded_now()) return other->network.predict(x, rows, columns, nullptr, y);
-  predict_parts(rows_of(x, columns), rows, columns, dropout, y);
+void Network<T>::predict(const DataSet<T>& data, T* y) {
+  if (const auto other = folded_now()) return other->network.predict(data, y);
+  const Index out = out_columns(data.columns);
+  for_parts(data, false, [&](Runner<T>& runner, const Batch<T>& batch, Index row, Index) {
+    runner.forward(batch, nullptr, y + row * out);
+  });
 }
 
 template <class T>
-void Network<T>::predict(const RowSource<T>& x, Index rows, Index columns, const DropoutState* dropout, T* y) {
-  if (const auto other = dropout ? nullptr : folded_now()) return other->network.predict(x, rows, columns, nullptr, y);
-  predict_parts(rows_of(x, columns), rows, columns, dropout, y);
+void Network<T>::predict(const DataSet<T>& data, const DropoutState* dropout, const Take& take) {
+  if (const auto other = dropout ? nullptr : folded_now()) return other->network.predict(data, nullptr, take);
+  const Index out = out_columns(data.columns);
+  Buffer<T> x(device());
+  HostMirror<T> y(device());
+  for_parts(data, dropout != nullptr, [&](Runner<T>& runner, const Batch<T>& batch, Index row, Index part) {
+    DropoutState state = dropout ? *dropout : DropoutState{};
+    state.step += static_cast<std::uint64_t>(part);
+    Batch<T> own = batch;
+    if (!device().host) {
+      const auto size = static_cast<std::size_t>(batch.rows * data.columns);
+      x.reserve(size);
+      check(device().upload(x.data(), batch.x, size * sizeof(T), StreamScope::current()));
+      own.x = x.data();
+    }
+    y.reserve(batch.rows * out);
+    runner.forward(own, dropout ? &state : nullptr, y.memory(0));
+    take(y.to_host(0, batch.rows * out), batch.targets, row, batch.rows);
+  });
 }
 
 template <class T>
-template <class Rows>
-double Network<T>::evaluate_parts(const LossSpec& spec, const Rows& x_from, const Targets<T>& targets, Index rows,
-                                  Index columns, double share) {
-  if (const auto other = folded_now())
-    return other->network.evaluate_parts(spec, x_from, targets, rows, columns, share);
-  const Index out = out_columns(columns), most = inference_rows(rows, columns, false);
+double Network<T>::evaluate(const LossSpec& spec, const DataSet<T>& data) {
+  if (const auto other = folded_now()) return other->network.evaluate(spec, data);
   double total = 0;
-  for (Index row = 0; row < rows; row += most) {
-    const Index n = std::min(most, rows - row);
-    const Lease runner = acquire(n, columns, false);
-    total += runner->evaluate(spec.summed(), {x_from(row, n), targets.from(row, out), nullptr, n});
-  }
-  return spec.is_mean() ? total / (share * static_cast<double>(spec.terms_of_row(out))) : total;
-}
-
-template <class T>
-double Network<T>::evaluate(const LossSpec& spec, const T* x, const Targets<T>& targets, Index rows, Index columns,
-                            double share) {
-  return evaluate_parts(spec, rows_of(x, columns), targets, rows, columns, share);
-}
-
-template <class T>
-double Network<T>::evaluate(const LossSpec& spec, const RowSource<T>& x, const Targets<T>& targets, Index rows,
-                            Index columns, double share) {
-  return evaluate_parts(spec, rows_of(x, columns), targets, rows, columns, share);
+  for_parts(data, false, [&](Runner<T>& runner, const Batch<T>& batch, Index, Index) {
+    total += runner.evaluate(spec.summed(), batch);
+  });
+  const Index out = out_columns(data.columns);
+  return spec.is_mean() ? total / (data.share() * static_cast<double>(spec.terms_of_row(out))) : total;
 }
 
 // Derivatives ------------------------------------------------------------------------------------------------------

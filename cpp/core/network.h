@@ -7,9 +7,9 @@
 #include <memory>
 #include <vector>
 
+#include "core/data_set.h"
 #include "core/folding.h"
 #include "core/locks.h"
-#include "core/row_source.h"
 #include "core/strategies/choice.h"
 #include "core/strategies/dense/input_derivatives.h"
 
@@ -45,11 +45,14 @@ class Network {
 
   // Inference for any number of rows, in pieces of bounded memory.
   void predict(const T* x, Index rows, Index columns, const DropoutState* dropout, T* y);
-  void predict(const RowSource<T>& x, Index rows, Index columns, const DropoutState* dropout, T* y);
-  // The loss over a data set, in evaluation mode; `share` is the sum of its rows' shares.
-  double evaluate(const LossSpec& spec, const T* x, const Targets<T>& targets, Index rows, Index columns, double share);
-  double evaluate(const LossSpec& spec, const RowSource<T>& x, const Targets<T>& targets, Index rows, Index columns,
-                  double share);
+  // The same for a data set; y lies on the network's device.
+  void predict(const DataSet<T>& data, T* y);
+  // The same for one that the host has, piece by piece: take(y, targets, row, rows) gets the outputs of the rows from number
+  // `row` on, and their targets, in the host's memory. It may throw, which ends it.
+  using Take = std::function<void(const T* y, const Targets<T>& targets, Index row, Index rows)>;
+  void predict(const DataSet<T>& data, const DropoutState* dropout, const Take& take);
+  // The loss over a data set, in evaluation mode.
+  double evaluate(const LossSpec& spec, const DataSet<T>& data);
 
   // Derivatives of `predict` with respect to the input, or to weights: see InputDerivatives.
   void jacobian(const T* x, Index rows, Index columns, T* jacobian);
@@ -67,12 +70,8 @@ class Network {
   std::shared_ptr<Folded> folded_now();
   void check_places() const;
   void join_last_stream();
-  // `x_from(row, n)`: n rows of x from number `row` on, until the next call.
-  template <class Rows>
-  void predict_parts(const Rows& x_from, Index rows, Index columns, const DropoutState* dropout, T* y);
-  template <class Rows>
-  double evaluate_parts(const LossSpec& spec, const Rows& x_from, const Targets<T>& targets, Index rows, Index columns,
-                        double share);
+  template <class Body>
+  void for_parts(const DataSet<T>& data, bool training, const Body& body);
   template <class Body>
   void with_derivatives(const Body& body);
   void release(Runner<T>* runner);

@@ -72,6 +72,11 @@ class Optimizer {
   int size() const { return static_cast<int>(slots_.size()); }
   int slot(const Parameter<T>* parameter) const;
   const ParameterPtr& parameter(int slot) const { return slots_[static_cast<std::size_t>(slot)].parameter; }
+  std::vector<ParameterPtr> parameters() const {
+    std::vector<ParameterPtr> all;
+    for (const Slot& slot : slots_) all.push_back(slot.parameter);
+    return all;
+  }
   // The constants of the slot's last step.
   const Update& update(int slot) const { return slots_[static_cast<std::size_t>(slot)].update; }
   // Counts one more step of the slot and returns its constants, which hold until the slot's next step.

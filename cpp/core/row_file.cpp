@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <stdexcept>
+#include <string>
 #include <system_error>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "core/row_source.h"
@@ -15,7 +18,7 @@ namespace {
 
 class File {
  public:
-  explicit File(int descriptor) : descriptor_(descriptor) {}
+  File(int descriptor, std::string name) : descriptor_(descriptor), name_(std::move(name)) {}
   ~File() { system::close_file(descriptor_); }
   File(const File&) = delete;
   File& operator=(const File&) = delete;
@@ -23,8 +26,8 @@ class File {
   void read(Index offset, Index bytes, char* to) const {
     while (bytes > 0) {
       const std::int64_t got = system::read_file(descriptor_, offset, static_cast<std::size_t>(bytes), to);
-      if (got < 0) throw std::system_error(errno, std::generic_category(), "x: its file cannot be read");
-      if (got == 0) throw std::runtime_error("x: its file has become shorter since the array was made");
+      if (got < 0) throw std::system_error(errno, std::generic_category(), name_ + ": its file cannot be read");
+      if (got == 0) throw std::runtime_error(name_ + ": its file has become shorter since the array was made");
       offset += got;
       bytes -= got;
       to += got;
@@ -38,28 +41,30 @@ class File {
 
  private:
   const int descriptor_;
+  const std::string name_;  // of the array, for errors
 };
 
 template <class T>
-constexpr Element kOwn = sizeof(T) == sizeof(float) ? Element::F32 : Element::F64;
+constexpr Element kOwn = std::is_same_v<T, Index>   ? Element::I64
+                         : std::is_same_v<T, float> ? Element::F32
+                                                    : Element::F64;
 
 template <class T>
 class InFile final : public RowSource<T> {
  public:
-  InFile(const RowLayout& layout, int file, Index offset) : layout_(layout), file_(file), offset_(offset) {}
+  InFile(const RowLayout& layout, int file, Index offset, std::string name)
+      : layout_(layout), file_(file, std::move(name)), offset_(offset) {}
 
   void fetch(const RowNumbers& rows, T* to) const override {
-    const bool apart = rows.ids || layout_.stride != layout_.bytes();
-    if (apart)
-      for (Index i = 0; i < rows.count; ++i) file_.announce(place_of(rows[i]), layout_.bytes());
-    if (layout_.element == kOwn<T>) return read(rows, reinterpret_cast<char*>(to));
-    constexpr Index kAtOnce = Index{1} << 18;  // bytes, which caches hold
+    if (rows.ids || layout_.stride != layout_.bytes()) return fetch_apart(rows, to);
+    if (layout_.element == kOwn<T>)
+      return file_.read(place_of(rows.first), rows.count * layout_.bytes(), reinterpret_cast<char*>(to));
     const Index most = std::max(Index{1}, kAtOnce / layout_.bytes());
     std::vector<char> raw(static_cast<std::size_t>(std::min(most, rows.count) * layout_.bytes()));
     for (Index row = 0; row < rows.count; row += most) {
-      const Index end = std::min(rows.count, row + most);
-      read(rows.part(row, end), raw.data());
-      convert(layout_.element, raw.data(), (end - row) * layout_.columns, to + row * layout_.columns);
+      const Index n = std::min(most, rows.count - row);
+      file_.read(place_of(rows.first + row), n * layout_.bytes(), raw.data());
+      convert(layout_.element, raw.data(), n * layout_.columns, to + row * layout_.columns);
     }
   }
   bool waits() const override { return true; }
@@ -68,15 +73,41 @@ class InFile final : public RowSource<T> {
  private:
   Index place_of(Index row) const { return offset_ + row * layout_.stride; }
 
-  // In their own form. Rows that follow each other in the file are read at once.
-  void read(const RowNumbers& rows, char* to) const {
-    for (Index i = 0, end; i < rows.count; i = end) {
-      end = i + 1;
-      if (layout_.stride == layout_.bytes())
-        while (end < rows.count && rows[end] == rows[end - 1] + 1) ++end;
-      file_.read(place_of(rows[i]), (end - i) * layout_.bytes(), to + i * layout_.bytes());
+  // Rows in any order. Those that lie near each other are read at once, with what is between them.
+  void fetch_apart(const RowNumbers& rows, T* to) const {
+    struct Row {
+      Index place, number;
+    };
+    std::vector<Row> all(static_cast<std::size_t>(rows.count));
+    for (Index i = 0; i < rows.count; ++i) all[static_cast<std::size_t>(i)] = {place_of(rows[i]), i};
+    std::sort(all.begin(), all.end(), [](const Row& a, const Row& b) { return a.place < b.place; });
+    std::vector<std::size_t> ends;  // of those that are read together
+    for (std::size_t i = 1, first = 0; i <= all.size(); ++i) {
+      const bool joins = i < all.size() && all[i].place - all[i - 1].place <= layout_.bytes() + kNear &&
+                         all[i].place - all[first].place + layout_.bytes() <= kAtOnce;
+      if (joins) continue;
+      ends.push_back(first = i);
     }
+    const auto for_parts = [&](const auto& body) {
+      std::size_t first = 0;
+      for (const std::size_t end : ends) {
+        body(first, end, all[end - 1].place - all[first].place + layout_.bytes());
+        first = end;
+      }
+    };
+    for_parts([&](std::size_t first, std::size_t, Index bytes) { file_.announce(all[first].place, bytes); });
+    std::vector<char> raw;
+    for_parts([&](std::size_t first, std::size_t end, Index bytes) {
+      raw.resize(static_cast<std::size_t>(bytes));
+      file_.read(all[first].place, bytes, raw.data());
+      for (std::size_t i = first; i < end; ++i)
+        convert(layout_.element, raw.data() + (all[i].place - all[first].place), layout_.columns,
+                to + all[i].number * layout_.columns);
+    });
   }
+
+  static constexpr Index kAtOnce = Index{1} << 18;  // bytes, which caches hold
+  static constexpr Index kNear = Index{1} << 12;    // bytes between rows that are read along: a page
 
   const RowLayout layout_;
   const File file_;
@@ -86,11 +117,12 @@ class InFile final : public RowSource<T> {
 }  // namespace
 
 template <class T>
-std::unique_ptr<RowSource<T>> rows_of_file(const RowLayout& layout, int file, Index offset) {
-  return std::make_unique<InFile<T>>(layout, file, offset);
+std::unique_ptr<RowSource<T>> rows_of_file(const RowLayout& layout, int file, Index offset, std::string name) {
+  return std::make_unique<InFile<T>>(layout, file, offset, std::move(name));
 }
 
-template std::unique_ptr<RowSource<float>> rows_of_file<float>(const RowLayout&, int, Index);
-template std::unique_ptr<RowSource<double>> rows_of_file<double>(const RowLayout&, int, Index);
+template std::unique_ptr<RowSource<float>> rows_of_file<float>(const RowLayout&, int, Index, std::string);
+template std::unique_ptr<RowSource<double>> rows_of_file<double>(const RowLayout&, int, Index, std::string);
+template std::unique_ptr<RowSource<Index>> rows_of_file<Index>(const RowLayout&, int, Index, std::string);
 
 }  // namespace fastmlp

@@ -194,5 +194,6 @@ std::unique_ptr<RowSource<T>> sparse_rows(const SparseLayout<Integer>& layout) {
 FASTMLP_INSTANTIATE(float)
 FASTMLP_INSTANTIATE(double)
 #undef FASTMLP_INSTANTIATE
+template void convert<Index>(Element, const void*, Index, Index*);
 
 }  // namespace fastmlp

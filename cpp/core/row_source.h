@@ -1,8 +1,9 @@
-// Rows of inputs that lie elsewhere, in another form than the network's: narrower numbers, sparse rows, a file. They are
-// brought into its form some at a time, so that all of them are never there at once.
+// Rows of inputs, targets or weights that lie elsewhere, in another form than the network's: narrower numbers, sparse rows, a
+// file. They are brought into its form some at a time, so that all of them are never there at once.
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "core/buffer.h"
 #include "core/types.h"
@@ -35,7 +36,7 @@ enum class Element : int { Bool, U8, I8, U16, I16, U32, I32, U64, I64, F16, F32,
 Index size_of(Element element);
 bool is_real(Element element);  // and so may be NaN or infinite
 
-// `n` values that lie one after the other, each rounded to the nearest T.
+// `n` values that lie one after the other, each rounded to the nearest T: float, double, or Index for classes.
 template <class T>
 void convert(Element element, const void* from, Index n, T* to);
 
@@ -65,8 +66,8 @@ template <class T, class Integer>
 std::unique_ptr<RowSource<T>> sparse_rows(const SparseLayout<Integer>& layout);
 
 // In a file that is open for reading and is closed in the end; `offset`: of the first row. A file that ends too early
-// makes fetch throw std::runtime_error.
+// makes fetch throw std::runtime_error, with this name of the array. T may be Index, too.
 template <class T>
-std::unique_ptr<RowSource<T>> rows_of_file(const RowLayout& layout, int file, Index offset);
+std::unique_ptr<RowSource<T>> rows_of_file(const RowLayout& layout, int file, Index offset, std::string name);
 
 }  // namespace fastmlp

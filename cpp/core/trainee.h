@@ -2,9 +2,11 @@
 #pragma once
 
 #include <memory>
+#include <utility>
 
 #include "core/clipping.h"
 #include "core/host_mirror.h"
+#include "core/second_order/flat_parameters.h"
 #include "core/thread_pool.h"
 #include "core/trainer.h"
 
@@ -112,18 +114,26 @@ class TraineeState {
   // The same with a loss that is a function: its values are means over rows.
   double step_with_function(const LossFunction<T>& function, const Batch<T>& batch, const RowNumbers& rows) {
     begin_batch({.reduction = Reduction::BatchMean});
-    const DropoutState dropout = this->dropout();
-    Runner<T>& own = runner(batch.rows);
-    const Index size = batch.rows * out_columns(batches_.columns);
-    output_.reserve(size);
-    own.forward(own.consecutive(batch), &dropout, output_.memory(0));
-    T* const dy = output_.host(1);
-    const double value = function(output_.to_host(0, size), rows, dy);
-    if (gathers())
-      for (Index i = 0; i < size; ++i) dy[i] *= static_cast<T>(batch.rows);
-    own.backward(output_.to_device(1, size), nullptr, nullptr);
+    const double value = pass_with_function(function, batch, rows, gathers() ? static_cast<T>(batch.rows) : T(1));
     end_batch(static_cast<double>(batch.rows));
     return value;
+  }
+
+  // A step that looks at all rows, maybe several times, and calls `looked` with the loss after each time; returns that
+  // before the step.
+  template <class Looked>
+  double own_step(const LossSpec& loss, const DataSet<T>& data, const Looked& looked) {
+    if (!trainee.method) return trainee.own_step();
+    Batch<T> batch{data.x, data.targets, nullptr, data.rows};
+    return FlatParameters<T>(optimizer.parameters()).step(*trainee.method, [&] {
+      batch.unchanged = std::exchange(has_looked_, true);
+      begin_batch(loss);
+      const DropoutState dropout = this->dropout();
+      const double value = data.function ? pass_with_function(data.function, batch, {nullptr, 0, data.rows}, 1)
+                                         : runner(batch.rows).step(loss, batch, &dropout, nullptr);
+      looked(value);
+      return value;
+    });
   }
 
   // At an epoch's end: the step of a group of fewer batches, if there is one.
@@ -131,27 +141,33 @@ class TraineeState {
     if (gathered_ > 0) step();
   }
 
-  // The outputs for other data, in evaluation mode; y lies on the network's device.
-  void predict(const DataSet<T>& data, T* y) {
-    if (data.source) return network.predict(*data.source, data.rows, data.columns, nullptr, y);
-    network.predict(data.x, data.rows, data.columns, nullptr, y);
-  }
-
   // The loss of other data, in evaluation mode.
   double evaluate(const LossSpec& loss, const DataSet<T>& data) {
-    if (!data.function && data.source)
-      return network.evaluate(loss, *data.source, data.targets, data.rows, data.columns, data.share());
-    if (!data.function) return network.evaluate(loss, data.x, data.targets, data.rows, data.columns, data.share());
+    if (!data.function) return network.evaluate(loss, data);
     const Index size = data.rows * out_columns(data.columns);
     HostMirror<T> output(network.device());
     output.reserve(size);
-    predict(data, output.memory(0));
+    network.predict(data, output.memory(0));
     return data.function(output.to_host(0, size), {nullptr, 0, data.rows}, nullptr);
   }
 
  private:
   Index out_columns(Index columns) const { return network.out_features() < 0 ? columns : network.out_features(); }
 
+  // Leaves the gradient, times a factor, of a loss that is a function; returns the loss.
+  double pass_with_function(const LossFunction<T>& function, const Batch<T>& batch, const RowNumbers& rows, T factor) {
+    const DropoutState dropout = this->dropout();
+    Runner<T>& own = runner(batch.rows);
+    const Index size = batch.rows * out_columns(batches_.columns);
+    output_.reserve(size);
+    own.forward(own.consecutive(batch), &dropout, output_.memory(0));
+    T* const dy = output_.host(1);
+    const double value = function(output_.to_host(0, size), rows, dy);
+    if (factor != 1)
+      for (Index i = 0; i < size; ++i) dy[i] *= factor;
+    own.backward(output_.to_device(1, size), nullptr, nullptr);
+    return value;
+  }
   // Whether a step takes several batches. Their gradients are then those of sums, and add up; what a mean divides by is
   // known with the last of them.
   bool gathers() const { return options_.accumulate > 1; }
@@ -187,9 +203,10 @@ class TraineeState {
   const FitOptions& options_;
   const bool fused_;
   const Index first_step_;
-  LossSpec loss_;       // of the last batch
-  Index gathered_ = 0;  // batches since the last step,
-  double share_ = 0;    // and the sum of their shares
+  LossSpec loss_;            // of the last batch
+  Index gathered_ = 0;       // batches since the last step,
+  double share_ = 0;         // and the sum of their shares
+  bool has_looked_ = false;  // at the very rows that a step of its own takes
   std::unique_ptr<Clipper<T>> clipper_;
   typename Network<T>::Lease whole_, tail_;
   HostMirror<T> output_;  // and its gradient, for losses that are functions

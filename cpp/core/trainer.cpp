@@ -32,25 +32,24 @@ class Fit {
         most_steps_(device_.host ? 256 : std::clamp<Index>(kMostLosses / static_cast<Index>(group.size()), 16, 4096)),
         has_order_(options.shuffle && batches_ > 1 && !stream),
         losses_(group.size() * static_cast<std::size_t>(most_steps_)),
-        orders_(device_, data.rows),
-        outputs_(device_) {
+        orders_(data.sources.any() ? host_device() : device_, data.rows) {
     const Index rows = std::min(options.batch_size, data.rows), tail = data.rows - (batches_ - 1) * options.batch_size;
     all_.reserve(group.size());
     for (const Trainee<T>& trainee : group) {
       has_callbacks_ |= static_cast<bool>(trainee.on_epoch);
-      ends_early_ |= trainee.early_stopping != nullptr;
+      ends_early_ |= trainee.early_stopping || trainee.convergence;
       auto& member = all_.emplace_back(std::make_unique<TraineeState<T>>(
           trainee, data, validation, typename TraineeState<T>::Batches{rows, tail == rows ? 0 : tail, data.columns},
           options));
       fused_ = fused_ && member->fused() && !member->data.function;
       own_orders_ |= has_order_ && member->seed != all_[0]->seed;
-      has_own_steps_ |= static_cast<bool>(trainee.own_step);
+      has_own_steps_ |= trainee.has_own_step();
       if ((device_.host || group.size() == 1) && !trainee.own_step)
         member->acquire();  // on a device, the first one's runner may serve all
       active_.push_back(member.get());
     }
     find_seeds();
-    if (data.source) staged_.emplace(data, options.batch_size, out_columns(data.columns));
+    if (data.sources.any()) staged_.emplace(data, options.batch_size, out_columns(data.columns), device_);
   }
 
   void run() {
@@ -98,7 +97,7 @@ class Fit {
 
   void validate(TraineeState<T>& member) {
     member.validation_loss = member.evaluate(loss_, *member.validation);
-    if (member.trainee.measure) member.metrics = member.trainee.measure(outputs_for_validation(member));
+    if (member.trainee.measure) member.metrics = member.trainee.measure();
   }
 
   // After an epoch. Returns whether the member's training goes on.
@@ -111,19 +110,13 @@ class Fit {
     }
     member.history.add_epoch(result, trainee.metrics, seconds);
     if (!goes_on(member, 1)) return false;
-    const bool stops = trainee.early_stopping && trainee.early_stopping->template add<T>(result);
+    bool stops = trainee.early_stopping && trainee.early_stopping->template add<T>(result);
+    if (trainee.convergence) stops |= trainee.convergence->add(result.loss);
     if (trainee.on_epoch) {
       if (trainee.on_epoch(result, stops)) return false;
       member.change_optimizer();
     }
     return !stops;
-  }
-
-  const T* outputs_for_validation(TraineeState<T>& member) {
-    const DataSet<T>& data = *member.validation;
-    outputs_.reserve(static_cast<std::size_t>(data.rows * out_columns(data.columns)));
-    member.predict(data, outputs_.data());
-    return outputs_.data();
   }
 
   Index out_columns(Index columns) const {
@@ -164,7 +157,7 @@ class Fit {
   // Returns how many epochs it has run; 0: not worth it.
   Index run_epochs(Index most) {
     constexpr Index kMostRows = Index{1} << 22;
-    if (device_.host || data_.rows % options_.batch_size != 0) return 0;
+    if (device_.host || staged_ || data_.rows % options_.batch_size != 0) return 0;
     const Index steps = take_options(std::min(pacer_.patience(), most_steps_));
     const Index orders = own_orders_ ? static_cast<Index>(active_.size()) : 1;
     const Index n = std::min({most, steps / batches_, kMostRows / (data_.rows * orders)});
@@ -180,8 +173,11 @@ class Fit {
     for (std::size_t m = 0; m < active_.size(); ++m) {
       for (Index e = 0; e < n; ++e) {
         active_[m]->loss_sum = 0;
-        add_losses(*active_[m], losses_of(m, n * batches_) + e * batches_, batches_, options_.batch_size,
-                   {orders_.here(m) + e * data_.rows, 0, data_.rows});
+        const DataSet<T>& data = active_[m]->data;
+        add_losses(active_[m]->loss_sum, losses_of(m, n * batches_) + e * batches_, batches_, options_.batch_size,
+                   [&, ids = orders_.here(m) + e * data_.rows](Index row, Index rows) {
+                     return data.share({ids + row, row, rows});
+                   });
         epoch_losses[static_cast<std::size_t>(e)] = epoch_loss(active_[m]->loss_sum, active_[m]->share);
       }
       active_[m]->history.add_epochs(epoch_losses.data(), active_[m]->optimizer.last_rates(n, batches_), n, seconds);
@@ -190,15 +186,17 @@ class Fit {
     return n;
   }
 
-  // Adds an epoch's losses of batches, which take the rows `all`, so many each.
-  void add_losses(TraineeState<T>& member, const double* losses, Index count, Index rows, const RowNumbers& all) const {
-    for (Index i = 0; i < count; ++i) {
-      const RowNumbers own{all.ids ? all.ids + i * rows : nullptr, all.first + i * rows, rows};
-      member.loss_sum += losses[i] * (loss_.is_mean() ? member.data.share(own) : 1.0);
-    }
+  // An epoch's loss from those of its batches, of so many rows each; share_of(row, rows) is that of some of them, from the
+  // first batch's row number `row` on.
+  template <class ShareOf>
+  void add_losses(double& sum, const double* losses, Index count, Index rows, const ShareOf& share_of) const {
+    for (Index i = 0; i < count; ++i) sum += losses[i] * (loss_.is_mean() ? share_of(i * rows, rows) : 1.0);
   }
   double epoch_loss(double sum, double share) const { return loss_.is_mean() ? sum / share : sum; }
-  // Of an epoch of a member, from row number `row` of its order on.
+  // Of an epoch of a member, from row number `row` of its order on. Staged rows have to lie there.
+  double share_from(std::size_t member, Index row, Index count) const {
+    return staged_ ? staged_->share(row, count) : active_[member]->data.share(rows_from(member, row, count));
+  }
   RowNumbers rows_from(std::size_t member, Index row, Index count) const {
     const Index* const ids = orders_.here(member);
     return {ids ? ids + row : nullptr, row, count};
@@ -218,7 +216,8 @@ class Fit {
       const Index like_this = left / rows - (keep_last && left % rows == 0 && !last_batch ? 1 : 0);
       const Index n = run_steps(row, rows, like_this, keep_last && last_batch);
       for (std::size_t m = 0; m < active_.size(); ++m)
-        add_losses(*active_[m], losses_of(m, n), n, rows, rows_from(m, row, n * rows));
+        add_losses(active_[m]->loss_sum, losses_of(m, n), n, rows,
+                   [&](Index first, Index count) { return share_from(m, row + first, count); });
       row += n * rows;
       poll(n, epoch);
     }
@@ -230,8 +229,14 @@ class Fit {
 
   // Of each member by itself.
   void run_own_step(Index epoch) {
-    for (std::size_t m = 0; m < active_.size(); ++m)
-      losses_[m] = active_[m]->epoch_loss = active_[m]->trainee.own_step();
+    for (std::size_t m = 0; m < active_.size(); ++m) {
+      bool begun = false;
+      const double loss = active_[m]->own_step(loss_, active_[m]->data, [&](double value) {
+        if (!std::exchange(begun, true)) losses_[m] = value;
+        poll(1, epoch);  // a step may take long
+      });
+      losses_[m] = active_[m]->epoch_loss = loss;
+    }
     record_losses(1);
     poll(1, epoch);
   }
@@ -244,7 +249,8 @@ class Fit {
       take_options(1);
       const double share = data->share();
       for_active(1, [&](TraineeState<T>& member, std::size_t, double* loss) {
-        *loss = step(member, *data, {data->x, data->targets, nullptr, data->rows}, {nullptr, 0, data->rows}, false);
+        *loss =
+            step(member, *data, {data->x, data->targets, nullptr, data->rows}, {nullptr, 0, data->rows}, share, false);
       });
       for (std::size_t m = 0; m < active_.size(); ++m)
         active_[m]->loss_sum += losses_of(m, 1)[0] * (loss_.is_mean() ? share : 1.0);
@@ -257,14 +263,14 @@ class Fit {
     }
   }
 
-  // A step of a network by itself, on a batch of some rows of the data; it leaves its gradient.
+  // A step of a network by itself, on a batch of some rows of the data, which have this share; it leaves its gradient.
   double step(TraineeState<T>& member, const DataSet<T>& data, const Batch<T>& batch, const RowNumbers& rows,
-              bool same_rows) {
+              double share, bool same_rows) {
     return data.function ? member.step_with_function(data.function, batch, rows)
-                         : member.step_with_gradient(loss_, batch, data.share(rows), same_rows);
+                         : member.step_with_gradient(loss_, batch, share, same_rows);
   }
 
-  // So many rows of a member's data, from number `row` of its order on (if it has one) on.
+  // So many rows of a member's data, from number `row` of its order on.
   Batch<T> batch_of(std::size_t m, Index row, Index rows) const {
     if (staged_) return staged_batch_;
     const DataSet<T>& data = active_[m]->data;
@@ -292,7 +298,8 @@ class Fit {
       // Of many networks on a device, each gives its memory back before the next one takes some.
       const bool discards = fused_ && !device_.host && active_.size() > 1;
       for_active(1, [&](TraineeState<T>& member, std::size_t m, double* loss) {
-        *loss = step(member, member.data, batch_of(m, row, rows), rows_from(m, row, rows), batches_ == 1);
+        *loss = step(member, member.data, batch_of(m, row, rows), rows_from(m, row, rows), share_from(m, row, rows),
+                     batches_ == 1);
         if (discards) member.discard();
       });
       return 1;
@@ -363,7 +370,6 @@ class Fit {
   RowOrders orders_;
   std::optional<StagedRows<T>> staged_;  // the data's, where they have a source
   Batch<T> staged_batch_;
-  Buffer<T> outputs_;  // for the validation data
   std::chrono::steady_clock::time_point lap_begin_ = std::chrono::steady_clock::now();
 };
 

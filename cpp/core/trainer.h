@@ -7,38 +7,15 @@
 #include <string>
 #include <vector>
 
+#include "core/convergence.h"
+#include "core/data_set.h"
 #include "core/early_stopping.h"
 #include "core/history.h"
 #include "core/network.h"
 #include "core/pacer.h"
-#include "core/row_source.h"
+#include "core/second_order/whole_batch.h"
 
 namespace fastmlp {
-
-// A loss that is not one of ours: from the output of some rows its value and, unless dy is null, its gradient. All
-// memory is the host's. It may throw, which ends the fit before the step changes anything.
-template <class T>
-using LossFunction = std::function<double(const T* y, const RowNumbers& rows, T* dy)>;
-
-// Rows with their targets.
-template <class T>
-struct DataSet {
-  const T* x = nullptr;
-  Targets<T> targets;
-  Index rows = 0, columns = 0;
-  const double* shares = nullptr;        // of the rows (see Targets), in the host's memory; null: 1 each
-  LossFunction<T> function = nullptr;    // in place of the loss and the targets, unless empty
-  const RowSource<T>* source = nullptr;  // in place of x, unless null: on the host
-
-  // The sum of some rows' shares.
-  double share(const RowNumbers& which) const {
-    if (!shares) return static_cast<double>(which.count);
-    double sum = 0;
-    for (Index i = 0; i < which.count; ++i) sum += shares[which[i]];
-    return sum;
-  }
-  double share() const { return share({nullptr, 0, rows}); }
-};
 
 struct FitOptions {
   Index max_epoch = 10;
@@ -68,15 +45,19 @@ struct Trainee {
   const DataSet<T>* validation = nullptr;
   std::optional<std::uint64_t> seed;
   EarlyStopping* early_stopping = nullptr;  // null: none
-  // Both may be empty, and may throw, which ends the fit. The first gives `metrics` of the outputs for the validation data,
-  // which lie on the network's device; the second is called after each epoch, and told whether that was the last one that
-  // early stopping wants; true ends this network's training.
-  std::function<std::vector<double>(const T* y)> measure;
+  Convergence* convergence = nullptr;       // likewise
+  // Both may be empty, and may throw, which ends the fit. The first gives `metrics` of the validation data; the second is
+  // called after each epoch, and told whether that was the last one that early stopping, or the rule of convergence, wants;
+  // true ends this network's training.
+  std::function<std::vector<double>()> measure;
   std::function<bool(const EpochResult& result, bool stops)> on_epoch;
   std::vector<std::string> metrics;  // their names
-  // May be empty. Else it is the whole of an epoch's step, by a method that needs all rows at once, and gives the loss
-  // before it; batches, and the optimizer, are not asked for one. It may throw, which ends the fit.
+  // An epoch's step by a method that needs all rows at once, and gives the loss before it; batches, and the optimizer's
+  // rule, are then not asked for one. Either the method moves the optimizer's parameters, unless it is null, or a function
+  // does whatever it does, unless it is empty; that may throw, which ends the fit.
+  WholeBatchMethod<T>* method = nullptr;
   std::function<double()> own_step;
+  bool has_own_step() const { return method || own_step; }
   // May be empty. Else it is called whenever the optimizer has no plan for the next step, and makes one, of any length. It
   // may throw, which ends the fit.
   std::function<void(Index epochs_left)> on_plan;

@@ -155,9 +155,7 @@ void gradients(const std::vector<Index>& sizes, Index rows, const char* what) {
   Network<double> network(mlp.layers);
   const LossSpec spec{LossKind::BCE};
   const Batch<double> batch{x.data(), {t.data(), nullptr}, nullptr, rows};
-  const auto loss = [&] {
-    return network.evaluate(spec, x.data(), {t.data(), nullptr}, rows, in, static_cast<double>(rows));
-  };
+  const auto loss = [&] { return network.evaluate(spec, {x.data(), {t.data(), nullptr}, rows, in}); };
 
   const auto runner = network.acquire(rows, in, true);
   runner->forward(batch, nullptr, nullptr);

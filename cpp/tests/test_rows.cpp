@@ -65,7 +65,7 @@ void test_forms(Element element, const std::string& what) {
   std::vector<Index> ids;
   for (Index i = 0; i < kRows; ++i) ids.push_back(i % 3 == 0 ? i : (i * 331) % kRows);
   const auto in_memory = rows_in_memory<T>(layout, values.data());
-  const auto in_file = rows_of_file<T>(layout, file_of(values.data(), size), 0);
+  const auto in_file = rows_of_file<T>(layout, file_of(values.data(), size), 0, "x");
   for (const auto* source : {in_memory.get(), in_file.get()})
     for (const RowNumbers& rows : {RowNumbers{nullptr, 5, kRows - 5}, RowNumbers{ids.data(), 0, kRows}}) {
       std::vector<T> got(static_cast<std::size_t>(rows.count * kColumns));
@@ -78,7 +78,7 @@ void test_forms(Element element, const std::string& what) {
       check(same, what + (source == in_file.get() ? " in a file" : " in memory"));
     }
   std::vector<T> room(kRows * kColumns);
-  const auto too_short = rows_of_file<T>(layout, file_of(values.data(), size - 1), 0);
+  const auto too_short = rows_of_file<T>(layout, file_of(values.data(), size - 1), 0, "x");
   check(throws([&] { too_short->fetch({nullptr, 0, kRows}, room.data()); }), what + ": a file that is too short");
   too_short->fetch({nullptr, 0, kRows - 1}, room.data());
 }
@@ -165,12 +165,12 @@ void test_training(Index rows, Index batch_size, bool shuffle, Index width) {
   const std::vector<float> want = trained({wide.data(), {nullptr, classes.data()}, rows, kColumns}, options, width);
   const RowLayout layout{Element::U8, kColumns, kColumns};
   const auto in_memory = rows_in_memory<float>(layout, values.data());
-  const auto in_file = rows_of_file<float>(layout, file_of(values.data(), values.size()), 0);
+  const auto in_file = rows_of_file<float>(layout, file_of(values.data(), values.size()), 0, "x");
   for (const auto* source : {in_memory.get(), in_file.get()})
     for (const int threads : {1, 3}) {
       set_num_threads(threads);
       DataSet<float> data{nullptr, {nullptr, classes.data()}, rows, kColumns};
-      data.source = source;
+      data.sources.x = source;
       const std::vector<float> got = trained(data, options, width);
       check(got.size() == want.size() && std::memcmp(got.data(), want.data(), got.size() * sizeof(float)) == 0,
             what + (source == in_file.get() ? "a file" : "memory") + ", " + std::to_string(threads) + " threads");
@@ -182,9 +182,9 @@ void test_failing() {
   const std::vector<std::uint8_t> values = numbers<std::uint8_t>(kMany);
   const std::vector<Index> classes(kMany, 1);
   const auto source =
-      rows_of_file<float>({Element::U8, kColumns, kColumns}, file_of(values.data(), (kMany - 9) * kColumns), 0);
+      rows_of_file<float>({Element::U8, kColumns, kColumns}, file_of(values.data(), (kMany - 9) * kColumns), 0, "x");
   DataSet<float> data{nullptr, {nullptr, classes.data()}, kMany, kColumns};
-  data.source = source.get();
+  data.sources.x = source.get();
   FitOptions options;
   options.batch_size = 64;
   for (const bool shuffle : {false, true}) {

@@ -1,9 +1,10 @@
 // States of the core's classes: a copy that takes over a state goes on to the same bits, and what does not fit is refused.
-// What a training is judged by: early stopping, metrics.
+// What a training is judged by: early stopping, convergence, metrics.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <iterator>
+#include <limits>
 #include <stdexcept>
 
 #include "core/metrics.h"
@@ -234,6 +235,32 @@ void test_early_stopping() {
   check(mean->value.data()[0] == 3 && mean->version > 0 && *norm.batch.batches == 3, "their running statistics");
 }
 
+void test_convergence() {
+  double squares = 4;
+  const auto measured = [&squares] { return squares; };
+  const double infinity = std::numeric_limits<double>::infinity();
+  Convergence within({.tol = 1, .patience = 1, .constant = 2, .parts = 2, .penalty = 0.5, .changes_within = true},
+                     measured, infinity, 0);
+  squares = 6;
+  check(!within.add(10) && within.losses().back() == 8.5, "the mean of the squares before and after");
+  check(!within.add(7) && within.losses().back() == 7.5 && within.waited() == 0, "a fall by the tolerance");
+  check(!within.add(6.5) && within.waited() == 1 && within.best() == 7.25, "a fall by less");
+  check(within.add(6.5) && within.waited() == 2, "more epochs than it is patient");
+  within.forgive();
+  check(!within.add(6.5) && within.waited() == 1, "forgiven");
+
+  Convergence before({.patience = 2, .penalty = 1}, measured, 5, 2);
+  squares = 7;
+  check(before.add(0) && before.losses().back() == 6 && before.best() == 5,
+        "the squares before, and a training before");
+  check(!before.add(std::nan("")) && before.waited() == 0 && before.best() == 5, "NaN is told, and no best value");
+
+  Convergence by_score({.patience = 0, .of_losses = false}, measured, infinity, 0);
+  by_score.count(1);
+  by_score.count(2);
+  check(!by_score.add(3) && by_score.waited() == 1 && by_score.best() == 1, "what it goes by instead of the loss");
+}
+
 void test_metrics() {
   const double y[] = {0.2, 0.8, 0.6, 0.4, 0.1, 0.9}, t[] = {0, 1, 0, 1, 1, 1};
   const Index classes[] = {1, 1, 0};
@@ -269,6 +296,7 @@ int main() {
   test_runs();
   test_history();
   test_early_stopping();
+  test_convergence();
   test_metrics();
   std::printf(failures ? "%d failures\n" : "all is well\n", failures);
   return failures ? 1 : 0;

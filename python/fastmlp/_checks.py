@@ -25,15 +25,24 @@ _HERE = os.path.dirname(__file__)
 
 def warn_of_lost(name: str) -> None:
     """Warn, where the user's code calls, of an argument whose graph has been lost."""
-    level, frame = 1, inspect.currentframe()
-    while frame and frame.f_back and frame.f_code.co_filename.startswith(_HERE):
-        level, frame = level + 1, frame.f_back
     warnings.warn(
         f"{name}: got values of a recorded tensor without its graph, so that no gradient flows back"
         " to what it came from; write fm.cat, fm.stack, fm.where or the tensor's own arithmetic in"
         " place of what NumPy does not record, or .detach() where no gradient is wanted",
-        stacklevel=level,
+        stacklevel=user_level(),
     )
+
+
+def user_level(*beside: str) -> int:
+    """The `stacklevel` with which a warning of the caller's points at the user's code.
+
+    That is the first line outside of this package, and of the folders `beside`.
+    """
+    here = inspect.currentframe()
+    level, frame = 1, here and here.f_back
+    while frame and frame.f_back and frame.f_code.co_filename.startswith((_HERE, *beside)):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def show(value: object) -> str:
@@ -70,7 +79,10 @@ def real(
     below: float = math.inf,
 ) -> float:
     """A finite number (no bool) in the given range."""
-    if isinstance(value, bool | np.bool_) or not _is_scalar(value):
+    is_number = type(value) is float or (
+        not isinstance(value, bool | np.bool_) and _is_scalar(value)
+    )
+    if not is_number:
         raise TypeError(f"{name}: expected a number, got {show(value)}")
     try:
         number = float(value)

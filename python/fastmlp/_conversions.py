@@ -91,6 +91,10 @@ def _numbers(array: Array, name: str, what: str = "") -> Array:
         got = "no objects" if not array.size else f"one that holds {_checks.show(odd)}"
         if isinstance(odd, list | tuple):
             got = "rows of different lengths"
+        elif not array.ndim:
+            got = _checks.show(odd)
+            if name == "x" and hasattr(odd, "__iter__"):
+                got += "; an iterable of batches (x, t) goes without t"
         raise TypeError(f"{name}: expected an array of real numbers,{what} got {got}")
     raise TypeError(
         f"{name}: expected an array of real numbers,{what} got dtype {array.dtype}"

@@ -273,6 +273,14 @@ class Network:
     def group_key(self, optimizer: Optimizer, loss: Loss, rows: int) -> str | None:
         """Equal for networks that are trained in one launch, in batches of so many rows."""
 
+    def evaluate(
+        self,
+        loss: Loss,
+        data: tuple[Any, Any, Any],
+        metrics: Sequence[tuple[str, Metric]],
+    ) -> tuple[float, list[float]]:
+        """The loss and the metrics of (x, t, sample_weight), by parts of tables and files."""
+
     def strategy(self, rows: int, training: bool = True) -> str: ...
 
 @final
@@ -351,6 +359,46 @@ class Metric:
     def __call__(self, name: str, loss: Loss, y: Any, t: Any, sample_weight: Any) -> float: ...
 
 @final
+class Convergence:
+    """Of one training: scikit-learn's rule of its end, and the losses that it tells of.
+
+    These are (loss + constant) / parts + penalty times the squares of the weights before an epoch,
+    or, if they change within it, the mean of those before and after.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[Parameter],
+        *,
+        tol: float,
+        patience: float,
+        of_losses: bool,
+        constant: float,
+        parts: float,
+        penalty: float,
+        changes_within: bool,
+        best: float,
+        waited: int,
+    ) -> None: ...
+    def add(self, loss: float) -> bool:
+        """After an epoch with this loss: whether the training ends. A training calls it itself."""
+
+    def count(self, value: float) -> None:
+        """After an epoch: a value that has to fall, where the losses are not what counts."""
+
+    def forgive(self) -> None:
+        """Begins to wait anew."""
+
+    def losses(self, first: int) -> list[float]:
+        """Of the epochs from that number on."""
+
+    @property
+    def best(self) -> float: ...
+    @property
+    def waited(self) -> int:
+        """How many epochs in a row have not improved."""
+
+@final
 class EarlyStopping:
     """Of one training, which it follows in native code; monitor 0 is the loss, 1 the validation's,
     2 and so on the metrics."""
@@ -381,3 +429,5 @@ class EarlyStopping:
     def stopped_epoch(self) -> int: ...
 
 def fit(requests: Sequence[dict[str, Any]]) -> None: ...
+def whole_batch_step(optimizer: Optimizer, closure: Callable[[], Any]) -> Any:
+    """A step that looks at all rows; returns what the closure first returns."""

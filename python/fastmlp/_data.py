@@ -11,6 +11,7 @@ from fastmlp._types import Array
 Data = tuple[Any, Any, Any]  # inputs, targets, weights of the rows
 NAMES = ("x", "t", "sample_weight")
 NO_DATA: Data = (None, None, None)
+_END: Any = object()  # of a pass
 
 
 def is_on_device(data: Any) -> bool:
@@ -183,6 +184,7 @@ class Batches:
         self._batches = batches
         self._name = name
         self._pass: Iterator[Any] | None = None
+        self._passes = 0  # that have ended
 
     def steps(self, accumulate: int) -> int:
         """How many steps a pass has; 0 if nobody knows."""
@@ -199,11 +201,12 @@ class Batches:
         is_first = self._pass is None
         if self._pass is None:
             self._pass = iter(self._batches)
-        batch = next(self._pass, None)
-        if batch is None:
+        batch = next(self._pass, _END)
+        if batch is _END:
             if is_first:
-                raise ValueError(f"{self._name}: expected at least one batch, got none")
+                raise ValueError(f"{self._name}: expected {self._missing()}")
             self._pass = None
+            self._passes += 1
             return None
         if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
             raise TypeError(
@@ -211,3 +214,11 @@ class Batches:
                 f" {_checks.show(batch)}"
             )
         return batch[0], batch[1], batch[2] if len(batch) == 3 else None
+
+    def _missing(self) -> str:
+        if not self._passes:
+            return "at least one batch, got none"
+        return (
+            f"batches in each pass, got none in pass {self._passes + 1}; what its __iter__ returns"
+            " has to begin anew each time"
+        )

@@ -27,6 +27,7 @@ class Trains(Training, Scheduled, Protocol):
 
     _history: _core.History
     _best_epoch: int | None
+    _convergence: _core.Convergence | None
     _metrics: tuple[Metric, ...]
 
     @property
@@ -202,6 +203,7 @@ class Fit:
             "seed": self._seed,
             "stop_at_nonfinite": trainer.on_nonfinite == "raise",
             "early_stopping": self._native,
+            "convergence": trainer._convergence,
             "metrics": native_metrics(self._metrics, trainer.loss_fn, validation[1]),
             "next_batch": self._next_batch if self._batches else None,
             "own_step": own_step(trainer, *data),
@@ -242,6 +244,7 @@ class Fit:
             or isinstance(trainer.optimizer, WholeBatchOptimizer)
             or isinstance(trainer.loss_fn, FunctionLoss)
             or any(map(_data.is_on_device, (*self._data, *self._validation)))
+            or any(isinstance(part, np.memmap) for part in self._data)
         )
         if alone:
             return None

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from fastmlp import _checks, _core
-from fastmlp._data import Data, to_host
+from fastmlp._data import Data, is_on_device, to_host
+from fastmlp._rows import stay
 from fastmlp._types import Array
 from fastmlp.distribution_losses import GaussianNLLLoss
+from fastmlp.function_loss import FunctionLoss
 from fastmlp.history import History, Training
 from fastmlp.losses import Loss
-from fastmlp.metrics import Metric, measured
+from fastmlp.metrics import Metric, measured, native_metrics
 from fastmlp.modules import Module
 from fastmlp.optim import Optimizer
 
@@ -112,6 +114,8 @@ def evaluated(trainer: Training, data: Data, metrics: tuple[Metric, ...]) -> dic
         raise ValueError(
             "loss_fn: expected a loss with reduction 'mean' or 'sum' to evaluate, got 'none'"
         )
+    if (found := _evaluated_by_parts(trainer, data, metrics)) is not None:
+        return found
     x, t, sample_weight = data
     y = to_host("x", trainer.model.predict(x))
     if y.ndim != 2 or not len(y):
@@ -119,6 +123,29 @@ def evaluated(trainer: Training, data: Data, metrics: tuple[Metric, ...]) -> dic
     t = to_host("t", t)
     loss = loss_fn(_seen_in_training(loss_fn, y), t, sample_weight=sample_weight)
     return {"loss": float(loss), **measured(metrics, loss_fn, y, t, sample_weight)}
+
+
+def _evaluated_by_parts(
+    trainer: Training, data: Data, metrics: tuple[Metric, ...]
+) -> dict[str, float] | None:
+    """The same bits for data that stay where they are; None where all outputs are wanted at once.
+
+    So they are by functions, of which nobody knows more.
+    """
+    if not any(map(stay, data)) or is_on_device(data[1]):
+        return None
+    loss_fn, plan = trainer.loss_fn, trainer.model._compiled(data[0])
+    if isinstance(loss_fn, FunctionLoss) or not all(isinstance(metric, str) for metric in metrics):
+        return None
+    if plan.network is None or plan.by_call or plan.squeeze:
+        return None
+    known = [
+        (name, native)
+        for name, native in native_metrics(metrics, loss_fn, data[1])
+        if isinstance(native, _core.Metric)
+    ]
+    loss, values = plan.network.evaluate(loss_fn, data, known)
+    return {"loss": loss, **dict(zip((name for name, _ in known), values, strict=True))}
 
 
 def _seen_in_training(loss_fn: Loss, y: Array) -> Array:

@@ -159,7 +159,8 @@ class Resumable:
 
     def __getstate__(self) -> dict[str, Any]:
         names = tuple(metric for metric in self._metrics if isinstance(metric, str))
-        return {**self.__dict__, "_checked": None, "_metrics": names, "_fitting": None}
+        of_a_fit = dict.fromkeys(("_checked", "_fitting", "_convergence"))
+        return {**self.__dict__, **of_a_fit, "_metrics": names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -4,6 +4,7 @@ A file that NumPy has mapped into memory is read instead, where it is large: one
 meanwhile is then an error and not the end of the process, and nothing of it stays in memory.
 """
 
+import math
 import mmap
 import os
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ def parts(x: Any) -> Iterator[Any]:
     if not stay(x):
         yield x
         return
-    rows, columns = x.shape
+    rows, columns = x.shape[0], math.prod(x.shape[1:])
     most = max(1, AT_ONCE // max(columns, 1))
     for first in range(0, max(rows, 1), most):
         yield take(x, slice(first, first + most), "x")

@@ -9,7 +9,6 @@ from fastmlp._data import to_host
 from fastmlp._types import Array
 from fastmlp.history import Training
 from fastmlp.layers import Dropout
-from fastmlp.lbfgs import LBFGS
 from fastmlp.levenberg_marquardt import LevenbergMarquardt
 from fastmlp.losses import MSELoss
 from fastmlp.normalization import BatchNorm1d
@@ -60,8 +59,6 @@ def check_fit(
             raise ValueError(
                 f"loss_fn: expected MSELoss with {kind}, got a {type(trainer.loss_fn).__name__}"
             )
-        if optimizer.parameters[0].device != "cpu":
-            raise ValueError(f"model: expected one on the CPU with {kind}, got one on CUDA")
         if any(isinstance(module, BatchNorm1d) for module in trainer.model.modules()):
             raise ValueError(f"model: expected rows that stand alone with {kind}, got BatchNorm1d")
 
@@ -69,22 +66,12 @@ def check_fit(
 def own_step(trainer: Any, x: Any, t: Any, weights: Any) -> Callable[[], float] | None:
     """What takes an epoch's step; None where native code does."""
     optimizer = trainer.optimizer
-    if not isinstance(optimizer, WholeBatchOptimizer):
+    if not isinstance(optimizer, LevenbergMarquardt):
         return None
     dtype = optimizer.parameters[0].dtype
     x, t = _converted("x", x, dtype), _converted("t", t, dtype)
-    if isinstance(optimizer, LevenbergMarquardt):
-        problem = MeanSquares(trainer, optimizer, x, t, weights)
-        return lambda: optimizer._advance(problem)
-    assert isinstance(optimizer, LBFGS)
-
-    def closure() -> Any:
-        trainer.model.zero_grad()
-        loss = trainer.loss_fn(trainer.model(x), t, sample_weight=weights)
-        loss.backward()
-        return loss
-
-    return lambda: float(optimizer.step(closure))
+    problem = MeanSquares(trainer, optimizer, x, t, weights)
+    return lambda: optimizer._advance(problem)
 
 
 def _converted(name: str, data: Any, dtype: Any) -> Array:

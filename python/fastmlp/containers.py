@@ -49,6 +49,8 @@ class Sequential(Module):
             self.to(dtype=dtype)
         if device is not None or precision is not None:
             self.to(device=device, precision=precision)
+        if not modules:
+            return  # there is nothing to fit together
         # Not self.forward, which a subclass may define, and which may need what it sets up later.
         with suppress(UncompilableError):
             Trace(self).run(lambda x: Sequential.forward(self, x))

@@ -58,15 +58,25 @@ class Linear(Module):
         precision: str = "float32",
     ) -> None:
         super().__init__()
-        self.in_features = in_features
-        self.out_features = out_features
         dtype = _checks.dtype("dtype", dtype)
         _check_place(device, precision, dtype)
-        self.weight = Parameter.zeros((self.out_features, self.in_features), dtype)
-        has_bias = _checks.flag("bias", bias)
-        self.bias = Parameter.zeros((self.out_features,), dtype) if has_bias else None
+        self._allocate(in_features, out_features, _checks.flag("bias", bias), dtype)
         self.reset_parameters()
-        self.to(device=device, precision=precision)
+        if (device, precision) != ("cpu", "float32"):
+            self.to(device=device, precision=precision)
+
+    @classmethod
+    def _zeros(cls, in_features: int, out_features: int, dtype: str) -> "Linear":
+        """A layer of zeros, for which nothing is drawn: its weights are about to be set."""
+        layer = cls.__new__(cls)
+        layer._allocate(in_features, out_features, True, dtype)
+        return layer
+
+    def _allocate(self, in_features: int, out_features: int, has_bias: bool, dtype: str) -> None:
+        self.in_features = in_features
+        self.out_features = out_features
+        self.weight = Parameter.zeros((self.out_features, self.in_features), dtype)
+        self.bias = Parameter.zeros((self.out_features,), dtype) if has_bias else None
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("weight", "bias"):
@@ -90,8 +100,10 @@ class Linear(Module):
         shape = (self.out_features, self.in_features)[: 2 if name == "weight" else 1]
         if value.shape != shape:
             raise ValueError(f"{name}: expected shape {shape}, got {value.shape}")
+        if len(self.__dict__.keys() & {"weight", "bias"}) < 2:
+            return  # it is being made
         dtypes = {p.dtype for p in self.parameters()}
-        if len(self.__dict__.keys() & {"weight", "bias"}) == 2 and dtypes - {value.dtype}:
+        if dtypes - {value.dtype}:
             raise TypeError(
                 f"{name}: expected {dtypes.pop()}, the layer's dtype, got {value.dtype}"
             )

@@ -1,20 +1,16 @@
 """L-BFGS, with torch's names, steps and state."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from fastmlp import _checks
+from fastmlp import _checks, _core
 from fastmlp._core import Tensor
 from fastmlp._types import Array
-from fastmlp.line_search import Point, strong_wolfe
 from fastmlp.optimizer import Params
 from fastmlp.options import Option, not_negative
 from fastmlp.whole_batch import WholeBatchOptimizer
-
-_LEAST_CURVATURE = 1e-10  # below it, a pair of changes says nothing
 
 
 def _at_least_one(name: str, value: Any) -> int:
@@ -25,58 +21,11 @@ def _line_search(name: str, value: Any) -> str | None:
     return None if value is None else _checks.choice(name, value, ("strong_wolfe",))
 
 
-@dataclass
-class _Memory:
-    """What is kept from step to step; arrays and pairs are not changed once they are here."""
-
-    iterations: int = 0
-    evaluations: int = 0
-    direction: Array | None = None
-    length: float = 0.0  # of the last step along it
-    gradient: Array | None = None  # before it
-    loss: float = 0.0
-    scale: float = 1.0  # of the first approximation of the inverse Hessian
-    # Changes of gradients and of parameters, and 1 over their products; the last is the newest.
-    changes: list[Array] = field(default_factory=list)
-    steps: list[Array] = field(default_factory=list)
-    inverses: list[float] = field(default_factory=list)
-
-    def remember(self, gradient: Array, most: int) -> None:
-        """The last step and what it did to the gradient, unless the curvature was none."""
-        assert self.direction is not None
-        assert self.gradient is not None
-        change, step = gradient - self.gradient, self.direction * self.length
-        curvature = float(change @ step)
-        if not curvature > _LEAST_CURVATURE:
-            return
-        first = len(self.steps) == most
-        self.changes = [*self.changes[first:], change]
-        self.steps = [*self.steps[first:], step]
-        self.inverses = [*self.inverses[first:], 1 / curvature]
-        self.scale = curvature / float(change @ change)
-
-    def downhill(self, gradient: Array) -> Array:
-        """Minus the approximate inverse Hessian times the gradient.
-
-        The two-loop recursion: Nocedal and Wright, Numerical Optimization, algorithm 7.4.
-        """
-        pairs = list(zip(self.changes, self.steps, self.inverses, strict=True))
-        direction, shares = -gradient, []
-        for change, step, inverse in reversed(pairs):
-            share = inverse * float(step @ direction)
-            direction -= share * change
-            shares.append(share)
-        direction *= self.scale
-        for (change, step, inverse), share in zip(pairs, reversed(shares), strict=True):
-            direction += (share - inverse * float(change @ direction)) * step
-        return direction
-
-
 class LBFGS(WholeBatchOptimizer):
     """L-BFGS (Liu and Nocedal, 1989): a quasi-Newton method for a loss over all rows.
 
-    A step needs a closure that evaluates the loss again; `Trainer.fit` brings its own, and takes
-    one step an epoch, on all rows.
+    A step needs a closure that evaluates the loss again; `Trainer.fit` needs none, and takes one
+    step an epoch, on all rows, in native code.
 
     Parameters
     ----------
@@ -133,8 +82,13 @@ class LBFGS(WholeBatchOptimizer):
             "history_size": history_size,
             "line_search_fn": line_search_fn,
         }
-        super().__init__(params, options)
-        self._memory = _Memory()
+        super().__init__(params, options, "lbfgs")
+
+    def _native_options(self, options: Mapping[str, Any]) -> dict[str, float]:
+        native = dict(options)
+        if "line_search_fn" in native:
+            native["line_search"] = native.pop("line_search_fn") is not None
+        return {name: float(value) for name, value in native.items()}
 
     def step(self, closure: Callable[[], Any]) -> Any:  # type: ignore[override]
         """Up to `max_iter` iterations.
@@ -151,80 +105,30 @@ class LBFGS(WholeBatchOptimizer):
         """
         if not callable(closure):
             raise TypeError(f"closure: expected a function, got {_checks.show(closure)}")
-        before = self._values()
-        with self._whole(before), np.errstate(all="ignore"):
-            first = closure()
-            self._memory = self._iterate(closure, before, float(first))
-        return first
+        return _core.whole_batch_step(self, closure)
 
-    def _iterate(self, closure: Callable[[], Any], x: Array, loss: float) -> _Memory:
-        """The iterations of a step, from values with this loss; returns the new memory."""
-        options = self._groups[0].options
-        gradient = self._gradient()
-        memory: _Memory = replace(self._memory, evaluations=self._memory.evaluations + 1)
-        left = options["max_eval"] - 1
-        if _largest(gradient) <= options["tolerance_grad"]:
-            return memory
-        for iteration in range(1, options["max_iter"] + 1):
-            memory.iterations += 1
-            if memory.iterations > 1:
-                memory.remember(gradient, options["history_size"])
-            memory.length = options["lr"]
-            if memory.iterations == 1:
-                memory.length *= min(1.0, 1 / float(np.abs(gradient).sum()))
-            direction = memory.direction = memory.downhill(gradient)
-            memory.gradient, memory.loss = gradient, loss
-            slope = float(gradient @ direction)
-            if slope > -options["tolerance_change"]:
-                break
-
-            def at(length: float, x: Array = x, direction: Array = direction) -> Point:
-                self._assign(x + length * direction)
-                value = float(closure())
-                found = self._gradient()
-                return Point(length, value, found, float(found @ direction))
-
-            if options["line_search_fn"] is not None:
-                start = Point(0.0, loss, gradient, slope)
-                point, used = strong_wolfe(at, start, memory.length, _largest(direction), left)
-                memory.length, loss, gradient = point[:3]
-            elif iteration < options["max_iter"]:
-                _, loss, gradient, _ = at(memory.length)
-                used = 1
-            else:
-                used = 0  # nobody looks at the last one any more
-            x = x + memory.length * direction
-            self._assign(x)
-            memory.evaluations += used
-            left -= used
-            if (
-                left <= 0
-                or _largest(gradient) <= options["tolerance_grad"]
-                or _largest(direction * memory.length) <= options["tolerance_change"]
-                or abs(loss - memory.loss) < options["tolerance_change"]
-            ):
-                break
-        return memory
+    # State. Natively a vector is in the layout of the storage, the pairs of changes are by number.
 
     def _entries(self) -> dict[str, Any]:
-        memory = self._memory
-        if not memory.evaluations:
-            return {}
-        entries = {"func_evals": memory.evaluations, "n_iter": memory.iterations}
-        if memory.direction is None:
+        native = self._state()
+        entries: dict[str, Any] = {
+            name: native[name] for name in ("func_evals", "n_iter") if name in native
+        }
+        if "d" not in native:
             return entries
+        pairs = range(len(native["ro"]))
         return entries | {
-            "d": _copy(memory.direction),
-            "t": memory.length,
-            "old_dirs": [_copy(change) for change in memory.changes],
-            "old_stps": [_copy(step) for step in memory.steps],
-            "ro": [*memory.inverses],
-            "H_diag": memory.scale,
-            "prev_flat_grad": _copy(memory.gradient),
-            "prev_loss": memory.loss,
+            "d": self._shown(native["d"]),
+            "t": native["t"],
+            "old_dirs": [self._shown(native[f"old_dirs.{i}"]) for i in pairs],
+            "old_stps": [self._shown(native[f"old_stps.{i}"]) for i in pairs],
+            "ro": native["ro"].tolist(),
+            "H_diag": native["H_diag"],
+            "prev_flat_grad": self._shown(native["prev_flat_grad"]),
+            "prev_loss": native["prev_loss"],
         }
 
-    def _recalled(self, entries: Mapping[str, Any]) -> _Memory:
+    def _recalled(self, entries: Mapping[str, Any]) -> dict[str, Any]:
         known = {"func_evals", "n_iter", *_ALONE, *_LISTS, "al"}
         for name in entries:
             if name not in known:
@@ -233,39 +137,49 @@ class LBFGS(WholeBatchOptimizer):
         def number(name: str, value: Any) -> float:
             return _checks.real(f"state_dict: {name}", value)
 
-        def count(name: str) -> int:
-            return _checks.integer(f"state_dict: {name}", entries.get(name, 0), at_least=0)
+        def vector(name: str, value: Any) -> Array:
+            return self._stored(self._vector(name, value))
 
-        memory = _Memory(count("n_iter"), count("func_evals"))
-        if memory.iterations == 0:
-            return memory
+        native: dict[str, Any] = {
+            name: _checks.integer(f"state_dict: {name}", entries.get(name, 0), at_least=0)
+            for name in ("n_iter", "func_evals")
+        }
+        if native["n_iter"] == 0:
+            return native
         if missing := [name for name in _ALONE if entries.get(name) is None]:
             raise ValueError(f"state_dict: expected {missing[0]!r} after a step, got none")
         lists = [_listed(entries.get(name, [])) for name in _LISTS]  # no pairs: a file has no lists
         if not all(isinstance(own, list | tuple) for own in lists) or len(set(map(len, lists))) > 1:
             raise ValueError("state_dict: expected lists of one length as old_dirs, old_stps, ro")
-        memory.direction = self._vector("d", entries["d"])
-        memory.gradient = self._vector("prev_flat_grad", entries["prev_flat_grad"])
-        memory.length, memory.scale = number("t", entries["t"]), number("H_diag", entries["H_diag"])
-        memory.loss = number("prev_loss", entries["prev_loss"])
-        memory.changes = [self._vector("old_dirs", value) for value in lists[0]]
-        memory.steps = [self._vector("old_stps", value) for value in lists[1]]
-        memory.inverses = [number("ro", value) for value in lists[2]]
-        return memory
+        native |= {name: vector(name, entries[name]) for name in ("d", "prev_flat_grad")}
+        native |= {name: number(name, entries[name]) for name in ("t", "H_diag", "prev_loss")}
+        for name, values in (("old_dirs", lists[0]), ("old_stps", lists[1])):
+            native |= {f"{name}.{i}": vector(name, value) for i, value in enumerate(values)}
+        return native | {"ro": np.array([number("ro", value) for value in lists[2]], np.float64)}
+
+    def _remember(self, memory: dict[str, Any]) -> None:
+        self._set_state(memory)
+
+    def _shown(self, stored: Array) -> Tensor:
+        """A copy of a native vector in torch's order."""
+        parts = self._split(stored)
+        own = [p.reshape(q.shape[::-1]).T for p, q in zip(parts, self._moved(), strict=True)]
+        return np.concatenate([np.ravel(part) for part in own]).view(Tensor)
+
+    def _stored(self, shown: Array) -> Array:
+        """The reverse."""
+        parts = self._split(shown)
+        own = [p.reshape(q.shape).T for p, q in zip(parts, self._moved(), strict=True)]
+        return np.concatenate([np.ravel(part) for part in own])
+
+    def _split(self, vector: Array) -> list[Array]:
+        return np.split(vector, np.cumsum([p.size for p in self._moved()])[:-1])
 
 
 _ALONE = ("d", "t", "H_diag", "prev_flat_grad", "prev_loss")
 _LISTS = ("old_dirs", "old_stps", "ro")
 
 
-def _largest(values: Array) -> float:
-    return float(np.abs(values).max())
-
-
 def _listed(values: Any) -> Any:
     """An array, as which a file has a list, as one."""
     return list(values) if isinstance(values, np.ndarray) and values.ndim else values
-
-
-def _copy(values: Any) -> Tensor:
-    return np.array(values).view(Tensor)

@@ -62,7 +62,7 @@ class LevenbergMarquardt(WholeBatchOptimizer):
     Parameters
     ----------
     params : iterable of Parameter, or of one dict
-        Those with `requires_grad` are moved: weights and biases of `Linear`.
+        Those with `requires_grad` are moved.
     damping : float
         Of the first step: mu, or with "identity" what that is beside the largest entry of J^T J's
         diagonal.
@@ -78,6 +78,7 @@ class LevenbergMarquardt(WholeBatchOptimizer):
     damping = Option(lambda name, value: _checks.real(name, value, above=0))
     scaling = Option(_scaling)
     _known: _Known | None = None
+    _memory = _Memory()
 
     def __init__(self, params: Params, damping: float = 1e-2, scaling: str = "identity") -> None:
         super().__init__(params, {"damping": damping, "scaling": scaling})
@@ -170,6 +171,9 @@ class LevenbergMarquardt(WholeBatchOptimizer):
             "growth": memory.growth,
             "accepted": memory.accepted,
         }
+
+    def _remember(self, memory: _Memory) -> None:
+        self._memory = memory
 
     def _recalled(self, entries: Mapping[str, Any]) -> _Memory:
         if not entries:

@@ -126,6 +126,39 @@ class Module(Hooked):
     def _draw_seed(self) -> int:
         return seeds.current().next_seed()
 
+    def weight_jacobian(self, x: Any, params: Iterable[Parameter] | None = None) -> Array:
+        """The derivative of each output of `predict` with respect to each weight, for every row.
+
+        As with `jacobian`, the model runs in evaluation mode, nothing is recorded, and the
+        parameters' gradients stay as they are.
+
+        Parameters
+        ----------
+        x : array_like, shape (rows, in_features) or (in_features,)
+            On the host, where this is computed also for a model on a CUDA device.
+        params : iterable of Parameter, optional
+            By default all parameters of the model that have `requires_grad`.
+
+        Returns
+        -------
+        ndarray, shape (rows, out_features, weights) or (out_features, weights)
+            Of the model's dtype. The weights stand in the order of the parameters, those of each
+            in the order of its shape, as `nn.utils.parameters_to_vector` has them.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As by `jacobian`: for instance, where a `BatchNorm1d` takes its statistics from the
+            batch.
+        """
+        if params is None:
+            params = [p for p in self.parameters() if p.requires_grad]
+        native = [parameter._native for parameter in check_each("params", params)]
+        network = self._compiled(x).network
+        if network is None:
+            raise ValueError("model: expected its forward() to use its parameters, got none")
+        return network.weight_jacobian(x, native)
+
     # The tree. Sub-modules and parameters are found among the attributes, so there is no registry.
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -338,39 +371,6 @@ class Module(Hooked):
                 parameter.grad = None if forget else np.zeros(parameter.shape, parameter.dtype)
 
     # Printing
-
-    def weight_jacobian(self, x: Any, params: Iterable[Parameter] | None = None) -> Array:
-        """The derivative of each output of `predict` with respect to each weight, for every row.
-
-        As with `jacobian`, the model runs in evaluation mode, nothing is recorded, and the
-        parameters' gradients stay as they are.
-
-        Parameters
-        ----------
-        x : array_like, shape (rows, in_features) or (in_features,)
-            On the host, as the model.
-        params : iterable of Parameter, optional
-            Weights and biases of `Linear`; by default all parameters of the model that have
-            `requires_grad`.
-
-        Returns
-        -------
-        ndarray, shape (rows, out_features, weights) or (out_features, weights)
-            Of the model's dtype. The weights stand in the order of the parameters, those of each
-            in the order of its shape, as `nn.utils.parameters_to_vector` has them.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As by `jacobian`; or if there is a parameter of another layer.
-        """
-        if params is None:
-            params = [p for p in self.parameters() if p.requires_grad]
-        native = [parameter._native for parameter in check_each("params", params)]
-        network = self._compiled(x).network
-        if network is None:
-            raise ValueError("model: expected its forward() to use its parameters, got none")
-        return network.weight_jacobian(x, native)
 
     def extra_repr(self) -> str:
         """The arguments that `repr` shows."""

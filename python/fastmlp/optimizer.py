@@ -101,7 +101,8 @@ class Optimizer(_core.Optimizer):
         super()._add_group([p._native for p in group["params"]], self._native_options(options))
         own = ParameterGroup(self, len(self._groups), group["params"], options)
         list.append(self._groups, own)
-        own.update({name: value for name, value in group.items() if name in NOTES})
+        if notes := {name: value for name, value in group.items() if name in NOTES}:
+            own.update(notes)
 
     def add_param_group(self, param_group: Mapping[str, Any]) -> None:
         """Train more parameters from the next step on, also from a callback during `fit`.

@@ -40,7 +40,7 @@ def check_parameters(found: Sequence[Parameter]) -> None:
         )
     if len({id(parameter) for parameter in found}) < len(found):
         raise ValueError("params: expected each parameter once, got one of them twice")
-    if len(dtypes := sorted({str(parameter.dtype) for parameter in found})) > 1:
+    if len(dtypes := sorted({parameter._native.dtype for parameter in found})) > 1:
         raise TypeError(f"params: expected parameters of one dtype, got {' and '.join(dtypes)}")
 
 

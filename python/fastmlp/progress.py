@@ -145,7 +145,7 @@ class Progress:
             self._write("  ".join(self._parts(epoch, loss, time_text)) + "\n")
             return
         width = _width(self.stream)
-        text, *more = self._parts(epoch, loss, time_text)
+        text, *more = self._parts(epoch, loss, time_text, 6 if width >= NARROW else 3)
         if width < NARROW:
             text = text.removeprefix(f"{self.unit} ")
         for part in more:  # the first ones that fit, none in halves
@@ -156,12 +156,12 @@ class Progress:
         self._write("\r" + text.ljust(min(self.width, width)))
         self.width = len(text)
 
-    def _parts(self, epoch: int, loss: float | None, time_text: str) -> list[str]:
+    def _parts(self, epoch: int, loss: float | None, time_text: str, digits: int = 6) -> list[str]:
         parts = [f"{self.unit} {epoch}/{self.last}"]
         if loss is not None:
-            parts.append(f"loss {loss:.6g}")
+            parts.append(f"loss {loss:.{digits}g}")
         if (validation := self.validation_loss()) is not None:
-            parts.append(f"validation {validation:.6g}")
+            parts.append(f"validation {validation:.{digits}g}")
         if time_text:
             parts.append(time_text)
         seconds, done = time.monotonic() - self.start, epoch - self.first

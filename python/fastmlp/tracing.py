@@ -43,15 +43,16 @@ class Trace(Shapes):
         self.squeeze = False  # the result's dimension of one feature is not there
         self.out_width: int | None = None  # of the result, where a layer has decided
         self._takes_rows = self._takes_flattened = False  # of the input
-        self._known = {id(module) for module in root.modules()}
+        self._modules = list(root.modules())
+        self._known = {id(module) for module in self._modules}
         self._first: tuple[Tree, Parameter] | None = None  # a layer and a parameter of its
         self._multiplies: tuple[Tree, Parameter] | None = None  # an affine layer and its weight
         self._input = Symbolic(self, 0, None)
 
     def run(self, forward: Any) -> "Trace":
         """Trace `forward`; `UncompilableError` if it is no native program."""
-        modules = list(self._root.modules())
-        if all(is_ours(module) for module in modules):  # whose forward has no effects
+        modules = self._modules
+        if all(map(is_ours, modules)):  # whose forward has no effects
             self.guards = Guards(())
             with tracing_state.recording():
                 result = forward(self._input)
@@ -71,7 +72,7 @@ class Trace(Shapes):
         self.squeeze = result.squeezed
         self.out_width = result.maker.width if result.maker else None
         # Or the trace, its values and the model would hold one another.
-        del self._input, self._example
+        del self._input, self._example, self._modules
         return self
 
     def _run_watched(self, forward: Any) -> Any:
@@ -296,12 +297,13 @@ class Trace(Shapes):
     def _check_place(
         self, module: Tree, parameter: Parameter, previous: Tree, before: Parameter
     ) -> None:
-        if before.dtype != parameter.dtype:
+        if before._native.dtype != parameter._native.dtype:
             raise TypeError(
                 f"{self._name(module)}: expected {before.dtype}, the dtype of"
                 f" {self._name(previous)}, got {parameter.dtype}"
             )
-        self._check_same("device", module, parameter.device, previous, before.device)
+        if before._native.device != parameter._native.device:
+            self._check_same("device", module, parameter.device, previous, before.device)
 
     def _check_precision(self, module: Tree, weight: Parameter) -> None:
         if self._multiplies is None:

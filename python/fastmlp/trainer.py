@@ -52,6 +52,8 @@ class Trainer(Resumable):
         If the optimizer holds no parameter of the model.
     """
 
+    _convergence: _core.Convergence | None = None  # of an estimator's fit
+
     def __init__(
         self,
         model: Module,
@@ -146,7 +148,9 @@ class Trainer(Resumable):
             large parts of files (`numpy.memmap`), which are read, not mapped, the next batch while
             one is trained on. Such a file must keep its length: else RuntimeError ends the fit
             after the last whole step. Its numbers are taken as they are when they are read, and
-            looked at for NaN once, before the first step. (A CUDA device gets all rows at once.)
+            looked at for NaN once, before the first step. So are targets and weights in files; a
+            `FunctionLoss` has its targets in memory. A CUDA device gets such rows by parts, where
+            no other array lies there, and all rows of other data, and to validate with, at once.
 
             Without t, an iterable of batches (x, t) or (x, t, sample_weight), such as a torch
             DataLoader: each pass through it is an epoch, the batches are taken as they come, and
@@ -265,7 +269,9 @@ class Trainer(Resumable):
         Parameters
         ----------
         x, t : array_like
-            As `fit` takes them; or x alone, an iterable of batches, which are put together.
+            As `fit` takes them; or x alone, an iterable of batches, which are put together. Of
+            sparse tables and large files only a part is in memory, and of the outputs; but for
+            functions as losses or metrics, which get all outputs.
         metrics : iterable of str or callable, or one, optional
             As `fit` takes them; by default, those of the last fit.
         sample_weight : array_like, shape (rows,), optional

@@ -10,6 +10,7 @@ from fastmlp import _checks, _conversions
 from fastmlp._types import Array
 from fastmlp.optimizer import Optimizer, Params
 from fastmlp.parameter import Parameter
+from fastmlp.state_layouts import StateLayout
 
 
 class Restored(NamedTuple):
@@ -22,13 +23,15 @@ class Restored(NamedTuple):
 class WholeBatchOptimizer(Optimizer):
     """Of one group of parameters, which are a vector to it; its native part holds them alone."""
 
-    _memory: Any = None  # what is kept from step to step; a subclass's
-
-    def __init__(self, params: Params, options: dict[str, Any]) -> None:
-        super().__init__("sgd", params, options)
+    def __init__(self, params: Params, options: dict[str, Any], kind: str = "sgd") -> None:
+        super().__init__(kind, params, options)
         if len(self._groups) != 1:
             kind = type(self).__name__
             raise ValueError(f"params: expected one group for {kind}, got {len(self._groups)}")
+
+    @property
+    def _layout(self) -> StateLayout:
+        return StateLayout(numbers=())
 
     def add_param_group(self, param_group: Mapping[str, Any]) -> None:
         """Not here: a step moves all parameters together."""
@@ -52,14 +55,6 @@ class WholeBatchOptimizer(Optimizer):
             parameter.copy_(values[start:end].reshape(parameter.shape))
             start = end
 
-    def _gradient(self) -> Array:
-        return np.concatenate(
-            [
-                np.zeros(p.size, p.dtype) if p.grad is None else np.ravel(np.asarray(p.grad))
-                for p in self._moved()
-            ]
-        )
-
     @contextmanager
     def _whole(self, before: Array) -> Iterator[None]:
         """A step that fails, or is interrupted, leaves the parameters as they were."""
@@ -77,6 +72,10 @@ class WholeBatchOptimizer(Optimizer):
 
     def _recalled(self, entries: Mapping[str, Any]) -> Any:
         """The memory of such entries, checked."""
+        raise NotImplementedError
+
+    def _remember(self, memory: Any) -> None:
+        """From now on."""
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
@@ -119,7 +118,7 @@ class WholeBatchOptimizer(Optimizer):
         return Restored(self._checked_options(self._groups[0], groups[0]), self._recalled(entries))
 
     def _load(self, checked: Any) -> None:
-        self._memory = checked.memory
+        self._remember(checked.memory)
         self._groups[0].update(checked.options)
 
     def _vector(self, name: str, value: Any) -> Array:

@@ -1,6 +1,6 @@
 """MNIST and its like: files of the format idx, packed by gzip or not.
 
-The format is that of http://yann.lecun.com/exdb/mnist: two zeros, a byte for the type, one for the
+The format is that of https://yann.lecun.com/exdb/mnist: two zeros, a byte for the type, one for the
 number of dimensions, their sizes as 32 bits in the network's order, and the values.
 """
 

@@ -106,6 +106,15 @@ def mostly_numbers(values: Any) -> bool:
     return bool(pandas().to_numeric(values, errors="coerce").notna().mean() > 0.5)
 
 
+def written_otherwise(values: Any) -> str | None:
+    """The first of the values, if they are numbers with commas, spaces or a sign of percent."""
+    present = values.dropna().head(100).astype(str)
+    bare = present.str.replace(r"[,%'\s]", "", regex=True).str.replace("\u2212", "-")
+    if not len(present) or not are_numbers(bare) or are_numbers(present):
+        return None
+    return str(present[pandas().to_numeric(present, errors="coerce").isna()].iloc[0])
+
+
 def are_dates(values: Any) -> bool:
     """Whether they look like days, with or without a time."""
     return bool(values.dropna().head(100).astype(str).str.match(_DATE).all())
@@ -126,6 +135,8 @@ def kind_of(values: Any, categories: bool) -> type[Number] | type[Category] | st
             parsed = pandas().to_numeric(present, errors="coerce")
             odd = present[~np.isfinite(np.asarray(parsed, np.float64))]
             return f"it has numbers, but also {short(odd.iloc[0])}"
+        if not categories and (odd := written_otherwise(present)) is not None:
+            return f"it has numbers such as {short(odd)}, which have to be written like 1234.5"
         return "it has text that differs from row to row"
     return Category
 

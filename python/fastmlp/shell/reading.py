@@ -205,7 +205,10 @@ def _is_number(text: str) -> bool:
 
 def _not_text(error: UnicodeDecodeError) -> str:
     byte = error.object[error.start] if error.start < len(error.object) else 0
-    return f"expected a CSV file in UTF-8, got one with the byte 0x{byte:02x}"
+    return (
+        f"expected a CSV file in UTF-8, got one with the byte 0x{byte:02x}; save it as UTF-8, or"
+        " convert it: iconv -f FROM -t UTF-8, with FROM such as UTF-16, CP949, CP1252"
+    )
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from fastmlp.shell.columns import (
     learn,
     mostly_numbers,
     numbers,
+    written_otherwise,
 )
 from fastmlp.shell.reading import Table, count, open_table, short
 from fastmlp.shell.saved import TableModel
@@ -171,6 +172,10 @@ def _targets(
             raise DataError(f"{what}: expected numbers or classes, got dates")
         if len(distinct) > FEW_CLASSES and mostly_numbers(values):
             numbers(values, what, 1)  # which says what is none
+        if len(distinct) > FEW_CLASSES and (odd := written_otherwise(values)) is not None:
+            raise DataError(
+                f"{what}: expected numbers written like 1234.5, or classes, got {short(odd)}"
+            )
     if task == "auto":
         task = "regression"
         if not numeric:

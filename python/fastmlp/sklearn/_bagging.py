@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context, clone
-from sklearn.utils import check_random_state, get_tags
+from sklearn.utils import get_tags
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
@@ -23,8 +23,9 @@ from fastmlp.sklearn._classifier import MLPClassifier
 from fastmlp.sklearn._data import Rows
 from fastmlp.sklearn._embeddings import Embedded
 from fastmlp.sklearn._network import WHOLE
+from fastmlp.sklearn._random import random_state_of
 from fastmlp.sklearn._regressor import MLPRegressor
-from fastmlp.sklearn._training import SEEDS, Epochs
+from fastmlp.sklearn._training import SEEDS, Epochs, ready_curves
 
 
 class _Bagging(BaseEstimator, ABC):
@@ -72,7 +73,7 @@ class _Bagging(BaseEstimator, ABC):
         sample_weight : array_like, shape (rows,), optional
             What each row counts; it does not change how often a row is drawn.
         """
-        random = check_random_state(self.random_state)
+        random = random_state_of(self.random_state)
         seeds = [int(seed) for seed in random.randint(SEEDS, size=self.n_estimators)]
         first = clone(self._one()).set_params(random_state=seeds[0])
         first._validate_params()
@@ -82,7 +83,7 @@ class _Bagging(BaseEstimator, ABC):
         for seed in seeds[1:]:  # they share the table's encoding, scales and classes
             member = copy(first).set_params(random_state=seed)
             member.callbacks = clone(self._one()).callbacks
-            member._random_state = check_random_state(seed)
+            member._random_state = random_state_of(seed)
             member._begin(settings, first._architecture, True, dtype)
             members.append(member)
         samples = [self._draw(seed, len(data.t)) for seed in seeds]
@@ -93,7 +94,7 @@ class _Bagging(BaseEstimator, ABC):
         else:
             fits = []
             for member, rows in zip(members, samples, strict=True):
-                member._ready_curves(settings, held_out is not None)
+                ready_curves(member, settings, held_out is not None)
                 fits.append(Epochs(member, settings, _part(data, rows), held_out, False))
             fit_many(
                 [fit.trainer for fit in fits],
@@ -135,7 +136,7 @@ class _Bagging(BaseEstimator, ABC):
             count = max(1, int(count * rows))
         if count > rows:
             raise ValueError(f"max_samples: expected at most {rows}, the rows, got {count}")
-        random = np.random.RandomState(seed)
+        random = random_state_of(seed)
         if self.bootstrap:
             return random.randint(rows, size=count)
         return np.arange(rows) if count == rows else random.permutation(rows)[:count]

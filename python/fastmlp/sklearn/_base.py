@@ -1,6 +1,7 @@
 """What the estimators share: parameters, the two ways to fit, attributes, copies and pickles."""
 
 from abc import ABC, abstractmethod
+from functools import cache
 from numbers import Integral, Real
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -8,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -37,10 +38,17 @@ from fastmlp.sklearn._network import (
     glorot,
     layers_of,
     plain,
+    view,
 )
 from fastmlp.sklearn._presets import MANY_ROWS, PRESETS, settings_of
+from fastmlp.sklearn._random import random_state_of
 from fastmlp.sklearn._table import TableEncoder, check_same_table, is_frame, table_encoder
-from fastmlp.sklearn._training import fit_stochastic, make_optimizer
+from fastmlp.sklearn._training import (
+    begin_curves,
+    fit_stochastic,
+    make_optimizer,
+    ready_curves,
+)
 
 NUMBER_FROM_0 = Interval(Real, 0, None, closed="left")
 FRACTION = Interval(Real, 0, 1, closed="left")
@@ -106,12 +114,19 @@ class BaseMLP(BaseEstimator, ABC):
     _input_scale: Scale | None
     _target_scale: Scale | None
     _random_state: np.random.RandomState
+    loss_curve_: list[float]
     validation_scores_: list[float] | None
     validation_loss_curve_: list[float] | None
 
     def _set_parameters(self, given: dict[str, Any]) -> None:
         """The arguments of a constructor, its `locals()`, as attributes of their names."""
         self.__dict__.update({name: value for name, value in given.items() if name != "self"})
+
+    @classmethod
+    @cache  # scikit-learn asks several times in each fit, and looks at the signature each time
+    def _get_param_names(cls) -> list[str]:
+        names: list[str] = super()._get_param_names()
+        return names
 
     # What the subclasses know
 
@@ -152,7 +167,7 @@ class BaseMLP(BaseEstimator, ABC):
             validate_data(self, x, reset=reset, skip_check_array=True)
             if reset:
                 self._table.fit(x, sample_weight=weights)
-            return self._table.transform(x)
+            return self._table.encoded(x)
         return validate_data(
             self,
             X,
@@ -219,7 +234,11 @@ class BaseMLP(BaseEstimator, ABC):
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
-        self._train(settings, data, held_out, incremental)
+        try:
+            self._train(settings, data, held_out, incremental)
+        except BaseException:  # of a callback, say: predictions are those of the last step
+            self._take_weights(dtype)
+            raise
         self._settle(dtype)
 
     def _train(
@@ -231,15 +250,8 @@ class BaseMLP(BaseEstimator, ABC):
         elif settings.solver == "lm":
             fit_lm(self, settings, data)
         else:
-            self._ready_curves(settings, held_out is not None)
+            ready_curves(self, settings, held_out is not None)
             fit_stochastic(self, settings, data, held_out, incremental)
-
-    def _ready_curves(self, settings: SimpleNamespace, validates: bool) -> None:
-        stopped_by_loss = getattr(self, "best_loss_", None) is not None
-        if not hasattr(self, "loss_curve_") or settings.early_stopping == stopped_by_loss:
-            self._begin_curves(settings.early_stopping)  # of the other way to stop
-        if validates and self.validation_scores_ is None:
-            self.validation_scores_, self.validation_loss_curve_ = [], []
 
     def _settle(self, dtype: Any) -> None:
         """After a fit: its weights, which have to be numbers."""
@@ -283,7 +295,7 @@ class BaseMLP(BaseEstimator, ABC):
         embeddings = [] if self._table is None else self._table.embedding_sizes_
         inputs = x.shape[1] + sum(width - 1 for _, width in embeddings)
         architecture = architecture_of(settings, [inputs, *hidden, outputs], embeddings)
-        self._random_state = check_random_state(self.random_state)
+        self._random_state = random_state_of(self.random_state)
         if first:
             self._input_scale = None
             if settings.standardize and self._table is None:  # which does that
@@ -319,27 +331,21 @@ class BaseMLP(BaseEstimator, ABC):
         self._architecture = architecture
         self._objective = self._make_objective(architecture.sizes[-1])
         self._model, self._optimizer = build(architecture), None
-        for layer, (weights, biases) in zip(
-            layers_of(self._model), glorot(architecture, self._random_state), strict=True
-        ):
-            layer.weight = weights.astype(dtype).T
-            layer.bias = biases.astype(dtype)
+        drawn = glorot(architecture, self._random_state)
+        self.coefs_, self.intercepts_ = [], []  # callbacks may ask for predictions
+        for layer, (weights, biases) in zip(layers_of(self._model), drawn, strict=True):
+            self.coefs_.append(weights.astype(dtype))
+            self.intercepts_.append(biases.astype(dtype))
+            view(layer.weight)[...] = self.coefs_[-1]
+            view(layer.bias)[...] = self.intercepts_[-1]
         if isinstance(self._model, Embedded):
             set_tables(self._model, self._random_state)
         self.n_iter_ = self.t_ = 0
         self.n_layers_ = len(architecture.sizes)
         self.n_outputs_ = architecture.sizes[-1]
         self.out_activation_ = self._objective.out_activation
-        self._take_weights(dtype)
         if settings.solver not in WHOLE:
-            self._begin_curves(settings.early_stopping)
-
-    def _begin_curves(self, early_stopping: bool) -> None:
-        self.loss_curve_: list[float] = []
-        self._no_improvement_count = 0
-        self.best_loss_ = None if early_stopping else np.inf
-        self.validation_scores_ = self.validation_loss_curve_ = None
-        self.best_validation_score_ = -np.inf if early_stopping else None
+            begin_curves(self, settings.early_stopping)
 
     def _split(self, data: Rows, fraction: float) -> tuple[Array, Array]:
         """The numbers of rows to train on, and of those to validate with."""
@@ -359,13 +365,8 @@ class BaseMLP(BaseEstimator, ABC):
     def _take_weights(self, dtype: Any) -> None:
         """`coefs_` and `intercepts_` from the network, in the dtype of the table."""
         layers = layers_of(self._model)
-        self.coefs_ = [np.array(np.asarray(layer.weight).T, dtype, order="C") for layer in layers]
-        self.intercepts_ = [np.array(layer.bias, dtype) for layer in layers]
-
-    def _callbacks(self) -> list[Any]:
-        if self.callbacks is None:
-            return []
-        return list(self.callbacks) if hasattr(self.callbacks, "__iter__") else [self.callbacks]
+        self.coefs_ = [np.array(view(layer.weight), dtype, order="C") for layer in layers]
+        self.intercepts_ = [np.array(view(layer.bias), dtype) for layer in layers]
 
     def _check_solver(self) -> bool:
         if self.solver in WHOLE:
@@ -379,6 +380,7 @@ class BaseMLP(BaseEstimator, ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
+        state.pop("_random_state", None)  # each fit begins with its own
         if "_model" in state:
             state["_model"] = arrays_of(state["_model"])
             state["_architecture"] = tuple(state["_architecture"])

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from fastmlp import _core
 from fastmlp._hooks import Hooks, check_callbacks
 from fastmlp._types import Array
 from fastmlp.arithmetic import cat
@@ -68,6 +69,7 @@ class Stepwise:
 
     def __init__(self, model: Module, optimizer: Optimizer, loss_fn: Loss) -> None:
         self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
+        self._convergence: _core.Convergence | None = None
         self._has_modes = not model.training  # or both are the same
 
     def _train(self, on: bool) -> None:
@@ -112,8 +114,11 @@ class Stepwise:
                 measured: list[float] = []
                 if validation_data is not None:
                     loss, measured = self._validate(*validation_data, metrics)
+                mean = float(total / counts.sum())
                 last = epoch + 1 == max_epoch
-                if hooks.end_epoch(epoch, float(total / counts.sum()), loss, measured, last):
+                if self._convergence is not None:
+                    last |= self._convergence.add(mean)
+                if hooks.end_epoch(epoch, mean, loss, measured, last) or last:
                     return
         finally:
             self._train(False)

@@ -1,16 +1,46 @@
-"""L-BFGS-B of SciPy on the native loss and gradient of all rows at once."""
+"""L-BFGS of all rows at once, native, with the steps that scikit-learn takes by SciPy."""
 
-import warnings
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp._types import Array
+from fastmlp.options import Option, not_negative
 from fastmlp.sklearn._data import Rows, dense
 from fastmlp.sklearn._network import layers_of, view
+from fastmlp.sklearn._warnings import warn
+from fastmlp.trainer import Trainer
+from fastmlp.whole_batch import WholeBatchOptimizer
+
+# How a minimisation may end, by the native status: SciPy's status and words.
+_ENDS = (
+    (0, "CONVERGENCE"),
+    (1, "STOP: TOTAL NO. OF ITERATIONS REACHED LIMIT"),
+    (1, "STOP: TOTAL NO. OF F,G EVALUATIONS EXCEEDS LIMIT"),
+    (2, "ABNORMAL: no step along the line makes the loss smaller"),
+)
+
+
+class _Minimiser(WholeBatchOptimizer):
+    """One step is a whole minimisation, of the loss and `decays` times half the squares."""
+
+    max_iter = Option(not_negative)
+    max_eval = Option(not_negative)
+    tolerance_grad = Option(not_negative)
+
+    def __init__(self, params: Any, decays: Array, **options: Any) -> None:
+        super().__init__(params, options, "scipy_lbfgs")
+        self._set_state({"decay": decays})
+
+    def _native_options(self, options: Mapping[str, Any]) -> dict[str, float]:
+        return {name: float(value) for name, value in options.items()}
+
+    def result(self) -> SimpleNamespace:
+        """`n_iter`, `status`, and the `loss` with the squares."""
+        return SimpleNamespace(**self._state())
 
 
 def fit_lbfgs(mlp: Any, settings: SimpleNamespace, data: Rows) -> None:
@@ -21,51 +51,40 @@ def fit_lbfgs(mlp: Any, settings: SimpleNamespace, data: Rows) -> None:
     parameters = list(model.parameters())
     decaying = {id(layer.weight._native) for layer in layers_of(model)}
     decays = [settings.alpha / rows if id(p._native) in decaying else 0.0 for p in parameters]
-    constant = objective.constant(data.t, data.weights)
-
-    def assign(packed: Array) -> None:
-        start = 0
-        for parameter in parameters:
-            own = view(parameter)
-            own[...] = packed[start : start + own.size].reshape(own.shape)
-            start += own.size
-            parameter._native.changed()
-
-    def loss_and_gradient(packed: Array) -> tuple[float, Array]:
-        assign(packed)
-        model.zero_grad()
-        loss = objective.loss(model(x), data.t, sample_weight=data.weights)
-        loss.backward()
-        value, gradients = float(loss), []
-        for parameter, decay in zip(parameters, decays, strict=True):
-            own = view(parameter)
-            gradient = np.asarray(parameter.grad).T
-            value += 0.5 * decay * float(np.vdot(own, own))
-            gradients.append((gradient + decay * own).ravel())
-        return value, np.concatenate(gradients)
-
-    result = minimize(
-        loss_and_gradient,
-        np.concatenate([view(p).ravel() for p in parameters]),
-        method="L-BFGS-B",
-        jac=True,
-        options={"maxfun": settings.max_fun, "maxiter": settings.max_iter, "gtol": settings.tol},
+    optimizer = _Minimiser(
+        parameters,
+        np.repeat(decays, [p.size for p in parameters]),
+        max_iter=settings.max_iter,
+        max_eval=settings.max_fun,
+        tolerance_grad=settings.tol,
     )
-    assign(result.x)
+    trainer = Trainer(model, optimizer, objective.loss, on_nonfinite="ignore")
+    trainer.fit(
+        x,
+        data.t,
+        max_epoch=1,
+        batch_size=None,
+        seed=0,
+        progress=False,
+        allow_nonfinite=True,  # they have been looked at
+        sample_weight=data.weights,
+    )
     model.zero_grad()
+    result = optimizer.result()
     penalty = sum(
         0.5 * decay * float(np.vdot(view(p), view(p)))
         for p, decay in zip(parameters, decays, strict=True)
     )
-    mlp.loss_ = (float(result.fun) - penalty + constant) / objective.parts + penalty
-    mlp.n_iter_ = min(result.nit, settings.max_iter)
+    constant = objective.constant(data.t, data.weights)
+    mlp.loss_ = (result.loss - penalty + constant) / objective.parts + penalty
+    mlp.n_iter_ = result.n_iter
     if settings.verbose:
         print(f"Iteration {mlp.n_iter_}, loss = {mlp.loss_:.8f}")
-    if result.status != 0:
-        warnings.warn(
-            f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}):"
-            f"\n{result.message}\n\nIncrease the number of iterations"
+    status, message = _ENDS[result.status]
+    if status != 0:
+        warn(
+            f"lbfgs failed to converge after {result.n_iter} iteration(s) (status={status}):\n"
+            f"{message}\n\nIncrease the number of iterations"
             f" (max_iter={settings.max_iter}) or scale the data to improve the convergence.",
             ConvergenceWarning,
-            stacklevel=2,
         )

@@ -1,6 +1,5 @@
 """Levenberg and Marquardt's method on the squares of all rows at once."""
 
-import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +10,7 @@ from fastmlp._types import Array
 from fastmlp.levenberg_marquardt import MOST_DAMPING, LevenbergMarquardt
 from fastmlp.sklearn._data import Rows, dense
 from fastmlp.sklearn._network import layers_of
+from fastmlp.sklearn._warnings import warn
 
 _PIECE = 1 << 23  # derivatives that are held at once
 _STALLED = 1e-12  # a share of the loss by which it hardly falls
@@ -29,17 +29,16 @@ def fit_lm(mlp: Any, settings: SimpleNamespace, data: Rows) -> None:
             print(f"Iteration {mlp.n_iter_}, loss = {before:.8f}")
         stalled = optimizer.accepted and before >= loss * (1 - _STALLED)
         flat = 2 * np.abs(problem.gradient).max() <= settings.tol
-        converged = stalled or flat or optimizer._memory.damping >= MOST_DAMPING
+        converged = stalled or flat or (optimizer._memory.damping or 0) >= MOST_DAMPING
         if optimizer.accepted:
             loss = before
     problem.loss()
     mlp.loss_ = problem.error / mlp._objective.parts + problem.penalty
     if not converged:
-        warnings.warn(
+        warn(
             f"Levenberg-Marquardt: maximum iterations ({settings.max_iter}) reached and the"
             " optimization hasn't converged yet.",
             ConvergenceWarning,
-            stacklevel=2,
         )
 
 

@@ -71,8 +71,6 @@ def architecture_of(
             "solver: expected 'adam', 'adamw' or 'sgd' with dropout or batch_norm, whose loss"
             f" is another one at each step, got {settings.solver!r}"
         )
-    if settings.solver == "lm" and settings.layer_norm:
-        raise ValueError("layer_norm: expected False with solver='lm', got True")
     return Architecture(
         tuple(int(size) for size in sizes),
         tuple(check_activation(value) for value in activations),
@@ -85,23 +83,22 @@ def architecture_of(
 
 
 def build(architecture: Architecture) -> Module:
-    """A network with any weights, which gives the outputs before their own activation."""
+    """A network whose weights are zeros, and which gives the outputs before their activation."""
     sizes, dtype = architecture.sizes, architecture.dtype
-    modules: dict[str, Module] = {}
+    model: Module = Sequential()
     for i, (width, following) in enumerate(pairwise(sizes)):
-        modules[f"linear{i}"] = Linear(width, following, dtype=dtype)
+        model.add_module(f"linear{i}", Linear._zeros(width, following, dtype))
         if i == len(sizes) - 2:
             break
         if architecture.batch_norm:
-            modules[f"batch_norm{i}"] = BatchNorm1d(following, dtype=dtype)
+            model.add_module(f"batch_norm{i}", BatchNorm1d(following, dtype=dtype))
         if architecture.layer_norm:
-            modules[f"layer_norm{i}"] = LayerNorm(following, dtype=dtype)
-        name = architecture.activations[i]
-        name = "sigmoid" if name == "logistic" else name
-        modules[f"activation{i}"] = deepcopy(as_activation("activation", name))
+            model.add_module(f"layer_norm{i}", LayerNorm(following, dtype=dtype))
+        kind = deepcopy(architecture.activations[i])
+        kind = "sigmoid" if kind == "logistic" else kind
+        model.add_module(f"activation{i}", as_activation("activation", kind))
         if architecture.dropout[i] > 0:
-            modules[f"dropout{i}"] = Dropout(architecture.dropout[i])
-    model: Module = Sequential(modules)
+            model.add_module(f"dropout{i}", Dropout(architecture.dropout[i]))
     if architecture.embeddings:
         model = Embedded(model, architecture.embeddings, dtype)
     if architecture.batch_norm or any(architecture.dropout):
@@ -131,7 +128,7 @@ def layers_of(model: Module) -> list[Linear]:
 
 def view(parameter: Any) -> Array:
     """A parameter's own memory, as it lies there: weights in x out."""
-    return np.asarray(parameter).T
+    return np.asarray(parameter.numpy().T)
 
 
 def arrays_of(model: Module) -> dict[str, Array]:

@@ -141,7 +141,11 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             With the columns of `fit`.
         """
         check_is_fitted(self)
-        table = with_none(self._checked(X, reset=False), self.is_categorical_)
+        return self.encoded(self._checked(X, reset=False))
+
+    def encoded(self, table: Any) -> Array:
+        """What `transform` makes of a table that has been checked: a frame or an array."""
+        table = with_none(table, self.is_categorical_)
         encoded = self._run(self._columns.transform, table)
         for place, (size, _) in enumerate(self.embedding_sizes_, -len(self.embedding_sizes_)):
             indices = encoded[:, place] + 1

@@ -214,7 +214,7 @@ struct DenseRunner<T>::Gradients {
   const T* output;  // the gradient of the program's output
   T* input;         // the caller's buffer for that of its input
   bool to_parameters;
-  const WeightColumns<T>* columns = nullptr;  // unless null, those of affine operations go to `rows`
+  const WeightColumns<T>* columns = nullptr;  // unless null, the parameters' of each row go to `rows`
   T* rows = nullptr;
 
   T* writable(int buffer) const {
@@ -283,6 +283,30 @@ void DenseRunner<T>::backward_to_rows(const T* dy, const WeightColumns<T>& weigh
   run_backward({memory_.data(), gradient_, dy, nullptr, false, &weights, rows}, nullptr);
 }
 
+// By the rule's own sums over rows, of one row at a time.
+template <class T>
+void DenseRunner<T>::pointwise_to_rows(const BackwardStep& step, const Gradients& gradients, const Context& context) {
+  const Operation<T>& op = operation(step.operation);
+  const Index weight = gradients.columns->of(op.weight.get()), bias = gradients.columns->of(op.bias.get());
+  if (weight < 0 && bias < 0) return;
+  const PointwiseRule<T>& rule = pointwise_rule<T>(op.kind);
+  PointwiseArgs<T> args = pointwise_args(step.operation, context);
+  const T* const of_rows = args.kept;
+  std::vector<T> kept(static_cast<std::size_t>(rule.kept.size(1, args.columns)));
+  std::copy_n(of_rows + rule.kept.of_rows * rows_, rule.kept.of_columns * args.columns,
+              kept.begin() + rule.kept.of_rows);
+  args.rows = 1;
+  args.kept = kept.data();
+  T* to = gradients.rows;
+  for (Index row = 0, at = 0; row < rows_; ++row, at += args.columns, to += gradients.columns->count()) {
+    for (int n = 0; n < rule.kept.of_rows; ++n) kept[static_cast<std::size_t>(n)] = of_rows[n * rows_ + row];
+    if (weight >= 0) args.weight_sink = {to + weight, true, nullptr, {}};
+    if (bias >= 0) args.bias_sink = {to + bias, true, nullptr, {}};
+    rule.backward(args, gradients.at(step.gradient) + at, value(op.inputs[0]) + at, value(step.operation + 1) + at,
+                  nullptr);
+  }
+}
+
 template <class T>
 void DenseRunner<T>::run_backward(Gradients gradients, Optimizer<T>* fused) {
   const Context context = this->context();
@@ -296,6 +320,7 @@ void DenseRunner<T>::run_backward(Gradients gradients, Optimizer<T>* fused) {
     } else if (const auto rule = pointwise_rule<T>(op.kind).backward) {
       const bool wanted = step.inputs[0].to != BackwardStep::kNone;
       const bool to_parameters = gradients.to_parameters && op.has_parameters();
+      if (gradients.columns && op.has_parameters()) pointwise_to_rows(step, gradients, context);
       if (!wanted && !to_parameters) continue;
       PointwiseArgs<T> args = pointwise_args(step.operation, context);
       if (to_parameters) {

@@ -19,7 +19,7 @@ class DenseRunner : public Runner<T> {
   void backward(const T* dy, T* dx, Optimizer<T>* fused) override;
   // Backward for the input alone; the parameters' gradients stay as they are.
   void backward_to_input(const T* dy, T* dx);
-  // Backward for the weights of affine operations, of each row by itself: rows x weights.count(), on the host.
+  // Backward for some weights, of each row by itself: rows x weights.count(), on the host.
   void backward_to_rows(const T* dy, const WeightColumns<T>& weights, T* rows);
   // Takes the place of a forward pass: row i is row ids[i] of the other runner's last one, in evaluation mode.
   void repeat_pass(DenseRunner& other, const Index* ids);
@@ -60,6 +60,7 @@ class DenseRunner : public Runner<T> {
   const T* saved_by(int i);
   void affine_forward(int i, T* y, const Context& context);
   void affine_backward(const BackwardStep& step, Gradients& gradients, Optimizer<T>* fused, const Context& context);
+  void pointwise_to_rows(const BackwardStep& step, const Gradients& gradients, const Context& context);
   void run_backward(Gradients gradients, Optimizer<T>* fused);
 
   const ForwardBuffers forward_buffers_;

@@ -1,5 +1,5 @@
-// Derivatives of a program with respect to its input, or to weights of its affine operations, in evaluation mode; the
-// parameters' gradients stay as they are.
+// Derivatives of a program with respect to its input, or to its weights, in evaluation mode; the parameters' gradients stay
+// as they are.
 //
 // The Jacobian is formed in reverse: the rows run forward once, then what the pass has saved is repeated, so that each
 // row stands once for every output, and the unit vectors go back as the gradients of these rows. All of it is the dense

@@ -18,7 +18,6 @@ class WeightColumns {
     count_ += parameter->size();
   }
   Index count() const { return count_; }
-  bool has(const Parameter<T>* parameter) const { return of(parameter) >= 0; }
   // The first column; -1: none.
   Index of(const Parameter<T>* parameter) const {
     const auto found = std::find_if(first_.begin(), first_.end(), [&](const Own& own) { return own.of == parameter; });
