@@ -391,6 +391,7 @@ void lanes_train(const LanesArgs<T>& first, const LanesTraining<T>& training, co
     if (step > 0 && !training.same_rows && a.targets.has_shares()) scale = batch_scale(a, plan);
     training.losses[step] = forward_loss_backward(a, plan, scale, context);
     if (training.rates) scheduled.constants.lr = training.rates[step];
+    if (training.momenta) scheduled.constants.momentum = training.momenta[step];
     const Update& update = training.rates ? scheduled : training.updates[training.one_update ? 0 : step];
     kUpdate<T>[static_cast<int>(update.kind)](update.constants, {0, 1, plan.padded, 0}, training.target,
                                               reduce_gradients(a, plan), 0);

@@ -51,7 +51,8 @@ struct LanesTraining {
   bool same_rows;         // all steps on the same rows, or each on those after the last one's
   const Update* updates;  // of each step
   bool one_update;        // or one for all
-  StepRates rates;        // but with these rates, if there are any
+  StepRates rates;        // but with these rates, if there are any ...
+  StepRates momenta;      // ... and these momenta; only with rates
   UpdateTarget<T> target;
   double* losses;  // of each step, before its update
 };
