@@ -59,8 +59,8 @@ struct LanesBlock {
   }
 
   Index first_row() const { return block * R; }
-  // Of what was loaded; in evaluation nothing outlives its block.
-  Index loaded_block() const { return a.training ? a.preload_index * plan.blocks + block : slot; }
+  // Of what was loaded.
+  Index loaded_block() const { return plan.keeps_rows ? a.preload_index * plan.blocks + block : slot; }
   T* x() const { return a.buffer + plan.x + loaded_block() * values(plan.in); }
   T* t() const { return a.buffer + plan.t + loaded_block() * values(plan.out); }
   T* weights() const { return a.buffer + plan.weights + loaded_block() * values(plan.out); }
@@ -293,14 +293,17 @@ void lanes_forward(const LanesArgs<T>& a, const Context& context) {
   });
 }
 
-// Forward and loss, which keep nothing.
+// Forward and loss, which keep nothing but the rows.
 template <class T>
 double lanes_evaluate(const LanesArgs<T>& a, const Context& context) {
   const LanesPlan<T>& plan = plan_of(a);
   const double scale = batch_scale(a, plan);
+  const bool loaded = a.loaded && plan.keeps_rows;
   lanes_blocks(a, plan, false, context, [&](const auto& block) {
-    block.load_x();
-    block.load_targets();
+    if (!loaded) {
+      block.load_x();
+      block.load_targets();
+    }
     block.forward();
     add_loss<T>(block, block.loss(false, static_cast<T>(scale)));
   });

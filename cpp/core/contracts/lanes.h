@@ -32,7 +32,7 @@ struct LanesArgs {
   T* buffer;
   const T* x;  // row r of the batch is row ids[r] of x, or row r where ids is null; likewise targets
   const Index* ids;
-  bool loaded;          // a step may reuse the rows and targets of the last one
+  bool loaded;          // a step, or an evaluation, may reuse the rows and targets of the last one
   Index preload_index;  // which of the batches that were loaded at once a step takes
   bool training;        // save for a backward pass
   T* y;                 // forward: receives the output, row-major, unless null
