@@ -268,6 +268,30 @@ def test_a_history_stays_as_it_was_taken(copied: Any) -> None:
     assert untouched.best_epoch == twin.best_epoch
 
 
+@pytest.mark.parametrize("weighs", [False, True])
+@pytest.mark.parametrize("classes", [False, True])
+@pytest.mark.parametrize("rows", [1, 5, 30, 100, 1500])
+def test_validation_with_callbacks_and_without(
+    rows: int, classes: bool, weighs: bool, hidden: list[int], device: str
+) -> None:
+    """Bit for bit, though rows stay where they were loaded only where no Python runs in between."""
+    own = np.random.default_rng(rows)
+    x = own.normal(size=(rows, 3))
+    t = own.integers(0, 4, rows) if classes else own.normal(size=(rows, 4))
+    weights = own.uniform(0.5, 2, rows) if weighs else None
+    held_out = (x, t, weights) if weighs else (x, t)
+    targets = CLASSES if classes else own.normal(size=(30, 4))
+    curves = []
+    for callbacks in ((), [lambda info: None]):
+        loss_fn = fm.CrossEntropyLoss() if classes else fm.MSELoss()
+        trainer = new_trainer(hidden, loss_fn, device)
+        history = fit(trainer, t=targets, validation_data=held_out, callbacks=callbacks)
+        curves.append(history.validation_loss.tolist())
+        after = trainer.evaluate(x, t, sample_weight=weights)["loss"]
+        assert after == pytest.approx(curves[-1][-1], rel=1e-12)
+    assert curves[0] == curves[1]
+
+
 def test_history_of_fits_with_and_without_validation() -> None:
     trainer = new_trainer([8])
     fit(trainer, max_epoch=2)

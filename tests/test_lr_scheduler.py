@@ -191,6 +191,59 @@ def test_last_epoch(name: str, torch: Any) -> None:
     follow(ours, theirs, 6, 20)
 
 
+@pytest.mark.parametrize("three_phase", [False, True])
+def test_one_cycle_along_lines_to_its_end(three_phase: bool, torch: Any) -> None:
+    """torch's step after the last goes on below 0, where no rate may be."""
+    optimizer, their_optimizer = pair(torch, momentum=0.9)
+    options = {"anneal_strategy": "linear", "three_phase": three_phase}
+    ours = lr_scheduler.OneCycleLR(optimizer, 1.0, 50, **options)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(their_optimizer, 1.0, 50, **options)
+    follow(ours, theirs, 0, 49)
+    step(ours, 49)
+    step(theirs, 49)
+    assert min(theirs.get_last_lr()) < 0
+    assert ours.get_last_lr() == [0.0, 0.0]
+
+
+AHEAD = {
+    "restarts": lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 7, 1, 1e-3),
+    "restarts each step": lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 1),
+    "longer restarts": lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 3, 2),
+    "a very long restart": lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 3, 2**62),
+    "restarts of old": lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 4, 3, last_epoch=30),
+    "cosine": lambda o: lr_scheduler.CosineAnnealingLR(o, 40, 1e-3),
+    "one cycle": lambda o: lr_scheduler.OneCycleLR(o, 0.1, 200, three_phase=True),
+    "sequence": lambda o: lr_scheduler.SequentialLR(
+        o,
+        [
+            lr_scheduler.LinearLR(o, 0.2, total_iters=20),
+            lr_scheduler.OneCycleLR(o, 0.3, 90),
+            lr_scheduler.CosineAnnealingWarmRestarts(o, 5, 2),
+        ],
+        [30, 90],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", AHEAD)
+def test_steps_ahead_are_the_steps(name: str) -> None:
+    """Bit for bit, however many are looked at together, and wherever they end."""
+    for counts in ([1] * 120, [120], [50, 1, 69], [3, 110, 7]):
+        optimizers = []
+        for _ in range(2):
+            groups = [{"params": fm.Parameter(np.zeros(2)), "lr": lr} for lr in BASES]
+            optimizers.append(fm.SGD(groups, momentum=0.9))
+            for group in optimizers[-1].param_groups:
+                group["initial_lr"] = group["lr"]
+        ahead, alone = (AHEAD[name](optimizer) for optimizer in optimizers)
+        for count in counts:
+            ahead._settle(ahead._ahead(count + 5), count)
+            for number in range(count):
+                step(alone, number)
+            assert values_of(optimizers[0]) == values_of(optimizers[1])
+            assert ahead.state_dict() == alone.state_dict()
+
+
 def test_states() -> None:
     optimizer = fm.SGD([fm.Parameter(np.zeros(2))], lr=1.0, momentum=0.5)
     scheduler = lr_scheduler.MultiStepLR(optimizer, [2, 3])

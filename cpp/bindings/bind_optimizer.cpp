@@ -84,14 +84,15 @@ std::shared_ptr<OptimizerHandle> make_optimizer(const std::string& kind, const s
   });
 }
 
-// (lr, momentum) x entries x groups.
+// (lr, momentum) x entries x groups, or rates alone.
 using Entries = py::array_t<double, py::array::c_style | py::array::forcecast>;
 
 // What holds now, and then what each step of a schedule but the last one sets.
 void plan(OptimizerHandle& optimizer, const Entries& now, const Entries& ahead, Index repeat) {
   const py::ssize_t groups = now.ndim() == 2 ? now.shape(1) : 0, steps = ahead.ndim() == 3 ? ahead.shape(1) : 0;
-  if (groups == 0 || steps == 0 || now.shape(0) != 2 || ahead.shape(0) != 2 || ahead.shape(2) != groups)
-    throw py::value_error("ahead: expected an array of 2 x steps x groups, and one of 2 x groups as now");
+  const py::ssize_t planes = ahead.ndim() == 3 ? ahead.shape(0) : 0;
+  if (groups == 0 || steps == 0 || now.shape(0) != 2 || planes < 1 || planes > 2 || ahead.shape(2) != groups)
+    throw py::value_error("ahead: expected an array of 1 or 2 x steps x groups, and one of 2 x groups as now");
   const auto joined = [&](py::ssize_t plane) {
     const double *const first = now.data(plane, 0), *const later = ahead.data(plane, 0, 0);
     std::vector<double> values;
@@ -100,9 +101,7 @@ void plan(OptimizerHandle& optimizer, const Entries& now, const Entries& ahead, 
     values.insert(values.end(), later, later + (steps - 1) * groups);
     return values;
   };
-  const double *const momenta = ahead.data(1, 0, 0), *const end = momenta + steps * groups;
-  const bool any = std::any_of(momenta, end, [](double momentum) { return !std::isnan(momentum); });
-  optimizer.plan(joined(0), any ? joined(1) : std::vector<double>(), repeat);
+  optimizer.plan(joined(0), planes == 2 ? joined(1) : std::vector<double>(), repeat);
 }
 
 PyObject* step(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names) {

@@ -32,7 +32,8 @@ void bind_schedules(py::module_& m) {
         py::arg("first"), py::arg("count"));
   m.def("cosine_rates", as_array(cosine), py::arg("lr"), py::arg("base"), py::arg("least"), py::arg("period"),
         py::arg("first"), py::arg("count"));
-  m.def("cosine_heights", as_array(cosine_heights), py::arg("period"), py::arg("first"), py::arg("count"));
+  m.def("restart_rates", as_array(restarts), py::arg("base"), py::arg("least"), py::arg("first"), py::arg("period"),
+        py::arg("factor"), py::arg("count"));
   m.def("annealing_heights", as_array(annealing_heights), py::arg("start"), py::arg("length"), py::arg("first"),
         py::arg("count"));
 }

@@ -9,6 +9,7 @@
 #include "core/contracts/normalization.h"
 #include "core/contracts/optimizer.h"
 #include "core/contracts/pointwise.h"
+#include "core/contracts/schedules.h"
 #include "core/philox.h"
 
 namespace fastmlp {
@@ -86,6 +87,9 @@ struct Isa {
   ProductBlocks (*product_blocks)();
   // The words of Philox blocks from number n on, one block after the other: `count` of them, or some more, up to a multiple of 32.
   void (*random_words)(const Philox4x32& random, std::uint64_t n, Index count, std::uint32_t* out);
+  // 1 + cos(x) of `count` values.
+  void (*cosine_heights)(Index count, const double* x, double* out);
+  void (*cosine_rates)(CosineSteps steps, Index count, double* out);  // of so many steps
 };
 
 // The instruction set in use: the best that this processor has, or the one that FASTMLP_ISA names.

@@ -12,7 +12,7 @@ struct Batch {
   Targets<T> targets;
   const Index* ids = nullptr;
   Index rows = 0;
-  bool unchanged = false;  // the very rows of this runner's last step
+  bool unchanged = false;  // the very rows of this runner's last step, or evaluation
   Index row = 0;           // the first one's number; 0 where x, targets and ids begin with it
 
   // So many rows on; x has `in` columns, dense targets have `out`.

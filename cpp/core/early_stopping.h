@@ -40,13 +40,14 @@ class ModelSnapshot final : public Snapshot {
 
   bool is_of(const Program<T>& program) const { return values_of(program) == values_; }
   void take() override {
-    for (std::size_t i = 0; i < values_.size(); ++i) copy(copies_[i], values_[i]->value);
+    const Stream stream = StreamScope::current();
+    for (std::size_t i = 0; i < values_.size(); ++i) copy(copies_[i], values_[i]->value, stream);
     for (Count& count : counts_) count.copy = *count.batches;
   }
   void restore() const override {
     for (std::size_t i = 0; i < values_.size(); ++i) {
       if (&copies_[i].device() != &values_[i]->device()) continue;
-      copy(values_[i]->value, copies_[i]);
+      copy(values_[i]->value, copies_[i], StreamScope::current());
       values_[i]->count_change();
     }
     for (const Count& count : counts_) *count.batches = count.copy;
@@ -93,8 +94,8 @@ class ModelSnapshot final : public Snapshot {
     all.insert(all.end(), program.buffers().begin(), program.buffers().end());
     return all;
   }
-  static void copy(Buffer<T>& to, const Buffer<T>& from) {
-    check(to.device().copy(to.data(), from.data(), to.size() * sizeof(T), StreamScope::current()));
+  static void copy(Buffer<T>& to, const Buffer<T>& from, Stream stream) {
+    check(to.device().copy(to.data(), from.data(), to.size() * sizeof(T), stream));
   }
 
   const Values values_;
@@ -165,8 +166,8 @@ class EarlyStopping {
   bool add(const EpochResult& result) {
     const double value = value_of(result);
     if (improves(value)) {
-      best_ = value;
-      best_epoch_ = result.epoch;
+      best_.store(value, std::memory_order_relaxed);
+      best_epoch_.store(result.epoch, std::memory_order_relaxed);
       waited_ = 0;
       if (rule_.keep_best) static_cast<ModelSnapshot<T>&>(*kept_).take();
       return false;

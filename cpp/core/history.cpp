@@ -17,6 +17,15 @@ bool History::is_finite(Index epochs) const {
                      [](double loss) { return std::isfinite(loss); });
 }
 
+void History::make_room(Index epochs, bool rates, bool validation) {
+  constexpr Index kMost = Index{1} << 20;
+  const Index count = std::min(epochs, kMost);
+  const Locked locked(lock_);
+  fastmlp::make_room(measured_.loss, count);
+  if (rates) measured_.learning_rate.make_room(count);
+  if (validation) fastmlp::make_room(measured_.validation_loss, count);
+}
+
 void History::add_steps(const double* losses, Index count, Index eval_interval) {
   const Locked locked(lock_);
   Measured& m = measured_;

@@ -43,6 +43,8 @@ class History {
   Index epochs() const { return static_cast<Index>(measured_.loss.size()); }
   // Whether the loss of each of the last epochs is a finite number.
   bool is_finite(Index epochs) const;
+  // Before so many epochs, or fewer; their rates, or losses of validation data, may be as many.
+  void make_room(Index epochs, bool rates, bool validation);
   // Steps with their losses; every `eval_interval` of them make a report.
   void add_steps(const double* losses, Index count, Index eval_interval);
   // Epochs without validation, which took `seconds` together.

@@ -195,8 +195,19 @@ double Network<T>::evaluate(const LossSpec& spec, const DataSet<T>& data) {
   for_parts(data, false, [&](Runner<T>& runner, const Batch<T>& batch, Index, Index) {
     total += runner.evaluate(spec.summed(), batch);
   });
-  const Index out = out_columns(data.columns);
-  return spec.is_mean() ? total / (data.share() * static_cast<double>(spec.terms_of_row(out))) : total;
+  return mean(spec, total, data);
+}
+
+template <class T>
+typename Network<T>::Lease Network<T>::acquire_for_evaluation(const DataSet<T>& data) {
+  const bool at_once = inference_rows(data.rows, data.columns, false) >= data.rows;
+  if (folds_ || !device().host || data.sources.any() || !at_once) return nullptr;
+  return acquire(data.rows, data.columns, false);
+}
+
+template <class T>
+double Network<T>::evaluate(Runner<T>& runner, const LossSpec& spec, const DataSet<T>& data, bool unchanged) {
+  return mean(spec, runner.evaluate(spec.summed(), {data.x, data.targets, nullptr, data.rows, unchanged}), data);
 }
 
 // Derivatives ------------------------------------------------------------------------------------------------------

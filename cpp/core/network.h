@@ -54,6 +54,11 @@ class Network {
   // The loss over a data set, in evaluation mode.
   double evaluate(const LossSpec& spec, const DataSet<T>& data);
 
+  // The same for rows that are evaluated again and again, with a runner of their own; null where they take more than one
+  // pass, or come from elsewhere, or another network predicts. `unchanged`: the rows of its last evaluation.
+  Lease acquire_for_evaluation(const DataSet<T>& data);
+  double evaluate(Runner<T>& runner, const LossSpec& spec, const DataSet<T>& data, bool unchanged);
+
   // Derivatives of `predict` with respect to the input, or to weights: see InputDerivatives.
   void jacobian(const T* x, Index rows, Index columns, T* jacobian);
   void weight_jacobian(const T* x, Index rows, Index columns, const WeightColumns<T>& weights, T* jacobian);
@@ -79,6 +84,11 @@ class Network {
   std::size_t kept_bytes() const;
   Index out_columns(Index columns) const { return out_features() < 0 ? columns : out_features(); }
   Index inference_rows(Index rows, Index columns, bool training) const;
+  // From the sum of a loss over all rows.
+  double mean(const LossSpec& spec, double total, const DataSet<T>& data) const {
+    const Index out = out_columns(data.columns);
+    return spec.is_mean() ? total / (data.share() * static_cast<double>(spec.terms_of_row(out))) : total;
+  }
 
   const Program<T> program_;
   const bool folds_;

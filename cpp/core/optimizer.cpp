@@ -23,9 +23,7 @@ void Optimizer<T>::use_plan(Index steps) {
   plan_.use(steps);
   for (std::size_t g = 0; g < groups_.size(); ++g) {
     Group& group = groups_[g];
-    const OptimizerOptions before = group.options;
-    schedule(kind_, plan_.at(-1, g), group.options);
-    if (group.options == before) continue;
+    if (!schedule(kind_, plan_.at(-1, g), group.options)) continue;
     group.update_step = -1;
     group.constant = false;
   }
@@ -80,17 +78,29 @@ const std::vector<Update>& Optimizer<T>::next_updates(const std::vector<int>& sl
   return updates_;
 }
 
+namespace {
+
+// Whether the momenta of a rule without betas are what its constants hold: without any, SGD is another rule.
+bool are_constants(const StepRates& momenta, Index count) {
+  bool all = static_cast<bool>(momenta);
+  for (Index i = 0; all && i < count; ++i) all = momenta[i] > 0;
+  return all;
+}
+
+}  // namespace
+
 template <class T>
 typename Optimizer<T>::Steps Optimizer<T>::next_steps(const std::vector<int>& slots, Index count) {
   const Slot& first = slots_[static_cast<std::size_t>(slots[0])];
   OptimizerOptions options = groups_[first.group].options;
-  const StepRates rates = plan_.rates_alone(first.group, count);
-  if (!rates || !constant_from(first.steps + 1, options) || has_decoupled_decay(kind_, options))
-    return {next_updates(slots, count), {}};
-  options.lr = rates[count - 1];
+  const StepRates rates = plan_.rates(first.group, count), momenta = plan_.momenta(first.group, count);
+  if (!rates || !constant_from(first.steps + 1, options) || has_decoupled_decay(kind_, options) ||
+      (plan_.sets_momenta() && (has_betas(kind_) || !are_constants(momenta, count))))
+    return {next_updates(slots, count), {}, {}};
+  schedule(kind_, plan_.at(count - 1, first.group), options);
   updates_ = {make_update(kind_, options, first.steps + 1, first.update.momentum_product)};
   count_steps(slots, count, updates_[0]);
-  return {updates_, rates};
+  return {updates_, rates, momenta};
 }
 
 template <class T>

@@ -95,10 +95,10 @@ class Optimizer {
   // Counts `count` steps of slots that are in step, and returns their constants: one for each step, or a single one for
   // all. They hold until the next call.
   const std::vector<Update>& next_updates(const std::vector<int>& slots, Index count);
-  // The same, where a plan changes nothing but the rates: those, and a single one for all but them.
+  // The same, where a plan changes nothing but the rates and the momenta: those, and a single one for all but them.
   struct Steps {
     const std::vector<Update>& updates;
-    StepRates rates;  // may be null
+    StepRates rates, momenta;  // may be null; momenta come with rates
   };
   Steps next_steps(const std::vector<int>& slots, Index count);
   // Whether these slots, all of one group, have seen equally many steps, and the same momenta where that matters.

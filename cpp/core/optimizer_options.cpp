@@ -3,6 +3,7 @@
 #include <cmath>
 #include <stdexcept>
 #include <type_traits>
+#include <utility>
 
 #include "core/planned_options.h"
 
@@ -185,10 +186,13 @@ bool has_betas(OptimizerKind kind) {
   return false;
 }
 
-void schedule(OptimizerKind kind, const ScheduledOptions& values, OptimizerOptions& options) {
-  options.lr = values.lr;
-  if (std::isnan(values.momentum)) return;
-  (has_betas(kind) ? options.beta1 : options.momentum) = values.momentum;
+bool schedule(OptimizerKind kind, const ScheduledOptions& values, OptimizerOptions& options) {
+  bool changes = std::exchange(options.lr, values.lr) != values.lr;
+  if (!std::isnan(values.momentum)) {
+    double& momentum = has_betas(kind) ? options.beta1 : options.momentum;
+    changes |= std::exchange(momentum, values.momentum) != values.momentum;
+  }
+  return changes;
 }
 
 void needed_states(OptimizerKind kind, const OptimizerOptions& o, bool (&needed)[3]) {

@@ -10,7 +10,14 @@
 
 namespace fastmlp {
 
-// Appends numbers. Memory grows in large steps: what is not used yet costs nothing, but each page that a copy touches does.
+// Makes room for more numbers. Where many are to come it is made at once, for what is not used yet costs nothing, but each
+// page that a copy touches does.
+inline void make_room(std::vector<double>& numbers, Index count) {
+  const std::size_t size = numbers.size() + static_cast<std::size_t>(count);
+  if (size > numbers.capacity()) numbers.reserve(std::max(size, 2 * numbers.size()));
+}
+
+// Appends numbers.
 inline void append(std::vector<double>& numbers, const double* more, Index count) {
   const std::size_t size = numbers.size() + static_cast<std::size_t>(count);
   if (size > numbers.capacity()) numbers.reserve(4 * size);
@@ -39,11 +46,13 @@ class Runs {
     }
     grow(count);
   }
+  // For numbers that are not equal.
+  void make_room(Index count) { fastmlp::make_room(values_, count); }
   // As many of them as `count`.
   void add(const StepRates& rates, Index count) {
-    bool equal = true;
-    for (Index i = 1; i < count; ++i) equal &= rates[i] == rates[0];
-    if (equal) return repeat(rates[0], count);
+    Index equal = rates.stride == 0 ? count : 1;
+    while (equal < count && rates[equal] == rates[0]) ++equal;
+    if (equal >= count) return repeat(rates[0], count);
     if (rates.stride == 1) return stretch(rates.first, count);
     for (Index i = 0; i < count; ++i) stretch(rates.first + i * rates.stride, 1);
   }

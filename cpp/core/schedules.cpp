@@ -4,11 +4,15 @@
 #include <cmath>
 #include <numbers>
 
+#include "core/backend.h"
+
 namespace fastmlp::schedules {
 
 namespace {
 
 using std::numbers::pi;
+
+constexpr Index kFar = Index{1} << 53;  // a step that is never reached
 
 // The rates lr = next(step, lr), one after the other.
 template <class Next>
@@ -16,8 +20,20 @@ void fill(Rates out, double lr, Index first, Next next) {
   for (double& rate : out) rate = lr = next(first++, lr);
 }
 
-double cosine_height(Index step, Index period) {
-  return 1 + std::cos(pi * static_cast<double>(step) / static_cast<double>(period));
+// 1 + cos(angle(step)) of the steps from number `first` on.
+template <class Angle>
+void fill_heights(Rates out, Index first, const Angle& angle) {
+  double angles[64];
+  const auto cosine_heights = active_isa().cosine_heights;
+  for (std::size_t begin = 0; begin < out.size(); begin += std::size(angles)) {
+    const int count = static_cast<int>(std::min(std::size(angles), out.size() - begin));
+    const double step = static_cast<double>(first + static_cast<Index>(begin));
+    for (int i = 0; i < count; ++i) angles[i] = angle(step + i);
+    cosine_heights(count, angles, out.data() + begin);
+  }
+}
+void fill_cosine_heights(Rates out, Index first, Index period) {
+  fill_heights(out, first, [period = static_cast<double>(period)](double step) { return pi * step / period; });
 }
 
 }  // namespace
@@ -50,24 +66,32 @@ void cosine(Rates out, double lr, double base, double least, Index period, Index
   // The next step that goes up from the lowest point, where a ratio to it would be one to 0.
   Index up = period + 1;
   if (first > up) up += (first - up + 2 * period - 1) / (2 * period) * (2 * period);
-  fill(out, lr, first, [=, before = cosine_height(first - 1, period)](Index step, double lr) mutable {
-    const double now = cosine_height(step, period), ratio = now / before;
-    before = now;
-    if (step != up) return ratio * (lr - least) + least;
-    up += 2 * period;
-    return lr + rise;
-  });
+  active_isa().cosine_rates({lr, least, rise, period, up, first}, static_cast<Index>(out.size()), out.data());
 }
 
-void cosine_heights(Rates out, Index period, Index first) {
-  fill(out, 0, first, [=](Index step, double) { return cosine_height(step, period); });
+void restarts(Rates out, double base, double least, Index first, Index period, Index factor) {
+  while (!out.empty()) {
+    if (first >= period) {
+      first %= period;
+      period = period > kFar / factor ? kFar : period * factor;
+    }
+    const auto count = std::min(out.size(), static_cast<std::size_t>(period - first));
+    const Rates own = out.first(count);
+    fill_cosine_heights(own, first, period);
+    for (double& rate : own) rate = least + (base - least) * rate / 2;
+    out = out.subspan(count);
+    first += static_cast<Index>(count);
+    if (factor == 1 && count == static_cast<std::size_t>(period)) {
+      // What follows are such periods, too, each a copy of the one before it.
+      for (std::size_t i = 0; i < out.size(); ++i) out[i] = own.data()[i];
+      return;
+    }
+  }
 }
 
 void annealing_heights(Rates out, double start, double length, Index first) {
-  fill(out, 0, first, [=](Index step, double) {
-    const double share = length == 0 ? 1 : (static_cast<double>(step) - start) / length;
-    return std::cos(pi * share) + 1;
-  });
+  if (length == 0) return std::fill(out.begin(), out.end(), std::cos(pi) + 1);
+  fill_heights(out, first, [=](double step) { return pi * ((step - start) / length); });
 }
 
 }  // namespace fastmlp::schedules

@@ -1,5 +1,6 @@
 // Rates of schedules, many steps at once, into `out`. Each rounds as torch's formula does, step by step: a rate often follows from the
-// one before it, which something else may have changed. `first` is the number of the first step.
+// one before it, which something else may have changed. `first` is the number of the first step. Cosines are those of
+// Isa::cosine_heights.
 #pragma once
 
 #include <span>
@@ -18,9 +19,10 @@ void stepwise(Rates out, double lr, double gamma, Index size, Index first);
 void linear(Rates out, double lr, double start, double end, Index total, Index first);
 // Down to `least` along half a cosine of `period` steps, and up again. `base` is the initial rate.
 void cosine(Rates out, double lr, double base, double least, Index period, Index first);
-// 1 + cos(pi step / period), from 2 down to 0.
-void cosine_heights(Rates out, Index period, Index first);
-// 1 + cos(pi (step - start) / length), which torch rounds otherwise; 0 where there is no length.
+// From `base` to `least` along half a cosine of `period` steps, of which `first` are done, then anew with a period that is `factor`
+// times as long, and so on.
+void restarts(Rates out, double base, double least, Index first, Index period, Index factor);
+// 1 + cos(pi (step - start) / length), from 2 down to 0; 0 where there is no length.
 void annealing_heights(Rates out, double start, double length, Index first);
 
 }  // namespace fastmlp::schedules

@@ -141,9 +141,9 @@ class TraineeState {
     if (gathered_ > 0) step();
   }
 
-  // The loss of other data, in evaluation mode.
+  // The loss of the validation data, in evaluation mode.
   double evaluate(const LossSpec& loss, const DataSet<T>& data) {
-    if (!data.function) return network.evaluate(loss, data);
+    if (!data.function) return evaluate_rows(loss, data);
     const Index size = data.rows * out_columns(data.columns);
     HostMirror<T> output(network.device());
     output.reserve(size);
@@ -152,6 +152,15 @@ class TraineeState {
   }
 
  private:
+  double evaluate_rows(const LossSpec& loss, const DataSet<T>& data) {
+    const bool again = evaluates_;
+    if (!evaluates_) {
+      evaluator_ = network.acquire_for_evaluation(data);
+      evaluates_ = true;
+    }
+    if (!evaluator_) return network.evaluate(loss, data);
+    return network.evaluate(*evaluator_, loss, data, again && !trainee.on_epoch);  // which might change the rows
+  }
   Index out_columns(Index columns) const { return network.out_features() < 0 ? columns : network.out_features(); }
 
   // Leaves the gradient, times a factor, of a loss that is a function; returns the loss.
@@ -208,8 +217,9 @@ class TraineeState {
   double share_ = 0;         // and the sum of their shares
   bool has_looked_ = false;  // at the very rows that a step of its own takes
   std::unique_ptr<Clipper<T>> clipper_;
-  typename Network<T>::Lease whole_, tail_;
-  HostMirror<T> output_;  // and its gradient, for losses that are functions
+  typename Network<T>::Lease whole_, tail_, evaluator_;
+  bool evaluates_ = false;  // with the last of these, if it is there
+  HostMirror<T> output_;    // and its gradient, for losses that are functions
 };
 
 }  // namespace fastmlp

@@ -36,6 +36,7 @@ class Fit {
     const Index rows = std::min(options.batch_size, data.rows), tail = data.rows - (batches_ - 1) * options.batch_size;
     all_.reserve(group.size());
     for (const Trainee<T>& trainee : group) {
+      trainee.history.make_room(options.max_epoch, static_cast<bool>(trainee.on_plan), validation != nullptr);
       has_callbacks_ |= static_cast<bool>(trainee.on_epoch);
       ends_early_ |= trainee.early_stopping || trainee.convergence;
       auto& member = all_.emplace_back(std::make_unique<TraineeState<T>>(

@@ -6,6 +6,7 @@
 #include FASTMLP_ISA_HEADER
 
 #include "cpu/affine.h"
+#include "cpu/cosines.h"
 #include "cpu/dropout.h"
 #include "cpu/gather.h"
 #include "cpu/lanes.h"
@@ -91,8 +92,8 @@ bool supported() { return processor::FASTMLP_ISA_NS(); }
 }  // namespace
 
 extern const Isa kIsa;
-const Isa kIsa = {FASTMLP_ISA_NAME, supported,      &kBackend<float>, &kBackend<double>,
-                  fma_flops,        product_blocks, random_words};
+const Isa kIsa = {FASTMLP_ISA_NAME, supported,    &kBackend<float>, &kBackend<double>, fma_flops,
+                  product_blocks,   random_words, cosine_heights,   cosine_rates};
 
 extern const Bf16Products kBf16Products;
 const Bf16Products kBf16Products = {{FASTMLP_ISA_NAME, supported, nullptr},

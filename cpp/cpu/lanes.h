@@ -59,8 +59,8 @@ struct LanesBlock {
   }
 
   Index first_row() const { return block * R; }
-  // Of what was loaded; in evaluation nothing outlives its block.
-  Index loaded_block() const { return a.training ? a.preload_index * plan.blocks + block : slot; }
+  // Of what was loaded.
+  Index loaded_block() const { return plan.keeps_rows ? a.preload_index * plan.blocks + block : slot; }
   T* x() const { return a.buffer + plan.x + loaded_block() * values(plan.in); }
   T* t() const { return a.buffer + plan.t + loaded_block() * values(plan.out); }
   T* weights() const { return a.buffer + plan.weights + loaded_block() * values(plan.out); }
@@ -293,14 +293,17 @@ void lanes_forward(const LanesArgs<T>& a, const Context& context) {
   });
 }
 
-// Forward and loss, which keep nothing.
+// Forward and loss, which keep nothing but the rows.
 template <class T>
 double lanes_evaluate(const LanesArgs<T>& a, const Context& context) {
   const LanesPlan<T>& plan = plan_of(a);
   const double scale = batch_scale(a, plan);
+  const bool loaded = a.loaded && plan.keeps_rows;
   lanes_blocks(a, plan, false, context, [&](const auto& block) {
-    block.load_x();
-    block.load_targets();
+    if (!loaded) {
+      block.load_x();
+      block.load_targets();
+    }
     block.forward();
     add_loss<T>(block, block.loss(false, static_cast<T>(scale)));
   });
@@ -391,6 +394,7 @@ void lanes_train(const LanesArgs<T>& first, const LanesTraining<T>& training, co
     if (step > 0 && !training.same_rows && a.targets.has_shares()) scale = batch_scale(a, plan);
     training.losses[step] = forward_loss_backward(a, plan, scale, context);
     if (training.rates) scheduled.constants.lr = training.rates[step];
+    if (training.momenta) scheduled.constants.momentum = training.momenta[step];
     const Update& update = training.rates ? scheduled : training.updates[training.one_update ? 0 : step];
     kUpdate<T>[static_cast<int>(update.kind)](update.constants, {0, 1, plan.padded, 0}, training.target,
                                               reduce_gradients(a, plan), 0);

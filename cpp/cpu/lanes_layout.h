@@ -21,7 +21,8 @@ constexpr Index kPredictionChunk = 128 * 1024, kTrainingChunk = 512 * 1024, kMos
 constexpr Index kFoldBlocks = 32;
 // What an activation costs, in weights.
 constexpr Index kActivationWork = 8;
-// Small batches are loaded ahead, several at once: at most so many batches, and so many values.
+// Small batches are loaded ahead, several at once: at most so many batches, and so many values. In evaluation the rows of
+// all blocks stay loaded, if they are no more than that.
 constexpr Index kPreloadedValues = 4096, kMostPreloaded = 16;
 
 // Room for so many features of a block of R rows.
@@ -36,6 +37,7 @@ struct LanesPlan {
   static constexpr Index lanes = Vec<T>::lanes;
   Index rows, row_lanes, U, R, blocks, blocks_per_chunk, chunks;
   Index preloaded;        // batches that are loaded at once
+  bool keeps_rows;        // what is loaded of all blocks, not of one in a chunk
   Index in, out, width;   // first, last, and largest layer width
   Index parameters;       // of all layers, biases included ...
   Index padded;           // ... up to a whole vector
@@ -64,18 +66,20 @@ struct LanesPlan {
     blocks_per_chunk = ceil_div(blocks, chunks);  // all alike, but for what does not divide
     chunks = ceil_div(blocks, blocks_per_chunk);
     preloaded = training ? larger(1, smaller(kMostPreloaded, kPreloadedValues / (blocks * (in + out) * R))) : 1;
-    const Index kept = training ? blocks : chunks;  // blocks alive at once
+    keeps_rows = training || blocks * (in + out) * R <= kPreloadedValues;
+    const Index kept = training ? blocks : chunks;                    // blocks alive at once
+    const Index loaded = preloaded * (keeps_rows ? blocks : chunks);  // and with their rows
     Index end = 0;
     const auto take = [&end](Index n) {
       const Index at = end;
       end += round_up(n, 16);
       return at;
     };
-    x = take(preloaded * kept * values(in));
+    x = take(loaded * values(in));
     saved = take(kept * saved_per_block);
-    t = take(preloaded * kept * values(out));
-    weights = take(preloaded * kept * values(out));  // of the targets, where they have such
-    params = take(preloaded * kept * values(out));
+    t = take(loaded * values(out));
+    weights = take(loaded * values(out));  // of the targets, where they have such
+    params = take(loaded * values(out));
     dy = take(training ? blocks * values(out) : 0);
     ping = take(training ? chunks * 2 * values(width) : 0);
     accumulators = take(training ? chunks * padded * row_lanes : 0);

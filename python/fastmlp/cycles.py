@@ -8,7 +8,7 @@ import numpy as np
 
 from fastmlp import _checks, _core
 from fastmlp.optimizer import Optimizer
-from fastmlp.scheduler import LRScheduler, Rates, check_optimizer
+from fastmlp.scheduler import FAR, LRScheduler, Rates, check_optimizer
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
@@ -50,40 +50,32 @@ class CosineAnnealingWarmRestarts(LRScheduler):
             self._count(1)
         super()._begin()
 
-    def _walk(self, count: int) -> list[tuple[int, int, int]]:
-        """The next steps, in runs within a period: the first place, how many, the period."""
-        place, period = self.T_cur, self.T_i
-        runs = []
-        while count > 0:
-            place += 1
-            if place >= period:
-                place, period = place % period, period * self.T_mult
-            steps = min(count, period - place)
-            runs.append((place, steps, period))
-            place += steps - 1
-            count -= steps
-        return runs
-
     def _count(self, steps: int) -> None:
-        if steps > 0:
-            place, run, self.T_i = self._walk(steps)[-1]
-            self.T_cur = place + run - 1
+        if steps == 0:
+            return
+        place, period = self.T_cur + 1, self.T_i
+        if place >= period:
+            place, period = place % period, period * self.T_mult
+        place += steps - 1
+        while place >= period:
+            place = place % period if self.T_mult == 1 else place - period
+            period *= self.T_mult
+        self.T_cur, self.T_i = place, period
 
     def _move(self, steps: int) -> None:
         super()._move(steps)
         self._count(steps)
 
-    def _at(self, base: float, place: int, steps: int, period: int) -> Rates:
-        share = _core.cosine_heights(period, place, steps)
-        return self.eta_min + (base - self.eta_min) * share / 2
+    def _from(self, place: int, base: float, count: int) -> Rates:
+        """The rates of the steps from a place in the period on."""
+        period, factor = min(self.T_i, FAR), min(self.T_mult, FAR)
+        return _core.restart_rates(base, self.eta_min, min(place, FAR), period, factor, count)
 
     def _rates(self, number: int, lr: float, base: float, first: int, count: int) -> Rates:
-        return np.concatenate(
-            [self._at(base, place, steps, period) for place, steps, period in self._walk(count)]
-        )
+        return self._from(self.T_cur + 1, base, count)
 
     def _first_rate(self, number: int, lr: float, base: float) -> float:
-        return float(self._at(base, self.T_cur, 1, self.T_i)[0])
+        return float(self._from(self.T_cur, base, 1)[0])
 
     def _restart_rate(self, number: int, base: float) -> float:
         return self._first_rate(number, base, base)
@@ -195,21 +187,23 @@ class OneCycleLR(LRScheduler):
                 f" done, got {self.total_steps}"
             )
         group = self.optimizer.param_groups[number]
+        values = np.empty(count)
         start, step, stop = 0.0, first, first + count
         phases = self._phases()
-        pieces = []
         for i, (end, *names) in enumerate(phases):
             last = stop if i == len(phases) - 1 else min(stop, math.floor(end) + 1)
             if last > step:
                 shares = _shares(self._anneal_func_type, start, end - start, step, last - step)
                 low, high = (group[name] for name in (names[2:] if momentum else names[:2]))
+                own = values[step - first : last - first]
                 if self._anneal_func_type == "linear":
-                    pieces.append((high - low) * shares + low)
+                    np.add(np.multiply(shares, high - low, out=own), low, out=own)
+                    np.maximum(own, 0.0, out=own)  # the step after the last goes on below it
                 else:
-                    pieces.append(high + (low - high) / 2.0 * shares)
+                    np.add(np.multiply(shares, (low - high) / 2.0, out=own), high, out=own)
                 step = last
             start = end
-        return np.concatenate(pieces)
+        return values
 
     def _rates(self, number: int, lr: float, base: float, first: int, count: int) -> Rates:
         return self._along(number, False, first, count)

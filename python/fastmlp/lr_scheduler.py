@@ -16,7 +16,7 @@ from fastmlp import _checks, _core
 from fastmlp.cycles import CosineAnnealingWarmRestarts, OneCycleLR
 from fastmlp.optimizer import Optimizer
 from fastmlp.plateau import ReduceLROnPlateau
-from fastmlp.scheduler import LRScheduler, Rates, check_optimizer
+from fastmlp.scheduler import FAR, LRScheduler, Rates, check_optimizer, joined
 
 __all__ = [
     "CosineAnnealingLR",
@@ -31,8 +31,6 @@ __all__ = [
     "SequentialLR",
     "StepLR",
 ]
-
-_FAR = 2**53  # a step that is never reached, in numbers that float64 counts exactly
 
 
 class StepLR(LRScheduler):
@@ -50,7 +48,7 @@ class StepLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
-        self.step_size = _checks.integer("step_size", step_size, at_least=1, below=_FAR)
+        self.step_size = _checks.integer("step_size", step_size, at_least=1, below=FAR)
         self.gamma = _checks.real("gamma", gamma, at_least=0)
         super().__init__(optimizer, last_epoch)
 
@@ -140,7 +138,7 @@ class LinearLR(LRScheduler):
     ) -> None:
         self.start_factor = _checks.real("start_factor", start_factor, above=0, at_most=1)
         self.end_factor = _checks.real("end_factor", end_factor, at_least=0, at_most=1)
-        self.total_iters = _checks.integer("total_iters", total_iters, at_least=1, below=_FAR)
+        self.total_iters = _checks.integer("total_iters", total_iters, at_least=1, below=FAR)
         super().__init__(optimizer, last_epoch)
 
     def _rates(self, number: int, lr: float, base: float, first: int, count: int) -> Rates:
@@ -177,7 +175,7 @@ class CosineAnnealingLR(LRScheduler):
         eta_min: float = 0.0,
         last_epoch: int = -1,
     ) -> None:
-        self.T_max = _checks.integer("T_max", T_max, at_least=1, below=_FAR)
+        self.T_max = _checks.integer("T_max", T_max, at_least=1, below=FAR)
         self.eta_min = _checks.real("eta_min", eta_min, at_least=0)
         super().__init__(optimizer, last_epoch)
 
@@ -337,7 +335,7 @@ class SequentialLR(LRScheduler):
         kept = [dict(scheduler.__dict__) for scheduler in self._schedulers]
         groups = [dict(group) for group in self.optimizer.param_groups]
         try:
-            return np.concatenate([self._do(*piece) for piece in self._pieces(count)], axis=1)
+            return joined([self._do(*piece) for piece in self._pieces(count)])
         finally:
             for scheduler, state in zip(self._schedulers, kept, strict=True):
                 scheduler.__dict__.update(state)
@@ -345,19 +343,22 @@ class SequentialLR(LRScheduler):
                 group.update(before)
 
     def _do(self, scheduler: LRScheduler, begins: bool, count: int) -> Rates:
-        entries = []
+        pieces = []
         if begins:
-            scheduler._restart()
-            entries.append(scheduler._entries(scheduler._last_lr)[:, None])
+            pieces.append(scheduler._restart())
             count -= 1
         if count > 0:
-            entries.append(scheduler._ahead(count))
-            scheduler._settle(entries[-1], count)
-        return np.concatenate(entries, axis=1)
+            pieces.append(scheduler._ahead(count))
+            scheduler._settle(pieces[-1], count)
+        return joined(pieces)
 
     def _settle(self, entries: Rates, steps: int) -> None:
+        first = 0
         for scheduler, begins, count in self._pieces(steps):
-            self._do(scheduler, begins, count)
+            if begins:
+                scheduler._restart()
+            scheduler._settle(entries[:, first + begins : first + count], count - begins)
+            first += count
             self._last_lr = scheduler.get_last_lr()
         self.last_epoch += steps
         self._step_count += steps

@@ -1,5 +1,6 @@
 """The base of the schedules: rates of many steps at once, and state in torch's layout."""
 
+import math
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,8 @@ from fastmlp import _checks
 from fastmlp.optimizer import Optimizer
 
 Rates = np.ndarray[Any, np.dtype[np.float64]]
+
+FAR = 2**53  # a step that is never reached, in numbers that float64 counts exactly
 
 # What torch's state dicts hold beside ours.
 _FOREIGN = (
@@ -101,19 +104,19 @@ class LRScheduler:
             self._first_rate(i, group["lr"], base)
             for i, (group, base) in enumerate(zip(groups, self.base_lrs, strict=True))
         ]
-        self._set(self._entries(rates))
+        self._set(self._entry(rates))
 
-    def _restart(self) -> None:
+    def _restart(self) -> Rates:
+        """Begin anew in a sequence of schedules; returns what is set."""
         self.last_epoch = 0
-        self._set(self._entries([self._restart_rate(i, b) for i, b in enumerate(self.base_lrs)]))
+        entry = self._entry([self._restart_rate(i, b) for i, b in enumerate(self.base_lrs)])
+        self._set(entry)
+        return entry[:, None]
 
-    def _entries(self, rates: list[float]) -> Rates:
-        entry = np.full((2, len(rates)), np.nan)
-        entry[0] = rates
-        for number in range(len(rates)):
-            if (momenta := self._momenta(number, self.last_epoch, 1)) is not None:
-                entry[1, number] = momenta[0]
-        return entry
+    def _entry(self, rates: list[float]) -> Rates:
+        """What this step sets."""
+        momenta = [self._momenta(number, self.last_epoch, 1) for number in range(len(rates))]
+        return _planes([np.array([rate]) for rate in rates], momenta)[:, 0]
 
     def step(self) -> None:
         """Set the rates of the next step; after the optimizer's step, or at an epoch's end."""
@@ -126,20 +129,17 @@ class LRScheduler:
         self._settle(self._ahead(1), 1)
 
     def _ahead(self, count: int) -> Rates:
-        """What the next steps will set, (rate, momentum or NaN) x steps x groups."""
+        """What the next steps will set, rates x steps x groups, or (rate, momentum or NaN) x ..."""
         groups = self.optimizer.param_groups
         if len(groups) != len(self.base_lrs):
             raise ValueError(
                 f"scheduler: expected {len(self.base_lrs)} groups, as when it was made, got"
                 f" {len(groups)}; make a new one after add_param_group"
             )
-        entries = np.empty((2, count, len(groups)))
         first = self.last_epoch + 1
-        for i, (group, base) in enumerate(zip(groups, self.base_lrs, strict=True)):
-            entries[0, :, i] = self._rates(i, group["lr"], base, first, count)
-            momenta = self._momenta(i, first, count)
-            entries[1, :, i] = np.nan if momenta is None else momenta
-        return entries
+        numbered = list(enumerate(zip(groups, self.base_lrs, strict=True)))
+        rates = [self._rates(i, group["lr"], base, first, count) for i, (group, base) in numbered]
+        return _planes(rates, [self._momenta(i, first, count) for i, _ in numbered])
 
     def _settle(self, entries: Rates, steps: int) -> None:
         """Do the first of the steps that were looked at ahead."""
@@ -148,8 +148,9 @@ class LRScheduler:
             self._move(steps)
 
     def _set(self, entry: Rates) -> None:
-        rates, momenta = entry.tolist()
-        for number, (rate, momentum) in enumerate(zip(rates, momenta, strict=True)):
+        rates, *momenta = entry.tolist()
+        for number, rate in enumerate(rates):
+            momentum = momenta[0][number] if momenta else math.nan
             self.optimizer._set_scheduled(number, rate, momentum)
         self._last_lr = rates
 
@@ -201,6 +202,30 @@ class LRScheduler:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(last_epoch={self.last_epoch}, lr={self._last_lr})"
+
+
+def _planes(rates: list[Rates], momenta: list[Rates | None]) -> Rates:
+    """Those of the groups together: rates x steps x groups, or (rate, momentum or NaN) x ..."""
+    if len(rates) == 1 and momenta[0] is None:
+        return rates[0].reshape(1, -1, 1)
+    planes = np.empty((1 if all(m is None for m in momenta) else 2, len(rates[0]), len(rates)))
+    for number, (rate, momentum) in enumerate(zip(rates, momenta, strict=True)):
+        planes[0, :, number] = rate
+        planes[1:, :, number] = np.nan if momentum is None else momentum
+    return planes
+
+
+def joined(pieces: list[Rates]) -> Rates:
+    """Such entries, one after the other."""
+    if len(pieces) == 1:
+        return pieces[0]
+    count = max(len(piece) for piece in pieces)
+    whole = np.full((count, sum(piece.shape[1] for piece in pieces), pieces[0].shape[2]), np.nan)
+    first = 0
+    for piece in pieces:
+        whole[: len(piece), first : first + piece.shape[1]] = piece
+        first += piece.shape[1]
+    return whole
 
 
 def _like(name: str, value: Any, own: Any) -> Any:

@@ -32,7 +32,7 @@ struct LanesArgs {
   T* buffer;
   const T* x;  // row r of the batch is row ids[r] of x, or row r where ids is null; likewise targets
   const Index* ids;
-  bool loaded;          // a step may reuse the rows and targets of the last one
+  bool loaded;          // a step, or an evaluation, may reuse the rows and targets of the last one
   Index preload_index;  // which of the batches that were loaded at once a step takes
   bool training;        // save for a backward pass
   T* y;                 // forward: receives the output, row-major, unless null
@@ -51,7 +51,8 @@ struct LanesTraining {
   bool same_rows;         // all steps on the same rows, or each on those after the last one's
   const Update* updates;  // of each step
   bool one_update;        // or one for all
-  StepRates rates;        // but with these rates, if there are any
+  StepRates rates;        // but with these rates, if there are any ...
+  StepRates momenta;      // ... and these momenta; only with rates
   UpdateTarget<T> target;
   double* losses;  // of each step, before its update
 };

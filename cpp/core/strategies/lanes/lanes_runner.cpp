@@ -175,14 +175,17 @@ void LanesRunner<T>::steps(const LossSpec& spec, const Batch<T>& batch, Index co
   logits_ = program_.logits_for(spec.kind);
   LanesArgs<T> args = this->args(spec, batch);
   args.layers = packed_layers_.data();
-  const auto [updates, rates] = optimizer.next_steps(sink_slots_, count);
+  const auto [updates, rates, momenta] = optimizer.next_steps(sink_slots_, count);
   const std::size_t section = packed_.size() / 4;
   T* const packed = packed_.data();
-  const LanesTraining<T> training{
-      count,          same_rows,
-      updates.data(), updates.size() == 1,
-      rates,          {packed, {packed + section, packed + 2 * section, packed + 3 * section}},
-      losses};
+  const LanesTraining<T> training{count,
+                                  same_rows,
+                                  updates.data(),
+                                  updates.size() == 1,
+                                  rates,
+                                  momenta,
+                                  {packed, {packed + section, packed + 2 * section, packed + 3 * section}},
+                                  losses};
   kernels().lanes_train(args, training, context());
   for_packed(packed_, layers_, [](T* packed, T* own, std::size_t bytes) { std::memcpy(own, packed, bytes); });
 }
