@@ -1,6 +1,9 @@
 // The native training loop: arguments are checked and converted once, and copied to the network's device once where they do
 // not lie there; then it runs without the GIL.
+#include <numeric>
+
 #include "bindings/cpython.h"
+#include "bindings/exchange.h"
 #include "bindings/fit_data.h"
 #include "bindings/gil.h"
 #include "bindings/network_of.h"
@@ -142,7 +145,16 @@ void NetworkOf<T>::fit(const FitRequest& request) {
   trainee.early_stopping = request.early_stopping;
   trainee.convergence = request.convergence;
   trainee.method = method;
+  std::optional<PythonExchange> exchange;
+  if (!request.exchange.is_none()) trainee.exchange = &exchange.emplace(request.exchange, released);
   if (!request.metrics.empty()) trainee.measure = measure(request, validation, released);
+  if (exchange && trainee.measure)
+    trainee.measure = [&, own = trainee.measure] {
+      const T* const weights = validation.t.targets.weights;
+      double rows = validation.set.all_shares.value_or(static_cast<double>(validation.set.rows));
+      if (weights) rows = std::accumulate(weights, weights + validation.set.rows, 0.0);
+      return exchange->metrics(own(), rows);
+    };
   for (const auto& [name, metric] : request.metrics) trainee.metrics.push_back(name);
   if (!request.on_epoch.is_none())
     trainee.on_epoch = [&](const EpochResult& result, bool stops) {
@@ -170,6 +182,7 @@ void NetworkOf<T>::fit(const FitRequest& request) {
   };
 
   FitOptions options = request.options;
+  if (exchange) options.bucket_bytes = request.exchange.attr("bucket_bytes").template cast<Index>();
   if (comes_in_batches || takes_all) options.batch_size = training->set.rows;
   options.batch_size = std::min(options.batch_size, training->set.rows);
   const char* const of_batches = comes_in_batches ? "x: one of the batches" : "batch_size: one of the batches";
@@ -199,7 +212,8 @@ void NetworkOf<T>::fit(const FitRequest& request) {
 
   if (!request.on_plan.is_none()) {
     // Of batches that come by and by nobody knows how many there are.
-    const Index count = (training->set.rows + options.batch_size - 1) / options.batch_size;
+    Index count = (training->set.rows + options.batch_size - 1) / options.batch_size;
+    if (exchange) count = request.exchange.attr("batches").template cast<std::optional<Index>>().value_or(0);
     const Index steps = comes_in_batches ? 0 : (count + options.accumulate - 1) / options.accumulate;
     request.on_plan(options.max_epoch, steps);  // before anything changes: a schedule may be too short
     trainee.on_plan = [&, steps](Index epochs_left) {
@@ -271,7 +285,7 @@ void bind_trainer(py::module_& m) {
          std::optional<double> max_grad, Index accumulate, Index eval_interval, bool allow_nonfinite,
          bool stop_at_nonfinite, EarlyStopping* early_stopping, Convergence* convergence,
          std::vector<std::pair<std::string, py::object>> metrics, py::object next_batch, py::object own_step,
-         py::object on_begin, py::object on_epoch, py::object on_plan, py::object on_poll) {
+         py::object on_begin, py::object on_epoch, py::object on_plan, py::object on_poll, py::object exchange) {
         FitRequest request{held_by<OptimizerHandle>(optimizer, "optimizer"),
                            held_by<LossHandle>(loss, "loss"),
                            held_by<History>(history, "history"),
@@ -286,7 +300,8 @@ void bind_trainer(py::module_& m) {
                            std::move(on_begin),
                            std::move(on_epoch),
                            std::move(on_plan),
-                           std::move(on_poll)};
+                           std::move(on_poll),
+                           std::move(exchange)};
         request.options = {max_epoch,     batch_size,      shuffle,          seed, max_grad.value_or(0), accumulate,
                            eval_interval, allow_nonfinite, stop_at_nonfinite};
         held_by<NetworkHandle>(network, "network").fit(request);
@@ -296,7 +311,7 @@ void bind_trainer(py::module_& m) {
       py::arg("seed"), py::arg("max_grad"), py::arg("accumulate"), py::arg("eval_interval"), py::arg("allow_nonfinite"),
       py::arg("stop_at_nonfinite"), py::arg("early_stopping").none(true), py::arg("convergence").none(true),
       py::arg("metrics"), py::arg("next_batch"), py::arg("own_step"), py::arg("on_begin"), py::arg("on_epoch"),
-      py::arg("on_plan"), py::arg("on_poll"));
+      py::arg("on_plan"), py::arg("on_poll"), py::arg("exchange") = py::none());
 }
 
 }  // namespace fastmlp::bindings

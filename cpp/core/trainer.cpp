@@ -69,6 +69,8 @@ class Fit {
       const Index epoch = first_epoch_ + e;
       if (has_own_steps_)
         run_own_step(epoch);
+      else if (active_[0]->trainee.exchange)
+        run_rounds(epoch);
       else if (stream_)
         run_stream(epoch);
       else
@@ -100,6 +102,7 @@ class Fit {
     const Trainee<T>& trainee = member.trainee;
     double value = 0;
     EpochResult result{epoch, member.epoch_loss, nullptr, {}, member.optimizer.last_rates(1, 1)[0]};
+    if (Exchange* exchange = trainee.exchange) exchange->share_statistics();
     if (validation_) {
       value = member.evaluate(loss_, *validation_);
       result.validation_loss = &value;
@@ -211,12 +214,16 @@ class Fit {
     return {ids_.empty() ? nullptr : ids_.data() + row, row, count};
   }
 
-  void run_epoch(Index epoch, bool last_epoch) {
+  void begin_order(Index epoch) {
     if (!ids_.empty()) {
       shuffle_rows(ids_.data(), epoch);
       if (!device_.host && !staged_) upload_ids(ids_);
     }
     if (staged_) staged_->begin(ids_.empty() ? nullptr : ids_.data());
+  }
+
+  void run_epoch(Index epoch, bool last_epoch) {
+    begin_order(epoch);
     const bool keep_last = options_.keep_gradient && (last_epoch || has_callbacks_);
     for (TraineeState<T>* member : active_) member->loss_sum = 0;
     for (Index row = 0; row < data_.rows;) {
@@ -269,6 +276,30 @@ class Fit {
     }
   }
 
+  // An epoch together with other processes, which may have more batches or fewer.
+  void run_rounds(Index epoch) {
+    begin_order(epoch);
+    Index row = 0;
+    const auto next = [&]() -> std::optional<OwnBatch<T>> {
+      if (stream_) {
+        const DataSet<T>* const data = stream_();
+        return data ? std::optional(OwnBatch<T>::whole(*data)) : std::nullopt;
+      }
+      const Index first = row, rows = std::min(options_.batch_size, data_.rows - row);
+      row += rows;
+      if (rows == 0) return std::nullopt;
+      return OwnBatch<T>{&data_, batch_at(first, rows), rows_from(first, rows), share_from(first, rows)};
+    };
+    const auto [sum, share] = active_[0]->run_rounds(
+        loss_, next, batches_ == 1 && !stream_, [&] { take_options(1); },
+        [&](double loss) {
+          losses_[0] = loss;
+          record_losses(1);
+          poll(1, epoch);
+        });
+    active_[0]->epoch_loss = epoch_loss(sum, share);
+  }
+
   // A batch of some rows of the data, which have this share, for each network by itself; it leaves its gradient.
   void step_each(const DataSet<T>& data, const Batch<T>& batch, const RowNumbers& rows, double share, bool same_rows) {
     for_active(1, [&](TraineeState<T>& member, double* loss) {
@@ -281,20 +312,20 @@ class Fit {
     if (pacer_.due(steps) && poll_) poll_(epoch, losses_[static_cast<std::size_t>(steps - 1)]);
   }
 
+  Batch<T> batch_at(Index row, Index rows) {
+    if (staged_) return staged_->batch(row, rows);
+    Batch<T> batch{data_.x, data_.targets, nullptr, rows};
+    if (!ids_.empty()) batch.ids = device_.host ? ids_.data() : device_ids_.data();
+    batch.row = row;
+    return device_.host ? batch.advanced(data_.columns, out_columns(data_.columns)) : batch;
+  }
+
   // Up to `most` steps on batches of `rows` rows from `row` on (all the same, if there is only one batch), as many as
   // may run before the clock is looked at; one, if it is to keep its gradient. Their losses are in losses_.
   Index run_steps(Index row, Index rows, Index most, bool keep_gradient) {
     most = take_options(most);
-    Batch<T> batch{data_.x, data_.targets, nullptr, rows};
-    if (!ids_.empty()) batch.ids = device_.host ? ids_.data() : device_ids_.data();
-    if (staged_) {
-      batch = staged_->batch(row, rows);
-      if (batches_ > 1) most = std::min(most, std::max(Index{1}, staged_->together(row) / rows));
-    } else if (device_.host) {
-      batch.advance(row, data_.columns, out_columns(data_.columns));
-    } else {
-      batch.row = row;
-    }
+    const Batch<T> batch = batch_at(row, rows);
+    if (staged_ && batches_ > 1) most = std::min(most, std::max(Index{1}, staged_->together(row) / rows));
     if (keep_gradient || !fused_) {
       step_each(data_, batch, rows_from(row, rows), share_from(row, rows), batches_ == 1);
       return 1;
