@@ -453,6 +453,7 @@ def fit(
     on_epoch: Callable[[int, float, float | None, list[float], bool], bool] | None,
     on_plan: Callable[[int, int], None] | None,
     on_poll: Callable[[int, float], None] | None,
+    exchange: Any = None,
 ) -> None: ...
 def whole_batch_step(optimizer: Optimizer, closure: Callable[[], Any]) -> Any:
     """A step that looks at all rows; returns what the closure first returns."""
