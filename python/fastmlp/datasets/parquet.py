@@ -29,7 +29,7 @@ def parquet_batches(
     Parameters
     ----------
     files : str, path, or list of them
-        A file, a folder (its files "*.parquet", by name), or several files; their rows one after
+        A file, a folder (its files `*.parquet`, by name), or several files; their rows one after
         the other.
     columns : list of str
         Of the inputs: columns of numbers.
