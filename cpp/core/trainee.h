@@ -172,6 +172,7 @@ class TraineeState {
       end_round(true, [] { return 0.0; });
       step();
     }
+    trainee.exchange->share_statistics();
     return {sum, shares};
   }
 

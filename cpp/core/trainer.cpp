@@ -102,7 +102,6 @@ class Fit {
     const Trainee<T>& trainee = member.trainee;
     double value = 0;
     EpochResult result{epoch, member.epoch_loss, nullptr, {}, member.optimizer.last_rates(1, 1)[0]};
-    if (Exchange* exchange = trainee.exchange) exchange->share_statistics();
     if (validation_) {
       value = member.evaluate(loss_, *validation_);
       result.validation_loss = &value;
@@ -314,9 +313,8 @@ class Fit {
 
   Batch<T> batch_at(Index row, Index rows) {
     if (staged_) return staged_->batch(row, rows);
-    Batch<T> batch{data_.x, data_.targets, nullptr, rows};
+    Batch<T> batch{data_.x, data_.targets, nullptr, rows, false, row};
     if (!ids_.empty()) batch.ids = device_.host ? ids_.data() : device_ids_.data();
-    batch.row = row;
     return device_.host ? batch.advanced(data_.columns, out_columns(data_.columns)) : batch;
   }
 
