@@ -33,8 +33,8 @@ BEHIND = {".plot": "matplotlib", "to_onnx": "onnx"}  # what functions of ours ne
 _SAME = doctest.OutputChecker()
 # Modules whose public names all have their place in the reference.
 MODULES = [
-    "fastmlp", "fastmlp.callbacks", "fastmlp.datasets", "fastmlp.init", "fastmlp.lr_scheduler",
-    "fastmlp.nn", "fastmlp.nn.init", "fastmlp.nn.utils", "fastmlp.optim",
+    "fastmlp", "fastmlp.callbacks", "fastmlp.datasets", "fastmlp.distributed", "fastmlp.init",
+    "fastmlp.lr_scheduler", "fastmlp.nn", "fastmlp.nn.init", "fastmlp.nn.utils", "fastmlp.optim",
     "fastmlp.optim.lr_scheduler", "fastmlp.plot", "fastmlp.sklearn", "fastmlp.torch",
 ]  # fmt: skip
 

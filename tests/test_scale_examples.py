@@ -22,6 +22,10 @@ EXPECTED = {
         r"(rate [\d.]+ +loss [\d.]+\n){4}accuracy (1\.00|0\.9\d)\n",
         ["joblib"],
     ),
+    "distributed_fit.py": (
+        r"2 processes, 600 rounds\nloss 1\.\d\d to 0\.0\d, accuracy (1\.00|0\.9\d)\n",
+        ["torch"],
+    ),
     "dask_search.py": (
         r"2 workers, threads \[1, 1\]\n\d{4,5} bytes a fitted estimator\nR2 0\.9\d with ",
         ["distributed", "sklearn"],
@@ -32,6 +36,7 @@ EXPECTED = {
         ["optuna", "joblib"],
     ),
 }
+TORCHRUN = {"distributed_fit.py"}  # by two processes
 SLOW = {"dask_search.py", "ray_tune.py"}  # to start
 
 
@@ -47,9 +52,11 @@ def test_example(name, tmp_path):
     for package in needed:
         if find_spec(package) is None:
             pytest.skip(f"the example needs {package}")
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    launcher = launcher if name in TORCHRUN else []
     variables = ("OMP_NUM_THREADS", "FASTMLP_NUM_THREADS")
     run = subprocess.run(
-        [sys.executable, "-W", "ignore", EXAMPLES / name],
+        [sys.executable, "-W", "ignore", *launcher, EXAMPLES / name],
         cwd=tmp_path,
         env={name: value for name, value in os.environ.items() if name not in variables},
         capture_output=True,

@@ -17,7 +17,7 @@ PYTHON = Path(__file__).parents[1] / "python"
 # Names of the package that stand for modules are told by the modules' own names.
 MODULES = (
     *("fastmlp", "fastmlp.callbacks", "fastmlp.datasets", "fastmlp.init", "fastmlp.lr_scheduler"),
-    *("fastmlp.optim", "fastmlp.nn.utils", "fastmlp.torch"),
+    *("fastmlp.optim", "fastmlp.nn.utils", "fastmlp.distributed", "fastmlp.torch"),
 )
 
 
@@ -30,8 +30,9 @@ def _mentioned() -> set[str]:
 
 def test_every_name_is_there() -> None:
     known = _mentioned()
+    of_torch = ("fastmlp.distributed", "fastmlp.torch")
     for module in MODULES:
-        if module == "fastmlp.torch" and importlib.util.find_spec("torch") is None:
+        if module in of_torch and importlib.util.find_spec("torch") is None:
             continue
         missing = set(importlib.import_module(module).__all__) - known
         assert not missing, module

@@ -65,7 +65,8 @@ FitRequest request_of(const py::dict& given) {
                      get("on_begin"),
                      get("on_epoch"),
                      get("on_plan"),
-                     get("on_poll")};
+                     get("on_poll"),
+                     get("exchange")};
   FitOptions& options = request.options;
   options.max_epoch = get("max_epoch").cast<Index>();
   options.batch_size = get("batch_size").cast<Index>();

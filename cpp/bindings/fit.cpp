@@ -1,8 +1,10 @@
 // The native training of a network, or of several of one shape side by side: arguments are checked and converted once, and
 // copied to the device once where they do not lie there; then it runs without the GIL.
+#include <numeric>
 #include <unordered_map>
 
 #include "bindings/cpython.h"
+#include "bindings/exchange.h"
 #include "bindings/fit_data.h"
 #include "bindings/gil.h"
 #include "bindings/network_of.h"
@@ -211,6 +213,8 @@ class FitMember {
   void take_options() {
     const Index rows = training_->set.rows;
     const bool takes_all = optimizer_.method() || !request_.own_step.is_none();
+    if (!request_.exchange.is_none())
+      options_.bucket_bytes = request_.exchange.attr("bucket_bytes").template cast<Index>();
     if (comes_in_batches_ || takes_all) options_.batch_size = rows;
     options_.batch_size = std::min(options_.batch_size, rows);
     owner_.check_rows(std::min(options_.batch_size, (rows - 1) % options_.batch_size + 1), true, of_batches());
@@ -227,7 +231,10 @@ class FitMember {
     trainee_.early_stopping = request_.early_stopping;
     trainee_.convergence = request_.convergence;
     trainee_.method = optimizer_.method();
+    if (!request_.exchange.is_none()) trainee_.exchange = &exchange_.emplace(request_.exchange, released_);
     if (!request_.metrics.empty()) trainee_.measure = owner_.measure(request_, *validation_, released_);
+    if (exchange_ && trainee_.measure)
+      trainee_.measure = [this, own = trainee_.measure] { return exchange_->metrics(own(), validation_rows()); };
     for (const auto& [name, metric] : request_.metrics) trainee_.metrics.push_back(name);
     if (!request_.on_epoch.is_none())
       trainee_.on_epoch = [this, start = places()](const EpochResult& result, bool stops) {
@@ -240,13 +247,22 @@ class FitMember {
       };
     if (request_.on_plan.is_none()) return;
     // Of batches that come by and by nobody knows how many there are.
-    const Index count = (training_->set.rows + options_.batch_size - 1) / options_.batch_size;
+    Index count = (training_->set.rows + options_.batch_size - 1) / options_.batch_size;
+    if (exchange_) count = request_.exchange.attr("batches").template cast<std::optional<Index>>().value_or(0);
     const Index steps = comes_in_batches_ ? 0 : (count + options_.accumulate - 1) / options_.accumulate;
     request_.on_plan(options_.max_epoch, steps);  // before anything changes: a schedule may be too short
     trainee_.on_plan = [this, steps](Index epochs_left) {
       const WithoutGil::Pause acquire(*released_);
       request_.on_plan(epochs_left, steps);
     };
+  }
+
+  // Or the sum of their weights: what a mean over them counts.
+  double validation_rows() const {
+    const DataSet<T>& set = validation_->set;
+    const T* const weights = validation_->t.targets.weights;
+    if (weights) return std::accumulate(weights, weights + set.rows, 0.0);
+    return set.all_shares.value_or(static_cast<double>(set.rows));
   }
 
   bool end_epoch(const EpochResult& result, bool stops, const std::vector<const T*>& start) {
@@ -295,6 +311,7 @@ class FitMember {
   bool brings_training_ = false, brings_validation_ = false;  // to the device
   std::optional<FitData<T>> batch_;                           // after the first
   std::optional<FitMark<T>> mark_;
+  std::optional<PythonExchange> exchange_;
   Trainee<T> trainee_;
   FitOptions options_;
   bool begun_ = false;

@@ -138,6 +138,9 @@ struct FitRequest {
   py::object next_batch;
   py::object own_step;  // None, or what takes an epoch's step on all rows, and returns the loss before it
   py::object on_begin, on_epoch, on_plan, on_poll;  // None, or to be called
+  // None, or what several processes train together by: see exchange.h; with `bucket_bytes`, and `batches`, how many the one
+  // with the most has in an epoch, or None where nobody knows.
+  py::object exchange;
 };
 
 using NamedMetrics = std::vector<std::pair<std::string, MetricSpec>>;

@@ -2,15 +2,30 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "core/clipping.h"
+#include "core/gradient_buckets.h"
 #include "core/host_mirror.h"
 #include "core/second_order/flat_parameters.h"
 #include "core/thread_pool.h"
 #include "core/trainer.h"
 
 namespace fastmlp {
+
+// A batch with the data set that it is of.
+template <class T>
+struct OwnBatch {
+  const DataSet<T>* data;
+  Batch<T> batch;
+  RowNumbers rows;
+  double share;
+
+  static OwnBatch whole(const DataSet<T>& data) {
+    return {&data, {data.x, data.targets, nullptr, data.rows}, {nullptr, 0, data.rows}, data.share()};
+  }
+};
 
 template <class T>
 class TraineeState {
@@ -32,7 +47,7 @@ class TraineeState {
         history(trainee.history),
         batches_(batches),
         options_(options),
-        fused_(network.can_fuse() && options.max_grad == 0 && options.accumulate == 1),
+        fused_(network.can_fuse() && options.max_grad == 0 && options.accumulate == 1 && !trainee.exchange),
         first_step_(history.steps()),
         output_(network.device()) {
     for (const auto& parameter : network.parameters()) parameter->has_grad = false;
@@ -43,6 +58,8 @@ class TraineeState {
         if (parameter->requires_grad) parameter->grad_memory();
     if (trainee.early_stopping) trainee.early_stopping->prepare(network.program());
     if (options.max_grad > 0) clipper_ = std::make_unique<Clipper<T>>(network.device());
+    if (Exchange* exchange = trainee.exchange)
+      buckets_ = std::make_unique<GradientBuckets<T>>(network.program(), *exchange, options.bucket_bytes);
   }
 
   const Trainee<T>& trainee;
@@ -136,13 +153,80 @@ class TraineeState {
     });
   }
 
+  // An epoch of rounds with other processes. `next` gives this one's batches, and null at their end; `plan_steps` is called
+  // in each round, and `after` after it with the loss of all its batches. Returns what the epoch's loss is made of: the sum
+  // of these, times their shares where they are means, and that of the shares.
+  template <class Next, class PlanSteps, class After>
+  std::pair<double, double> run_rounds(const LossSpec& loss, const Next& next, bool same_rows,
+                                       const PlanSteps& plan_steps, const After& after) {
+    double sum = 0, shares = 0;
+    LossSpec spec = loss;
+    buckets_->lay_out();
+    for (bool has_more = true;;) {
+      std::optional<OwnBatch<T>> own;
+      if (has_more) own = next();
+      has_more = own.has_value();
+      trainee.exchange->begin_round({own ? own->share : 0, has_more, completes(), gathered_ > 0});
+      Pass pass;
+      if (own) {
+        pass = begin_pass(*own, same_rows);
+        spec = own->data->function ? LossSpec{.reduction = Reduction::BatchMean} : loss;
+      }
+      const std::optional<double> total = trainee.exchange->total_share();
+      if (!total) break;
+      plan_steps();
+      const double value = end_round(completes(), [&] {
+        begin_batch(spec);
+        return own ? finish_pass(pass, *own, *total) : 0;
+      });
+      end_batch(*total);
+      sum += value * (loss.is_mean() ? *total : 1.0);
+      shares += *total;
+      after(value);
+    }
+    if (gathered_ > 0) {
+      end_round(true, [] { return 0.0; });
+      step();
+    }
+    trainee.exchange->share_statistics();
+    return {sum, shares};
+  }
+
+  // Whether the losses of the last epochs let the training go on.
+  bool goes_on(Index epochs) const { return !options_.stop_at_nonfinite || history.is_finite(epochs); }
+
+  // After an epoch. Returns whether the training goes on.
+  bool end_epoch(Index epoch, double seconds) {
+    EpochResult result{epoch, epoch_loss, nullptr, {}, optimizer.last_rates(1, 1)[0]};
+    if (validation) {
+      result.validation_loss = &validation_loss;
+      result.metrics = metrics;
+    }
+    history.add_epoch(result, trainee.metrics, seconds);
+    if (!goes_on(1)) return false;
+    bool stops = trainee.early_stopping && trainee.early_stopping->template add<T>(result);
+    if (trainee.convergence) stops |= trainee.convergence->add(result.loss);
+    if (trainee.on_epoch) {
+      if (trainee.on_epoch(result, stops)) return false;
+      change_optimizer();
+    }
+    return !stops;
+  }
+
   // At an epoch's end: the step of a group of fewer batches, if there is one.
   void finish_group() {
     if (gathered_ > 0) step();
   }
 
-  // The loss of the validation data, in evaluation mode.
+  // The loss of the validation data, in evaluation mode; with an exchange, of those of all processes.
   double evaluate(const LossSpec& loss, const DataSet<T>& data) {
+    const double own = own_loss(loss, data);
+    if (!trainee.exchange) return own;
+    return trainee.exchange->combine(own, data.share(), data.function || loss.is_mean());
+  }
+
+ private:
+  double own_loss(const LossSpec& loss, const DataSet<T>& data) {
     if (!data.function) return evaluate_rows(loss, data);
     const Index size = data.rows * out_columns(data.columns);
     HostMirror<T> output(network.device());
@@ -151,7 +235,6 @@ class TraineeState {
     return data.function(output.to_host(0, size), {nullptr, 0, data.rows}, nullptr);
   }
 
- private:
   double evaluate_rows(const LossSpec& loss, const DataSet<T>& data) {
     const bool again = evaluates_;
     if (!evaluates_) {
@@ -161,6 +244,67 @@ class TraineeState {
     if (!evaluator_) return network.evaluate(loss, data);
     return network.evaluate(*evaluator_, loss, data, again && !trainee.on_epoch);  // which might change the rows
   }
+
+  // Of a round's own batch.
+  struct Pass {
+    Runner<T>* runner = nullptr;
+    Batch<T> batch;
+  };
+
+  Pass begin_pass(const OwnBatch<T>& own, bool same_rows) {
+    const DropoutState dropout = this->dropout();
+    Pass pass{&runner(own.batch.rows), own.batch};
+    pass.batch.unchanged = same_rows && history.steps() > first_step_;
+    pass.batch = pass.runner->consecutive(pass.batch);
+    T* y = nullptr;
+    if (own.data->function) {
+      output_.reserve(own.batch.rows * out_columns(batches_.columns));
+      y = output_.memory(0);
+    }
+    pass.runner->forward(pass.batch, &dropout, y);
+    return pass;
+  }
+
+  // The loss and the backward pass, of this batch's part of the mean over all. Gathered batches are divided later.
+  double finish_pass(const Pass& pass, const OwnBatch<T>& own, double total) {
+    Runner<T>& runner = *pass.runner;
+    const double factor = scale(total);
+    double value = 0;
+    const T* dy = nullptr;
+    if (own.data->function) {
+      const Index size = own.batch.rows * out_columns(batches_.columns);
+      const double rows = static_cast<double>(own.batch.rows);
+      T* const gradient = output_.host(1);
+      value = own.data->function(output_.to_host(0, size), own.rows, gradient) * rows * factor;
+      const T weight = static_cast<T>(gathers() ? rows : rows * factor);
+      for (Index i = 0; i < size; ++i) gradient[i] *= weight;
+      dy = output_.to_device(1, size);
+    } else {
+      value = runner.loss(gathers() ? loss_.summed() : loss_.part_of(total), pass.batch, true);
+      if (gathers()) value *= factor;
+    }
+    struct Telling {
+      Runner<T>& runner;
+      ~Telling() { runner.tell(nullptr); }
+    } telling{runner};
+    if (completes()) runner.tell(buckets_.get());
+    runner.backward(dy, nullptr, nullptr);
+    return value;
+  }
+
+  // Whether the optimizer takes a step after the next batch.
+  bool completes() const { return gathered_ + 1 == options_.accumulate; }
+  // `pass` gives this process's loss and leaves its gradients, which are sent if `sends`. Returns the loss of all.
+  template <class PassOfRound>
+  double end_round(bool sends, const PassOfRound& pass) {
+    if (sends) buckets_->begin();
+    const double own = pass();
+    if (sends) buckets_->send_rest();
+    const double sum = trainee.exchange->end_round(own);
+    if (sends) buckets_->collect();
+    return sum;
+  }
+
   Index out_columns(Index columns) const { return network.out_features() < 0 ? columns : network.out_features(); }
 
   // Leaves the gradient, times a factor, of a loss that is a function; returns the loss.
@@ -217,6 +361,7 @@ class TraineeState {
   double share_ = 0;         // and the sum of their shares
   bool has_looked_ = false;  // at the very rows that a step of its own takes
   std::unique_ptr<Clipper<T>> clipper_;
+  std::unique_ptr<GradientBuckets<T>> buckets_;  // null: no other process takes part
   typename Network<T>::Lease whole_, tail_, evaluator_;
   bool evaluates_ = false;  // with the last of these, if it is there
   HostMirror<T> output_;    // and its gradient, for losses that are functions

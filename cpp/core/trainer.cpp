@@ -61,13 +61,15 @@ class Fit {
       if (together && most > 0) {
         if (const Index n = batches_ == 1 ? run_short_epochs(most) : run_epochs(most); n > 0) {
           e += n;
-          keep_if([&](TraineeState<T>& member) { return goes_on(member, n); });
+          keep_if([&](TraineeState<T>& member) { return member.goes_on(n); });
           continue;
         }
       }
       const Index epoch = first_epoch_ + e;
       if (has_own_steps_)
         run_own_step(epoch);
+      else if (active_[0]->trainee.exchange)
+        run_rounds(epoch);
       else if (stream_)
         run_stream(epoch);
       else
@@ -76,7 +78,7 @@ class Fit {
       if (validation_)
         for (TraineeState<T>* member : active_) validate(*member);
       const double seconds = lap();
-      keep_if([&](TraineeState<T>& member) { return end_epoch(member, epoch, seconds); });
+      keep_if([&](TraineeState<T>& member) { return member.end_epoch(epoch, seconds); });
     }
   }
 
@@ -92,32 +94,9 @@ class Fit {
       if (own_orders_ || seeds_.empty()) seeds_.push_back(member->seed);
   }
 
-  bool goes_on(const TraineeState<T>& member, Index epochs) const {
-    return !options_.stop_at_nonfinite || member.history.is_finite(epochs);
-  }
-
   void validate(TraineeState<T>& member) {
     member.validation_loss = member.evaluate(loss_, *member.validation);
     if (member.trainee.measure) member.metrics = member.trainee.measure();
-  }
-
-  // After an epoch. Returns whether the member's training goes on.
-  bool end_epoch(TraineeState<T>& member, Index epoch, double seconds) {
-    const Trainee<T>& trainee = member.trainee;
-    EpochResult result{epoch, member.epoch_loss, nullptr, {}, member.optimizer.last_rates(1, 1)[0]};
-    if (validation_) {
-      result.validation_loss = &member.validation_loss;
-      result.metrics = member.metrics;
-    }
-    member.history.add_epoch(result, trainee.metrics, seconds);
-    if (!goes_on(member, 1)) return false;
-    bool stops = trainee.early_stopping && trainee.early_stopping->template add<T>(result);
-    if (trainee.convergence) stops |= trainee.convergence->add(result.loss);
-    if (trainee.on_epoch) {
-      if (trainee.on_epoch(result, stops)) return false;
-      member.change_optimizer();
-    }
-    return !stops;
   }
 
   Index out_columns(Index columns) const {
@@ -203,12 +182,16 @@ class Fit {
     return {ids ? ids + row : nullptr, row, count};
   }
 
-  void run_epoch(Index epoch, bool last_epoch) {
+  void begin_order(Index epoch) {
     if (has_order_)
       orders_.draw(seeds_, epoch, 1);
     else
       orders_.forget();
     if (staged_) staged_->begin(orders_.here(0));
+  }
+
+  void run_epoch(Index epoch, bool last_epoch) {
+    begin_order(epoch);
     const bool keep_last = options_.keep_gradient && (last_epoch || has_callbacks_);
     for (TraineeState<T>* member : active_) member->loss_sum = 0;
     for (Index row = 0; row < data_.rows;) {
@@ -262,6 +245,31 @@ class Fit {
       member->finish_group();
       member->epoch_loss = epoch_loss(member->loss_sum, all);
     }
+  }
+
+  // An epoch together with other processes, which may have more batches or fewer.
+  void run_rounds(Index epoch) {
+    begin_order(epoch);
+    Index row = 0;
+    const auto next = [&]() -> std::optional<OwnBatch<T>> {
+      if (stream_) {
+        const DataSet<T>* const data = stream_();
+        return data ? std::optional(OwnBatch<T>::whole(*data)) : std::nullopt;
+      }
+      const Index first = row, rows = std::min(options_.batch_size, data_.rows - row);
+      row += rows;
+      if (rows == 0) return std::nullopt;
+      if (staged_) staged_batch_ = staged_->batch(first, rows);
+      return OwnBatch<T>{&data_, batch_of(0, first, rows), rows_from(0, first, rows), share_from(0, first, rows)};
+    };
+    const auto [sum, share] = active_[0]->run_rounds(
+        loss_, next, batches_ == 1 && !stream_, [&] { take_options(1); },
+        [&](double loss) {
+          losses_[0] = loss;
+          record_losses(1);
+          poll(1, epoch);
+        });
+    active_[0]->epoch_loss = epoch_loss(sum, share);
   }
 
   // A step of a network by itself, on a batch of some rows of the data, which have this share; it leaves its gradient.

@@ -10,6 +10,7 @@
 #include "core/convergence.h"
 #include "core/data_set.h"
 #include "core/early_stopping.h"
+#include "core/exchange.h"
 #include "core/history.h"
 #include "core/network.h"
 #include "core/pacer.h"
@@ -28,6 +29,7 @@ struct FitOptions {
   bool allow_nonfinite = false;    // in the data; the bindings check them
   bool stop_at_nonfinite = false;  // after an epoch whose loss is NaN or infinite
   bool keep_gradient = true;       // the last step's, and for `on_epoch` that of each epoch
+  Index bucket_bytes = 0;          // with an exchange: of gradients that are sent together
 };
 
 // A network of a fit, and what its training changes.
@@ -46,6 +48,7 @@ struct Trainee {
   std::optional<std::uint64_t> seed;
   EarlyStopping* early_stopping = nullptr;  // null: none
   Convergence* convergence = nullptr;       // likewise
+  Exchange* exchange = nullptr;             // with the other processes that train it; null: there are none
   // Both may be empty, and may throw, which ends the fit. The first gives `metrics` of the validation data; the second is
   // called after each epoch, and told whether that was the last one that early stopping, or the rule of convergence, wants;
   // true ends this network's training.
@@ -73,6 +76,7 @@ using PollHook = std::function<void(Index epoch, double recent_loss)>;
 
 // Trains the networks side by side. They, and their histories so far, have one shape: layers, device and numbers of epochs
 // and steps; their parameters are apart. Each comes to the same bits as alone.
+// Where a group of one has an exchange, what all processes measured goes into its history, and the data are its own part.
 // Where there are `batches`, they are what is trained on, and `data` is only the widest of them to prepare for.
 template <class T>
 void fit(const std::vector<Trainee<T>>& group, const LossSpec& loss, const DataSet<T>& data,

@@ -22,6 +22,14 @@ from fastmlp.whole_batch import WholeBatchOptimizer
 Poll = Callable[[int, float], None]  # is told of the epoch that is under way, and its loss so far
 
 
+class Exchange(Protocol):
+    """What several processes train together by."""
+
+    def end_epoch(self, ends: bool, changed: bool) -> tuple[bool, bool]:
+        """Whether the training ends, and whether something has been exchanged, anywhere."""
+        ...
+
+
 class Trains(Training, Scheduled, Protocol):
     """A `Trainer`, as far as a fit goes."""
 
@@ -51,6 +59,10 @@ class Fit:
     ----------
     problem : str or None
         What there is to tell after `run`, of a loss that is no number any more.
+    exchange : Exchange or None
+        Set before `run` where other processes train with this one.
+    seed : int
+        Of the order of the rows and of dropout, which may be set, too.
     """
 
     def __init__(
@@ -77,6 +89,7 @@ class Fit:
     ) -> None:
         self.trainer = trainer
         self.problem: str | None = None
+        self.exchange: Exchange | None = None
         self.max_epoch = _checks.integer("max_epoch", max_epoch, at_least=1)
         self.options = native_options(
             batch_size, max_grad, accumulate, eval_interval, shuffle, allow_nonfinite
@@ -95,7 +108,7 @@ class Fit:
         self._names = names_of(self._metrics)
         early = self._early
         self._native = early._for_fit(self._validates, self._names) if early else None
-        self._seed = trainer._choose_seed(seed)
+        self.seed = trainer._choose_seed(seed)
         self._stream = progress_stream(progress)
         trainer._check_parameters()
         self._given = (x, t, batch_size, self.options["accumulate"], self.options["max_grad"])
@@ -121,6 +134,33 @@ class Fit:
             if self._planner is not None:
                 stack.callback(self._planner.settle)
             _core.fit([self._request(lambda: True)])
+
+    @property
+    def metrics(self) -> list[str]:
+        """Their names."""
+        return self._names
+
+    @property
+    def batches(self) -> int | None:
+        """How many an epoch has; None where nobody knows."""
+        if self._batches:
+            return self._batches.steps(1) or None
+        x = self._data[0]
+        rows = int(x.shape[0]) if hasattr(x, "shape") else len(x)
+        size: int = self.options["batch_size"]
+        return -(-rows // size)
+
+    def facts(self) -> dict[str, Any]:
+        """What processes that train together have in common, by the names of arguments."""
+        alike = ("max_grad", "eval_interval", "accumulate")
+        return {
+            "x": "batches" if self._batches else "an array",
+            "max_epoch": self.max_epoch,
+            "validation_data": "given" if self._validates else "none",
+            "early_stopping": self._early.options if self._early else None,
+            "metrics": self._names,
+            **{name: self.options[name] for name in alike},
+        }
 
     def run(self, poll: Poll | None = None) -> History:
         """The training, to its end. `poll` is called now and then, and may raise."""
@@ -200,7 +240,7 @@ class Fit:
             ),
             "max_epoch": self.last - trainer._history.epochs,
             **self.options,
-            "seed": self._seed,
+            "seed": self.seed,
             "stop_at_nonfinite": trainer.on_nonfinite == "raise",
             "early_stopping": self._native,
             "convergence": trainer._convergence,
@@ -208,10 +248,23 @@ class Fit:
             "next_batch": self._next_batch if self._batches else None,
             "own_step": own_step(trainer, *data),
             "on_begin": begin,
-            "on_epoch": hooks.on_epoch,
+            "on_epoch": self._on_epoch(),
             "on_plan": planner.on_plan if planner else None,
             "on_poll": poll,
+            "exchange": self.exchange,
         }
+
+    def _on_epoch(self) -> Callable[..., bool] | None:
+        if self.exchange is None:
+            return self._hooks.on_epoch
+        exchange, hooks = self.exchange, self._hooks
+
+        def end_epoch(*measured: Any) -> bool:
+            ends = hooks.end_epoch(*measured)
+            ends, hooks.changed = exchange.end_epoch(ends and not hooks.changed, hooks.changed)
+            return ends or hooks.changed
+
+        return end_epoch
 
     def _next_batch(self) -> tuple[Any, ...] | None:
         batch = self._batches() if self._batches else None

@@ -192,6 +192,7 @@ def train(x: Floats, t: Floats, folder: Path) -> fm.History:
 
 def optional(folder: Path) -> list[Any]:
     """What needs a package beside NumPy."""
+    import fastmlp.distributed as of_distributed
     import fastmlp.sklearn as of_sklearn
     import fastmlp.torch as of_torch
 
@@ -202,6 +203,9 @@ def optional(folder: Path) -> list[Any]:
     modules = [of_torch.FusedMLP([2, 3, 1]), of_torch.Standardize, of_torch.Residual]
     back = of_torch.from_torch(of_torch.to_torch(model))
     found = [fm.from_onnx(folder / "model.onnx"), back]
+    failed = of_distributed.RankError(1, "ValueError")
+    assert failed.rank == 1
+    assert callable(of_distributed.DistributedTrainer.fit)
     board = callbacks.TensorBoard(folder), callbacks.MLflow(every=2)
     assert "tabular" in of_sklearn.PRESETS
     return [*estimators, *more, *modules, *found, *board, fm.plot.loss, callbacks.GradientNorm()]
@@ -226,6 +230,8 @@ def data(folder: Path) -> list[tuple[Any, Any]]:
     except datasets.DataError as error:
         print(error)
     readers: list[Callable[..., Any]] = [datasets.cifar2, datasets.mnist, datasets.csv]
+    by_piece: list[Callable[..., Any]] = [datasets.parquet_batches, datasets.chunk_batches]
+    assert len(by_piece) == 2
     split: type[datasets.Split] = datasets.Split
     assert len(readers) == len(split._fields) - 1 < len(datasets.SURFACES)
     made = [datasets.boston(), datasets.circles(), datasets.moons(), datasets.spiral()]

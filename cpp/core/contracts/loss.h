@@ -17,6 +17,7 @@ struct LossSpec {
   Reduction reduction = Reduction::Mean;
   bool full = false;
   double label_smoothing = 0;
+  double whole = 0;  // where the batch is a part of one: that one's share, by which a mean divides; 0: it is not
 
   // By name. Throws std::invalid_argument for an unknown option, or a value out of range.
   void set(const std::string& option, double value);
@@ -33,11 +34,17 @@ struct LossSpec {
   // a loss and gradients of 0.
   FASTMLP_IN_KERNELS double scale(double share, Index columns) const {
     if (!is_mean()) return 1;
+    if (whole > 0) share = whole;
     return share > 0 ? 1 / (share * static_cast<double>(terms_of_row(columns))) : 0;
   }
   LossSpec summed() const {
     LossSpec spec = *this;
     spec.reduction = Reduction::Sum;
+    return spec;
+  }
+  LossSpec part_of(double share) const {
+    LossSpec spec = *this;
+    spec.whole = share;
     return spec;
   }
 };

@@ -33,6 +33,15 @@ std::vector<int> slots_of(const Program<T>& program, const Optimizer<T>& optimiz
   return slots;
 }
 
+// Is told of gradients as a backward pass goes on.
+template <class T>
+class GradientListener {
+ public:
+  virtual ~GradientListener() = default;
+  // The operation has added to its parameters' gradients, as far as they are wanted.
+  virtual void after(const Operation<T>& operation) = 0;
+};
+
 template <class T>
 class Runner {
  public:
@@ -56,6 +65,8 @@ class Runner {
   // Sends gradients to the parameters: into their grad or, with `fused`, straight into that optimizer.
   // dy: the gradient of the output, or null for the one that the loss kept. dx, unless null, receives the input's.
   virtual void backward(const T* dy, T* dx, Optimizer<T>* fused) = 0;
+  // Of the backward passes from now on, without `fused`; null: nobody.
+  void tell(GradientListener<T>* listener) { listener_ = listener; }
   // Forward, loss and backward; returns the loss.
   virtual double step(const LossSpec& spec, const Batch<T>& batch, const DropoutState* dropout,
                       Optimizer<T>* fused) = 0;
@@ -101,6 +112,7 @@ class Runner {
   const Program<T>& program_;
   Index rows_ = -1, columns_ = 0;
   bool training_ = false;
+  GradientListener<T>* listener_ = nullptr;
   Buffer<double> partial_;  // of a loss: its value, then the kernel's partial sums
 };
 

@@ -279,7 +279,7 @@ Index loss_partials(Index) { return kMostRowBlocks + 1; }  // the last one: a ba
 template <class T>
 void loss(const LossArgs<T>& a, const Context& context) {
   LossTarget target{a.partial, a.value, a.spec.scale(static_cast<double>(a.rows), a.columns), nullptr, Step(context)};
-  if (a.targets.has_shares() && a.spec.is_mean()) {
+  if (a.targets.has_shares() && a.spec.is_mean() && a.spec.whole == 0) {
     using K = ShareScale<T>;
     double* const scale = a.partial + kMostRowBlocks;
     launch<K>({1}, kCombineBytes<K>, {a.targets, a.rows, static_cast<double>(a.spec.terms_of_row(a.columns)), scale},

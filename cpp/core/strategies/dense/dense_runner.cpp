@@ -346,6 +346,7 @@ void DenseRunner<T>::run_backward(Gradients gradients, Optimizer<T>* fused) {
       else
         copy(own, size, to);
     }
+    if (this->listener_ && gradients.to_parameters && op.has_parameters()) this->listener_->after(op);
   }
   if (program_.size() == 0 && dx) copy(gradients.output, rows_ * this->columns_, dx);
 }

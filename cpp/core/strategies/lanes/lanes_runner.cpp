@@ -100,6 +100,9 @@ void LanesRunner<T>::backward(const T* dy, T* dx, Optimizer<T>* fused) {
   args.dx = dx;
   if (fused) this->begin_updates(*fused);
   kernels().lanes_backward(args, context());
+  if (!this->listener_) return;
+  for (auto operation = program_.operations().rbegin(); operation != program_.operations().rend(); ++operation)
+    this->listener_->after(*operation);
 }
 
 template <class T>
