@@ -274,7 +274,10 @@ def test_a_history_stays_as_it_was_taken(copied: Any) -> None:
 def test_validation_with_callbacks_and_without(
     rows: int, classes: bool, weighs: bool, hidden: list[int], device: str
 ) -> None:
-    """Bit for bit, though rows stay where they were loaded only where no Python runs in between."""
+    """Bit for bit, though rows stay where they were loaded only where no Python runs in between.
+
+    On a device a step that keeps its gradient adds in another order.
+    """
     own = np.random.default_rng(rows)
     x = own.normal(size=(rows, 3))
     t = own.integers(0, 4, rows) if classes else own.normal(size=(rows, 4))
@@ -289,7 +292,9 @@ def test_validation_with_callbacks_and_without(
         curves.append(history.validation_loss.tolist())
         after = trainer.evaluate(x, t, sample_weight=weights)["loss"]
         assert after == pytest.approx(curves[-1][-1], rel=1e-12)
-    assert curves[0] == curves[1]
+    if device == "cpu":
+        assert curves[0] == curves[1]
+    np.testing.assert_allclose(*curves, rtol=1e-12)
 
 
 def test_history_of_fits_with_and_without_validation() -> None:
