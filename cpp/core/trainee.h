@@ -157,8 +157,8 @@ class TraineeState {
   // in each round, and `after` after it with the loss of all its batches. Returns what the epoch's loss is made of: the sum
   // of these, times their shares where they are means, and that of the shares.
   template <class Next, class PlanSteps, class After>
-  std::pair<double, double> run_rounds(const LossSpec& loss, const Next& next, bool same_rows,
-                                       const PlanSteps& plan_steps, const After& after) {
+  [[gnu::cold]] std::pair<double, double> run_rounds(const LossSpec& loss, const Next& next, bool same_rows,
+                                                     const PlanSteps& plan_steps, const After& after) {
     double sum = 0, shares = 0;
     LossSpec spec = loss;
     buckets_->lay_out();

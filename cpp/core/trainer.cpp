@@ -248,7 +248,7 @@ class Fit {
   }
 
   // An epoch together with other processes, which may have more batches or fewer.
-  void run_rounds(Index epoch) {
+  [[gnu::cold]] void run_rounds(Index epoch) {
     begin_order(epoch);
     Index row = 0;
     const auto next = [&]() -> std::optional<OwnBatch<T>> {

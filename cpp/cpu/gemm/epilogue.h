@@ -3,7 +3,7 @@
 //   prefetch(at, rows)      before the sums: prefetches what `finish` will touch
 //   finish(sums, at)   takes them, in registers
 //   kDeferred        whether `finish` leaves work for the next tile's loop: `work` does one of `left()` pieces
-//   kLeastHeight     of a tile: 1, or that of blocking.h
+//   kLeastHeight     of a tile: 1, that of blocking.h, or more
 //
 // Cheap ones work in registers, on tiles of whole vectors. An optimizer that divides and takes roots works later: the
 // divider is idle while multiply-adds run. All else goes through memory: `Buffered` leaves the tile in L1 for a function.
@@ -90,7 +90,7 @@ void store_tile(const void* context, T* tile, Index i, int rows, Index j, int co
 template <class T, class Body>
 struct DeferredEpilogue {
   static constexpr bool kDeferred = true;
-  static constexpr int kLeastHeight = Blocking<T>::kLeastHeight;
+  static constexpr int kLeastHeight = Blocking<T>::MR * 5 / 6;  // its code is long, and lower tiles are rare
   static constexpr int kPiece = 2;  // vectors: enough to overlap, and few pieces for short sums
   Body body;
   T* tile;  // NR columns; the tile that is worked on, whose sums nobody else needs
@@ -114,7 +114,7 @@ struct DeferredEpilogue {
     done += kPiece;
     prefetch_row();
   }
-  FASTMLP_INLINE void work_all() {
+  FASTMLP_NOINLINE void work_all() {
     while (done < vectors) work();
   }
   template <int R, int NV>

@@ -97,12 +97,13 @@ void gemm_part(const Gemm<T>& g, const Direct& whole_tiles, const Part& part, T*
           multiply_sliver<Form, 1>(g, product, buffered);
           continue;
         }
-        if (columns == NR && rows / block.tiles >= Block::kLeastHeight) {
-          if (!last) {
-            multiply_sliver<Form, 2>(g, product, store);
-            continue;
-          }
-          if constexpr (!std::is_same_v<Direct, NoRegisterEpilogue<T>>) {
+        const Index lowest = rows / block.tiles;  // tile's height
+        if (columns == NR && !last && lowest >= Store<T>::kLeastHeight) {
+          multiply_sliver<Form, 2>(g, product, store);
+          continue;
+        }
+        if constexpr (!std::is_same_v<Direct, NoRegisterEpilogue<T>>) {
+          if (columns == NR && last && lowest >= Direct::kLeastHeight) {
             multiply_sliver<Form, 2>(g, product, direct);
             continue;
           }
