@@ -120,8 +120,8 @@ def test_lbfgs_finds_the_same_optimum(kind):
     options = {"solver": "lbfgs", "alpha": 1.0, "max_iter": 2000, "activation": "tanh"}
     a, b, x = both(kind, **options, tol=1e-8)
     if kind != "values":  # where scikit-learn's loss and its gradient do not belong together
-        # Both end where the loss hardly falls, hundreds of iterations of rounding later.
-        assert a.loss_ == pytest.approx(b.loss_, rel=1e-5)
+        # "value" ends where the loss hardly falls, hundreds of iterations of rounding later.
+        assert a.loss_ == pytest.approx(b.loss_, rel=1e-5 if kind == "value" else 1e-6)
         np.testing.assert_allclose(answers(a, x), answers(b, x), atol=5e-3)
     assert a.score(x, tables()[kind][3]) >= b.score(x, tables()[kind][3]) - 0.01
 
