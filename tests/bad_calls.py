@@ -212,6 +212,7 @@ MODELS: list[Call] = [
     ('model.to("cuda:7")', ValueError, "device", "'cuda:7'", "cuda:0"),
     ("model.to(1)", TypeError, "device", "1"),
     ('model.to(precision="tf32")', ValueError, "precision", "CPU", "float32 or bf16", "'tf32'"),
+    ('MLP([2, 3], precision="float32x3")', ValueError, "precision", "CPU", "'float32x3'"),
     (
         'MLP([2, 3], dtype="float64").to(precision="bf16")',
         ValueError,

@@ -98,6 +98,7 @@ def test_without_cuda_an_error_says_what_is_missing() -> None:
         ('model.to(precision="fp16")', ValueError, ["precision", "'fp16'", "float32, tf32, bf16"]),
         ("model.to(precision=16)", TypeError, ["precision", "16"]),
         ('model.to("cpu", precision="tf32")', ValueError, ["precision", "CPU", "tf32"]),
+        ('model.to(precision="float32x3")', ValueError, ["precision", "CPU", "float32x3"]),
         ('fm.MLP([2, 3], precision="tf32")', ValueError, ["precision", "CPU"]),
         ('fm.Linear(2, 3, precision="tf32")', ValueError, ["precision", "CPU"]),
         ('fm.Sequential(model, precision="tf32")', ValueError, ["precision", "CPU"]),
@@ -234,11 +235,12 @@ def test_state_dicts_are_the_hosts() -> None:
 
 
 @pytest.mark.cuda
-def test_a_copy_stays_on_the_device_and_a_pickle_comes_back_on_the_cpu() -> None:
-    model = mlp(device="cuda", precision="tf32")
+@pytest.mark.parametrize("precision", ["tf32", "float32x3"])
+def test_a_copy_stays_on_the_device_and_a_pickle_comes_back_on_the_cpu(precision: str) -> None:
+    model = mlp(device="cuda", precision=precision)
     fm.CrossEntropyLoss()(model(X), T).backward()
     twin = copy.deepcopy(model)
-    assert (twin.device, twin.precision) == ("cuda", "tf32")
+    assert (twin.device, twin.precision) == ("cuda", precision)
     np.testing.assert_array_equal(twin.predict(X), model.predict(X))
     twin[0].weight[...] = 0
     assert not np.array_equal(twin.predict(X), model.predict(X))

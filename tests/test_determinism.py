@@ -141,7 +141,7 @@ def test_long_batches_do_not_depend_on_threads(case: Case, dtype: str) -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
+@pytest.mark.parametrize("precision", ["float32", "float32x3", "tf32", "bf16"])
 @pytest.mark.parametrize("case", CUDA_SHAPES, ids=lambda c: c.id)
 def test_a_device_gives_the_same_bits_again(case: Case, precision: str) -> None:
     """With dropout, and without: tiny networks then train in a kernel of their own."""

@@ -312,11 +312,12 @@ def test_a_link_stays_and_permissions_stay(tmp_path: Path) -> None:
 
 
 @pytest.mark.cuda
-def test_a_file_of_a_device_goes_where_it_is_told(tmp_path: Path) -> None:
-    model = fm.MLP([5, 4, 2], device="cuda", precision="tf32")
+@pytest.mark.parametrize("precision", ["tf32", "float32x3"])
+def test_a_file_of_a_device_goes_where_it_is_told(tmp_path: Path, precision: str) -> None:
+    model = fm.MLP([5, 4, 2], device="cuda", precision=precision)
     fm.save(model, tmp_path / "a")
     there, here = fm.load(tmp_path / "a"), fm.load(tmp_path / "a", device="cpu")
-    assert (there.device, there.precision) == ("cuda", "tf32")
+    assert (there.device, there.precision) == ("cuda", precision)
     assert (here.device, here.precision) == ("cpu", "float32")
     np.testing.assert_array_equal(model.predict(X), there.predict(X))
 

@@ -123,15 +123,18 @@ def test_covering_against_numpy(case: Case, device: str) -> None:
     [
         pytest.param("cuda", "tf32", marks=pytest.mark.cuda),
         pytest.param("cuda", "bf16", marks=pytest.mark.cuda),
+        pytest.param("cuda", "float32x3", marks=pytest.mark.cuda),
         ("cpu", "bf16"),
     ],
 )
 @pytest.mark.parametrize("case", PRECISION_CASES, ids=_ids)
 def test_rounded_products(case: Case, device: str, precision: str) -> None:
-    """They are near the exact ones, and are rounded indeed."""
+    """They are near the exact ones, and are rounded indeed, where they should be."""
     problem = draw(case)
     found, exact = fastmlp_gradients(problem, device, precision), numpy_gradients(problem)
     assert_close(found, exact, TOLERANCE[precision])
+    if precision == "float32x3":
+        return
     if case.widths[0] >= 64 or device == "cpu":  # smaller ones need not use tensor cores
         assert relative_error(found["y"], exact["y"]) > 1e-5
 

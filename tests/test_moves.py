@@ -81,8 +81,9 @@ def test_precision() -> None:
     assert not np.array_equal(bf16, exact)
     assert_near(bf16, exact, 0.1)
     np.testing.assert_array_equal(rounded.to(precision="float32").predict(x), exact)
-    assert model.to("cpu").precision == "float32"
-    assert model.to("cuda").precision == "float32"
+    for lost in ("tf32", "float32x3"):
+        assert model.to("cuda", precision=lost).to("cpu").precision == "float32"
+        assert model.to("cuda").precision == "float32"
     assert model.to(precision="bf16").to("cpu").precision == "bf16"
     double = mlp(dtype="float64")
     for call in (

@@ -15,10 +15,11 @@ struct Backend;
 
 using Stream = void*;
 
-// How a device multiplies float32 matrices: in float32; with operands rounded to TF32; or to bfloat16. All of them
-// accumulate in float32 and keep float32 parameters. float64 networks and the host know Float32 alone.
-enum class Precision : int { Float32, TF32, BF16 };
-inline constexpr const char* kPrecisionNames[] = {"float32", "tf32", "bf16"};
+// How a device multiplies float32 matrices: in float32; with operands rounded to TF32; or to bfloat16; or in float32 by
+// three products of TF32. All of them accumulate in float32 and keep float32 parameters. float64 networks know Float32
+// alone; the host, BF16, too.
+enum class Precision : int { Float32, TF32, BF16, Float32x3 };
+inline constexpr const char* kPrecisionNames[] = {"float32", "tf32", "bf16", "float32x3"};
 
 struct Device {
   const char* name;  // "cpu" or "cuda"

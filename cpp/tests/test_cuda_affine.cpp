@@ -34,14 +34,13 @@ double rounded(T x, Precision precision) {
   return static_cast<double>(x);
 }
 
-const char* const kPrecisions[] = {"float32", "tf32", "bf16"};
-
 template <class T>
 void check(bool fine, const char* what, const Case& c, int kind = 0) {
   if (fine) return;
   std::printf("FAILED %s: batch %ld, %ld -> %ld features, %zu bytes a value, %s, gap %ld, offset %ld, kind %d", what,
               static_cast<long>(c.M), static_cast<long>(c.K), static_cast<long>(c.N), sizeof(T),
-              kPrecisions[static_cast<int>(c.precision)], static_cast<long>(c.gap), static_cast<long>(c.offset), kind);
+              kPrecisionNames[static_cast<int>(c.precision)], static_cast<long>(c.gap), static_cast<long>(c.offset),
+              kind);
   if (c.plan) std::printf(", tile %d, %d parts", static_cast<int>(c.plan->tile), c.plan->parts);
   std::printf("\n");
   ++failures;
@@ -347,7 +346,7 @@ void test_rounding() {
 
 template <class T>
 void test() {
-  for (const Precision precision : {Precision::Float32, Precision::TF32, Precision::BF16}) {
+  for (const Precision precision : {Precision::Float32, Precision::TF32, Precision::BF16, Precision::Float32x3}) {
     if (sizeof(T) == 8 && precision != Precision::Float32) continue;
     test_tiles<T>(precision);
     // The table's choices.

@@ -256,10 +256,14 @@ def device(name: str, value: Any) -> str:
     return "cuda"
 
 
+# Without a counterpart on the CPU, where float32 takes their place.
+CUDA_PRECISIONS = ("tf32", "float32x3")
+
+
 def precision(name: str, value: Any, device: str, dtype: str) -> str:
     """How float32 matrices are multiplied; others leave nothing to choose."""
     if choice(name, value, _core.PRECISIONS) != "float32":
-        if value == "tf32" and device == "cpu":
+        if value in CUDA_PRECISIONS and device == "cpu":
             raise ValueError(
                 f'{name}: expected float32 or bf16 on the CPU, got {value!r}, which needs "cuda"'
             )

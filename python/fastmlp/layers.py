@@ -27,7 +27,7 @@ class Linear(Module):
         Of the parameters.
     device : {"cpu", "cuda", "cuda:0"}
         Where the parameters lie and the layer computes.
-    precision : {"float32", "tf32", "bf16"}
+    precision : {"float32", "float32x3", "tf32", "bf16"}
         How float32 matrices are multiplied; see `Module.to`.
 
     Attributes
@@ -236,7 +236,7 @@ def MLP(  # noqa: N802 - reads as a class
         Of the parameters.
     device : {"cpu", "cuda", "cuda:0"}
         Where the parameters lie and the network runs.
-    precision : {"float32", "tf32", "bf16"}
+    precision : {"float32", "float32x3", "tf32", "bf16"}
         How float32 matrices are multiplied; see `Module.to`.
     seed : int, optional
         For the initial values, and for a `Trainer.fit` without a seed of its own; without it they

@@ -305,7 +305,7 @@ class Module(Hooked):
         for parameter in self._stored():
             place = where or parameter.device
             kept = parameter._precision
-            if (place, kept) == ("cpu", "tf32"):
+            if place == "cpu" and kept in _checks.CUDA_PRECISIONS:
                 kept = "float32"
             wanted = kept if precision is None else precision
             dtype = parameter._native.dtype
@@ -328,7 +328,7 @@ class Module(Hooked):
 
     @property
     def precision(self) -> str:
-        """How float32 matrices are multiplied: "float32", "tf32" or "bf16"; `to` changes it.
+        """How float32 matrices are multiplied: "float32", "float32x3", "tf32" or "bf16"; see `to`.
 
         Raises
         ------

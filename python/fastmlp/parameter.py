@@ -233,8 +233,8 @@ class Parameter(Arithmetic, TensorMethods, NDArrayOperatorsMixin):
         self._assign(index, _real_array("values", values))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # On the CPU, where it comes back, there is no TF32.
-        precision = "bf16" if self._precision == "bf16" else "float32"
+        lost = self._precision in _checks.CUDA_PRECISIONS  # on the CPU, where it comes back
+        precision = "float32" if lost else self._precision
         state = {"_precision": precision}
         return type(self), (self._native.value.copy(), self.requires_grad), state
 

@@ -233,14 +233,16 @@ class Stateful(_core.Model):
             Where to; without it the parameters stay where they are.
         dtype : {"float32", "float64"}, optional
             What to convert parameters and buffers of real numbers to.
-        precision : {"float32", "tf32", "bf16"}, optional
+        precision : {"float32", "float32x3", "tf32", "bf16"}, optional
             How float32 matrices are multiplied: in float32, or after rounding to bfloat16 or, on a
-            CUDA device alone, to TF32. All else stays float32: sums, parameters, activations; and,
+            CUDA device alone, to TF32; or, there alone, in float32 by three products of TF32
+            ("float32x3": sums as exact as float32's of numbers above 1e-34; below, to 1e-41 times
+            the other factor). All else stays float32: sums, parameters, activations; and,
             on a CUDA device, tiny networks, which train as a whole in one launch. Rounding pays
             for large layers, on a device and on processors with instructions for it (AMX,
             AVX512_BF16; `fastmlp info` names those in use); others compute bfloat16's products
             with float32's instructions. Without it, all stays as it is, but that a move to the
-            CPU turns TF32 into float32.
+            CPU turns TF32 and float32x3 into float32.
 
         Returns
         -------

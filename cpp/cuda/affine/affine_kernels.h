@@ -62,6 +62,7 @@ void multiply(const Product<T, kA, kB, Epilogue>& product, const TilePlan& plan,
   if constexpr (sizeof(T) == sizeof(float)) {
     if (context.precision == Precision::TF32) return multiply_tiles<TF32>(product, plan, context);
     if (context.precision == Precision::BF16) return multiply_tiles<BF16>(product, plan, context);
+    if (context.precision == Precision::Float32x3) return multiply_tiles<SplitFloat>(product, plan, context);
   }
   multiply_tiles<void>(product, plan, context);
 }

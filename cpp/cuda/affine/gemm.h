@@ -5,18 +5,19 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 
 #include "cuda/affine/epilogue.h"
-#include "cuda/affine/multiply.h"
+#include "cuda/affine/multiply_split.h"
 #include "cuda/block/split.h"
 
 namespace fastmlp::cuda {
 
-// Format: void for sums in T itself, or TF32 or BF16.
+// Format: void for sums in T itself, or TF32, BF16 or SplitFloat.
 template <class T, class Format, class Shape>
 struct MultiplyOf {
 #if FASTMLP_TENSOR_CORES
-  using Type = Mma<Format, Shape>;
+  using Type = std::conditional_t<std::is_same_v<Format, SplitFloat>, SplitMma<Shape>, Mma<Format, Shape>>;
 #else
   using Type = Simt<T, Shape>;
 #endif
@@ -34,7 +35,8 @@ template <class T, class Format, class Shape, Along kA, Along kB, class Epilogue
 struct Gemm {
   using Multiply = typename MultiplyOf<T, Format, Shape>::Type;
   static constexpr int kThreads = kTileThreads;
-  static constexpr int kBlocks = sizeof(T) == sizeof(double) ? 1 : Shape::kRows > 32 ? 2 : 3;
+  static constexpr bool kSplits = std::is_same_v<Format, SplitFloat>;  // and so needs more registers
+  static constexpr int kBlocks = sizeof(T) == sizeof(double) ? 1 : (Shape::kRows > 32 ? 2 : 3) - (kSplits ? 1 : 0);
   static constexpr int kDepth = Shape::template kDepth<T>;
   static constexpr int kOperandBytes = MultiplyOf<T, Format, Shape>::kOperandBytes;
   static constexpr int kSharedBytes = std::max(4 * kOperandBytes, Stage<T, Shape>::kBytes);
@@ -62,7 +64,11 @@ struct Gemm {
     const int part = id % p.parts, tile = id / p.parts;
     const Corner corner{tile / p.tiles_across * Shape::kRows, tile % p.tiles_across * Shape::kColumns};
     const int begin = part * p.part, length = p.depth - begin;
-    multiply(block, p, corner, begin, begin + (length < p.part ? length : p.part));
+    const int end = begin + (length < p.part ? length : p.part);
+    multiply<Multiply>(block, p, corner, begin, end);
+    if constexpr (requires { typename Multiply::AnySize; }) {
+      if (Multiply::is_unsure(block)) multiply<typename Multiply::AnySize>(block, p, corner, begin, end);
+    }
     finish(block, p, corner, tile, part);
   }
 
@@ -91,6 +97,7 @@ struct Gemm {
     Multiply::template store<kB>(tile_b(shared, half), thread, own.b);
   }
 
+  template <class By>
   static FASTMLP_DEVICE void multiply(Block<Gemm>& block, const Params& p, const Corner& corner, int begin, int end) {
     unsigned char* const shared = block.shared();
     block.each([&](int thread, Registers& own) {
@@ -103,7 +110,7 @@ struct Gemm {
       const int next = depth + kDepth;
       if (next < end) block.each_alone([&](int thread, Registers& own) { load(thread, own, p, corner, next, end); });
       const int terms = next < end ? kDepth : end - depth;
-      Multiply::template multiply<Gemm, kA, kB>(block, tile_a(shared, half), tile_b(shared, half), terms);
+      By::template multiply<Gemm, kA, kB>(block, tile_a(shared, half), tile_b(shared, half), terms);
       block.each([&](int thread, Registers& own) {
         if (next < end) store(thread, own, shared, half ^ 1);
       });

@@ -182,22 +182,8 @@ struct Mma {
     const auto* const b = reinterpret_cast<const std::uint32_t*>(b_tile);
     FASTMLP_UNROLL
     for (int step = 0; step < kSliceWords; step += kMmaWords) {
-      block.each_alone([&](int thread, auto& registers) {
-        Registers& own = registers.product;
-        const auto position = Shape::position(thread);
-        const int g = position.lane / 4, word = position.slice * kSliceWords + step + position.lane % 4;
-        FASTMLP_UNROLL
-        for (int i = 0; i < kDown; ++i) {
-          FASTMLP_UNROLL
-          for (int f = 0; f < 4; ++f)
-            own.a[i][f] = a[offset<kA>(position.row + i * kMmaRows + g + f % 2 * 8, word + f / 2 * 4)];
-        }
-        FASTMLP_UNROLL
-        for (int j = 0; j < kAcross; ++j) {
-          FASTMLP_UNROLL
-          for (int f = 0; f < 2; ++f) own.b[j][f] = b[offset<kB>(position.column + j * kMmaColumns + g, word + f * 4)];
-        }
-      });
+      block.each_alone(
+          [&](int thread, auto& registers) { load_fragments<kA, kB>(registers.product, thread, a, b, step); });
       block.each_warp([&](int, auto& lanes) {
         FASTMLP_UNROLL
         for (int i = 0; i < kDown; ++i) {
@@ -231,7 +217,26 @@ struct Mma {
     }
   }
 
- private:
+ protected:
+  // The thread's words of a warp's operands, from word `step` of its slice on.
+  template <Along kA, Along kB>
+  static FASTMLP_DEVICE void load_fragments(Registers& own, int thread, const std::uint32_t* a, const std::uint32_t* b,
+                                            int step) {
+    const auto position = Shape::position(thread);
+    const int g = position.lane / 4, word = position.slice * kSliceWords + step + position.lane % 4;
+    FASTMLP_UNROLL
+    for (int i = 0; i < kDown; ++i) {
+      FASTMLP_UNROLL
+      for (int f = 0; f < 4; ++f)
+        own.a[i][f] = a[offset<kA>(position.row + i * kMmaRows + g + f % 2 * 8, word + f / 2 * 4)];
+    }
+    FASTMLP_UNROLL
+    for (int j = 0; j < kAcross; ++j) {
+      FASTMLP_UNROLL
+      for (int f = 0; f < 2; ++f) own.b[j][f] = b[offset<kB>(position.column + j * kMmaColumns + g, word + f * 4)];
+    }
+  }
+
   // Of a word, by its index in the result and in the sum.
   template <Along kAlong>
   static constexpr FASTMLP_DEVICE int offset(int outer, int word) {

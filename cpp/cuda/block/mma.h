@@ -9,7 +9,9 @@
 //   C: c[0] and c[1] are (g, 2t) and (g, 2t + 1), c[2] and c[3] the same in row g + 8
 #pragma once
 
+#include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 
 #include "cuda/block/vectors.h"
@@ -53,6 +55,54 @@ struct TF32 {
   }
 
   static float value(std::uint32_t word, int) { return std::bit_cast<float>(word); }
+};
+
+// A float32 number as the sum of two TF32 numbers, large + small, so that three products of TF32 are one of float32:
+//   x y = large(x) large(y) + large(x) small(y) + small(x) large(y), but for small(x) small(y), 2^-22 of it at most.
+// `large` is rounded, so that small has 12 bits and either sign, and the one of them that is cut off, as what is left
+// out, no sign of its own. TF32 numbers are multiples of 2^-136: where |x| < 2^-113, fewer of its bits are left.
+struct SplitFloat {
+  static constexpr int kPerWord = 1;
+
+  static FASTMLP_DEVICE std::uint32_t word(float x) { return bits(x); }  // x itself, until a warp multiplies it
+
+  // Small is NaN or infinite where x is, or where it is so large that `large` is.
+  static FASTMLP_DEVICE void split(std::uint32_t word, std::uint32_t& large, std::uint32_t& small) {
+    large = (word + kHalf) & kKept;
+    small = bits(number(word) - number(large)) & kKept;
+  }
+  // The same for any number: where it would round to infinity, `large` is cut off instead, and what is not finite has no
+  // part in the cross products, where zeros may be the other factor.
+  static FASTMLP_DEVICE void split_any(std::uint32_t word, bool cross, std::uint32_t& large, std::uint32_t& small) {
+    constexpr std::uint32_t kSign = 0x80000000, kInfinite = 0x7f800000, kRoundsToInfinity = kInfinite - kHalf;
+    const std::uint32_t size = word & ~kSign;
+    if (size < kRoundsToInfinity) return split(word, large, small);
+    if (size < kInfinite) {
+      large = word & kKept;
+      small = TF32::word(number(word) - number(large));
+    } else {
+      large = cross ? 0 : TF32::word(number(word));
+      small = 0;
+    }
+  }
+
+ private:
+  static constexpr std::uint32_t kKept = 0xffffe000, kHalf = 0x1000;
+
+  static FASTMLP_DEVICE std::uint32_t bits(float x) {
+#if defined(__CUDA_ARCH__)
+    return __float_as_uint(x);
+#else
+    return std::bit_cast<std::uint32_t>(x);
+#endif
+  }
+  static FASTMLP_DEVICE float number(std::uint32_t word) {
+#if defined(__CUDA_ARCH__)
+    return __uint_as_float(word);
+#else
+    return std::bit_cast<float>(word);
+#endif
+  }
 };
 
 // The upper half of a float; ties are rounded to even.
@@ -100,7 +150,33 @@ FASTMLP_DEVICE void mma(Lanes& lanes, const FragmentsOf& fragments_of) {
 
 #else
 
-// Products of such numbers are exact in double; how the instruction rounds their sum is not specified.
+// c + the sum of the products as the least exact of tensor cores do it, a few products at a time: all are cut off at the
+// last bit of the largest one's float32 significand, and their sum at its own. (How the instruction rounds is not
+// specified; see Fasi, Higham, Mikaitis, Pranesh: Numerical behavior of NVIDIA tensor cores, PeerJ CS 7:e330, 2021.)
+inline float cut_off_sum(float c, const double* products, int count) {
+  constexpr int kBits = 24, kBias = 1023, kMantissa = 52, kLeast = -149;
+  double sum = static_cast<double>(c), largest = std::abs(sum);
+  for (int i = 0; i < count; ++i) {
+    sum += products[i];
+    largest = std::max(largest, std::abs(products[i]));
+  }
+  if (!std::isfinite(sum)) return static_cast<float>(sum);
+  const auto power = [](int exponent) {
+    return std::bit_cast<double>(static_cast<std::uint64_t>(kBias + exponent) << kMantissa);
+  };
+  const int exponent = static_cast<int>(std::bit_cast<std::uint64_t>(largest) >> kMantissa) - kBias;
+  const int last = std::max(exponent - (kBits - 1), kLeast);
+  const auto cut = [scale = power(-last)](double x) { return static_cast<std::int64_t>(x * scale); };
+  std::int64_t whole = cut(static_cast<double>(c));
+  for (int i = 0; i < count; ++i) whole += cut(products[i]);
+  const std::uint64_t size = static_cast<std::uint64_t>(whole < 0 ? -whole : whole);
+  const int beyond = std::max(static_cast<int>(std::bit_width(size)) - kBits, 0);
+  const double result = static_cast<double>(size >> beyond << beyond) * power(last);
+  const float value = result < 0x1p128 ? static_cast<float>(result) : HUGE_VALF;
+  return whole < 0 ? -value : value;
+}
+
+// Products of such numbers are exact in double.
 template <class Format, class Lanes, class FragmentsOf>
 void mma(Lanes& lanes, const FragmentsOf& fragments_of) {
   std::uint32_t a[kMmaRows][kMmaWords], b[kMmaWords][kMmaColumns];
@@ -115,12 +191,16 @@ void mma(Lanes& lanes, const FragmentsOf& fragments_of) {
     const MmaFragments f = fragments_of(lanes.all[lane]);
     for (int i = 0; i < 4; ++i) {
       const int row = g + i / 2 * 8, column = 2 * t + i % 2;
-      double sum = static_cast<double>(f.c[i]);
-      for (int word = 0; word < kMmaWords; ++word)
-        for (int which = 0; which < Format::kPerWord; ++which)
-          sum += static_cast<double>(Format::value(a[row][word], which)) *
-                 static_cast<double>(Format::value(b[word][column], which));
-      f.c[i] = static_cast<float>(sum);
+      constexpr int kAtOnce = 4;
+      double products[kAtOnce];
+      for (int first = 0; first < kMmaWords * Format::kPerWord; first += kAtOnce) {
+        for (int k = 0; k < kAtOnce; ++k) {
+          const int word = (first + k) / Format::kPerWord, which = (first + k) % Format::kPerWord;
+          products[k] = static_cast<double>(Format::value(a[row][word], which)) *
+                        static_cast<double>(Format::value(b[word][column], which));
+        }
+        f.c[i] = cut_off_sum(f.c[i], products, kAtOnce);
+      }
     }
   }
 }

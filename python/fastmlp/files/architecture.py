@@ -404,7 +404,7 @@ def place(node: Node, device: str | None) -> None:
     if node.shapes:
         where = device or _there(node.description.get("device", "cpu"))
         precision = node.description.get("precision", "float32")
-        if (where, precision) == ("cpu", "tf32"):  # as `Module.to` does
+        if where == "cpu" and precision in _checks.CUDA_PRECISIONS:  # as `Module.to` does
             precision = "float32"
         node.module.to(device=where, precision=precision)
 
