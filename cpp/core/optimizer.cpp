@@ -141,10 +141,11 @@ UpdateTarget<T> Optimizer<T>::target(int index) {
 
 template <class T>
 void Optimizer<T>::step_slot(int index, const Context& context) {
-  const Parameter<T>& parameter = *this->parameter(index);
+  Parameter<T>& parameter = *this->parameter(index);
   const UpdateTarget<T> target = this->target(index);
   kernels_of<T>(parameter.device())
       .update(next_update(index), parameter.size(), target, parameter.grad.data(), context);
+  if (!parameter.device().host) parameter.count_change();  // as state() needs it
 }
 
 template <class T>

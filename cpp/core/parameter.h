@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/buffer.h"
+#include "core/contracts/affine.h"
 #include "core/types.h"
 
 namespace fastmlp {
@@ -52,7 +53,12 @@ struct Parameter {
 
   const Device& device() const { return value.device(); }
   Index size() const { return in * out; }
-  void count_change() { version.store(version.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed); }
+  // On a device, whose memory nobody has views of. Of work that is enqueued, changes are counted afterwards, too.
+  ValueState state() const {
+    const std::uint64_t now = version.load(std::memory_order_acquire);
+    return fits.load(std::memory_order_acquire) > 0 ? ValueState{} : ValueState{number_, now};
+  }
+  void count_change() { version.store(version.load(std::memory_order_relaxed) + 1, std::memory_order_release); }
 
   // Memory for a new gradient. If a view still shows the old one, the view keeps that memory and the parameter gets other
   // memory, unless another thread works with it (the caller counts `own` times among the users). One thread at a time may
@@ -112,6 +118,12 @@ struct Parameter {
   }
 
  private:
+  static std::uint64_t next_number() {
+    static std::atomic<std::uint64_t> last{0};
+    return ++last;
+  }
+  const std::uint64_t number_ = next_number();  // no other one has had it
+
   void detach_viewed_grad(int own) {
     if (has_grad || viewed_grad.use_count() <= 1 || users > own) return;
     *viewed_grad = std::move(grad);

@@ -1,5 +1,5 @@
-// The large products of the CUDA backend: on any machine, which copies of operands are taken for good; on a device, the
-// products against plain loops, and a recorded training against the same one unrecorded. Skipped (77) without a device.
+// The large products of the CUDA backend on a device: against plain loops; a recorded training against the same one
+// unrecorded; a weight's copy, kept while its state is the same. Skipped (77) without a device.
 //
 // The operands are small multiples of 1/8, so bfloat16 holds them and float32 all sums, in any order: what comes before
 // an activation must be exact.
@@ -14,120 +14,14 @@
 #include "core/cuda_library.h"
 #include "cuda/block/real.h"
 #include "cuda/large/large.h"
-#include "cuda/large/large_copies.h"
+#include "device_values.h"
 
 extern "C" const fastmlp::CudaLibrary* fastmlp_cuda_library();
 
 namespace {
 
 using namespace fastmlp;
-
-int failures = 0;
-
-void expect(bool fine, const char* what) {
-  if (fine) return;
-  std::printf("FAILED %s\n", what);
-  ++failures;
-}
-
-void expect_done(const char* problem) {
-  if (!problem) return;
-  std::printf("FAILED: %s\n", problem);
-  std::exit(1);
-}
-
-void test_copies() {
-  using cuda::Copies;
-  using cuda::Copy;
-  using cuda::Moment;
-  Copies copies;
-  const float a[4] = {}, b[4] = {};
-  std::vector<Index> allocated;
-  const auto allocate = [&](Index elements) {
-    allocated.push_back(elements);
-    return std::malloc(static_cast<std::size_t>(elements));
-  };
-  expect(!copies.find_or_make({a, 2, 2, 2}, [](Index) -> void* { return nullptr; }), "no copy without memory");
-  expect(!copies.find({a, 2, 2, 2}), "no copy was made");
-  Copy* const first = copies.find_or_make({a, 2, 2, 2}, allocate);
-  expect(first && copies.find_or_make({a, 2, 2, 2}, allocate) == first, "one copy of a matrix");
-  Copy* const second = copies.find_or_make({a, 1, 4, 4}, allocate);
-  expect(second && second != first && second->memory != first->memory, "another shape, another copy");
-  expect(allocated == std::vector<Index>{4, 4}, "copies have the size of their matrices");
-  copies.find_or_make({b, 2, 2, 2}, allocate);
-
-  const Moment now{7, 3, 100};
-  expect(!first->fresh(now) && !first->kept(now), "a new copy holds nothing");
-  first->made(now);
-  expect(first->fresh(now) && !first->kept(now), "fresh right away");
-  expect(!first->fresh({7, 3, 101}) && !first->fresh({7, 4, 100}) && !first->fresh({8, 3, 100}),
-         "not fresh after another kernel, in another step or recording");
-  first->keep(now);
-  expect(first->fresh(now) && first->kept({7, 3, 200}), "kept until the step's end");
-  expect(!first->kept({7, 4, 100}) && !first->kept({8, 3, 100}), "and no longer");
-  first->keep({7, 4, 100});
-  expect(!first->kept(now) && first->kept({7, 4, 105}), "kept for the next step");
-  first->keep({0, 0, 0});
-  expect(!first->kept({0, 0, 0}) && !first->fresh({0, 0, 0}), "nothing is known outside of recordings");
-
-  int released = 0;
-  copies.tidy([&](const float* values) { return values == a; }, [&](void* memory) { std::free(memory), ++released; });
-  expect(released == 2 && !copies.find({a, 2, 2, 2}) && copies.find({b, 2, 2, 2}), "copies go with their matrices");
-  copies.tidy([](const float*) { return true; }, [](void* memory) { std::free(memory); });
-
-  cuda::enqueued = 5;
-  {
-    const cuda::WritesNoOperand guard;
-    cuda::enqueued += 2;
-  }
-  expect(cuda::enqueued == 5, "what writes no operand does not count");
-}
-
-// On the device ----------------------------------------------------------------------------------------------------
-
-const Device* device = nullptr;
-
-class Values {  // of the device, with marks behind them that must stay
- public:
-  explicit Values(const std::vector<float>& values) : size_(values.size()) {
-    std::vector<float> all = values;
-    all.resize(size_ + kBeside, kMark);
-    memory_ = static_cast<float*>(device->allocate(all.size() * sizeof(float)));
-    if (!memory_) expect_done("out of memory");
-    write(all);
-  }
-  explicit Values(Index size) : Values(std::vector<float>(static_cast<std::size_t>(size), kMark)) {}
-  ~Values() { device->release(memory_); }
-  Values(const Values&) = delete;
-  Values& operator=(const Values&) = delete;
-
-  float* data() { return memory_; }
-  void write(const std::vector<float>& values) {
-    expect_done(device->upload(memory_, values.data(), values.size() * sizeof(float), nullptr));
-  }
-  std::vector<float> read() const {
-    std::vector<float> all(size_ + kBeside);
-    expect_done(device->download(all.data(), memory_, all.size() * sizeof(float), nullptr));
-    for (std::size_t i = size_; i < all.size(); ++i) expect(all[i] == kMark, "nothing is written beside a result");
-    all.resize(size_);
-    return all;
-  }
-
- private:
-  static constexpr std::size_t kBeside = 64;
-  static constexpr float kMark = 77;
-  std::size_t size_;
-  float* memory_ = nullptr;
-};
-
-std::vector<float> eighths(Index n, std::uint32_t seed) {
-  std::vector<float> result(static_cast<std::size_t>(n));
-  for (float& v : result) {
-    seed = seed * 1664525U + 1013904223U;
-    v = static_cast<float>(static_cast<int>(seed >> 24) % 17 - 8) / 8;
-  }
-  return result;
-}
+using namespace fastmlp::testing;
 
 std::vector<float> transposed(const std::vector<float>& a, Index rows, Index columns) {
   std::vector<float> result(a.size());
@@ -387,10 +281,70 @@ void test_recording() {
          "a recorded training has the bits of the same one unrecorded");
 }
 
+// Where the environment asks for kernels that no device has run: the column sums of a gradient beside it, at edges, too.
+void test_column_sums() {
+  if (!cuda::unproved()) return;
+  for (const Shape& shape : {Shape{320, 1536, 1536}, Shape{517, 1096, 1032}}) {
+    const std::vector<float> w = eighths(shape.K * shape.N, 2), saved = eighths(shape.M * shape.K, 3);
+    Values dz(eighths(shape.M * shape.N, 1)), weight(w), below(saved), dx(shape.M * shape.K), none(shape.K * shape.K);
+    Replay replay{};
+    Context context{};
+    context.precision = Precision::BF16;
+    const AffineBackwardInput<float> a{
+        shape.M,      shape.N,   shape.K, dz.data(), shape.N, weight.data(), {ActivationKind::Tanh, 0, 0},
+        below.data(), dx.data(), shape.K};
+    const AffineBackwardInput<float> next{shape.M,     shape.K, shape.K, dx.data(),    shape.K,
+                                          none.data(), {},      nullptr, below.data(), shape.K};
+    expect(cuda::large_backward_input(a, context) && cuda::large_backward_input(next, context), "copies are made");
+    below.write(saved);
+    context.replay = &replay;
+    AffineBackwardWeight<float> bias{shape.M, shape.K, shape.K, nullptr, shape.K, dx.data(), shape.K, {}, {}};
+    expect_done(device->begin_recording(nullptr));
+    expect(cuda::large_backward_input(a, context), "backward input");
+    cuda::large_column_sums(bias, context);
+    void* const recording = device->end_recording(nullptr);
+    expect_done(device->replay(recording, nullptr));
+    expect_done(device->synchronize(nullptr));
+    device->release_recording(recording);
+    expect(bias.M == (shape.M + 15) / 16 && bias.dz != dx.data(), "there are sums");
+    std::vector<float> sums(static_cast<std::size_t>(bias.M * shape.K));
+    expect_done(device->download(sums.data(), bias.dz, sums.size() * sizeof(float), nullptr));
+    const std::vector<float> got = dx.read();
+    for (Index c = 0; c < shape.K; ++c) {
+      double sum = 0;
+      for (Index r = 0; r < bias.M; ++r) sum += static_cast<double>(sums[static_cast<std::size_t>(r * bias.lddz + c)]);
+      for (Index r = 0; r < shape.M; ++r) sum -= static_cast<double>(got[static_cast<std::size_t>(r * shape.K + c)]);
+      expect(std::abs(sum) <= 1e-4 * static_cast<double>(shape.M), "a column's sum");
+    }
+    cuda::large_tidy();
+  }
+}
+
+// A copy is made when the weight is in another state, and not before.
+void test_kept_weight() {
+  constexpr Index kRows = 320, kWidth = 1536;
+  const std::vector<float> w = eighths(kWidth * kWidth, 2), other = eighths(kWidth * kWidth, 3);
+  Values x(eighths(kRows * kWidth, 1)), weight(w), y(kRows * kWidth);
+  Context context{};
+  context.precision = Precision::BF16;
+  AffineForward<float> a{kRows,   kWidth, kWidth,   x.data(), kWidth, weight.data(),
+                         nullptr, {},     y.data(), kWidth,   nullptr};
+  const auto forward = [&](const ValueState& state) {
+    a.weight_state = state;
+    expect(cuda::large_forward(a, context), "forward");
+    return y.read();
+  };
+  const std::vector<float> first = forward({1, 1});
+  weight.write(other);  // unseen
+  expect(forward({1, 1}) == first, "a weight in the same state is not rounded again");
+  const std::vector<float> second = forward({1, 2});
+  expect(second != first && forward({}) == second && forward({2, 2}) == second, "in another one it is");
+  cuda::large_tidy();
+}
+
 }  // namespace
 
 int main() {
-  test_copies();
   const CudaLibrary* const library = fastmlp_cuda_library();
   const Context context{.executor = {}, .scratch = nullptr, .precision = Precision::BF16};
   const bool suits = library->count() > 0 && cuda::capability() == 90;
@@ -408,6 +362,8 @@ int main() {
        {Shape{256, 2048, 1024}, Shape{264, 2056, 1000}, Shape{517, 1096, 1032}, Shape{1024, 512, 1536}})
     Layer(shape).run();
   test_recording();
+  test_kept_weight();
+  test_column_sums();
   if (failures == 0) std::puts("ok");
   return failures == 0 ? 0 : 1;
 }

@@ -1,10 +1,20 @@
 // The three products of an affine operation.
 #pragma once
 
+#include <cstdint>
+
 #include "core/contracts/context.h"
 #include "core/contracts/optimizer.h"
 
 namespace fastmlp {
+
+// Which values a parameter holds: while the same parameter is in the same state, they do not change. 0: not known.
+struct ValueState {
+  std::uint64_t parameter = 0, version = 0;
+
+  bool known() const { return parameter != 0; }
+  bool operator==(const ValueState&) const = default;
+};
 
 // y = act(x W + b); z, unless null, receives x W + b.   x: M x K, W: K x N, b: N or null, y and z: M x N.
 // z has the leading dimension of y.
@@ -19,6 +29,7 @@ struct AffineForward {
   T* y;
   Index ldy;
   T* z;
+  ValueState weight_state = {};
 };
 
 // dx = (dz W^T) * act'(saved).   dz: M x N, W: K x N, dx and saved: M x K. `activation` is that of the operation that

@@ -2,6 +2,9 @@
 #include "cuda/affine/affine_kernels.h"
 #include "cuda/large/large.h"
 #include "cuda/runtime/kernels.h"
+#if !defined(__CUDACC__)
+#include "cuda/emulation/value_states.h"
+#endif
 
 namespace fastmlp::cuda {
 
@@ -23,6 +26,9 @@ std::size_t affine_scratch_bytes() { return kPartBytes + kCounterBytes; }
 
 template <class T>
 void affine_forward(const AffineForward<T>& a, const Context& context) {
+#if !defined(__CUDACC__)
+  check_state(a.weight_state, a.weight, a.K * a.N);
+#endif
   if constexpr (std::is_same_v<T, float>) {
     if (large_forward(a, context)) return;
   }
@@ -47,6 +53,7 @@ void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& con
       const WritesNoOperand bias_alone;
       AffineBackwardWeight<T> rest = a;
       rest.weight = {};
+      if (rest.bias.wanted()) large_column_sums(rest, context);
       return affine_backward_weight(rest, context);
     }
   }

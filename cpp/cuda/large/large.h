@@ -22,6 +22,8 @@ bool large_forward(const AffineForward<float>&, const Context&);
 bool large_backward_input(const AffineBackwardInput<float>&, const Context&);
 // The weight's part alone; the bias's is the caller's.
 bool large_backward_weight(const AffineBackwardWeight<float>&, const Context&);
+// For the bias's part: where the product that made dz has summed up its columns, tile by tile, dz becomes these sums.
+void large_column_sums(AffineBackwardWeight<float>&, const Context&);
 
 // Releases the copies of matrices whose memory has been released.
 void large_tidy();

@@ -1,19 +1,23 @@
 // Which copies of matrices, in bfloat16, hold what their matrices hold.
 //
-// Only within one step of one recording is anything known about that: there all kernels are this library's, and in the
-// order of their calls. Two rules, each safe for itself:
+// Within one step of one recording all kernels are this library's, and in the order of their calls. Two rules, each safe
+// for itself:
 //   fresh   nothing at all was enqueued since the copy was made. For y, which the next layer takes as its x, and dx,
 //           which the layer below takes as its dz.
 //   kept    made by the forward product of this step, from what must not change until the backward products have used
 //           it: weights, and the inputs of layers. A weight's update, which writes the copy anew, keeps it for the next
 //           step.
+// Outside of recordings a weight's copy is good while the parameter is in the state that it was made in:
+//   holds     for calls in the stream that made it, the only one that surely has. In a capture, ours or a user's, nothing
+//             is made that is there now, and what is there now will have changed at a replay: there it is not asked.
+// (A replay makes copies of later states than the last that was held, which nobody asks for any more.)
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <tuple>
 
-#include "core/types.h"
+#include "core/contracts/affine.h"
 
 namespace fastmlp::cuda {
 
@@ -24,6 +28,14 @@ struct Moment {
   std::uint64_t enqueued = 0;   // what the thread had enqueued before
 };
 
+// What is made of a parameter's values outside of recordings.
+struct Source {
+  ValueState state;
+  Stream stream = nullptr;
+
+  bool operator==(const Source&) const = default;
+};
+
 class Copy {
  public:
   void* memory = nullptr;
@@ -31,25 +43,37 @@ class Copy {
   bool fresh(const Moment& now) const { return same_step(now) && made_.enqueued == now.enqueued; }
   bool kept(const Moment& now) const { return same_step(now) && keeps_; }
 
-  void made(const Moment& now) { set(now, false); }
-  void keep(const Moment& now) { set(now, true); }
+  bool holds(const Source& values) const { return values.state.known() && held_ == values; }
+
+  // Whether the column sums beside it are those of the matrix.
+  bool summed(const Moment& now) const { return fresh(now) && sums_; }
+
+  void made(const Moment& now, bool sums = false) { set(now, false, sums); }
+  void keep(const Moment& now) { set(now, true, false); }
+  void hold(const Source& values) {
+    if (values.state.known()) held_ = values;
+  }
 
  private:
   bool same_step(const Moment& now) const {
     return now.recording != 0 && made_.recording == now.recording && made_.step == now.step;
   }
-  void set(const Moment& now, bool keeps) {
+  void set(const Moment& now, bool keeps, bool sums) {
     made_ = now;
     keeps_ = keeps;
+    sums_ = sums;
   }
 
   Moment made_;
-  bool keeps_ = false;
+  bool keeps_ = false, sums_ = false;
+  Source held_;
 };
 
 struct Matrix {
   const float* values;
   Index rows, columns, ld;
+
+  Index size() const { return rows * columns; }
 
   friend bool operator<(const Matrix& a, const Matrix& b) {
     return std::tie(a.values, a.rows, a.columns, a.ld) < std::tie(b.values, b.rows, b.columns, b.ld);
@@ -64,11 +88,11 @@ class Copies {
     return found == copies_.end() ? nullptr : &found->second;
   }
 
-  // The same, made by allocate(elements) where there is none; null where that returns null.
+  // The same, made by allocate(matrix) where there is none; null where that returns null.
   template <class Allocate>
   Copy* find_or_make(const Matrix& matrix, const Allocate& allocate) {
     if (Copy* copy = find(matrix)) return copy;
-    void* memory = allocate(matrix.rows * matrix.columns);
+    void* memory = allocate(matrix);
     if (!memory) return nullptr;
     Copy& copy = copies_[matrix];
     copy.memory = memory;

@@ -13,6 +13,7 @@
 #include <cutlass/epilogue/fusion/sm90_callbacks_tma_warpspecialized.hpp>
 
 #include "cuda/block/by_kind.h"
+#include "cuda/large/large_column_sums.h"
 
 namespace fastmlp::cuda::large {
 
@@ -126,6 +127,63 @@ struct Differentiate : Node<ActivationArguments> {
   template <bool ReferenceSrc, class... Args>
   CUTLASS_DEVICE auto get_consumer_store_callbacks(const fusion::detail::ConsumerStoreArgs<Args...>& args) const {
     return Callbacks<cute::remove_cvref_t<decltype(args.tCrC)>>(*params, args.tCrC);
+  }
+};
+
+struct SumsArguments {
+  float* sums = nullptr;  // null: none are wanted
+  Index ld = 0;
+};
+
+// Its child's values, whose column sums it stores on the way (large_column_sums.h).
+struct SumColumns : Node<SumsArguments> {
+  using Node::Node;
+
+  template <class Places, class Rest>
+  struct Callbacks : fusion::EmptyConsumerStoreCallbacks {
+    CUTLASS_DEVICE Callbacks(const Params& own, const Places& places, const Rest& rest, int row, int column)
+        : params(own), places(places), rest(rest), row(row), column(column) {}
+    const Params& params;
+    Places places;
+    Rest rest;
+    int row, column;  // of the thread's first value
+
+    template <int N>
+    CUTLASS_DEVICE cutlass::Array<float, N> visit(const cutlass::Array<float, N>&, int, int epi_m, int epi_n,
+                                                  const cutlass::Array<float, N>& values) {
+      using Halving = ColumnHalving;
+      static_assert(N == Halving::kValues);
+      if (!params.sums) return values;
+      const auto place = places(cute::_, cute::_, cute::_, epi_m, epi_n);
+      const auto inside = [&](int i) { return cute::elem_less(place(i), rest) ? values[i] : 0.0f; };
+      float sums[Halving::kOwn];
+      CUTLASS_PRAGMA_UNROLL
+      for (int j = 0; j < Halving::kOwn; ++j) sums[j] = inside(Halving::value(j)) + inside(Halving::value(j) + 2);
+      const int lane = static_cast<int>(threadIdx.x) % kWarp;
+      CUTLASS_PRAGMA_UNROLL
+      for (int half = Halving::kOwn / 2; half > 0; half /= 2) {
+        CUTLASS_PRAGMA_UNROLL
+        for (int j = 0; j < half; ++j)
+          sums[j] =
+              Halving::kept(sums, lane, half, j) + __shfl_xor_sync(~0U, Halving::sent(sums, lane, half, j), 4 * half);
+      }
+      // The warp's first row and column.
+      const int first_row = row + cute::get<0>(place(0)) - lane / 4;
+      const int first_column = column + cute::get<1>(place(0)) - lane % 4 * 2;
+      const int own = first_column + Halving::column_of(lane);
+      const int rows = row + cute::get<0>(rest), columns = column + cute::get<1>(rest);
+      if (first_row < rows && own < columns)
+        params.sums[first_row / static_cast<int>(SumsLayout::kRows) * params.ld + own] = sums[0];
+      return values;
+    }
+  };
+
+  template <bool ReferenceSrc, class... Args>
+  CUTLASS_DEVICE auto get_consumer_store_callbacks(const fusion::detail::ConsumerStoreArgs<Args...>& args) const {
+    const int row = cute::get<0>(args.problem_shape_mnkl) - cute::get<0>(args.residue_tCcD);
+    const int column = cute::get<1>(args.problem_shape_mnkl) - cute::get<1>(args.residue_tCcD);
+    return Callbacks<cute::remove_cvref_t<decltype(args.tCcD)>, cute::remove_cvref_t<decltype(args.residue_tCcD)>>(
+        *params, args.tCcD, args.residue_tCcD, row, column);
   }
 };
 

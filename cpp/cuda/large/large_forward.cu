@@ -33,7 +33,8 @@ bool large_forward(const AffineForward<float>& a, const Context& context) {
   Copy* const w = table.operand(w_matrix, context);
   if (!x || !w) return false;
   if (!x->fresh(now)) large::convert(x_matrix, *x, context);
-  if (!w->kept(now)) large::convert(w_matrix, *w, context);
+  const Source source = large::source(a.weight_state, context);
+  if (!w->kept(now) && !w->holds(source) && large::convert(w_matrix, *w, context)) w->hold(source);
   // A matrix that was an operand before will be one again.
   Copy* const y = now.recording ? table.find({a.y, a.M, a.N, a.ldy}) : nullptr;
 

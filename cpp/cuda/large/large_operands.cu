@@ -91,21 +91,32 @@ Moment moment(const Context& context) {
   return now;
 }
 
+Source source(const ValueState& state, const Context& context) {
+  if (!state.known() || recording(context.stream)) return {};
+  return {state, context.stream};
+}
+
 Table::Table() : lock_(shared().mutex) {}
 
 Copy* Table::find(const Matrix& matrix) { return shared().copies.find(matrix); }
 
 Copy* Table::operand(const Matrix& matrix, const Context& context) {
-  return shared().copies.find_or_make(matrix, [&](Index elements) -> void* {
+  return shared().copies.find_or_make(matrix, [&](const Matrix& of) -> void* {
     void* memory = nullptr;
     if (recording(context.stream)) return memory;
-    if (cudaMalloc(&memory, static_cast<std::size_t>(elements) * sizeof(__nv_bfloat16)) != cudaSuccess)
+    const Index bytes =
+        unproved() ? SumsLayout::first_byte(of) + SumsLayout(of).bytes() : of.size() * Index{sizeof(__nv_bfloat16)};
+    if (cudaMalloc(&memory, static_cast<std::size_t>(bytes)) != cudaSuccess)
       cudaGetLastError();  // a product without copies takes over
     return memory;
   });
 }
 
-void convert(const Matrix& matrix, const Copy& copy, const Context& context) {
+float* column_sums(const Matrix& matrix, const Copy& copy) {
+  return reinterpret_cast<float*>(static_cast<char*>(copy.memory) + SumsLayout::first_byte(matrix));
+}
+
+bool convert(const Matrix& matrix, const Copy& copy, const Context& context) {
   Rounding work{matrix.values, static_cast<__nv_bfloat16*>(copy.memory), matrix.rows, matrix.columns, matrix.ld};
   if (work.ld == work.columns) {
     work.columns *= work.rows;
@@ -117,10 +128,24 @@ void convert(const Matrix& matrix, const Copy& copy, const Context& context) {
   const Index down = std::min({work.rows, std::max<Index>(1, most / across), Index{65535}});
   const dim3 grid(static_cast<unsigned>(across), static_cast<unsigned>(down));
   round_rows<<<grid, kThreads, 0, native(context.stream)>>>(work);
-  note(cudaGetLastError());
+  const cudaError_t status = cudaGetLastError();
+  note(status);
+  return status == cudaSuccess;
 }
 
 }  // namespace large
+
+void large_column_sums(AffineBackwardWeight<float>& a, const Context& context) {
+  if (!unproved() || !large::suits(a.M, a.N, a.K, context)) return;
+  large::Table table;
+  const Matrix dz_matrix{a.dz, a.M, a.N, a.lddz};
+  const Copy* const dz = table.find(dz_matrix);
+  if (!dz || !dz->summed(large::moment(context))) return;
+  const SumsLayout sums(dz_matrix);
+  a.dz = large::column_sums(dz_matrix, *dz);
+  a.M = sums.rows;
+  a.lddz = sums.columns;
+}
 
 void large_tidy() {
   large::Table only;  // holds the table
@@ -140,6 +165,7 @@ void large_tidy() {
 
 namespace fastmlp::cuda {
 
+void large_column_sums(AffineBackwardWeight<float>&, const Context&) {}
 void large_tidy() {}
 
 }  // namespace fastmlp::cuda

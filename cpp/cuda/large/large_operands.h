@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "core/backend.h"
+#include "cuda/large/large_column_sums.h"
 #include "cuda/large/large_copies.h"
 #include "cuda/runtime/runtime.h"
 
@@ -19,6 +20,8 @@ bool suits(Index M, Index N, Index K, const Context&);
 bool aligned(std::initializer_list<const float*> matrices, std::initializer_list<Index> lds);
 
 Moment moment(const Context&);
+// Of a weight outside of captures; else of nothing known.
+Source source(const ValueState&, const Context&);
 
 // The table of copies, for one caller at a time.
 class Table {
@@ -34,8 +37,11 @@ class Table {
   std::unique_lock<std::mutex> lock_;
 };
 
-// Enqueues the rounding of the matrix into its copy.
-void convert(const Matrix&, const Copy&, const Context&);
+// Enqueues the rounding of the matrix into its copy; false where that failed.
+bool convert(const Matrix&, const Copy&, const Context&);
+
+// Where the matrix's column sums lie, as SumsLayout says.
+float* column_sums(const Matrix&, const Copy&);
 
 }  // namespace fastmlp::cuda::large
 

@@ -117,6 +117,7 @@ void DenseRunner<T>::affine_forward(int i, T* y, const Context& context) {
                         nullptr, op.activation, y,         width(i + 1), nullptr};
   if (op.bias) args.bias = op.bias->value.data();
   if (this->training_ && op.saves_input()) args.z = memory_.data() + z_[static_cast<std::size_t>(i)];
+  if (!this->training_ && !device().host) args.weight_state = op.weight->state();
   kernels().affine_forward(args, context);
 }
 
@@ -261,6 +262,7 @@ void DenseRunner<T>::affine_backward(const BackwardStep& step, Gradients& gradie
   args.weight = this->sink(op.weight, rows_, fused);
   args.bias = this->sink(op.bias, 0, fused);
   kernels().affine_backward_weight(args, context);
+  if (fused && !device().host) op.weight->count_change();  // as state() needs it
 }
 
 template <class T>
