@@ -262,7 +262,6 @@ void DenseRunner<T>::affine_backward(const BackwardStep& step, Gradients& gradie
   args.weight = this->sink(op.weight, rows_, fused);
   args.bias = this->sink(op.bias, 0, fused);
   kernels().affine_backward_weight(args, context);
-  if (fused && !device().host) op.weight->count_change();  // as state() needs it
 }
 
 template <class T>
@@ -270,6 +269,8 @@ void DenseRunner<T>::backward(const T* dy, T* dx, Optimizer<T>* fused) {
   if (dy) logits_ = false;
   if (fused && !replay_) this->begin_updates(*fused);
   run_backward({memory_.data(), gradient_, dy ? dy : memory_.data() + result_, dx, true}, fused);
+  if (fused && !device().host)  // as state() needs it
+    for (const auto& parameter : program_.parameters()) parameter->count_change();
 }
 
 template <class T>
