@@ -7,6 +7,7 @@
 #include "cuda/large/large.h"
 #include "cuda/large/large_column_sums.h"
 #include "cuda/large/large_copies.h"
+#include "cuda/large/round_rows.h"
 
 namespace {
 
@@ -138,10 +139,39 @@ void test_column_sums() {
          "behind the copy");
 }
 
+// Whole matrices and rows with gaps; more of them, and longer ones, than there are blocks.
+void test_rounding() {
+  struct Case {
+    Index rows, columns, gap;
+  };
+  for (const Case& c : {Case{1, 8, 0}, Case{5, 24, 0}, Case{5, 24, 8}, Case{3, 2056, 4}, Case{70, 2064, 12}}) {
+    const Index ld = c.columns + c.gap;
+    const auto at = [](Index i) { return static_cast<std::size_t>(i); };
+    std::vector<cuda::Vector<float>> memory(at((c.rows * ld + 3) / 4));
+    float* const values = memory[0].v;
+    std::uint32_t seed = 5;
+    for (Index i = 0; i < c.rows * ld; ++i) {
+      seed = seed * 1664525U + 1013904223U;
+      values[i] = static_cast<float>(static_cast<std::int32_t>(seed)) * 0x1p-28F;
+    }
+    std::vector<cuda::Vector<float>> rounded(at(c.rows * c.columns / 8 + 1));
+    auto* const halves = reinterpret_cast<std::uint16_t*>(rounded.data());
+    for (std::size_t i = 0; i < 8 * rounded.size(); ++i) halves[i] = 0xabcd;
+    cuda::round_rows({values, halves, c.rows, c.columns, ld}, 1, nullptr);
+    bool fine = true;
+    for (Index r = 0; r < c.rows; ++r)
+      for (Index k = 0; k < c.columns; ++k)
+        fine &= halves[r * c.columns + k] == cuda::BF16::word(values[r * ld + k], 0);
+    for (Index i = 0; i < 8; ++i) fine &= halves[c.rows * c.columns + i] == 0xabcd;
+    expect(fine, "rounded copies");
+  }
+}
+
 }  // namespace
 
 int main() {
   test_copies();
+  test_rounding();
   test_column_sums();
   if (failures == 0) std::puts("ok");
   return failures == 0 ? 0 : 1;

@@ -34,7 +34,7 @@ bool large_forward(const AffineForward<float>& a, const Context& context) {
   if (!x || !w) return false;
   if (!x->fresh(now)) large::convert(x_matrix, *x, context);
   const Source source = large::source(a.weight_state, context);
-  if (!w->kept(now) && !w->holds(source) && large::convert(w_matrix, *w, context)) w->hold(source);
+  if (!w->kept(now) && !w->holds(source)) large::convert(w_matrix, *w, context);
   // A matrix that was an operand before will be one again.
   Copy* const y = now.recording ? table.find({a.y, a.M, a.N, a.ldy}) : nullptr;
 
@@ -55,6 +55,7 @@ bool large_forward(const AffineForward<float>& a, const Context& context) {
 
   x->keep(now);
   w->keep(now);
+  w->hold(source);
   if (y) y->made(now);
   return true;
 }

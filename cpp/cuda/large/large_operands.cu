@@ -1,10 +1,9 @@
 #include "cuda/large/large_operands.h"
 
 #include "cuda/large/large.h"
+#include "cuda/large/round_rows.h"
 
 #if defined(__CUDACC__) && defined(FASTMLP_CUTLASS)
-
-#include <cuda_bf16.h>
 
 #include <algorithm>
 #include <limits>
@@ -20,30 +19,7 @@ namespace {
 constexpr Index kLeastRows = 192, kLeastWidth = 256, kLeastProducts = Index{1} << 29;
 constexpr Index kMost = std::numeric_limits<int>::max();
 
-constexpr int kValues = 8;  // of a thread at a time: 32 bytes in, 16 out
-constexpr int kThreads = 256;
-
-struct Rounding {
-  const float* from;
-  __nv_bfloat16* to;
-  Index rows, columns, ld;
-};
-
-__global__ void __launch_bounds__(kThreads) round_rows(const Rounding work) {
-  const Index step = static_cast<Index>(gridDim.x) * kThreads * kValues;
-  for (Index row = blockIdx.y; row < work.rows; row += gridDim.y)
-    for (Index at = (static_cast<Index>(blockIdx.x) * kThreads + threadIdx.x) * kValues; at < work.columns;
-         at += step) {
-      const float4* from = reinterpret_cast<const float4*>(work.from + row * work.ld + at);
-      const float4 a = from[0], b = from[1];
-      union {
-        __nv_bfloat162 pairs[kValues / 2];
-        uint4 all;
-      } rounded{{__floats2bfloat162_rn(a.x, a.y), __floats2bfloat162_rn(a.z, a.w), __floats2bfloat162_rn(b.x, b.y),
-                 __floats2bfloat162_rn(b.z, b.w)}};
-      *reinterpret_cast<uint4*>(work.to + row * work.columns + at) = rounded.all;
-    }
-}
+constexpr int kValues = RoundRows::kValues;
 
 struct Shared {
   std::mutex mutex;
@@ -105,7 +81,7 @@ Copy* Table::operand(const Matrix& matrix, const Context& context) {
     void* memory = nullptr;
     if (recording(context.stream)) return memory;
     const Index bytes =
-        unproved() ? SumsLayout::first_byte(of) + SumsLayout(of).bytes() : of.size() * Index{sizeof(__nv_bfloat16)};
+        unproved() ? SumsLayout::first_byte(of) + SumsLayout(of).bytes() : of.size() * Index{sizeof(std::uint16_t)};
     if (cudaMalloc(&memory, static_cast<std::size_t>(bytes)) != cudaSuccess)
       cudaGetLastError();  // a product without copies takes over
     return memory;
@@ -116,21 +92,9 @@ float* column_sums(const Matrix& matrix, const Copy& copy) {
   return reinterpret_cast<float*>(static_cast<char*>(copy.memory) + SumsLayout::first_byte(matrix));
 }
 
-bool convert(const Matrix& matrix, const Copy& copy, const Context& context) {
-  Rounding work{matrix.values, static_cast<__nv_bfloat16*>(copy.memory), matrix.rows, matrix.columns, matrix.ld};
-  if (work.ld == work.columns) {
-    work.columns *= work.rows;
-    work.rows = 1;
-  }
-  // As many blocks as stand at once on the device, if there is work for them.
-  const Index most = Index{8} * multiprocessors();
-  const Index across = std::min(most, (work.columns / kValues + kThreads - 1) / kThreads);
-  const Index down = std::min({work.rows, std::max<Index>(1, most / across), Index{65535}});
-  const dim3 grid(static_cast<unsigned>(across), static_cast<unsigned>(down));
-  round_rows<<<grid, kThreads, 0, native(context.stream)>>>(work);
-  const cudaError_t status = cudaGetLastError();
-  note(status);
-  return status == cudaSuccess;
+void convert(const Matrix& matrix, const Copy& copy, const Context& context) {
+  const WritesNoOperand copies;
+  round_rows({matrix.values, copy.memory, matrix.rows, matrix.columns, matrix.ld}, multiprocessors(), context.stream);
 }
 
 }  // namespace large

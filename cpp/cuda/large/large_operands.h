@@ -37,8 +37,8 @@ class Table {
   std::unique_lock<std::mutex> lock_;
 };
 
-// Enqueues the rounding of the matrix into its copy; false where that failed.
-bool convert(const Matrix&, const Copy&, const Context&);
+// Enqueues the rounding of the matrix into its copy.
+void convert(const Matrix&, const Copy&, const Context&);
 
 // Where the matrix's column sums lie, as SumsLayout says.
 float* column_sums(const Matrix&, const Copy&);

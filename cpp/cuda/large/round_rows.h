@@ -1,0 +1,52 @@
+// A matrix's values in bfloat16, rows without gaps: eight of them a thread at a time, 32 bytes in and 16 out.
+#pragma once
+
+#include <algorithm>
+
+#include "cuda/block/mma.h"
+
+namespace fastmlp::cuda {
+
+struct RoundRows {
+  static constexpr int kThreads = 256, kValues = 8;
+  struct Params {
+    const float* from;
+    void* to;
+    Index rows, columns, ld;  // columns and ld in whole vectors
+  };
+  struct Registers {};
+
+  static FASTMLP_DEVICE void run(Block<RoundRows>& block, const Params& p) {
+    struct alignas(16) Words {
+      std::uint32_t pairs[kValues / 2];
+    };
+    const Dim index = block.index(), grid = block.grid();
+    block.each_alone([&](int thread, Registers&) {
+      const Index step = Index{grid.x} * kThreads * kValues;
+      for (Index row = index.y; row < p.rows; row += grid.y)
+        for (Index at = (Index{index.x} * kThreads + thread) * kValues; at < p.columns; at += step) {
+          const auto* const from = reinterpret_cast<const Vector<float>*>(p.from + row * p.ld + at);
+          const Vector<float> a = from[0], b = from[1];
+          *reinterpret_cast<Words*>(static_cast<std::uint16_t*>(p.to) + row * p.columns +
+                                    at) = {{BF16::word(a.v[0], a.v[1]), BF16::word(a.v[2], a.v[3]),
+                                            BF16::word(b.v[0], b.v[1]), BF16::word(b.v[2], b.v[3])}};
+        }
+    });
+  }
+};
+
+// On a device of so many multiprocessors: as many blocks as stand at once, if there is work for them.
+inline void round_rows(RoundRows::Params work, int multiprocessors, Stream stream) {
+  constexpr Index kBlockValues = Index{RoundRows::kThreads} * RoundRows::kValues, kMostRows = 65535;
+  if (work.ld == work.columns) {
+    work.columns *= work.rows;
+    work.ld = work.columns;
+    work.rows = 1;
+  }
+  const Index most = Index{8} * multiprocessors;
+  const Index across = std::min(most, (work.columns + kBlockValues - 1) / kBlockValues);
+  const Index down = std::min({work.rows, std::max<Index>(1, most / across), kMostRows});
+  launch<RoundRows>({static_cast<int>(across), static_cast<int>(down), 1}, 0, work, stream);
+}
+
+}  // namespace fastmlp::cuda
