@@ -94,7 +94,8 @@ float* column_sums(const Matrix& matrix, const Copy& copy) {
 
 void convert(const Matrix& matrix, const Copy& copy, const Context& context) {
   const WritesNoOperand copies;
-  round_rows({matrix.values, copy.memory, matrix.rows, matrix.columns, matrix.ld}, multiprocessors(), context.stream);
+  round_rows({matrix.values, static_cast<std::uint16_t*>(copy.memory), matrix.rows, matrix.columns, matrix.ld},
+             multiprocessors(), context.stream);
 }
 
 }  // namespace large

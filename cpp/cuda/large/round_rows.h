@@ -11,15 +11,12 @@ struct RoundRows {
   static constexpr int kThreads = 256, kValues = 8;
   struct Params {
     const float* from;
-    void* to;
+    std::uint16_t* to;
     Index rows, columns, ld;  // columns and ld in whole vectors
   };
   struct Registers {};
 
   static FASTMLP_DEVICE void run(Block<RoundRows>& block, const Params& p) {
-    struct alignas(16) Words {
-      std::uint32_t pairs[kValues / 2];
-    };
     const Dim index = block.index(), grid = block.grid();
     block.each_alone([&](int thread, Registers&) {
       const Index step = Index{grid.x} * kThreads * kValues;
@@ -27,9 +24,18 @@ struct RoundRows {
         for (Index at = (Index{index.x} * kThreads + thread) * kValues; at < p.columns; at += step) {
           const auto* const from = reinterpret_cast<const Vector<float>*>(p.from + row * p.ld + at);
           const Vector<float> a = from[0], b = from[1];
-          *reinterpret_cast<Words*>(static_cast<std::uint16_t*>(p.to) + row * p.columns +
-                                    at) = {{BF16::word(a.v[0], a.v[1]), BF16::word(a.v[2], a.v[3]),
-                                            BF16::word(b.v[0], b.v[1]), BF16::word(b.v[2], b.v[3])}};
+          Vector<std::uint32_t> words;
+          FASTMLP_UNROLL
+          for (int i = 0; i < 2; ++i) {
+            words.v[i] = BF16::word(a.v[2 * i], a.v[2 * i + 1]);
+            words.v[2 + i] = BF16::word(b.v[2 * i], b.v[2 * i + 1]);
+          }
+          auto* const to = p.to + row * p.columns + at;
+#if defined(__CUDA_ARCH__)  // one store: nvcc makes four of the one below
+          __stwb(reinterpret_cast<uint4*>(to), make_uint4(words.v[0], words.v[1], words.v[2], words.v[3]));
+#else
+          *reinterpret_cast<Vector<std::uint32_t>*>(to) = words;
+#endif
         }
     });
   }
