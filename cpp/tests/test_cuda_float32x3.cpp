@@ -76,9 +76,9 @@ void test_split() {
 }
 
 TilePlan plan_of(TileKind tile, Index rows, Index columns, Index depth, Index parts) {
-  const Index side = tile == TileKind::Large ? 128 : tile == TileKind::Medium ? 64 : 32;
-  const Index across = (columns + side - 1) / side, part = (depth + parts * 8 - 1) / (parts * 8) * 8;
-  return {tile, static_cast<int>(across), static_cast<int>(across * ((rows + side - 1) / side)),
+  const auto [down, wide] = kTileSides[static_cast<int>(tile)];
+  const Index across = (columns + wide - 1) / wide, part = (depth + parts * 8 - 1) / (parts * 8) * 8;
+  return {tile, static_cast<int>(across), static_cast<int>(across * ((rows + down - 1) / down)),
           static_cast<int>((depth + part - 1) / part), part};
 }
 
@@ -95,7 +95,7 @@ Matrix<float> product(const Matrix<float>& x, const Matrix<float>& w, Precision 
   context.scratch = scratch().data();
   const AffineForward<float> a{x.rows,  w.columns, x.columns, inputs.data(), x.ld,   weights.data(),
                                nullptr, {},        y.data(),  y.ld,          nullptr};
-  multiply(product_of(a), plan, context);
+  multiply(product_of(a, context), plan, context);
   return y;
 }
 

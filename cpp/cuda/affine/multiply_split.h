@@ -10,9 +10,9 @@
 
 namespace fastmlp::cuda {
 
-template <class Shape>
-struct SplitMma : Mma<SplitFloat, Shape> {
-  using Base = Mma<SplitFloat, Shape>;
+template <class Shape, Along kA, Along kB>
+struct SplitMma : Mma<SplitFloat, Shape, kA, kB> {
+  using Base = Mma<SplitFloat, Shape, kA, kB>;
   using Base::kDown, Base::kAcross;
 
   struct Registers : Base::Registers {  // a and b: the large parts
@@ -23,9 +23,9 @@ struct SplitMma : Mma<SplitFloat, Shape> {
   // The same for numbers of any size, more slowly: for tiles in which some sum is_unsure().
   struct AnySize;
 
-  template <class K, Along kA, Along kB>
-  static FASTMLP_DEVICE void multiply(Block<K>& block, const unsigned char* a_tile, const unsigned char* b_tile, int) {
-    multiply<K, kA, kB, false>(block, a_tile, b_tile);
+  template <class K>
+  static FASTMLP_DEVICE void multiply(Block<K>& block, const float* a, const float* b) {
+    multiply<K, false>(block, a, b);
   }
 
   // Whether a sum of the block's tile is NaN, for all threads: perhaps only because a number is infinite, or so large that
@@ -51,15 +51,13 @@ struct SplitMma : Mma<SplitFloat, Shape> {
   }
 
  private:
-  template <class K, Along kA, Along kB, bool kAnySize>
-  static FASTMLP_DEVICE void multiply(Block<K>& block, const unsigned char* a_tile, const unsigned char* b_tile) {
-    const auto* const a = reinterpret_cast<const std::uint32_t*>(a_tile);
-    const auto* const b = reinterpret_cast<const std::uint32_t*>(b_tile);
+  template <class K, bool kAnySize>
+  static FASTMLP_DEVICE void multiply(Block<K>& block, const float* a, const float* b) {
     FASTMLP_UNROLL_BY(1)  // two steps at once would take more registers than there are
     for (int step = 0; step < Base::kSliceWords; step += kMmaWords) {
       const auto load = [&](bool cross) {
         block.each_alone([&](int thread, auto& registers) {
-          Base::template load_fragments<kA, kB>(registers.product, thread, a, b, step);
+          Base::read_fragments(registers.product, a, b, thread, step);
           split<kAnySize>(registers.product, cross);
         });
       };
@@ -110,11 +108,11 @@ struct SplitMma : Mma<SplitFloat, Shape> {
   }
 };
 
-template <class Shape>
-struct SplitMma<Shape>::AnySize : SplitMma<Shape> {
-  template <class K, Along kA, Along kB>
-  static FASTMLP_DEVICE void multiply(Block<K>& block, const unsigned char* a_tile, const unsigned char* b_tile, int) {
-    SplitMma::template multiply<K, kA, kB, true>(block, a_tile, b_tile);
+template <class Shape, Along kA, Along kB>
+struct SplitMma<Shape, kA, kB>::AnySize : SplitMma<Shape, kA, kB> {
+  template <class K>
+  static FASTMLP_DEVICE void multiply(Block<K>& block, const float* a, const float* b) {
+    SplitMma::template multiply<K, true>(block, a, b);
   }
 };
 
