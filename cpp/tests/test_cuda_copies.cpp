@@ -158,6 +158,31 @@ void test_rounding() {
     auto* const halves = reinterpret_cast<std::uint16_t*>(rounded.data());
     for (std::size_t i = 0; i < 8 * rounded.size(); ++i) halves[i] = 0xabcd;
     cuda::round_rows({values, halves, c.rows, c.columns, ld}, 1, nullptr);
+    std::vector<cuda::Vector<float>> twice(rounded.size());
+    std::vector<Index> ids;  // backwards
+    for (Index r = 0; r < c.rows; ++r) ids.push_back(c.rows - 1 - r);
+    Context context{};
+    auto* const chosen = reinterpret_cast<std::uint16_t*>(twice.data());
+    cuda::round_rows({values, chosen, c.rows, c.columns, ld, {true, ids.data(), c.rows, context}}, 1, nullptr);
+    bool same = true;
+    for (Index r = 0; r < c.rows; ++r)
+      for (Index k = 0; k < c.columns; ++k)
+        same &= chosen[r * c.columns + k] == halves[(c.rows - 1 - r) * c.columns + k];
+    expect(same, "chosen rows");
+    // In a replayed step: the batch of step 1 of those that begin at row `first[1]` of the order.
+    if (c.rows % 5 == 0) {
+      const Index half = c.rows / 5, first[] = {0, half};
+      Replay replay{};
+      replay.first = first;
+      replay.offset = 1;
+      replay.ids = ids.data();
+      context.replay = &replay;
+      cuda::round_rows({values, chosen, half, c.columns, ld, {true, nullptr, half, context}}, 1, nullptr);
+      for (Index r = 0; r < half; ++r)
+        for (Index k = 0; k < c.columns; ++k)
+          same &= chosen[r * c.columns + k] == halves[ids[at(2 * half + r)] * c.columns + k];
+      expect(same, "a replayed step's rows");
+    }
     bool fine = true;
     for (Index r = 0; r < c.rows; ++r)
       for (Index k = 0; k < c.columns; ++k)

@@ -25,11 +25,12 @@ bool large_backward_weight(const AffineBackwardWeight<float>& a, const Context& 
     return false;
   const Moment now = large::moment(context);
   large::Table table;
-  const Matrix x_matrix{a.x, a.M, a.K, a.ldx}, dz_matrix{a.dz, a.M, a.N, a.lddz};
+  const BatchRows batch(a.x_chosen, a.x_ids, a.M, context);
+  const Matrix x_matrix{a.x, a.M, a.K, a.ldx, batch.chosen}, dz_matrix{a.dz, a.M, a.N, a.lddz};
   Copy* const x = table.operand(x_matrix, context);
   Copy* const dz = table.operand(dz_matrix, context);
   if (!x || !dz) return false;
-  if (!x->kept(now)) large::convert(x_matrix, *x, context);
+  if (!x->kept(now)) large::convert(x_matrix, *x, context, batch);
   if (!dz->fresh(now)) large::convert(dz_matrix, *dz, context);
   Copy* const w = now.recording && sink.update ? table.find({result, a.K, a.N, a.N}) : nullptr;
 

@@ -72,11 +72,13 @@ class Copy {
 struct Matrix {
   const float* values;
   Index rows, columns, ld;
+  bool chosen = false;  // rows of a batch, by number
 
   Index size() const { return rows * columns; }
 
   friend bool operator<(const Matrix& a, const Matrix& b) {
-    return std::tie(a.values, a.rows, a.columns, a.ld) < std::tie(b.values, b.rows, b.columns, b.ld);
+    return std::tie(a.values, a.rows, a.columns, a.ld, a.chosen) <
+           std::tie(b.values, b.rows, b.columns, b.ld, b.chosen);
   }
 };
 

@@ -28,11 +28,12 @@ bool large_forward(const AffineForward<float>& a, const Context& context) {
     return false;
   const Moment now = large::moment(context);
   large::Table table;
-  const Matrix x_matrix{a.x, a.M, a.K, a.ldx}, w_matrix{a.weight, a.K, a.N, a.N};
+  const BatchRows batch(a.x_chosen, a.x_ids, a.M, context);
+  const Matrix x_matrix{a.x, a.M, a.K, a.ldx, batch.chosen}, w_matrix{a.weight, a.K, a.N, a.N};
   Copy* const x = table.operand(x_matrix, context);
   Copy* const w = table.operand(w_matrix, context);
   if (!x || !w) return false;
-  if (!x->fresh(now)) large::convert(x_matrix, *x, context);
+  if (!x->fresh(now)) large::convert(x_matrix, *x, context, batch);
   const Source source = large::source(a.weight_state, context);
   if (!w->kept(now) && !w->holds(source)) large::convert(w_matrix, *w, context);
   // A matrix that was an operand before will be one again.

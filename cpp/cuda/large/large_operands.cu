@@ -92,9 +92,9 @@ float* column_sums(const Matrix& matrix, const Copy& copy) {
   return reinterpret_cast<float*>(static_cast<char*>(copy.memory) + SumsLayout::first_byte(matrix));
 }
 
-void convert(const Matrix& matrix, const Copy& copy, const Context& context) {
+void convert(const Matrix& matrix, const Copy& copy, const Context& context, const BatchRows& batch) {
   const WritesNoOperand copies;
-  round_rows({matrix.values, static_cast<std::uint16_t*>(copy.memory), matrix.rows, matrix.columns, matrix.ld},
+  round_rows({matrix.values, static_cast<std::uint16_t*>(copy.memory), matrix.rows, matrix.columns, matrix.ld, batch},
              multiprocessors(), context.stream);
 }
 

@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "core/backend.h"
+#include "cuda/block/batch_rows.h"
 #include "cuda/large/large_column_sums.h"
 #include "cuda/large/large_copies.h"
 #include "cuda/runtime/runtime.h"
@@ -38,7 +39,7 @@ class Table {
 };
 
 // Enqueues the rounding of the matrix into its copy.
-void convert(const Matrix&, const Copy&, const Context&);
+void convert(const Matrix&, const Copy&, const Context&, const BatchRows& = {});
 
 // Where the matrix's column sums lie, as SumsLayout says.
 float* column_sums(const Matrix&, const Copy&);

@@ -1,8 +1,9 @@
-// A matrix's values in bfloat16, rows without gaps: eight of them a thread at a time, 32 bytes in and 16 out.
+// A matrix's values, or those of chosen rows of it, in bfloat16, rows without gaps: eight of them a thread at a time, 32 bytes in and 16 out.
 #pragma once
 
 #include <algorithm>
 
+#include "cuda/block/batch_rows.h"
 #include "cuda/block/mma.h"
 
 namespace fastmlp::cuda {
@@ -13,6 +14,7 @@ struct RoundRows {
     const float* from;
     std::uint16_t* to;
     Index rows, columns, ld;  // columns and ld in whole vectors
+    BatchRows batch = {};
   };
   struct Registers {};
 
@@ -20,9 +22,10 @@ struct RoundRows {
     const Dim index = block.index(), grid = block.grid();
     block.each_alone([&](int thread, Registers&) {
       const Index step = Index{grid.x} * kThreads * kValues;
-      for (Index row = index.y; row < p.rows; row += grid.y)
+      for (Index row = index.y; row < p.rows; row += grid.y) {
+        const float* const values = p.from + (p.batch.chosen ? p.batch.of(row) : row) * p.ld;
         for (Index at = (Index{index.x} * kThreads + thread) * kValues; at < p.columns; at += step) {
-          const auto* const from = reinterpret_cast<const Vector<float>*>(p.from + row * p.ld + at);
+          const auto* const from = reinterpret_cast<const Vector<float>*>(values + at);
           const Vector<float> a = from[0], b = from[1];
           Vector<std::uint32_t> words;
           FASTMLP_UNROLL
@@ -37,6 +40,7 @@ struct RoundRows {
           *reinterpret_cast<Vector<std::uint32_t>*>(to) = words;
 #endif
         }
+      }
     });
   }
 };
@@ -44,7 +48,7 @@ struct RoundRows {
 // On a device of so many multiprocessors: as many blocks as stand at once, if there is work for them.
 inline void round_rows(RoundRows::Params work, int multiprocessors, Stream stream) {
   constexpr Index kBlockValues = Index{RoundRows::kThreads} * RoundRows::kValues, kMostRows = 65535;
-  if (work.ld == work.columns) {
+  if (work.ld == work.columns && !work.batch.chosen) {
     work.columns *= work.rows;
     work.ld = work.columns;
     work.rows = 1;
