@@ -33,7 +33,7 @@ class Row:
 def measured(run: Path = RUN) -> dict[str, float]:
     """fastmlp's microseconds in a run, the last figure of each workload."""
     found: dict[str, float] = {}
-    for stored in json.loads(run.read_text())["measured"]:
+    for stored in json.loads(run.read_text())["measured"].values():
         for workload in stored["workloads"]:
             if us := workload["peers"].get("fastmlp", {}).get("us"):
                 found[workload["name"]] = us["median"]
