@@ -123,20 +123,18 @@ def ncu(check: Check, _: Binaries) -> None:
         check.add(f"ncu: {workload}", "FAILED: it saw no kernel")
 
 
-def racecheck(check: Check, _: Binaries) -> None:
-    """A subset of the tests: the sanitizer takes its time."""
+def racecheck(check: Check, binaries: Binaries) -> None:
+    """A program and a few of the tests: the sanitizer takes its time."""
     sanitizer = shutil.which("compute-sanitizer")
     if not sanitizer:
-        check.add("compute-sanitizer: racecheck", "left out: it is not there")
+        check.add("racecheck", "left out: compute-sanitizer is not there")
         return
-    chosen = ("tests/test_loop_equals_fit.py", "-k", "cuda", "-x")
-    check.run(
-        "compute-sanitizer: racecheck",
-        *(sanitizer, "--tool", "racecheck", "--error-exitcode", 9, "--target-processes", "all"),
-        *(sys.executable, *PYTEST, *chosen),
-        limit=120,
-        said=COUNTS + "|RACECHECK SUMMARY",
-    )
+    tool = (sanitizer, "--tool", "racecheck", "--error-exitcode", 9, "--target-processes", "all")
+    few = ("tests/test_loop_equals_fit.py", "-k", "full_batches or Lion")
+    said = COUNTS + "|RACECHECK SUMMARY"
+    if program := binaries.program("test_device"):
+        check.run("racecheck: test_device", *tool, program, limit=60, said=said)
+    check.run("racecheck: Python tests", *tool, sys.executable, *PYTEST, *few, limit=120, said=said)
 
 
 def unproved(check: Check, binaries: Binaries) -> None:
