@@ -169,6 +169,9 @@ def test_bad_arguments(place: Path) -> None:
     done = _check(place, "--steps", "device", "--programs", place / "nowhere")
     assert done.returncode == 2
     assert "nowhere is no folder" in done.stderr
+    done = _check(place, "--library", place / "some.so")
+    assert done.returncode == 2
+    assert "--library: a package is not built where --wheel names one" in done.stderr
     (place / "empty").mkdir()
     done = _check(place, "--wheel", place / "empty")
     assert done.returncode == 2

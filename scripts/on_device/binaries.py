@@ -48,11 +48,17 @@ def take(wheel: Path, programs: Path | None, folder: Path) -> Binaries:
             archive.extractall(site)
     if not (site / "fastmlp" / "__init__.py").is_file():
         raise FileNotFoundError(f"--wheel: there is no package fastmlp in {wheel}")
-    if programs and not programs.is_dir():
+    return Binaries(site, folder_of(programs))
+
+
+def folder_of(programs: Path | None) -> Path | None:
+    """That of a build's programs, of which the build's own folder may be named."""
+    if programs is None:
+        return None
+    if not programs.is_dir():
         raise FileNotFoundError(f"--programs: {programs} is no folder")
-    if programs and (programs / "cpp/tests").is_dir():
-        programs = programs / "cpp/tests"
-    return Binaries(site, programs.resolve() if programs else None)
+    inner = programs / "cpp/tests"
+    return (inner if inner.is_dir() else programs).resolve()
 
 
 def _headers(cutlass: Path, folder: Path) -> Path:
@@ -67,7 +73,7 @@ def _headers(cutlass: Path, folder: Path) -> Path:
 
 def build(target: Path, arch: str, cutlass: Path | None, folder: Path) -> Binaries:
     """Compile all for `arch` into target/site and target/programs, which work without the rest."""
-    tree = folder / "build"
+    tree, programs = folder / "build", target / "programs"
     options = [
         *("-DFASTMLP_PYTHON=OFF", "-DFASTMLP_CPP_TESTS=ON", "-DFASTMLP_CUDA_EMULATED=OFF"),
         *("-DFASTMLP_CUDA=ON", f"-DFASTMLP_CUDA_ARCHS={arch}"),
@@ -75,25 +81,30 @@ def build(target: Path, arch: str, cutlass: Path | None, folder: Path) -> Binari
         *([f"-DFASTMLP_CUTLASS_DIR={_headers(cutlass, folder)}"] if cutlass else []),
     ]
     _run("cmake", "-S", ROOT, "-B", tree, *options)
-    _run("cmake", "--build", tree, "--parallel", os.cpu_count() or 2)
+    made = ("fastmlp_cuda", *PROGRAMS)
+    _run("cmake", "--build", tree, "--parallel", os.cpu_count() or 2, "--target", *made)
+    programs.mkdir(parents=True, exist_ok=True)
+    for name in PROGRAMS:
+        place = next(
+            path for path in (tree / "cpp/tests" / name, tree / "cpp/cuda" / name) if path.is_file()
+        )
+        shutil.copy(place, programs)
+    return Binaries(package(target, tree / "cpp/cuda" / LIBRARY, folder), programs)
+
+
+def package(target: Path, library: Path, folder: Path) -> Path:
+    """The package for the Python that runs this, in target/site, with that CUDA part."""
     needed = "import numpy, scikit_build_core, pybind11"
-    offline = ["--no-build-isolation", "--no-index"]
     there = subprocess.run([sys.executable, "-c", needed], capture_output=True).returncode == 0
+    offline = ["--no-build-isolation", "--no-index"] if there else []
     wheels, pip = folder / "wheels", (sys.executable, "-m", "pip", "wheel", "--no-deps")
-    # the CUDA part is compiled once, with the programs
-    _run(*pip, *(offline if there else []), "-w", wheels, ROOT, env={"FASTMLP_CUDA": "OFF"})
-    site, programs = target / "site", target / "programs"
+    _run(*pip, *offline, "-w", wheels, ROOT, env={"FASTMLP_CUDA": "OFF"})
+    site = target / "site"
     shutil.rmtree(site, ignore_errors=True)
     with zipfile.ZipFile(next(wheels.glob("fastmlp-*.whl"))) as archive:
         archive.extractall(site)
-    shutil.copy(tree / "cpp/cuda" / LIBRARY, site / "fastmlp")
-    programs.mkdir(parents=True, exist_ok=True)
-    for name in PROGRAMS:
-        if (path := tree / "cpp/tests" / name).is_file() or (
-            path := tree / "cpp/cuda" / name
-        ).is_file():
-            shutil.copy(path, programs)
-    return Binaries(site, programs)
+    shutil.copy(library, site / "fastmlp" / LIBRARY)
+    return site
 
 
 def _run(*command: object, env: dict[str, str] | None = None) -> None:

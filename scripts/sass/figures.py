@@ -9,7 +9,7 @@ from sass.listing import BULK_LOADS, BYTES, GLOBAL_LOADS, GLOBAL_STORES, MATH, I
 
 MOST_BYTES = 128 * 1024  # of code: the multiprocessor's own cache of instructions on Hopper
 LEAST_PRODUCTS = 16  # multiply-adds in a turn of a product's loop
-MOST_TRIPS = 4  # one after the other in straight code behind the main loop
+MOST_TRIPS = 6  # one after the other in straight code behind the main loop
 
 
 @dataclass(frozen=True)

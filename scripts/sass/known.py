@@ -12,7 +12,7 @@ KNOWN = (
     ("BackwardWeightEpilogue", "serial loads", "column sums: rows a run-time stride apart"),
     ("Epilogue|FewRows", "serial epilogue", QUADS),
     ("ClassLoss|RowForward", "serial epilogue", "a row's passes, which wait for one another"),
-    ("Gemm<double|ElementLoss|ActivationBackward<double", "long code", ONE_OF_MANY),
+    ("Gemm<|ElementLoss|ActivationBackward<double", "long code", ONE_OF_MANY),
     ("CUTLASS", "long code", ONE_OF_MANY),
     ("CUTLASS", "calls in loops", "divisions in the epilogue, which the loop over tiles is around"),
     ("Training", "long code", "all sizes, losses and rules in one kernel"),
