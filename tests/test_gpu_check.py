@@ -115,6 +115,15 @@ def test_a_later_run_adds_to_the_record(place: Path) -> None:
     assert "\n| cifar2 | 54.3 |" in text
 
 
+def test_the_record_is_rewritten(place: Path) -> None:
+    _check(place, "--steps", "device")
+    text = (place / "RESULTS.md").read_text()
+    (place / "runs" / STORED.name).write_text(STORED.read_text())
+    done = _check(place, "--rewrite")
+    assert done.returncode == 0, done.stderr
+    assert (place / "RESULTS.md").read_text().startswith(text.rstrip())
+
+
 def test_what_is_unproved_runs_beside(place: Path) -> None:
     _check(place, "--steps", "device")
     _check(place, "--steps", "device", "--unproved")
