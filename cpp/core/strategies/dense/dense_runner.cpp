@@ -143,6 +143,7 @@ void DenseRunner<T>::forward(const Batch<T>& batch, const DropoutState* dropout,
   if (dropout && !replay_) program_.add_batches(1);
   const T* const output = value(program_.size());
   if (y && y != output) copy(output, rows_ * width(program_.size()), y);
+  check_launches();
 }
 
 template <class T>
@@ -349,6 +350,7 @@ void DenseRunner<T>::run_backward(Gradients gradients, Optimizer<T>* fused) {
     if (this->listener_ && gradients.to_parameters && op.has_parameters()) this->listener_->after(op);
   }
   if (program_.size() == 0 && dx) copy(gradients.output, rows_ * this->columns_, dx);
+  check_launches();
 }
 
 template <class T>

@@ -55,6 +55,10 @@ class DenseRunner : public Runner<T> {
   const Operation<T>& operation(int i) const { return program_.operations()[static_cast<std::size_t>(i)]; }
   const T*& value(int number) { return values_[static_cast<std::size_t>(number)]; }
   void copy(const T* from, Index n, T* to) const;
+  // At a pass's end: what could not be launched is this pass's error, and no later call's.
+  void check_launches() const {
+    if (!device().host) check(device().launch_problem());
+  }
   PointwiseArgs<T> pointwise_args(int i, const Context& context);
   // What the derivative of an affine operation's activation is formed from.
   const T* saved_by(int i);

@@ -12,8 +12,7 @@ namespace fastmlp {
 template <class T>
 DeviceRunner<T>::DeviceRunner(const Program<T>& program)
     : DenseRunner<T>(program),
-      first_(program.device()),
-      counters_(program.device()),
+      begin_(program.device()),
       updates_(program.device()),
       losses_(program.device()),
       parameters_(program.device()),
@@ -21,7 +20,7 @@ DeviceRunner<T>::DeviceRunner(const Program<T>& program)
 
 template <class T>
 DeviceRunner<T>::~DeviceRunner() {
-  device().release_recording(recording_);
+  forget_recordings();
 }
 
 template <class T>
@@ -147,8 +146,12 @@ void DeviceRunner<T>::steps(const LossSpec& spec, const Batch<T>& batch, Index c
   if (slots.empty() || !optimizer.equal_step_counts(slots) || program_.counts_batches())
     return Runner<T>::steps(spec, batch, count, same_rows, dropout, optimizer, losses);
   for (const int slot : slots) optimizer.target(slot);  // makes the states
-  losses_.reserve(static_cast<std::size_t>(count));
+  // Room that longer calls need is there at once: recordings hold the addresses.
+  constexpr Index kLongCall = 4096;
+  const Index room = count > kFewSteps ? std::max(count, kLongCall) : count;
+  losses_.reserve(static_cast<std::size_t>(room));
   const std::vector<Update>& updates = optimizer.next_updates(slots, count);
+  if (updates.size() > 1) updates_.reserve(static_cast<std::size_t>(room));
   upload_updates(updates);
   const bool one_update = updates.size() == 1;
   replay_steps(spec, batch, count,
