@@ -35,6 +35,9 @@ Backend<T> table() {
   t.loss_partials = loss_partials;
   t.update = update<T>;
   t.clip = clip<T>;
+  t.takes_head = takes_head<T>;
+  t.head_forward = head_forward<T>;
+  t.head_backward = head_backward<T>;
   t.trains_in_block = trains_in_block<T>;
   t.train_in_block = train_in_block<T>;
   t.prefers_lanes = [](const LanesLayer<T>*, int, Index, bool) { return false; };

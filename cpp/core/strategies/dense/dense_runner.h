@@ -39,7 +39,8 @@ class DenseRunner : public Runner<T> {
   // A batch given by row numbers, as consecutive rows.
   Batch<T> gather(const Batch<T>& batch);
   void reserve_rows(const Batch<T>& batch);
-  void enqueue_loss(const LossSpec& spec, const Targets<T>& targets, bool gradient);
+  // A training step on consecutive rows, its loss into partial_.
+  void enqueue_step(const LossSpec& spec, const Batch<T>& rows, const DropoutState* dropout, Optimizer<T>* fused);
   const Buffer<T>& memory() const { return memory_; }
 
   const Replay* replay_ = nullptr;  // of the step that is being enqueued
@@ -55,6 +56,12 @@ class DenseRunner : public Runner<T> {
   const Operation<T>& operation(int i) const { return program_.operations()[static_cast<std::size_t>(i)]; }
   const T*& value(int number) { return values_[static_cast<std::size_t>(number)]; }
   void copy(const T* from, Index n, T* to) const;
+  // Of the program's first `operations` ones; in inference the last one writes to y.
+  void run_forward(const Batch<T>& batch, const DropoutState* dropout, int operations, T* y);
+  void enqueue_loss(const LossSpec& spec, const Targets<T>& targets, bool gradient);
+  // The number of the last affine operation, where the backend takes it together with the loss; else the program's size.
+  int head_of(LossKind loss) const;
+  void head_forward(int i, const LossSpec& spec, const Targets<T>& targets, const Context& context);
   PointwiseArgs<T> pointwise_args(int i, const Context& context);
   // What the derivative of an affine operation's activation is formed from.
   const T* saved_by(int i);
