@@ -22,6 +22,8 @@ struct Backend {
   void (*affine_forward)(const AffineForward<T>&, const Context&);
   void (*affine_backward_input)(const AffineBackwardInput<T>&, const Context&);
   void (*affine_backward_weight)(const AffineBackwardWeight<T>&, const Context&);
+  // Several of these of a batch, whose sinks differ, in one launch, on a device; null: one after the other.
+  void (*affine_backward_weights)(const AffineBackwardWeight<T>*, int count, const Context&);
   // Whether a fused update of a batch of M rows needs the gradient's buffer for partial sums.
   bool (*weight_update_needs_grad)(Index M);
 

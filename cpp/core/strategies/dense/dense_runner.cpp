@@ -6,6 +6,14 @@
 
 namespace fastmlp {
 
+namespace {
+
+// Values of a gradient up to which those of the weights wait for one another: larger products keep a device busy alone, and
+// what they are formed from would take much memory.
+constexpr Index kMostGrouped = Index{1} << 20;
+
+}  // namespace
+
 template <class T>
 DenseRunner<T>::DenseRunner(const Program<T>& program)
     : Runner<T>(program),
@@ -15,7 +23,8 @@ DenseRunner<T>::DenseRunner(const Program<T>& program)
       batch_weights_(program.device()),
       batch_classes_(program.device()),
       forward_buffers_(forward_buffers(program)),
-      backward_buffers_{backward_buffers(program, false), backward_buffers(program, true)},
+      backward_buffers_{backward_buffers(program, false), backward_buffers(program, true),
+                        backward_buffers(program, false, true)},
       memory_(program.device()),
       outputs_(program.operations().size()),
       z_(program.operations().size()),
@@ -41,7 +50,9 @@ void DenseRunner<T>::lay_out() {
       outputs_[at] = take(rows_ * width(i + 1));
       if (operation(i).kind == OperationKind::Affine && operation(i).saves_input()) z_[at] = take(rows_ * width(i + 1));
     }
-    gradient_.resize(static_cast<std::size_t>(std::max(backward_buffers_[0].count, backward_buffers_[1].count)));
+    groups_ = kernels().affine_backward_weights && !program_.shares_parameters() && rows_ * widest <= kMostGrouped;
+    const int of_passes = std::max(backward_buffers_[0].count, backward_buffers_[1].count);
+    gradient_.resize(static_cast<std::size_t>(groups_ ? std::max(of_passes, backward_buffers_[2].count) : of_passes));
     for (Index& buffer : gradient_) buffer = take(rows_ * widest);
   } else {
     std::vector<Index> buffers(static_cast<std::size_t>(forward_buffers_.count));
@@ -223,6 +234,7 @@ struct DenseRunner<T>::Gradients {
   int head;  // of this operation `output` is dz, as head_forward leaves it; the program's size: of none
   const WeightColumns<T>* columns = nullptr;  // unless null, the parameters' of each row go to `rows`
   T* rows = nullptr;
+  bool grouped = false;  // the parameters' of affine operations, at the end
 
   T* writable(int buffer) const {
     return buffer == BackwardStep::kInput ? input : memory + offsets[static_cast<std::size_t>(buffer)];
@@ -269,6 +281,7 @@ void DenseRunner<T>::affine_backward(const BackwardStep& step, Gradients& gradie
   if (!gradients.to_parameters) return;
   args.weight = this->sink(op.weight, rows_, fused);
   args.bias = this->sink(op.bias, 0, fused);
+  if (gradients.grouped && !is_head) return grouped_.push_back(args);
   if (!is_head) return kernels().affine_backward_weight(args, context);
   const LossArgs<T> loss = this->loss_args({});
   kernels().head_backward({input, args, loss.partial, loss.value}, context);
@@ -322,7 +335,9 @@ template <class T>
 void DenseRunner<T>::run_backward(Gradients gradients, Optimizer<T>* fused) {
   const Context context = this->context();
   T* const dx = gradients.input;
-  for (const BackwardStep& step : backward_buffers_[dx != nullptr].steps) {
+  gradients.grouped = groups_ && gradients.to_parameters && !dx && !this->listener_;
+  grouped_.clear();
+  for (const BackwardStep& step : backward_buffers_[gradients.grouped ? 2 : dx != nullptr].steps) {
     if (step.operation > gradients.head) continue;
     const Operation<T>& op = operation(step.operation);
     const T* const gradient = gradients.at(step.gradient);
@@ -360,6 +375,7 @@ void DenseRunner<T>::run_backward(Gradients gradients, Optimizer<T>* fused) {
     }
     if (this->listener_ && gradients.to_parameters && op.has_parameters()) this->listener_->after(op);
   }
+  if (!grouped_.empty()) kernels().affine_backward_weights(grouped_.data(), static_cast<int>(grouped_.size()), context);
   if (program_.size() == 0 && dx) copy(gradients.output, rows_ * this->columns_, dx);
 }
 

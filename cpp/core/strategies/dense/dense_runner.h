@@ -71,17 +71,19 @@ class DenseRunner : public Runner<T> {
   void run_backward(Gradients gradients, Optimizer<T>* fused);
 
   const ForwardBuffers forward_buffers_;
-  const BackwardBuffers backward_buffers_[2];  // without and with the input's gradient
+  const BackwardBuffers backward_buffers_[3];  // without and with the input's gradient; for grouped weights' gradients
 
   Buffer<T> memory_;
   std::vector<Index> outputs_;   // offsets in memory_ of each operation's output,
   std::vector<Index> z_;         // and of the input of its activation, where that is saved,
   std::vector<Index> kept_;      // and of what its rule keeps for the backward pass,
   std::vector<Index> gradient_;  // and of the buffers for gradients
+  bool groups_ = false;          // the weights' gradients, at the end of a backward pass
   Index result_ = 0;             // of the output's gradient; in evaluation, of the output
 
   // The pass.
   std::vector<const T*> values_;
+  std::vector<AffineBackwardWeight<T>> grouped_;
   DropoutState dropout_;
   bool drops_ = false;
   bool logits_ = false;  // the loss's gradient is with respect to the input of the last activation
