@@ -7,7 +7,8 @@
 namespace fastmlp {
 
 // y = act(x W + b); z, unless null, receives x W + b.   x: M x K, W: K x N, b: N or null, y and z: M x N.
-// z has the leading dimension of y.
+// z has the leading dimension of y. A device's only, where x_chosen: x is the data, and row m of the batch is row x_ids[m] of
+// it (or what GatherArgs says of null), as if it had been gathered.
 template <class T>
 struct AffineForward {
   Index M, N, K;
@@ -19,6 +20,8 @@ struct AffineForward {
   T* y;
   Index ldy;
   T* z;
+  bool x_chosen = false;
+  const Index* x_ids = nullptr;
 };
 
 // dx = (dz W^T) * act'(saved).   dz: M x N, W: K x N, dx and saved: M x K. `activation` is that of the operation that
@@ -36,7 +39,7 @@ struct AffineBackwardInput {
   Index lddx;
 };
 
-// dW = x^T dz, db = column sums of dz.   x: M x K, dz: M x N, dW: K x N, db: N.
+// dW = x^T dz, db = column sums of dz.   x: M x K, dz: M x N, dW: K x N, db: N. x_chosen: see AffineForward.
 template <class T>
 struct AffineBackwardWeight {
   Index M, N, K;
@@ -46,6 +49,8 @@ struct AffineBackwardWeight {
   Index lddz;
   GradientSink<T> weight;
   GradientSink<T> bias;
+  bool x_chosen = false;
+  const Index* x_ids = nullptr;
 };
 
 }  // namespace fastmlp

@@ -11,7 +11,8 @@ template <class T, Along kA, Along kB, class Epilogue>
 void multiply_as_planned(const Product<T, kA, kB, Epilogue>& product, const Context& context) {
   const bool tensor_cores = sizeof(T) == sizeof(float) && context.precision != Precision::Float32;
   multiply(product,
-           plan_tiles(product.a.extent, product.b.extent, product.depth, sizeof(T), tensor_cores, multiprocessors()),
+           plan_tiles(product.a.extent, product.b.extent, product.depth, sizeof(T), tensor_cores, multiprocessors(),
+                      most_shared_bytes()),
            context);
 }
 
@@ -26,7 +27,7 @@ void affine_forward(const AffineForward<T>& a, const Context& context) {
     if (large_forward(a, context)) return;
   }
   // Few rows are bound by reading W, so that their products are of float32 in any precision.
-  if (a.M > kFewRows) return multiply_as_planned(product_of(a), context);
+  if (a.M > kFewRows) return multiply_as_planned(product_of(a, context), context);
   if (takes_vectors(a.weight, a.N)) return multiply_few_rows<Vector<T>::kLanes>(a, context);
   multiply_few_rows<1>(a, context);
 }
@@ -37,7 +38,7 @@ void affine_backward_input(const AffineBackwardInput<T>& a, const Context& conte
   if constexpr (std::is_same_v<T, float>) {
     if (large_backward_input(a, context)) return;
   }
-  multiply_as_planned(product_of(a), context);
+  multiply_as_planned(product_of(a, context), context);
 }
 
 template <class T>
@@ -45,13 +46,12 @@ void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& con
   if (!takes_extents({a.M, a.N, a.K, a.ldx, a.lddz})) return;
   if constexpr (std::is_same_v<T, float>) {
     if (large_backward_weight(a, context)) {
-      const WritesNoOperand bias_alone;
-      AffineBackwardWeight<T> rest = a;
-      rest.weight = {};
-      return affine_backward_weight(rest, context);
+      if (a.bias.wanted()) sum_columns(a, context);
+      return;
     }
   }
-  if (a.weight.wanted() || a.bias.wanted()) multiply_as_planned(product_of(a, context), context);
+  if (a.weight.wanted()) return multiply_as_planned(product_of(a, context), context);
+  if (a.bias.wanted()) sum_columns(a, context);
 }
 
 #define FASTMLP_INSTANTIATE(T)                                                        \

@@ -15,36 +15,47 @@ struct Product {
   Operand<T> a, b;
   Index depth;
   Epilogue epilogue;
-  int column_blocks = 0;  // blocks beside those of the tiles
-  bool wanted = true;     // whether the tiles are
+  BatchRows a_rows;  // of a
 };
 
 template <class T>
-auto product_of(const AffineForward<T>& a) {
+auto product_of(const AffineForward<T>& a, const Context& context) {
   using Epilogue = ForwardEpilogue<T>;
-  return Product<T, Along::Sum, Along::Result, Epilogue>{{a.x, a.ldx, a.M}, {a.weight, a.N, a.N}, a.K, Epilogue(a)};
+  return Product<T, Along::Sum, Along::Result, Epilogue>{
+      {a.x, a.ldx, a.M}, {a.weight, a.N, a.N}, a.K, Epilogue(a), BatchRows(a.x_chosen, a.x_ids, a.M, context)};
 }
 template <class T>
-auto product_of(const AffineBackwardInput<T>& a) {
+auto product_of(const AffineBackwardInput<T>& a, const Context&) {
   using Epilogue = BackwardInputEpilogue<T>;
-  return Product<T, Along::Sum, Along::Sum, Epilogue>{{a.dz, a.lddz, a.M}, {a.weight, a.N, a.K}, a.N, Epilogue(a)};
+  return Product<T, Along::Sum, Along::Sum, Epilogue>{{a.dz, a.lddz, a.M}, {a.weight, a.N, a.K}, a.N, Epilogue(a), {}};
 }
 template <class T>
 auto product_of(const AffineBackwardWeight<T>& a, const Context& context) {
   using Epilogue = BackwardWeightEpilogue<T>;
-  const Epilogue epilogue(a, context);
   return Product<T, Along::Result, Along::Result, Epilogue>{
-      {a.x, a.ldx, a.K}, {a.dz, a.lddz, a.N}, a.M, epilogue, epilogue.column_sums.blocks, a.weight.wanted()};
+      {a.x, a.ldx, a.K}, {a.dz, a.lddz, a.N}, a.M, Epilogue(a, context), BatchRows(a.x_chosen, a.x_ids, a.M, context)};
 }
 
-template <class Format, class Shape, class T, Along kA, Along kB, class Epilogue>
+// The kernel's arguments; `shared` has counters and memory for the plan's parts.
+template <class Kernel, class T, Along kA, Along kB, class Epilogue>
+typename Kernel::Params params_of(const Product<T, kA, kB, Epilogue>& product, const TilePlan& plan,
+                                  const SharedSums& shared) {
+  return {product.a,
+          product.b,
+          product.a_rows,
+          static_cast<int>(product.depth),
+          plan.tiles_across,
+          plan.parts,
+          static_cast<int>(plan.part),
+          shared,
+          product.epilogue};
+}
+
+template <class Format, class Size, class T, Along kA, Along kB, class Epilogue>
 void launch_tiles(const Product<T, kA, kB, Epilogue>& product, const TilePlan& plan, const Context& context) {
-  using Kernel = Gemm<T, Format, Shape, kA, kB, Epilogue>;
-  const int blocks = product.column_blocks + (product.wanted ? plan.tiles * plan.parts : 0);
-  launch<Kernel>({blocks, 1, 1}, Kernel::kSharedBytes,
-                 {product.a, product.b, static_cast<int>(product.depth), plan.tiles_across, plan.parts,
-                  static_cast<int>(plan.part), context.scratch, product.epilogue},
-                 context.stream);
+  using Kernel = Gemm<T, Format, Size, kA, kB, Epilogue>;
+  launch<Kernel>({plan.tiles * plan.parts, 1, 1}, Kernel::kSharedBytes,
+                 params_of<Kernel>(product, plan, SharedSums(context.scratch)), context.stream);
 }
 
 template <class Format, class T, Along kA, Along kB, class Epilogue>
@@ -71,10 +82,10 @@ void launch_few_rows(const AffineForward<T>& a, const Context& context) {
   using Kernel = FewRows<T, kM, kV>;
   const FewRowsPlan plan = plan_few_rows(a.N, a.K, kV, Kernel::kThreads, Kernel::kBatch,
                                          Kernel::kOutputs * static_cast<int>(sizeof(T)), multiprocessors());
-  launch<Kernel>(
-      {plan.blocks_across * plan.parts, 1, 1}, Kernel::kSharedBytes,
-      {a.M, a.N, a.K, a.x, a.ldx, a.weight, plan.across, plan.parts, plan.part, context.scratch, ForwardEpilogue<T>(a)},
-      context.stream);
+  launch<Kernel>({plan.blocks_across * plan.parts, 1, 1}, Kernel::kSharedBytes,
+                 {a.M, a.N, a.K, a.x, a.ldx, a.weight, plan.across, plan.parts, plan.part, SharedSums(context.scratch),
+                  ForwardEpilogue<T>(a)},
+                 context.stream);
 }
 
 template <int kV, class T>
@@ -82,6 +93,25 @@ void multiply_few_rows(const AffineForward<T>& a, const Context& context) {
   if (a.M == 1) return launch_few_rows<1, kV>(a, context);
   if (a.M <= 4) return launch_few_rows<4, kV>(a, context);
   launch_few_rows<kFewRows, kV>(a, context);
+}
+
+template <int kV, class T>
+void sum_columns(const AffineBackwardWeight<T>& a, const Context& context) {
+  using Kernel = ColumnSums<T, kV>;
+  const ColumnSumsPlan plan = plan_column_sums(a.M, a.N, kV, Kernel::kMostAcross, Kernel::kThreads, Kernel::kBatch,
+                                               sizeof(T), multiprocessors());
+  launch<Kernel>({plan.strips * plan.parts, 1, 1}, Kernel::kSharedBytes,
+                 {a.M, a.N, a.lddz, a.dz, plan.across, plan.parts, plan.part, SharedSums(context.scratch),
+                  Sink<T>(a.bias, 1), Step(context)},
+                 context.stream);
+}
+
+// db alone.
+template <class T>
+void sum_columns(const AffineBackwardWeight<T>& a, const Context& context) {
+  constexpr int kLanes = Vector<T>::kLanes;
+  if (takes_vectors(a.dz, a.lddz) && a.N % kLanes == 0) return sum_columns<kLanes>(a, context);
+  sum_columns<1>(a, context);
 }
 
 }  // namespace fastmlp::cuda

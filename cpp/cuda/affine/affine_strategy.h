@@ -1,12 +1,13 @@
 // THE CHOICE of tile, and of the number of parts that a sum is split into, for each product of a layer.
 //
-// A tile of the result keeps one block busy for as long as its sums are. Large tiles load least for each product: two
-// values of an operand for 64 multiply-adds instead of 16. But a layer of 128 x 512 outputs has 4 of them, for 132
-// multiprocessors. Smaller tiles spread it further; splitting the sum does, too, at the price of writing and reading
-// parts. So the choice is the least of the times of a simple model: blocks are dealt out evenly; a block takes the
-// longer of multiplying and waiting for memory, for each piece of the sum, and as much again to begin and end.
+// A tile of the result keeps one block busy for as long as its sums are. Large tiles load least for each product, and a
+// layer of 128 x 512 outputs has 4 of them, for 132 multiprocessors. Smaller tiles spread it further; splitting the sum
+// does, too, at the price of writing and reading parts. So the choice is the least of the times of a simple model: blocks
+// are dealt out evenly; a block takes the longest of multiplying, loading and waiting for what is under way, for each stage
+// of the sum, and some time to begin and to end, which grows with the tile.
 //
-// The model's numbers are estimates from an H200's data sheet, in cycles, not measurements.
+// The model's numbers are estimates from an H200's data sheet and from the kernels' instructions, in cycles, not
+// measurements.
 #pragma once
 
 #include <algorithm>
@@ -26,50 +27,63 @@ struct TilePlan {
   Index part;  // length of one
 };
 
+struct TileSides {
+  Index rows, columns;
+};
+inline constexpr TileSides kTileSides[] = {{LargeTile::Simt::kRows, LargeTile::Simt::kColumns},
+                                           {MediumTile::Simt::kRows, MediumTile::Simt::kColumns},
+                                           {SmallTile::Simt::kRows, SmallTile::Simt::kColumns}};
+
 // Forward passes of so few rows read W once (few_rows.h); all others multiply tiles.
 inline constexpr Index kFewRows = 8;
 
 namespace model {
 
-inline constexpr double kBeginAndEnd = 1500;     // cycles: the first loads' way, and the epilogue's
-inline constexpr double kMeeting = 1200;         // of blocks that share a sum: fence, counter, the way to the parts
-inline constexpr double kBytesPerCycle = 24;     // from L2, for each multiprocessor
-inline constexpr double kLatency = 700;          // of a load, which must be over before its values are stored
-inline constexpr double kFloatProducts = 128;    // multiply-adds a cycle of each multiprocessor
-inline constexpr double kDoubleProducts = 64;    //
-inline constexpr double kTensorProducts = 1024;  // on tensor cores, bfloat16; loading takes longer at any rate
-// The part of the multiply-adds' rate that is left beside loads from shared memory.
-inline constexpr double kEfficiency[] = {0.85, 0.75, 0.6};
+inline constexpr double kBegin = 1000;    // cycles: the first loads' way, the rows' numbers, the barrier
+inline constexpr double kEnd = 600;       // sums through shared memory, and one round trip for each batch of results
+inline constexpr double kMeeting = 1200;  // of blocks that share a sum: fence, counter, the way to the parts
+inline constexpr double kBytesPerCycle = 24;    // from L2, for each multiprocessor
+inline constexpr double kLatency = 700;         // of a load
+inline constexpr double kStagesUnderWay = 3;    // while one is multiplied
+inline constexpr double kFloatProducts = 128;   // multiply-adds a cycle of each multiprocessor
+inline constexpr double kDoubleProducts = 64;   //
+inline constexpr double kTensorProducts = 256;  // on tensor cores, what shared memory feeds them
+// The part of the multiply-adds' rate that is left beside reading shared memory and barriers.
+inline constexpr double kEfficiency[] = {0.85, 0.75, 0.75};
+// Shared memory of the largest stages, of two operands along the sum.
+inline constexpr std::size_t kSharedBytes[] = {90 << 10, 80 << 10, 62 << 10};
 
 }  // namespace model
 
-// For a result of rows x columns, each the sum of `depth` products, of values of `value_bytes`.
+// For a result of rows x columns, each the sum of `depth` products, of values of `value_bytes`; a block has `shared_bytes`
+// of shared memory at most.
 inline TilePlan plan_tiles(Index rows, Index columns, Index depth, int value_bytes, bool tensor_cores,
-                           int multiprocessors) {
+                           int multiprocessors, std::size_t shared_bytes) {
   constexpr Index kGrain = 8;  // parts begin where vectors do
-  constexpr int kSides[] = {LargeTile::kRows, MediumTile::kRows, SmallTile::kRows};
   constexpr int kParts[] = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32};
-  // A large tile of float64 sums would take all registers.
-  const int largest = value_bytes == 8 ? 1 : 0;
   const double products = tensor_cores       ? model::kTensorProducts
                           : value_bytes == 8 ? model::kDoubleProducts
                                              : model::kFloatProducts;
   TilePlan best{};
   double least = 0;
-  for (int kind = largest; kind < 3; ++kind) {
-    const Index side = kSides[kind], piece = 2 * kTileThreads * 16 / value_bytes / side;
-    const Index across = (columns + side - 1) / side, tiles = across * ((rows + side - 1) / side);
-    const double tile_bytes = static_cast<double>(side * side * value_bytes);
-    const double loading = static_cast<double>(2 * side * piece * value_bytes) / model::kBytesPerCycle;
-    const double multiplying = static_cast<double>(side * side * piece) / (products * model::kEfficiency[kind]);
-    const double step = std::max({loading, multiplying, model::kLatency});
+  // A large tile of float64 sums would take all registers.
+  for (int kind = value_bytes == 8 ? 1 : 0; kind < 3; ++kind) {
+    if (kind < 2 && model::kSharedBytes[kind] > shared_bytes) continue;
+    const auto [down, wide] = kTileSides[kind];
+    const Index stage = kind == 0 ? 16 : 128 / value_bytes;
+    const Index across = (columns + wide - 1) / wide, tiles = across * ((rows + down - 1) / down);
+    const double tile_bytes = static_cast<double>((down + 1) * wide * value_bytes);  // a row for column sums
+    const double loading = static_cast<double>((down + wide) * stage * value_bytes) / model::kBytesPerCycle;
+    const double multiplying = static_cast<double>(down * wide * stage) / (products * model::kEfficiency[kind]);
+    const double step = std::max({loading, multiplying, model::kLatency / model::kStagesUnderWay});
+    const double end = model::kEnd + model::kLatency * static_cast<double>(std::max(down * wide / 4096, Index{1}));
     for (const int wanted : kParts) {
       const Index part = (depth + wanted * kGrain - 1) / (wanted * kGrain) * kGrain, parts = (depth + part - 1) / part;
-      if (parts > 1 && (part < piece || tiles > kMostShared ||
+      if (parts > 1 && (part < stage || tiles > kMostShared ||
                         static_cast<double>(tiles * parts) * tile_bytes > static_cast<double>(kPartBytes)))
         break;
       const Index rounds = (tiles * parts + multiprocessors - 1) / multiprocessors;
-      double time = static_cast<double>(part) / static_cast<double>(piece) * step + model::kBeginAndEnd;
+      double time = static_cast<double>((part + stage - 1) / stage) * step + model::kBegin + end;
       time *= static_cast<double>(rounds);
       if (parts > 1) time += model::kMeeting + static_cast<double>(parts) * tile_bytes / model::kBytesPerCycle;
       if (least > 0 && time >= least) continue;
@@ -104,6 +118,29 @@ inline FewRowsPlan plan_few_rows(Index columns, Index depth, int values, int thr
   parts = blocks > kMostShared ? 1 : std::max(std::min(parts, room), Index{1});
   plan.part = (depth + parts - 1) / parts;
   plan.parts = static_cast<int>((depth + plan.part - 1) / plan.part);
+  return plan;
+}
+
+// Column sums: strips as above; parts of the rows until there are two blocks for each multiprocessor, as long as each thread
+// has a batch of rows.
+struct ColumnSumsPlan {
+  int across;
+  int strips, parts;
+  Index part;
+};
+
+inline ColumnSumsPlan plan_column_sums(Index rows, Index columns, int values, int most_across, int threads, int batch,
+                                       int value_bytes, int multiprocessors) {
+  ColumnSumsPlan plan{1, 0, 1, rows};
+  while (plan.across < most_across && plan.across * values < columns) plan.across *= 2;
+  const Index width = Index{plan.across} * values, strips = (columns + width - 1) / width;
+  const Index shortest = Index{threads / plan.across} * batch;
+  const Index room = static_cast<Index>(kPartBytes) / (strips * width * value_bytes);
+  const Index wanted = std::min((Index{2} * multiprocessors + strips - 1) / strips, (rows + shortest - 1) / shortest);
+  const Index parts = strips > kMostShared ? 1 : std::max(std::min(wanted, room), Index{1});
+  plan.strips = static_cast<int>(strips);
+  plan.part = std::max((rows + parts - 1) / parts, Index{1});
+  plan.parts = static_cast<int>(std::max((rows + plan.part - 1) / plan.part, Index{1}));
   return plan;
 }
 

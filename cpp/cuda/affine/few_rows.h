@@ -4,19 +4,20 @@
 // every kGroups-th row of W, several at once, so that memory has much to do at a time.
 #pragma once
 
+#include "cuda/affine/column_sums.h"
 #include "cuda/affine/epilogue.h"
-#include "cuda/block/split.h"
 
 namespace fastmlp::cuda {
 
 // kM: rows of x, at most. kV: W's values that a thread takes at once, those of a Vector or one.
 template <class T, int kM, int kV>
 struct FewRows {
-  static constexpr int kThreads = 256;
+  static constexpr int kThreads = 256, kBlocks = 1;  // rather few blocks than spilled registers
   // W's rows that a thread has under way: fewer where it needs the registers for sums.
   static constexpr int kBatch = kM > 4 ? 4 : 8;
   static constexpr int kOutputs = kM * kV;  // of a thread
-  static constexpr int kSharedBytes = kThreads * kOutputs * static_cast<int>(sizeof(T));
+  static constexpr int kSumBytes = kThreads * kOutputs * static_cast<int>(sizeof(T));
+  static constexpr int kSharedBytes = kSumBytes + 16;
 
   struct Params {
     Index M, N, K;
@@ -26,7 +27,7 @@ struct FewRows {
     int across;  // threads along the columns, a power of 2
     int parts;   // of the sum, each in a block of its own
     Index part;  // the length of one
-    unsigned char* scratch;
+    SharedSums shared;
     ForwardEpilogue<T> epilogue;
   };
   struct Registers {};
@@ -54,13 +55,14 @@ struct FewRows {
     });
     tree_sums(block, sums, outputs, groups * outputs);
 
-    T* const shared_parts = parts<T>(p.scratch) + Index{place} * p.parts * outputs;
+    T* const shared_parts = p.shared.template parts<T>() + Index{place} * p.parts * outputs;
     const auto constants = p.epilogue.prepare();
     if (p.parts > 1) {
       block.each_alone([&](int thread, Registers&) {
         for (int i = thread; i < outputs; i += kThreads) shared_parts[part * outputs + i] = sums[i];
       });
-      if (!arrives_last(block, counters(p.scratch) + place, p.parts)) return;
+      int* const last = reinterpret_cast<int*>(block.shared() + kSumBytes);
+      if (!arrives_last(block, last, p.shared.counters + place, p.parts)) return;
     }
     block.each_alone([&](int thread, Registers&) {
       FASTMLP_UNROLL_BY(1)
@@ -76,10 +78,10 @@ struct FewRows {
             for (int j = 0; j < kFinish; ++j) quad.v[j] += load_part(shared_parts + other * outputs + i + j);
           }
         }
-        const Index row = i / (p.across * kV), column = first + i % (p.across * kV);
-        if (row < p.M && column < p.N) {
-          const Index left = p.N - column;
-          p.epilogue.finish(constants, row, column, left < kFinish ? static_cast<int>(left) : kFinish, quad);
+        const Index row = i / (p.across * kV), column = first + i % (p.across * kV), left = p.N - column;
+        if (row < p.M && left > 0) {
+          const int count = left < kFinish ? static_cast<int>(left) : kFinish;
+          p.epilogue.finish(constants, p.epilogue.fetch(row, column, count), row, column, count, quad);
         }
       }
     });

@@ -1,7 +1,6 @@
-// What a block does with two tiles in shared memory: with multiply-adds of single values (SIMT), or on tensor cores (MMA).
-//
-// Both say how an operand lies in shared memory, multiply, and write `rounds` of 16 rows of each warp's sums to the
-// stage, from where every thread takes values that lie side by side.
+// What a block does with the operands' tiles in shared memory: with multiply-adds of single values (Simt), or on tensor
+// cores (Mma). Both say how an operand lies there, multiply, and write the sums to the stage, from where every thread takes
+// values that lie side by side.
 #pragma once
 
 #include "cuda/affine/tile.h"
@@ -10,125 +9,217 @@
 
 namespace fastmlp::cuda {
 
-inline constexpr int kRoundRows = 16;
-
-// The sums of a round, of all slices; rows are kStride values apart.
-template <class T, class Shape>
+// A tile's sums, of kSlices slices; rows are kStride values apart, so that a warp's rows begin in different banks.
+template <class T, class Shape, int kSlices_>
 struct Stage {
-  static constexpr int kStride = Shape::kColumns + Vector<T>::kLanes;
-  static constexpr int kRows = kRoundRows * Shape::kWarpsDown;
-  static constexpr int kRounds = Shape::kWarpRows / kRoundRows;
-  static constexpr int kBytes = Shape::kSlices * kRows * kStride * static_cast<int>(sizeof(T));
-
-  static FASTMLP_DEVICE T* row(T* stage, const typename Shape::Position& position, int row) {
-    return stage +
-           ((position.slice * kRows + position.row / Shape::kWarpRows * kRoundRows + row) * kStride + position.column);
-  }
+  static constexpr int kSlices = kSlices_;
+  static constexpr int kStride = Shape::kColumns + 8;
+  static constexpr int kSliceValues = Shape::kRows * kStride;
+  static constexpr int kBytes = kSlices * kSliceValues * static_cast<int>(sizeof(T));
 };
 
-// A thread has 4 x 4 values of every 16 x 32 of its warp's.
-template <class T, class Shape>
+// A thread has 8 x 8 values of its warp's. Of an operand along the sum these are every kDown-th row (kAcross-th column), and
+// it reads kGroup terms of each at a time; of one along the result, two quads, of one term at a time.
+template <class T, class Shape_, Along kA, Along kB>
 struct Simt {
+  using Shape = Shape_;
+  static constexpr int kMine = 8;
+  static constexpr int kDown = Shape::kWarpRows / kMine, kAcross = Shape::kWarpColumns / kMine;
+  static_assert(kDown * kAcross == kWarp);
   static constexpr int kDepth = Shape::template kDepth<T>;
-  static constexpr int kDown = Shape::kWarpRows / 16, kAcross = Shape::kWarpColumns / 32;
-  static constexpr int kStride = Shape::kRows + Vector<T>::kLanes;
-  static constexpr int kOperandBytes = kDepth * kStride * static_cast<int>(sizeof(T));
-  // Where 64 sums leave few registers for operands, other warps have to cover the way from shared memory.
-  static constexpr int kUnrolled = kDown * kAcross > 2 ? 2 : kDepth / Shape::kSlices;
+  static constexpr int kPad = Vector<T>::kLanes;
+  using TileA = OperandTile<T, kA, Shape::kRows, kDepth, kPad>;
+  using TileB = OperandTile<T, kB, Shape::kColumns, kDepth, kPad>;
+  static constexpr bool kAlongSum = kA == Along::Sum || kB == Along::Sum;
+  static constexpr int kGroup = !kAlongSum ? 1 : Shape::kSlices == 1 ? 4 : 2;
+  static constexpr int kGroups = kDepth / kGroup / Shape::kSlices;  // of a slice in a stage
+  static constexpr int kStageSlices = sizeof(T) == sizeof(double) && Shape::kSlices > 2 ? 2
+                                      : Shape::kSlices > 4                              ? 4
+                                                                                        : Shape::kSlices;
+  // Where few warps cover each other's waits, a group is read while the one before is multiplied, beyond the stage's end,
+  // too.
+  static constexpr bool kAhead = Shape::kSlices == 1;
+  static_assert(!kAhead || kGroups % 2 == 0);
+  // Two operands along the sum leave few registers for a group that is read early.
+  static constexpr int kUnrolled = kA == Along::Sum && kB == Along::Sum ? 1 : kGroups;
 
+  struct Fragments {
+    T a[kMine][kGroup], b[kMine][kGroup];
+  };
+  struct NoFragments {};
   struct Registers {
-    T sums[kDown * 4][kAcross * 4];
+    T sums[kMine][kMine];
+    std::conditional_t<kAhead, Fragments, NoFragments> fragments[2];
   };
 
   static FASTMLP_DEVICE void clear(Registers& own) {
     FASTMLP_UNROLL
-    for (int r = 0; r < kDown * 4; ++r) {
-      FASTMLP_UNROLL
-      for (int c = 0; c < kAcross * 4; ++c) own.sums[r][c] = T(0);
-    }
+    for (int i = 0; i < kMine * kMine; ++i) own.sums[i / kMine][i % kMine] = T(0);
   }
 
-  // A row for each term of the sum.
-  template <Along kAlong>
-  static FASTMLP_DEVICE void store(unsigned char* tile, int thread, const Vector<T> (&vectors)[2]) {
-    using P = ThreadLoad<T, kAlong, Shape::kRows, kDepth>;
-    const P mine(thread);
-    T* const values = reinterpret_cast<T*>(tile);
-    FASTMLP_UNROLL
-    for (int i = 0; i < 2; ++i) {
-      T* const at = values + (mine.depth + i * P::kNext) * kStride + mine.outer;
-      if constexpr (kAlong == Along::Sum) {
-        FASTMLP_UNROLL
-        for (int j = 0; j < P::V; ++j) at[j * kStride] = vectors[i].v[j];
-      } else {
-        *reinterpret_cast<Vector<T>*>(at) = vectors[i];
-      }
-    }
-  }
-
-  // Adds the products of the tiles' first `terms` terms. A slice has every kSlices-th, so that few are shared out, too.
-  template <class K, Along, Along>
-  static FASTMLP_DEVICE void multiply(Block<K>& block, const unsigned char* a_tile, const unsigned char* b_tile,
-                                      int terms) {
+  // The products of a stage. A slice has every kSlices-th group.
+  template <class K>
+  static FASTMLP_DEVICE void multiply(Block<K>& block, const T* a, const T* b) {
     block.each_alone([&](int thread, auto& registers) {
-      Registers& own = registers.product;
-      const auto position = Shape::position(thread);
-      const T* const a =
-          reinterpret_cast<const T*>(a_tile) + position.slice * kStride + position.row + position.lane / 8 * 4;
-      const T* const b =
-          reinterpret_cast<const T*>(b_tile) + position.slice * kStride + position.column + position.lane % 8 * 4;
-      constexpr int kStep = Shape::kSlices * kStride;
-      if (terms == kDepth) {
-        FASTMLP_UNROLL_BY(kUnrolled)
-        for (int k = 0; k < kDepth / Shape::kSlices; ++k) add_term(own, a + k * kStep, b + k * kStep);
-      } else {
-        FASTMLP_UNROLL_BY(1)
-        for (int k = 0; k * Shape::kSlices < terms; ++k) add_term(own, a + k * kStep, b + k * kStep);
+      FASTMLP_UNROLL_BY(kUnrolled)
+      for (int group = 0; group < kGroups; ++group) {
+        Fragments fragments;
+        read(fragments, a, b, thread, group);
+        add(registers.product, fragments);
       }
     });
   }
 
-  static FASTMLP_DEVICE void stage(T* stage, int thread, int round, const Registers& own) {
-    const auto position = Shape::position(thread);
+  // The same in two parts where kAhead: all groups but the last, and that one, while the next stage's first is read.
+  static FASTMLP_DEVICE void read_first(Registers& own, const T* a, const T* b, int thread) {
+    read(own.fragments[0], a, b, thread, 0);
+  }
+  static FASTMLP_DEVICE void multiply_most(Registers& own, const T* a, const T* b, int thread) {
     FASTMLP_UNROLL
-    for (int r = 0; r < kDown * 4; ++r) {
-      if (r / 4 != round) continue;
-      T* const row = Stage<T, Shape>::row(stage, position, position.lane / 8 * 4 + r % 4) + position.lane % 8 * 4;
+    for (int group = 0; group + 1 < kGroups; ++group) {
+      read(own.fragments[(group + 1) % 2], a, b, thread, group + 1);
+      add(own, own.fragments[group % 2]);
+    }
+  }
+  static FASTMLP_DEVICE void multiply_last(Registers& own, const T* next_a, const T* next_b, int thread) {
+    read_first(own, next_a, next_b, thread);
+    add(own, own.fragments[1]);
+  }
+
+  // ---- the sums of slices, added up in shared memory until kStageSlices are left: in each round the upper half's go to the
+  // lower half, in kPieces pieces
+  static constexpr int kPieces = sizeof(T) / sizeof(float);
+  static constexpr int kFoldBytes =
+      kStageSlices == Shape::kSlices ? 0 : Shape::kSlices / 2 * Shape::kRows * Shape::kColumns * 4;
+
+  template <class K>
+  static FASTMLP_DEVICE void fold(Block<K>& block, T* memory) {
+    for (int slices = Shape::kSlices; slices > kStageSlices; slices /= 2) {
       FASTMLP_UNROLL
-      for (int j = 0; j < kAcross; ++j) {
-        const T* const sums = own.sums[r] + j * 4;
-        store_quad(row + j * 32, Quad<T>{{sums[0], sums[1], sums[2], sums[3]}});
+      for (int piece = 0; piece < kPieces; ++piece) {
+        block.each([&](int thread, auto& registers) {
+          const int slice = Shape::position(thread).slice;
+          if (slice >= slices / 2 && slice < slices)
+            exchange(memory, thread, slices / 2, piece, [&](T* at, int row, int column) {
+              const T* const sums = registers.product.sums[row] + column;
+              store_quad(at, Quad<T>{{sums[0], sums[1], sums[2], sums[3]}});
+            });
+        });
+        block.each([&](int thread, auto& registers) {
+          if (Shape::position(thread).slice < slices / 2)
+            exchange(memory, thread, slices / 2, piece, [&](const T* at, int row, int column) {
+              const Quad<T> others = load_quad(at);
+              FASTMLP_UNROLL
+              for (int j = 0; j < 4; ++j) registers.product.sums[row][column + j] += others.v[j];
+            });
+        });
+      }
+    }
+  }
+
+  static FASTMLP_DEVICE void stage(T* stage, int thread, const Registers& own) {
+    using S = Stage<T, Shape, kStageSlices>;
+    const auto position = Shape::position(thread);
+    if (position.slice >= kStageSlices) return;
+    T* const corner = stage + position.slice * S::kSliceValues + position.row * S::kStride + position.column;
+    const int down = position.lane / kAcross, across = position.lane % kAcross;
+    FASTMLP_UNROLL
+    for (int r = 0; r < kMine; ++r) {
+      T* const row = corner + place<kA, kDown>(down, r) * S::kStride;
+      if constexpr (kB == Along::Sum) {
+        FASTMLP_UNROLL
+        for (int c = 0; c < kMine; ++c) row[place<kB, kAcross>(across, c)] = own.sums[r][c];
+      } else {
+        FASTMLP_UNROLL
+        for (int c = 0; c < kMine; c += 4)
+          store_quad(row + place<kB, kAcross>(across, c),
+                     Quad<T>{{own.sums[r][c], own.sums[r][c + 1], own.sums[r][c + 2], own.sums[r][c + 3]}});
       }
     }
   }
 
  private:
-  static FASTMLP_DEVICE void add_term(Registers& own, const T* a, const T* b) {
-    Quad<T> rows[kDown], columns[kAcross];
-    FASTMLP_UNROLL
-    for (int i = 0; i < kDown; ++i) rows[i] = load_quad(a + i * 16);
-    FASTMLP_UNROLL
-    for (int j = 0; j < kAcross; ++j) columns[j] = load_quad(b + j * 32);
-    FASTMLP_UNROLL
-    for (int r = 0; r < kDown * 4; ++r) {
+  // Where the thread's index i lies in its warp's; `lane` of `lanes`.
+  template <Along kAlong, int lanes>
+  static constexpr FASTMLP_DEVICE int place(int lane, int i) {
+    return kAlong == Along::Sum ? lane + i * lanes : (lane + i / 4 * lanes) * 4 + i % 4;
+  }
+
+  template <class OperandTile, Along kAlong, int lanes>
+  static FASTMLP_DEVICE void read_operand(T (&to)[kMine][kGroup], const T* tile, int outer, int lane, int term) {
+    if constexpr (kAlong == Along::Sum) {
+      struct alignas(kGroup * sizeof(T)) Terms {
+        T v[kGroup];
+      };
       FASTMLP_UNROLL
-      for (int c = 0; c < kAcross * 4; ++c)
-        own.sums[r][c] = math::fma(rows[r / 4].v[r % 4], columns[c / 4].v[c % 4], own.sums[r][c]);
+      for (int i = 0; i < kMine; ++i) {
+        const auto terms =
+            *reinterpret_cast<const Terms*>(tile + OperandTile::offset(outer + place<kAlong, lanes>(lane, i), term));
+        FASTMLP_UNROLL
+        for (int t = 0; t < kGroup; ++t) to[i][t] = terms.v[t];
+      }
+    } else {
+      FASTMLP_UNROLL
+      for (int t = 0; t < kGroup; ++t) {
+        FASTMLP_UNROLL
+        for (int i = 0; i < kMine; i += 4) {
+          const Quad<T> quad = load_quad(tile + OperandTile::offset(outer + place<kAlong, lanes>(lane, i), term + t));
+          FASTMLP_UNROLL
+          for (int j = 0; j < 4; ++j) to[i + j][t] = quad.v[j];
+        }
+      }
+    }
+  }
+
+  static FASTMLP_DEVICE void read(Fragments& to, const T* a, const T* b, int thread, int group) {
+    const auto position = Shape::position(thread);
+    const int term = (group * Shape::kSlices + position.slice) * kGroup;
+    read_operand<TileA, kA, kDown>(to.a, a, position.row, position.lane / kAcross, term);
+    read_operand<TileB, kB, kAcross>(to.b, b, position.column, position.lane % kAcross, term);
+  }
+
+  static FASTMLP_DEVICE void add(Registers& own, const Fragments& fragments) {
+    FASTMLP_UNROLL
+    for (int t = 0; t < kGroup; ++t) {
+      FASTMLP_UNROLL
+      for (int r = 0; r < kMine; ++r) {
+        FASTMLP_UNROLL
+        for (int c = 0; c < kMine; ++c)
+          own.sums[r][c] = math::fma(fragments.a[r][t], fragments.b[c][t], own.sums[r][c]);
+      }
+    }
+  }
+
+  // body(place, row, column) for the quads of a piece of the thread's sums, which lie beside those of its neighbours.
+  template <class Body>
+  static FASTMLP_DEVICE void exchange(T* memory, int thread, int slices, int piece, const Body& body) {
+    constexpr int kSliceThreads = kTileThreads / Shape::kSlices, kQuads = kMine * kMine / 4;
+    const int slice = thread / kSliceThreads % slices;
+    T* const own = memory + slice * (Shape::kRows * Shape::kColumns / kPieces) + thread % kSliceThreads * 4;
+    FASTMLP_UNROLL
+    for (int q = 0; q < kQuads / kPieces; ++q) {
+      const int quad = piece * (kQuads / kPieces) + q;
+      body(own + q * kSliceThreads * 4, quad / 2, quad % 2 * 4);
     }
   }
 };
 
-// Operands keep their order in shared memory, a row for each index of the result (Along::Sum) or for each word of the sum;
-// rows are so far apart that the words of a fragment lie in different banks.
-template <class Format, class Shape>
+// Values are rounded when they are read from shared memory; lines lie so far apart that the words of a fragment come from
+// different banks.
+template <class Format, class Shape_, Along kA, Along kB>
 struct Mma {
+  using Shape = Shape_;
   static constexpr int kDepth = Shape::template kDepth<float>;
   static constexpr int kWords = kDepth / Format::kPerWord;
   static constexpr int kSliceWords = kWords / Shape::kSlices;
+  static_assert(kSliceWords % kMmaWords == 0);
   static constexpr int kDown = Shape::kWarpRows / kMmaRows, kAcross = Shape::kWarpColumns / kMmaColumns;
-  static constexpr int kLongStride = kWords + 4, kWideStride = Shape::kRows + 8;
-  static constexpr int kOperandBytes =
-      4 * (Shape::kRows * kLongStride > kWords * kWideStride ? Shape::kRows * kLongStride : kWords * kWideStride);
+  template <Along kAlong>
+  static constexpr int kPad = (kAlong == Along::Sum) == (Format::kPerWord == 1) ? 4 : 8;
+  using TileA = OperandTile<float, kA, Shape::kRows, kDepth, kPad<kA>>;
+  using TileB = OperandTile<float, kB, Shape::kColumns, kDepth, kPad<kB>>;
+  static constexpr int kStageSlices = Shape::kSlices, kFoldBytes = 0;
+  static constexpr bool kAhead = false;
 
   struct Registers {
     float sums[kDown][kAcross][4];
@@ -143,43 +234,8 @@ struct Mma {
     }
   }
 
-  template <Along kAlong>
-  static FASTMLP_DEVICE void store(unsigned char* tile, int thread, const Vector<float> (&vectors)[2]) {
-    using P = ThreadLoad<float, kAlong, Shape::kRows, kDepth>;
-    const P mine(thread);
-    auto* const words = reinterpret_cast<std::uint32_t*>(tile);
-    if constexpr (Format::kPerWord == 1) {
-      FASTMLP_UNROLL
-      for (int i = 0; i < 2; ++i) {
-        Vector<std::uint32_t> rounded;
-        FASTMLP_UNROLL
-        for (int j = 0; j < 4; ++j) rounded.v[j] = Format::word(vectors[i].v[j]);
-        *reinterpret_cast<Vector<std::uint32_t>*>(words + offset<kAlong>(mine.outer, mine.depth + i * P::kNext)) =
-            rounded;
-      }
-    } else if constexpr (kAlong == Along::Sum) {
-      FASTMLP_UNROLL
-      for (int i = 0; i < 2; ++i) {
-        struct alignas(8) Half {
-          std::uint32_t word[2];
-        };
-        const auto& v = vectors[i].v;
-        *reinterpret_cast<Half*>(words + offset<kAlong>(mine.outer, (mine.depth + i * P::kNext) / 2)) = {
-            {Format::word(v[0], v[1]), Format::word(v[2], v[3])}};
-      }
-    } else {
-      Vector<std::uint32_t> rounded;
-      FASTMLP_UNROLL
-      for (int j = 0; j < 4; ++j) rounded.v[j] = Format::word(vectors[0].v[j], vectors[1].v[j]);
-      *reinterpret_cast<Vector<std::uint32_t>*>(words + offset<kAlong>(mine.outer, mine.depth / 2)) = rounded;
-    }
-  }
-
-  // Terms that are not there are zeros.
-  template <class K, Along kA, Along kB>
-  static FASTMLP_DEVICE void multiply(Block<K>& block, const unsigned char* a_tile, const unsigned char* b_tile, int) {
-    const auto* const a = reinterpret_cast<const std::uint32_t*>(a_tile);
-    const auto* const b = reinterpret_cast<const std::uint32_t*>(b_tile);
+  template <class K>
+  static FASTMLP_DEVICE void multiply(Block<K>& block, const float* a, const float* b) {
     FASTMLP_UNROLL
     for (int step = 0; step < kSliceWords; step += kMmaWords) {
       block.each_alone([&](int thread, auto& registers) {
@@ -190,12 +246,12 @@ struct Mma {
         for (int i = 0; i < kDown; ++i) {
           FASTMLP_UNROLL
           for (int f = 0; f < 4; ++f)
-            own.a[i][f] = a[offset<kA>(position.row + i * kMmaRows + g + f % 2 * 8, word + f / 2 * 4)];
+            own.a[i][f] = read<TileA>(a, position.row + i * kMmaRows + g + f % 2 * 8, word + f / 2 * 4);
         }
         FASTMLP_UNROLL
         for (int j = 0; j < kAcross; ++j) {
           FASTMLP_UNROLL
-          for (int f = 0; f < 2; ++f) own.b[j][f] = b[offset<kB>(position.column + j * kMmaColumns + g, word + f * 4)];
+          for (int f = 0; f < 2; ++f) own.b[j][f] = read<TileB>(b, position.column + j * kMmaColumns + g, word + f * 4);
         }
       });
       block.each_warp([&](int, auto& lanes) {
@@ -212,30 +268,43 @@ struct Mma {
     }
   }
 
-  static FASTMLP_DEVICE void stage(float* stage, int thread, int round, const Registers& own) {
+  template <class K>
+  static FASTMLP_DEVICE void fold(Block<K>&, float*) {}
+
+  static FASTMLP_DEVICE void stage(float* stage, int thread, const Registers& own) {
+    using S = Stage<float, Shape, kStageSlices>;
     const auto position = Shape::position(thread);
+    float* const corner = stage + position.slice * S::kSliceValues + (position.row + position.lane / 4) * S::kStride +
+                          position.column + position.lane % 4 * 2;
     struct alignas(8) Pair {
       float v[2];
     };
     FASTMLP_UNROLL
-    for (int i = 0; i < kDown; ++i) {
-      if (i != round) continue;
+    for (int i = 0; i < kDown * 2; ++i) {
+      float* const row = corner + i * 8 * S::kStride;
       FASTMLP_UNROLL
-      for (int half = 0; half < 2; ++half) {
-        float* const row =
-            Stage<float, Shape>::row(stage, position, position.lane / 4 + half * 8) + position.lane % 4 * 2;
-        FASTMLP_UNROLL
-        for (int j = 0; j < kAcross; ++j)
-          *reinterpret_cast<Pair*>(row + j * kMmaColumns) = {{own.sums[i][j][half * 2], own.sums[i][j][half * 2 + 1]}};
+      for (int j = 0; j < kAcross; ++j) {
+        const auto& sums = own.sums[i / 2][j];
+        *reinterpret_cast<Pair*>(row + j * kMmaColumns) = {{sums[i % 2 * 2], sums[i % 2 * 2 + 1]}};
       }
     }
   }
 
  private:
-  // Of a word, by its index in the result and in the sum.
-  template <Along kAlong>
-  static constexpr FASTMLP_DEVICE int offset(int outer, int word) {
-    return kAlong == Along::Sum ? outer * kLongStride + word : word * kWideStride + outer;
+  // A word, by its index in the result and in the sum.
+  template <class OperandTile>
+  static FASTMLP_DEVICE std::uint32_t read(const float* tile, int outer, int word) {
+    if constexpr (Format::kPerWord == 1) {
+      return Format::word(tile[OperandTile::offset(outer, word)]);
+    } else if constexpr (OperandTile::kBySum) {
+      struct alignas(8) Pair {
+        float v[2];
+      };
+      const auto pair = *reinterpret_cast<const Pair*>(tile + OperandTile::offset(outer, 2 * word));
+      return Format::word(pair.v[0], pair.v[1]);
+    } else {
+      return Format::word(tile[OperandTile::offset(outer, 2 * word)], tile[OperandTile::offset(outer, 2 * word + 1)]);
+    }
   }
 };
 

@@ -1,6 +1,8 @@
-// How a block's tile of a product is divided among warps and slices and, while it is loaded, among threads.
+// How a block's tile of a product is divided among warps and slices and, while it is copied, among threads.
 #pragma once
 
+#include "cuda/block/batch_rows.h"
+#include "cuda/block/copy_async.h"
 #include "cuda/block/vectors.h"
 
 namespace fastmlp::cuda {
@@ -14,11 +16,11 @@ struct Tile {
   static constexpr int kRows = kRows_, kColumns = kColumns_;
   static constexpr int kWarpRows = kWarpRows_, kWarpColumns = kWarpColumns_, kSlices = kSlices_;
   static constexpr int kWarpsDown = kRows / kWarpRows, kWarpsAcross = kColumns / kWarpColumns;
-  static_assert(kRows == kColumns && kWarpsDown * kWarpsAcross * kSlices == kTileWarps);
+  static_assert(kWarpsDown * kWarpsAcross * kSlices == kTileWarps);
 
-  // The terms of the sums that are in shared memory at a time: every thread loads two vectors of each operand.
+  // The terms of the sums that one stage of the pipeline has.
   template <class T>
-  static constexpr int kDepth = 2 * kTileThreads * Vector<T>::kLanes / kRows;
+  static constexpr int kDepth = kRows > 64 ? 16 : 128 / static_cast<int>(sizeof(T));
 
   struct Position {
     int slice, row, column, lane;  // the warp's slice and corner in the tile
@@ -31,9 +33,20 @@ struct Tile {
   }
 };
 
-using LargeTile = Tile<128, 128, 32, 64, 1>;
-using MediumTile = Tile<64, 64, 32, 32, 2>;
-using SmallTile = Tile<32, 32, 16, 32, 4>;
+// The tiles of a size, by how they are multiplied: a thread of Simt has 8 x 8 sums; tensor cores want two bfloat16 steps of
+// a stage in each slice at most.
+struct LargeTile {
+  using Simt = Tile<128, 128, 32, 64, 1>;
+  using Mma = Tile<128, 128, 32, 64, 1>;
+};
+struct MediumTile {
+  using Simt = Tile<64, 64, 64, 32, 4>;
+  using Mma = Tile<64, 64, 32, 32, 2>;
+};
+struct SmallTile {
+  using Simt = Tile<64, 32, 64, 32, 8>;
+  using Mma = Tile<64, 32, 32, 16, 2>;
+};
 
 // Which index of an operand is contiguous in memory: that of the sum, or that of the result.
 enum class Along { Sum, Result };
@@ -49,49 +62,58 @@ struct Operand {
       : data(data), ld(ld), extent(static_cast<int>(extent)), wide(takes_vectors(data, ld)) {}
 };
 
-// What a thread loads of kExtent (result) x kDepth (sum) values: two vectors.
-template <class T, Along kAlong, int kExtent, int kDepth>
-struct ThreadLoad {
+// An operand's kExtent (result) x kDepth (sum) values in shared memory, in the order of its own memory: lines of what is
+// contiguous there, kPad values apart. Threads copy vectors of 16 bytes, kCopies each.
+template <class T, Along kAlong, int kExtent, int kDepth, int kPad>
+struct OperandTile {
+  static constexpr bool kBySum = kAlong == Along::Sum;
   static constexpr int V = Vector<T>::kLanes;
-  int outer, depth;  // of its first value in the tile
+  static constexpr int kLine = kBySum ? kDepth : kExtent, kLines = kBySum ? kExtent : kDepth;
+  static constexpr int kStride = kLine + kPad, kBytes = kLines * kStride * static_cast<int>(sizeof(T));
+  static constexpr int kPerLine = kLine / V, kStep = kTileThreads / kPerLine, kCopies = kLines / kStep;
+  static_assert(kPad % V == 0 && kTileThreads % kPerLine == 0 && kLines % kStep == 0);
 
-  // Along the sum, a warp takes 16 rows of 32 bytes, a whole sector of memory; so its stores into columns of shared
-  // memory meet no bank twice. The second vector is half the depth further on.
-  // Along the result, the two vectors are neighbours in the sum, as bfloat16 wants them.
-  explicit FASTMLP_DEVICE ThreadLoad(int thread) {
-    if constexpr (kAlong == Along::Sum) {
-      constexpr int kGroups = kExtent / 16;
-      const int warp = thread / kWarp, lane = thread % kWarp;
-      outer = warp % kGroups * 16 + lane % 16;
-      depth = (warp / kGroups * 2 + lane / 16) * V;
-    } else {
-      constexpr int kAcross = kExtent / V;
-      outer = thread % kAcross * V;
-      depth = thread / kAcross * 2;
-    }
+  static constexpr FASTMLP_DEVICE int offset(int outer, int term) {
+    return kBySum ? outer * kStride + term : term * kStride + outer;
   }
-  static constexpr int kNext = kAlong == Along::Sum ? kDepth / 2 : 1;  // in the sum, of the second vector
 
-  // Of the tile whose first values are outer0 and depth0. Zeros beyond the operand and from depth_end on; `inside`: all of
-  // the tile is within them, and vectors can be loaded.
-  FASTMLP_DEVICE void load(const Operand<T>& operand, int outer0, int depth0, int depth_end, bool inside,
-                           Vector<T> (&vectors)[2]) const {
-    const int row = outer0 + outer, term = depth0 + depth;
-    const T* const at = operand.data + (kAlong == Along::Sum ? row * operand.ld + term : term * operand.ld + row);
-    const Index next = kAlong == Along::Sum ? kNext : operand.ld;
+  // The operand's rows that the thread copies, where they are chosen by number: looked up a stage ahead.
+  struct Rows {
+    Index at[kCopies];
+
+    FASTMLP_DEVICE void look_up(const Operand<T>& operand, const BatchRows& rows, int thread, int outer0, int depth,
+                                int end) {
+      const int first = (kBySum ? outer0 : depth) + thread / kPerLine;
+      const int limit = kBySum ? operand.extent : end;
+      FASTMLP_UNROLL
+      for (int i = 0; i < kCopies; ++i) at[i] = first + i * kStep < limit ? rows.of(first + i * kStep) : 0;
+    }
+  };
+
+  // Of the tile whose first values are outer0 and depth; zeros beyond the operand and from `end` on. `rows`: null, or
+  // those that are chosen.
+  static FASTMLP_DEVICE void copy(CopyGroups& copies, T* tile, const Operand<T>& operand, const Rows* rows, int thread,
+                                  int outer0, int depth, int end) {
+    const int line = thread / kPerLine, place = thread % kPerLine * V;
+    const int first_line = (kBySum ? outer0 : depth) + line, first = (kBySum ? depth : outer0) + place;
+    const int lines = (kBySum ? operand.extent : end) - first_line;
+    const int along = (kBySum ? end : operand.extent) - first;
+    const int present = along < 0 ? 0 : along < V ? along : V;
+    const T* from = operand.data + (rows ? Index{0} : first_line * operand.ld) + first;
+    const Index step = rows ? 0 : kStep * operand.ld;
+    const T* const base = from;
     FASTMLP_UNROLL
-    for (int i = 0; i < 2; ++i) {
-      if (inside) {
-        vectors[i] = *reinterpret_cast<const Vector<T>*>(at + i * next);
+    for (int i = 0; i < kCopies; ++i, from += step) {
+      if (rows) from = base + rows->at[i] * operand.ld;
+      T* const to = tile + (line + i * kStep) * kStride + place;
+      const int count = i * kStep < lines ? present : 0;
+      if (operand.wide) {
+        copies.copy<16>(to, from, count * static_cast<int>(sizeof(T)));
       } else {
-        const int terms = depth_end - term - i * kNext, rows = operand.extent - row;
-        const int along = kAlong == Along::Sum ? terms : rows, across = kAlong == Along::Sum ? rows : terms;
-        vectors[i] = load_vector(at + i * next, across > 0 ? along : 0, operand.wide);
+        FASTMLP_UNROLL
+        for (int j = 0; j < V; ++j) copies.copy<sizeof(T)>(to + j, from + j, j < count ? int{sizeof(T)} : 0);
       }
     }
-  }
-  static FASTMLP_DEVICE bool inside(const Operand<T>& operand, int outer0) {
-    return operand.wide && outer0 + kExtent <= operand.extent;
   }
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cuda/block/by_kind.h"
+#include "cuda/block/copy_async.h"
 #include "cuda/block/vectors.h"
 
 namespace fastmlp::cuda {
@@ -30,28 +31,58 @@ struct Sink {
     return Constants(updates ? constants_of(update, step) : update.constants);
   }
 
-  // The gradient of values at, at + 1, ...
-  FASTMLP_DEVICE void take(const Constants& constants, Index at, int count, Quad<T> gradient) const {
-    if (updates) return with_update(update.kind, [&](auto rule) { apply(rule, constants, at, count, gradient); });
-    if (accumulate) {
-      const Quad<T> old = load_quad(grad + at, count, wide);
+  // What take() reads of values at, at + 1, ...: apart, so that a thread can have many of them under way.
+  struct Fetched {
+    Quad<T> value, states[3];
+  };
+  FASTMLP_DEVICE Fetched fetch(Index at, int count) const {
+    Fetched fetched = {};
+    if (updates) {
+      fetched.value = load_quad(target.value + at, count, wide);
       FASTMLP_UNROLL
-      for (int i = 0; i < 4; ++i) gradient.v[i] += old.v[i];
+      for (int s = 0; s < 3; ++s)
+        if (target.state[s]) fetched.states[s] = load_quad(target.state[s] + at, count, wide);
+    } else if (accumulate) {
+      fetched.value = load_quad(grad + at, count, wide);
+    }
+    return fetched;
+  }
+  // Fetches the cache lines of the same, for those that come later.
+  FASTMLP_DEVICE void prefetch(Index at) const {
+    if (updates) {
+      cuda::prefetch(target.value + at);
+      FASTMLP_UNROLL
+      for (int s = 0; s < 3; ++s)
+        if (target.state[s]) cuda::prefetch(target.state[s] + at);
+    } else if (accumulate) {
+      cuda::prefetch(grad + at);
+    }
+  }
+
+  // The gradient of values at, at + 1, ...
+  FASTMLP_DEVICE void take(const Constants& constants, Index at, int count, const Quad<T>& gradient) const {
+    take(constants, fetch(at, count), at, count, gradient);
+  }
+  FASTMLP_DEVICE void take(const Constants& constants, const Fetched& fetched, Index at, int count,
+                           Quad<T> gradient) const {
+    if (updates)
+      return with_update(update.kind, [&](auto rule) { apply(rule, constants, fetched, at, count, gradient); });
+    if (accumulate) {
+      FASTMLP_UNROLL
+      for (int i = 0; i < 4; ++i) gradient.v[i] += fetched.value.v[i];
     }
     store_quad(grad + at, gradient, count, wide);
   }
 
  private:
   template <class Rule>
-  FASTMLP_DEVICE void apply(Rule, const Constants& constants, Index at, int count, const Quad<T>& gradient) const {
-    Quad<T> value = load_quad(target.value + at, count, wide), states[3] = {};
-    FASTMLP_UNROLL
-    for (int s = 0; s < Rule::kStates; ++s)
-      if (target.state[s]) states[s] = load_quad(target.state[s] + at, count, wide);
+  FASTMLP_DEVICE void apply(Rule, const Constants& constants, const Fetched& fetched, Index at, int count,
+                            const Quad<T>& gradient) const {
+    Quad<T> value, states[3];
     FASTMLP_UNROLL
     for (int i = 0; i < 4; ++i) {
-      Real<T> state[3] = {states[0].v[i], states[1].v[i], states[2].v[i]};
-      value.v[i] = Rule::apply(Real<T>(value.v[i]), Real<T>(gradient.v[i]), state, constants).value;
+      Real<T> state[3] = {fetched.states[0].v[i], fetched.states[1].v[i], fetched.states[2].v[i]};
+      value.v[i] = Rule::apply(Real<T>(fetched.value.v[i]), Real<T>(gradient.v[i]), state, constants).value;
       FASTMLP_UNROLL
       for (int s = 0; s < Rule::kStates; ++s) states[s].v[i] = state[s].value;
     }

@@ -11,17 +11,20 @@ inline constexpr int kMostShared = 1024;
 inline constexpr std::size_t kPartBytes = 8 << 20;
 inline constexpr std::size_t kCounterBytes = kMostShared * sizeof(unsigned);
 
-FASTMLP_DEVICE unsigned* counters(unsigned char* scratch) { return reinterpret_cast<unsigned*>(scratch + kPartBytes); }
-template <class T>
-FASTMLP_DEVICE T* parts(unsigned char* scratch) {
-  return reinterpret_cast<T*>(scratch);
-}
+// What a product has of it. Products of one launch, or of launches that may run at a time, need pieces of their own: `from`
+// counters and `bytes` (a multiple of 16) of the parts' memory further on.
+struct SharedSums {
+  unsigned char* memory;
+  unsigned* counters;
 
-FASTMLP_DEVICE void fence() {
-#if defined(__CUDACC__)
-  __threadfence();
-#endif
-}
+  explicit SharedSums(unsigned char* scratch, int from = 0, std::size_t bytes = 0)
+      : memory(scratch + bytes), counters(reinterpret_cast<unsigned*>(scratch + kPartBytes) + from) {}
+
+  template <class T>
+  FASTMLP_DEVICE T* parts() const {
+    return reinterpret_cast<T*>(memory);
+  }
+};
 
 // Past the cache of this multiprocessor, to what another one wrote.
 template <class T>
@@ -50,24 +53,32 @@ FASTMLP_DEVICE Quad<double> load_part_quad(const double* p) {
 #endif
 }
 
-// Whether this block is the last of `blocks`, after all its threads wrote their parts. Uses a word of shared memory.
+// Whether this block is the last of `blocks`, after all its threads wrote their parts. `last` is a word of shared memory,
+// which nothing else uses before the next barrier. One thread's fence between barriers holds for what the others wrote
+// before and read afterwards: the order is cumulative (PTX ISA, "Memory Consistency Model", causality order). The counter
+// begins again by itself.
 template <class K>
-FASTMLP_DEVICE bool arrives_last(Block<K>& block, unsigned* counter, int blocks) {
-  auto* const last = reinterpret_cast<int*>(block.shared());
-  block.each([&](int, auto&) { fence(); });
+FASTMLP_DEVICE bool arrives_last(Block<K>& block, int* last, unsigned* counter, int blocks) {
+  block.each([&](int, auto&) {});
   block.each([&](int thread, auto&) {
     if (thread != 0) return;
+    const auto most = static_cast<unsigned>(blocks) - 1;
+    unsigned before;
 #if defined(__CUDACC__)
-    const unsigned before = atomicAdd(counter, 1U);
+    asm volatile(
+        "fence.acq_rel.gpu;\n\t"
+        "atom.relaxed.gpu.global.inc.u32 %0, [%1], %2;\n\t"
+        "fence.acq_rel.gpu;"
+        : "=r"(before)
+        : "l"(counter), "r"(most)
+        : "memory");
 #else
-    const unsigned before = (*counter)++;
+    before = *counter;
+    *counter = before >= most ? 0 : before + 1;
 #endif
-    *last = before + 1 == static_cast<unsigned>(blocks);
-    if (*last) *counter = 0;
+    *last = before == most;
   });
-  if (!*last) return false;
-  fence();
-  return true;
+  return *last != 0;
 }
 
 }  // namespace fastmlp::cuda

@@ -61,6 +61,14 @@ void prelu_forward(const PReLUForward<T>&, const Context&);
 template <class T>
 void prelu_backward(const PReLUBackward<T>&, const Context&);
 
+// head/
+template <class T>
+bool takes_head(Index M, Index N, Index K);
+template <class T>
+void head_forward(const HeadForward<T>&, const Context&);
+template <class T>
+void head_backward(const HeadBackward<T>&, const Context&);
+
 // single_block/training.cu
 template <class T>
 bool trains_in_block(const SingleBlockTraining<T>&);

@@ -48,6 +48,9 @@ Backend<T> table() {
   t.loss_partials = loss_partials;
   t.update = scoped<update<T>>;
   t.clip = scoped<clip<T>>;
+  t.takes_head = takes_head<T>;
+  t.head_forward = scoped<head_forward<T>>;
+  t.head_backward = scoped<head_backward<T>>;
   t.trains_in_block = trains_in_block<T>;
   t.train_in_block = scoped<train_in_block<T>>;
   t.prefers_lanes = [](const LanesLayer<T>*, int, Index, bool) { return false; };

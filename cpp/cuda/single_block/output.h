@@ -52,10 +52,12 @@ struct StepScale {
   double terms;
 
   template <class T>
-  StepScale(const SingleBlockTraining<T>& a, Index columns)
-      : fixed(a.loss.scale(static_cast<double>(a.rows), columns)),
-        by_shares(a.targets.has_shares() && a.loss.is_mean()),
-        terms(static_cast<double>(a.loss.terms_of_row(columns))) {}
+  StepScale(const LossSpec& loss, const Targets<T>& targets, Index rows, Index columns)
+      : fixed(loss.scale(static_cast<double>(rows), columns)),
+        by_shares(targets.has_shares() && loss.is_mean() && loss.whole == 0),
+        terms(static_cast<double>(loss.terms_of_row(columns))) {}
+  template <class T>
+  StepScale(const SingleBlockTraining<T>& a, Index columns) : StepScale(a.loss, a.targets, a.rows, columns) {}
 
   // Into `scale` of all threads; share(row) gives one of the shares.
   template <class K, class Share>

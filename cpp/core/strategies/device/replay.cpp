@@ -70,9 +70,7 @@ void DeviceRunner<T>::replay_steps(const LossSpec& spec, const Batch<T>& batch, 
     this->replay_ = &replay;
     for (replay.offset = 0; replay.offset < steps; ++replay.offset) {
       const Batch<T> rows = replay.same_rows ? batch : this->gather(batch);
-      this->forward(rows, &dropout, nullptr);
-      this->enqueue_loss(spec, rows.targets, true);
-      this->backward(nullptr, nullptr, &optimizer);
+      this->enqueue_step(spec, rows, &dropout, &optimizer);
     }
     device().advance(first, steps, stream);
   };
