@@ -11,7 +11,7 @@ namespace fastmlp::cuda {
 
 class Interleaving {
  public:
-  explicit Interleaving(const GridTraining::Params& params) : params_(params) {
+  explicit Interleaving(const GridKernel::Params& params) : params_(params) {
     for (int i = 0; i < params.plan.blocks(); ++i) blocks_.push_back(std::make_unique<One>(i, params_));
   }
 
@@ -40,14 +40,14 @@ class Interleaving {
  private:
   struct One {
     SharedMemory shared;
-    Block<GridTraining> block;
+    Block<GridKernel> block;
     GridTraining training;
     const GridPlan& plan;
     Index step = 0;
     int item = -1;  // the next one; -1: it has not begun
     bool ended = false;
 
-    One(int number, const GridTraining::Params& params)
+    One(int number, const GridKernel::Params& params)
         : shared(static_cast<std::size_t>(params.plan.bytes)),
           block({number}, {params.plan.blocks()}, shared.data()),
           training(block, params),
@@ -82,7 +82,7 @@ class Interleaving {
     }
   };
 
-  const GridTraining::Params params_;
+  const GridKernel::Params params_;
   std::vector<std::unique_ptr<One>> blocks_;
 };
 

@@ -37,13 +37,13 @@ struct SumLosses {
 
 #if defined(__CUDACC__)
 
-__global__ void __launch_bounds__(kGridThreads, 1) grid_training(const __grid_constant__ GridTraining::Params params) {
-  Block<GridTraining> block;
+__global__ void __launch_bounds__(kGridThreads, 1) grid_training(const __grid_constant__ GridKernel::Params params) {
+  Block<GridKernel> block;
   GridTraining::run(block, params);
 }
 
 // All blocks run at the same time, or none: a cooperative launch.
-void launch_training(const GridTraining::Params& params, Stream stream) {
+void launch_training(const GridKernel::Params& params, Stream stream) {
   ++enqueued;
   const GridPlan& plan = params.plan;
   note(cudaMemsetAsync(params.workspace, 0, plan.counter_bytes(), native(stream)));
@@ -73,7 +73,7 @@ bool takes_blocks(const GridPlan& plan) {
 
 #else
 
-void launch_training(const GridTraining::Params& params, Stream stream) {
+void launch_training(const GridKernel::Params& params, Stream stream) {
   ++enqueued;
   enqueue(stream, [=] {
     std::memset(params.workspace, 0, params.plan.counter_bytes());
@@ -110,7 +110,7 @@ template <>
 void train_across_blocks<float>(const SingleBlockTraining<float>& a, void* workspace, const Context& context) {
   GridPlan plan;
   plan_for_device(a, plan);
-  const GridTraining::Params params = grid_params(a, plan, workspace);
+  const GridKernel::Params params = grid_params(a, plan, workspace);
   launch_training(params, context.stream);
   const auto* const parts =
       reinterpret_cast<const double*>(static_cast<const unsigned char*>(workspace) + plan.losses_at());
