@@ -65,6 +65,10 @@ struct Backend {
   // Many steps of a network in one launch, on a device: whether it can, and the steps. Null: never.
   bool (*trains_in_block)(const SingleBlockTraining<T>&);
   void (*train_in_block)(const SingleBlockTraining<T>&, const Context&);
+  // The same of one network on all multiprocessors, which exchange values through `workspace`: as many bytes as the
+  // first says, 0 where it cannot.
+  std::size_t (*workspace_across_blocks)(const SingleBlockTraining<T>&);
+  void (*train_across_blocks)(const SingleBlockTraining<T>&, void* workspace, const Context&);
 
   // Tiny networks. lanes_plan lays out the buffer for `rows` rows (training: with all that a backward pass and a step
   // need), and returns its size.

@@ -75,4 +75,10 @@ bool trains_in_block(const SingleBlockTraining<T>&);
 template <class T>
 void train_in_block(const SingleBlockTraining<T>&, const Context&);
 
+// medium/medium.cu
+template <class T>
+std::size_t workspace_across_blocks(const SingleBlockTraining<T>&);
+template <class T>
+void train_across_blocks(const SingleBlockTraining<T>&, void* workspace, const Context&);
+
 }  // namespace fastmlp::cuda

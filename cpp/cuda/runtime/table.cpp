@@ -53,6 +53,8 @@ Backend<T> table() {
   t.head_backward = scoped<head_backward<T>>;
   t.trains_in_block = trains_in_block<T>;
   t.train_in_block = scoped<train_in_block<T>>;
+  t.workspace_across_blocks = workspace_across_blocks<T>;
+  t.train_across_blocks = scoped<train_across_blocks<T>>;
   t.prefers_lanes = [](const LanesLayer<T>*, int, Index, bool) { return false; };
   return t;
 }

@@ -16,7 +16,8 @@ DeviceRunner<T>::DeviceRunner(const Program<T>& program)
       updates_(program.device()),
       losses_(program.device()),
       parameters_(program.device()),
-      block_rows_(program.device()) {}
+      block_rows_(program.device()),
+      workspace_(program.device()) {}
 
 template <class T>
 DeviceRunner<T>::~DeviceRunner() {
@@ -84,7 +85,7 @@ bool same_form(const Batch<T>& a, const Batch<T>& b) {
 template <class T>
 bool DeviceRunner<T>::group_steps(const LossSpec& spec, Index count, bool same_rows,
                                   const std::vector<GroupMember<T>>& members, double* losses) {
-  if (!kernels().trains_in_block) return false;
+  if (!kernels().trains_in_block) return false;  // nor across blocks
   std::vector<std::vector<int>> slots(members.size());
   std::optional<BlockKind> kind;
   bool same_constants = true;
@@ -108,7 +109,13 @@ bool DeviceRunner<T>::group_steps(const LossSpec& spec, Index count, bool same_r
   args.logits = program_.logits_for(spec.kind);
   args.steps = count;
   args.models = static_cast<Index>(members.size());
-  if (!kernels().trains_in_block(args)) return false;
+  const bool in_block = kernels().trains_in_block(args);
+  if (!in_block) {
+    const bool can = kernels().workspace_across_blocks && this->context().precision == Precision::Float32;
+    const std::size_t bytes = can ? kernels().workspace_across_blocks(args) : 0;
+    if (bytes == 0) return false;
+    workspace_.reserve(bytes);
+  }
 
   upload_parameters(members);
   upload_rows(members);
@@ -132,7 +139,10 @@ bool DeviceRunner<T>::group_steps(const LossSpec& spec, Index count, bool same_r
   args.updates = updates_.data();
   args.update_stride = same_constants ? 0 : static_cast<Index>(each);
   args.losses = losses_.data();
-  kernels().train_in_block(args, this->context());
+  if (in_block)
+    kernels().train_in_block(args, this->context());
+  else
+    kernels().train_across_blocks(args, workspace_.data(), this->context());
   check(device().download(losses, losses_.data(), values * sizeof(double), StreamScope::current()));
   return true;
 }

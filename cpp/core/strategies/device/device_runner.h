@@ -1,6 +1,7 @@
 // The device strategy: the dense one, and many training steps without host round trips. A tiny network, or a group of them,
-// runs all of them in one launch, a block for each network (device_runner.cpp); others run a step that is recorded once and
-// replayed (replay.cpp), with everything that changes from step to step in the device's memory.
+// runs all of them in one launch, a block for each network, and some larger ones do on all blocks (device_runner.cpp);
+// others run a step that is recorded once and replayed (replay.cpp), with everything that changes from step to step in the
+// device's memory.
 #pragma once
 
 #include "core/strategies/dense/dense_runner.h"
@@ -50,6 +51,7 @@ class DeviceRunner final : public DenseRunner<T> {
   std::vector<UpdateTarget<T>> uploaded_;
   Buffer<SingleBlockRows<T>> block_rows_;
   std::vector<SingleBlockRows<T>> uploaded_rows_;
+  Buffer<unsigned char> workspace_;       // of a training across blocks
   Recording recordings_[2];               // of many steps and of few
   std::vector<std::uintptr_t> recorded_;  // what they stand for
   LossSpec recorded_loss_;
