@@ -119,7 +119,8 @@ class Test {
     return saves_input(below_.activation.kind) ? saved_.data() : x_.data();
   }
 
-  Result device(const Context& context) const {
+  // `data`: where the targets are found, by the numbers of rows.
+  Result device(const Context& context, const Index* ids = nullptr, const Targets<T>* data = nullptr) const {
     Result r{-1, 0, Values<T>(M_ * head_columns(N_)), Values<T>(M_ * K_), weight_, bias_};
     Values<double> partial(cuda::loss_partials(M_));
     HeadForward<T> forward{};
@@ -131,7 +132,9 @@ class Test {
     forward.has_row_activation = head_.row_activation >= 0;
     if (forward.has_row_activation) forward.row_activation = static_cast<RowActivationKind>(head_.row_activation);
     forward.loss = head_.loss;
-    forward.targets = targets();
+    forward.targets = data ? *data : targets();
+    forward.chosen = data != nullptr;
+    forward.ids = ids;
     forward.logits = head_.logits;
     forward.dz = r.dz.data();
     forward.partial = partial.data();
@@ -158,6 +161,7 @@ class Test {
     expect(again.loss == got.loss && same_bits(again.dx, got.dx) && same_bits(again.weight.value, got.weight.value) &&
                same_bits(again.bias.grad, got.bias.grad),
            "the same again");
+    choose(got);
     if (below_.weight != To::SGD || below_.bias != To::SGD) return;
     // A replayed step takes its constants and puts its loss elsewhere.
     const Index first[] = {3, 0};
@@ -172,6 +176,37 @@ class Test {
     expect(losses[5] == got.loss && losses[4] == 0 && replayed.loss == -1 &&
                same_bits(replayed.weight.value, got.weight.value) && same_bits(replayed.bias.value, got.bias.value),
            "replayed");
+  }
+
+  // The same targets, found by number among those of a larger data set, in a step of its own and in a replayed one.
+  void choose(const Result& got) const {
+    const Targets<T> own = targets();
+    Values<T> dense(2 * M_ * N_), weights(2 * M_);
+    Values<Index> classes(2 * M_), ids(3 * M_);
+    for (Index m = 0; m < M_; ++m) {
+      const Index from = (7 * m + 3) % (2 * M_) % 2 == 0 ? m : 2 * M_ - 1 - m;
+      ids[m] = ids[2 * M_ + m] = from;
+      ids[M_ + m] = 0;
+      for (Index c = 0; c < N_; ++c) dense[from * N_ + c] = dense_[m * N_ + c];
+      classes[from] = classes_[m];
+      weights[from] = row_weights_[m];
+    }
+    Targets<T> data = own;
+    if (own.dense) data.dense = dense.data();
+    if (own.classes) data.classes = classes.data();
+    if (own.weights) data.weights = weights.data();
+    const Result chosen = device(kHost, ids.data(), &data);
+    // The third step of a replay.
+    const Index first[] = {0, 0};
+    const Update updates[1] = {update_of(below_.weight)};
+    double losses[3] = {};
+    const Replay replay{first, 2, updates, true, ids.data(), false, nullptr, losses};
+    Context context = kHost;
+    context.replay = &replay;
+    const Result replayed = device(context, nullptr, &data);
+    expect(chosen.loss == got.loss && losses[2] == got.loss && same_bits(chosen.dz, got.dz) &&
+               same_bits(replayed.dz, got.dz),
+           "chosen targets");
   }
 
   void compare(const Result& got) const {

@@ -24,8 +24,10 @@ struct HeadForward {
   LossSpec loss;
   Targets<T> targets;
   bool logits;
-  T* dz;            // M x head_columns(N)
-  double* partial;  // of the loss, for HeadBackward
+  bool chosen;       // the targets are the data's, of rows by number: see AffineForward
+  const Index* ids;  // or null
+  T* dz;             // M x head_columns(N)
+  double* partial;   // of the loss, for HeadBackward
 };
 
 // dx, unless it is null, dW, db and the loss.

@@ -42,6 +42,7 @@ struct BackwardHead {
   struct Registers {
     T weight[kOutputs], gradient[kOutputs];
     T x[kRows], saved[kRows];
+    typename Sink<T>::Fetched fetched;
     double total;
   };
 
@@ -65,6 +66,8 @@ struct BackwardHead {
         weights[i] = k < p.K && n < p.N ? p.weight[k * p.N + n] : T(0);
       }
       load_rows(p, first, thread, thread / kHeadInputs, own.x, own.saved);
+      const Own value(p, first, thread);
+      if (value.sink) own.fetched = value.sink->fetch(value.at, 1);
       await_copies();
     });
     block.each_alone([&](int thread, Registers& own) { pass(p, first, thread, weights, dz, own); });
@@ -75,19 +78,33 @@ struct BackwardHead {
       FASTMLP_UNROLL
       for (int n = 0; n < kOutputs; ++n) sums[(warp * kHeadInputs + lane) * kOutputs + n] = own.gradient[n];
     });
-    block.each_alone([&](int thread, Registers&) {
-      const int column = thread / p.N, n = thread % p.N, k = first + column;
-      if (column >= kHeadInputs || k > p.K || !(k < p.K ? p.trains_weight : p.trains_bias)) return;
+    block.each_alone([&](int thread, Registers& own) {
+      const Own value(p, first, thread);
+      if (!value.sink) return;
       T gradient = 0;
       FASTMLP_UNROLL
-      for (int warp = 0; warp < kHeadWarps; ++warp) gradient += sums[(warp * kHeadInputs + column) * kOutputs + n];
-      const Sink<T>& sink = k < p.K ? p.weight_sink : p.bias_sink;
-      sink.take(sink.prepare(p.step), k < p.K ? k * p.N + n : n, 1, {{gradient, T(0), T(0), T(0)}});
+      for (int warp = 0; warp < kHeadWarps; ++warp)
+        gradient += sums[(warp * kHeadInputs + value.input) * kOutputs + value.output];
+      value.sink->take(value.sink->prepare(p.step), own.fetched, value.at, 1, {{gradient, T(0), T(0), T(0)}});
     });
     if (block.index().x + 1 == block.grid().x) keep_loss(block, p);
   }
 
  private:
+  // The thread's value of the gradients of the block's inputs, and where it goes; to null: nowhere.
+  struct Own {
+    int input, output;
+    const Sink<T>* sink = nullptr;
+    Index at = 0;
+
+    FASTMLP_DEVICE Own(const Params& p, int first, int thread) : input(thread / p.N), output(thread % p.N) {
+      const int k = first + input;
+      if (input >= kHeadInputs || k > p.K) return;
+      if (k < p.K ? p.trains_weight : p.trains_bias) sink = k < p.K ? &p.weight_sink : &p.bias_sink;
+      at = k < p.K ? Index{k} * p.N + output : output;
+    }
+  };
+
   // x and what its activation's derivative is formed from, of the thread's input and the rows from `row` on.
   static FASTMLP_DEVICE void load_rows(const Params& p, int first, int thread, int row, T (&x)[kRows],
                                        T (&saved)[kRows]) {

@@ -1,4 +1,5 @@
 // The forward half of a network's head: some rows' outputs, their loss, and its gradient back to the sums.
+#include "cuda/block/batch_rows.h"
 #include "cuda/block/copy_async.h"
 #include "cuda/head/head.h"
 #include "cuda/runtime/kernels.h"
@@ -29,6 +30,7 @@ struct ForwardHead {
     OutputArgs<T> output;
     StepScale scale;
     Targets<T> targets;
+    BatchRows targets_rows;
     T* dz;
     int lddz;
     double* partial;
@@ -77,7 +79,7 @@ struct ForwardHead {
       own.loss = 0;
       await_copies();
     });
-    p.scale.find(block, static_cast<int>(p.M), [&](int row) { return p.targets.share(row); });
+    p.scale.find(block, static_cast<int>(p.M), [&](int row) { return p.targets.share(target_row(p, row)); });
     multiply(block, p, s);
     block.each([&](int thread, Registers&) { activate(p, s, thread); });
     const auto find = [&](int thread) {
@@ -111,15 +113,20 @@ struct ForwardHead {
     for (int k = there + own; k < s.ldx; k += kThreadsOfRow) to[k] = T(0);
   }
 
+  static FASTMLP_DEVICE Index target_row(const Params& p, Index row) {
+    return p.targets_rows.chosen ? p.targets_rows.of(row) : row;
+  }
+
   static FASTMLP_DEVICE void fetch_targets(const Params& p, const Places& s, Index first, int thread) {
     if (thread < kRows) {
       const bool there = first + thread < p.M;
-      s.classes[thread] = p.targets.classes && there ? p.targets.classes[first + thread] : 0;
-      s.weights[thread] = p.targets.weights && there ? p.targets.weights[first + thread] : T(1);
+      const Index from = there ? target_row(p, first + thread) : 0;
+      s.classes[thread] = p.targets.classes && there ? p.targets.classes[from] : 0;
+      s.weights[thread] = p.targets.weights && there ? p.targets.weights[from] : T(1);
     }
     const int r = thread / s.across, n = thread % s.across;
     if (p.targets.dense && r < kRows && first + r < p.M && n < p.N)
-      s.rows[s.row(r) + 2 * s.across + n] = p.targets.dense[(first + r) * p.N + n];
+      s.rows[s.row(r) + 2 * s.across + n] = p.targets.dense[target_row(p, first + r) * p.N + n];
   }
 
   // Those of the thread's output and the quads from number `quad` of its group on.
@@ -211,11 +218,11 @@ void head_forward(const HeadForward<T>& a, const Context& context) {
                              LossTerms<T>(a.loss, a.targets, a.N, a.logits),
                              N,
                              log_lanes};
-  launch<K>(
-      {head_blocks(a.M)}, head_forward_bytes<T>(a.N, a.K),
-      {a.M, N, static_cast<int>(a.K), a.x, a.ldx, takes_vectors(a.x, a.ldx), a.weight, a.bias, a.activation, output,
-       StepScale(a.loss, a.targets, a.M, a.N), a.targets, a.dz, static_cast<int>(head_columns(a.N)), a.partial},
-      context.stream);
+  launch<K>({head_blocks(a.M)}, head_forward_bytes<T>(a.N, a.K),
+            {a.M, N, static_cast<int>(a.K), a.x, a.ldx, takes_vectors(a.x, a.ldx), a.weight, a.bias, a.activation,
+             output, StepScale(a.loss, a.targets, a.M, a.N), a.targets, BatchRows(a.chosen, a.ids, a.M, context), a.dz,
+             static_cast<int>(head_columns(a.N)), a.partial},
+            context.stream);
 }
 
 #define FASTMLP_INSTANTIATE(T)                                  \

@@ -5,13 +5,15 @@
 
 namespace fastmlp::cuda {
 
-// affine/affine.cu
+// affine/affine.cu and weight_group.cu
 template <class T>
 void affine_forward(const AffineForward<T>&, const Context&);
 template <class T>
 void affine_backward_input(const AffineBackwardInput<T>&, const Context&);
 template <class T>
 void affine_backward_weight(const AffineBackwardWeight<T>&, const Context&);
+template <class T>
+void affine_backward_weights(const AffineBackwardWeight<T>*, int count, const Context&);
 // Of the context's scratch, at its begin; zeros at first, and the last kCounterBytes (split.h) between all kernels.
 std::size_t affine_scratch_bytes();
 

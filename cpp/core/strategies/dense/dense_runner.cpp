@@ -50,7 +50,8 @@ void DenseRunner<T>::lay_out() {
       outputs_[at] = take(rows_ * width(i + 1));
       if (operation(i).kind == OperationKind::Affine && operation(i).saves_input()) z_[at] = take(rows_ * width(i + 1));
     }
-    groups_ = kernels().affine_backward_weights && !program_.shares_parameters() && rows_ * widest <= kMostGrouped;
+    groups_ = kernels().affine_backward_weights && program_.precision() != Precision::BF16 &&
+              !program_.shares_parameters() && rows_ * widest <= kMostGrouped;
     const int of_passes = std::max(backward_buffers_[0].count, backward_buffers_[1].count);
     gradient_.resize(static_cast<std::size_t>(groups_ ? std::max(of_passes, backward_buffers_[2].count) : of_passes));
     for (Index& buffer : gradient_) buffer = take(rows_ * widest);
