@@ -6,12 +6,14 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "cuda/medium/interleaved.h"
+#include "cuda/runtime/kernels.h"
 #include "exchange_races.h"
 #include "single_block_cases.h"
 
@@ -330,6 +332,23 @@ void test_bursts() {
   check(whole.parameters == setup.result.parameters, "bursts of other lengths");
 }
 
+// What the core calls: it is off unless it is asked for.
+void test_table() {
+  Case c = make({60, 200, 130, 10}, 32, OptimizerKind::Adam, LossKind::CrossEntropy, true);
+  c.steps = 5;
+  c.by_ids = true;
+  Setup setup(c, false);
+  unsetenv("FASTMLP_CUDA_UNPROVED");
+  check(workspace_across_blocks(setup.args) == 0, "off");
+  setenv("FASTMLP_CUDA_UNPROVED", "1", 1);
+  const std::size_t bytes = workspace_across_blocks(setup.args);
+  check(bytes > 0, "on");
+  std::vector<double> workspace(bytes / sizeof(double) + 1);
+  train_across_blocks(setup.args, workspace.data(), {});
+  check(same(setup.result, run(c, {}, first)), "the same bits in the emulated device's order");
+  unsetenv("FASTMLP_CUDA_UNPROVED");
+}
+
 void test_limits() {
   const auto plans = [](const Case& c) {
     const Setup setup(c, false);
@@ -350,6 +369,7 @@ void test_limits() {
 
 int main() {
   test_limits();
+  test_table();
   test_shapes();
   test_rules_and_losses();
   test_activations();

@@ -66,11 +66,14 @@ FASTMLP_DEVICE void copy_exchanged_quad(float* to, const float* from) {
 
 #if defined(__CUDACC__)
 
-// By all threads of a block; returns when the counter has come to `target`.
+// By all threads of a block; returns when the counter has come to `target`. It traps after some ten seconds, so that a
+// schedule that is wrong is an error and no hang.
 FASTMLP_DEVICE void await_counter(const unsigned* counter, unsigned target) {
   if (threadIdx.x == 0) {
-    unsigned now;
+    constexpr unsigned kMostPolls = 1U << 25;
+    unsigned now, polls = 0;
     do {
+      if (++polls == kMostPolls) __trap();
       asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(now) : "l"(counter) : "memory");
     } while (static_cast<int>(now - target) < 0);
   }

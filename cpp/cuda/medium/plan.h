@@ -73,6 +73,7 @@ struct GridLayer {
   int in_width, out_width;  // of a slice, padded
   GridMatrix weight, x;     // a slice, and its inputs of all rows
   int bias;
+  int forward_turn, backward_turn, gradient_turn;  // rows of tiles that the products do at a time
   // In the workspace: partial sums of each block, h (and its slope) of all rows and columns, dz, partial sums of dx.
   int sums;
   GridMatrix h, slope, dz;
@@ -145,8 +146,8 @@ struct ProductShare {
   int tile_rows, tile_columns;  // of a turn
   int slices;
 
-  static FASTMLP_FORMULA ProductShare of(int tile_rows, int tile_columns, int terms) {
-    const int most = kGridThreads / tile_columns, rows = tile_rows < most ? tile_rows : most;
+  static FASTMLP_FORMULA ProductShare of(int tile_rows, int tile_columns, int terms, int turn_rows) {
+    const int rows = tile_rows < turn_rows ? tile_rows : turn_rows;
     const int slices = kGridThreads / (rows * tile_columns), fours = terms / 4;
     return {rows, tile_columns, slices < fours ? slices : fours};
   }
@@ -157,16 +158,28 @@ struct ProductShare {
   FASTMLP_FORMULA int stage_values() const { return slices * stage_rows() * stage_ld(); }
 };
 
-// The most that any turn of such a product has in the stage.
-inline int stage_values(int rows, int columns, int terms) {
-  int most = 0;
-  for (int left = rows / kTile; left > 0;) {
-    const ProductShare share = ProductShare::of(left, columns / kTile, terms);
-    most = std::max(most, share.stage_values());
-    left -= share.tile_rows;
+// A product's turns: the rows of tiles in each that take the least time, and the most values that one has in the stage.
+struct ProductTurns {
+  int tile_rows = 0, stage_values = 0;
+
+  ProductTurns(int rows, int columns, int terms) {
+    // In cycles, estimated: of a term in all threads, and of a turn, whose sums go through the stage.
+    constexpr int kTerm = 128, kTurn = 1300;
+    int least = 0;
+    for (int turn = std::min(rows / kTile, kGridThreads * kTile / columns); turn > 0; --turn) {
+      int time = 0, values = 0;
+      for (int left = rows / kTile; left > 0; left -= turn) {
+        const ProductShare share = ProductShare::of(left, columns / kTile, terms, turn);
+        time += kTurn + kTerm * 4 * ((terms / 4 + share.slices - 1) / share.slices);
+        values = std::max(values, share.stage_values());
+      }
+      if (tile_rows > 0 && time >= least) continue;
+      least = time;
+      tile_rows = turn;
+      stage_values = values;
+    }
   }
-  return most;
-}
+};
 
 inline int in_tiles(int n) { return (n + kTile - 1) / kTile * kTile; }
 
@@ -261,13 +274,18 @@ inline bool plan_grid(const SingleBlockTraining<float>& a, int rows, int columns
   plan.y = matrix(plan.row_part, head.out_width);
   plan.dy = matrix(plan.row_part, head.out_width);
   if (a.targets.dense) plan.targets = matrix(plan.row_part, head.out_width);
-  int staged =
-      std::max(stage_values(last.out_width, head.out_width, plan.tall), kBiasParts * std::max(widest, head.out_width));
-  for (int l = 0; l < plan.hidden; ++l) {
-    const GridLayer& layer = plan.layers[l];
-    staged = std::max({staged, stage_values(plan.tall, layer.out_width, layer.in_width),
-                       stage_values(layer.in_width, layer.out_width, plan.tall),
-                       l > 0 ? stage_values(plan.tall, layer.in_width, layer.out_width) : 0});
+  int staged = kBiasParts * std::max(widest, head.out_width);
+  const auto turns = [&](int r, int c, int terms) {
+    const ProductTurns best(r, c, terms);
+    staged = std::max(staged, best.stage_values);
+    return best.tile_rows;
+  };
+  for (int l = 0; l < plan.depth; ++l) {
+    GridLayer& layer = plan.layers[l];
+    layer.gradient_turn = turns(layer.in_width, layer.out_width, plan.tall);
+    if (l == plan.hidden) continue;
+    layer.forward_turn = turns(plan.tall, layer.out_width, layer.in_width);
+    if (l > 0) layer.backward_turn = turns(plan.tall, layer.in_width, layer.out_width);
   }
   plan.stage = take(staged);
   plan.value_count = static_cast<int>(end);

@@ -62,7 +62,7 @@ struct GridTraining : GridBlock {
     multiply<Operand::Along, Operand::Across>(
         block,
         {values + layer.x.first, layer.x.ld, values + layer.weight.first, layer.weight.ld, plan.tall / kTile,
-         layer.out_width / kTile, layer.in_width},
+         layer.out_width / kTile, layer.in_width, layer.forward_turn},
         values + plan.stage, [&](const auto& quads) {
           quads([&](int r, int c, const Quad<T>& sum) { store_exchanged_quad(to + r * layer.out_width + c, sum); });
         });
@@ -199,7 +199,7 @@ struct GridTraining : GridBlock {
     multiply<Operand::Along, Operand::Along>(
         block,
         {values + plan.dz.first, plan.dz.ld, values + layer.weight.first, layer.weight.ld, plan.tall / kTile,
-         layer.in_width / kTile, layer.out_width},
+         layer.in_width / kTile, layer.out_width, layer.backward_turn},
         values + plan.stage, [&](const auto& quads) {
           quads([&](int r, int c, const Quad<T>& sum) { store_exchanged_quad(to + r * layer.in_width + c, sum); });
         });
@@ -229,22 +229,21 @@ struct GridTraining : GridBlock {
       const GridLayer& layer = plan.layers[i];
       const GridMatrix &x = is_head(i) ? plan.h : layer.x, &dz = is_head(i) ? plan.head_dz : plan.dz;
       const GridRange in = inputs(i), out = outputs(i);
-      multiply<Operand::Across, Operand::Across>(block,
-                                                 {values + x.first, x.ld, values + dz.first, dz.ld,
-                                                  layer.in_width / kTile, layer.out_width / kTile, plan.tall},
-                                                 values + plan.stage, [&](const auto& quads) {
-                                                   const ops::UpdateValues<V> constants = *rule;
-                                                   with_update(p.kind, [&](auto formula) {
-                                                     quads([&](int r, int c, const Quad<T>& sum) {
-                                                       if (r >= in.count) return;
-                                                       FASTMLP_UNROLL
-                                                       for (int j = 0; j < 4; ++j)
-                                                         if (c + j < out.count)
-                                                           update(formula, layer.weight.row(r) + c + j, sum.v[j],
-                                                                  constants);
-                                                     });
-                                                   });
-                                                 });
+      multiply<Operand::Across, Operand::Across>(
+          block,
+          {values + x.first, x.ld, values + dz.first, dz.ld, layer.in_width / kTile, layer.out_width / kTile, plan.tall,
+           layer.gradient_turn},
+          values + plan.stage, [&](const auto& quads) {
+            const ops::UpdateValues<V> constants = *rule;
+            with_update(p.kind, [&](auto formula) {
+              quads([&](int r, int c, const Quad<T>& sum) {
+                if (r >= in.count) return;
+                FASTMLP_UNROLL
+                for (int j = 0; j < 4; ++j)
+                  if (c + j < out.count) update(formula, layer.weight.row(r) + c + j, sum.v[j], constants);
+              });
+            });
+          });
       if (layer.has_bias) bias_gradient(layer, dz, out.count);
     }
   }
