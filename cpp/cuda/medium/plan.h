@@ -269,10 +269,6 @@ inline bool plan_grid(const SingleBlockTraining<float>& a, int rows, int columns
   plan.dz = matrix(plan.tall, widest);
   plan.h = matrix(plan.tall, last.out_width);
   plan.head_dz = matrix(plan.tall, head.out_width);
-  plan.part_h = matrix(plan.row_part, last.out_width);
-  plan.part_slope = matrix(plan.row_part, last.out_width);
-  plan.y = matrix(plan.row_part, head.out_width);
-  plan.dy = matrix(plan.row_part, head.out_width);
   if (a.targets.dense) plan.targets = matrix(plan.row_part, head.out_width);
   int staged = kBiasParts * std::max(widest, head.out_width);
   const auto turns = [&](int r, int c, int terms) {
@@ -287,7 +283,13 @@ inline bool plan_grid(const SingleBlockTraining<float>& a, int rows, int columns
     layer.forward_turn = turns(plan.tall, layer.out_width, layer.in_width);
     if (l > 0) layer.backward_turn = turns(plan.tall, layer.in_width, layer.out_width);
   }
-  plan.stage = take(staged);
+  plan.stage = static_cast<int>(end);
+  // What is between the last layer's forward product and the backward ones has the stage's place.
+  plan.part_h = matrix(plan.row_part, last.out_width);
+  plan.part_slope = matrix(plan.row_part, last.out_width);
+  plan.y = matrix(plan.row_part, head.out_width);
+  plan.dy = matrix(plan.row_part, head.out_width);
+  end = std::max(end, static_cast<std::size_t>(plan.stage + staged));
   plan.value_count = static_cast<int>(end);
   if (end * sizeof(float) > room) return false;
 
