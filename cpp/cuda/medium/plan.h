@@ -20,7 +20,9 @@
 //     Backward  [dz of l, of q]        for l > 0 partial sums dz W^T of all rows             -> [sums of dx of l, row p]
 //     Gradient                         dW = x^T dz, update; with layer H - 1 the head's, too
 //     Combine   [sums of dx of l, row p]   for l > 0: dz of layer l - 1, rows' part q        -> [dz of l - 1, row p]
-// All exchanges go through the device's memory (the L2 cache). Counters only grow: a block of step s waits for
+// Exchanges go through the device's memory (the L2 cache). Where the blocks of a column are a cluster of multiprocessors,
+// the sums of Forward stay in shared memory, which Activate reads across the cluster: the counter is then its barrier, and
+// layers take turns with two places (those of dz and h, which nobody needs meanwhile). Counters only grow: a block of step s waits for
 // (s + 1) * arrivals.
 //
 // Why no value is overwritten while somebody may still read it: between a block's read in step s and the write in step
@@ -46,9 +48,9 @@ inline constexpr int kCounterStride = 32;  // counters are as far apart as cache
 
 enum class Work : int { Forward, Activate, Output, Backward, Gradient, Combine };
 
-// By which number of a block a counter is chosen: there is one, one for each row, for each column, or for each row, by
-// a block's column: that row whose inputs the column's outputs are.
-enum class By : int { None, Row, Column, RowOfColumn };
+// By which number of a block a counter is chosen: there is none, one for each row, for each column, or for each row, by
+// a block's column: that row whose inputs the column's outputs are. Cluster: for each column, or its cluster's barrier.
+enum class By : int { None, Row, Column, RowOfColumn, Cluster };
 
 struct GridItem {
   Work work;
@@ -83,6 +85,7 @@ struct GridLayer {
 struct GridPlan {
   int rows, columns;          // of blocks
   int columns_of_row;         // columns / rows
+  bool clusters;              // the blocks of a column are one
   int depth, hidden;          // layers, and those before the head
   int batch, tall;            // its rows, and padded
   int row_part, column_part;  // rows of the batch that a block's p or q stands for
@@ -96,6 +99,7 @@ struct GridPlan {
   GridMatrix part_h, part_slope;  // of the rows' part p
   GridMatrix y, dy, targets;      // of the head, of the rows' part p
   int stage;
+  int cluster_sums[2];  // where there are clusters: in the places of dz and h
 
   // Workspace, in values: counters lie before them.
   int counters, logits[2], head, workspace_values;
@@ -122,6 +126,7 @@ FASTMLP_FORMULA int chosen(By by, int p, int q, int columns_of_row) {
     case By::Row:
       return p;
     case By::Column:
+    case By::Cluster:
       return q;
     case By::RowOfColumn:
       return q / columns_of_row;
@@ -200,8 +205,9 @@ inline void plan_items(GridPlan& plan) {
   const auto add = [&](const GridItem& item) { plan.items[plan.item_count++] = item; };
   const int of_slice = plan.rows * plan.columns_of_row;  // blocks that make a row's inputs
   for (int l = 0; l < plan.hidden; ++l) {
-    add({Work::Forward, l, l > 0 ? h[l - 1] : 0, of_slice, l > 0 ? By::Row : By::None, sums[l], By::Column});
-    add({Work::Activate, l, sums[l], plan.rows, By::Column, l == last ? logits : h[l],
+    add({Work::Forward, l, l > 0 ? h[l - 1] : 0, of_slice, l > 0 ? By::Row : By::None, sums[l],
+         plan.clusters ? By::Cluster : By::Column});
+    add({Work::Activate, l, sums[l], plan.rows, plan.clusters ? By::Cluster : By::Column, l == last ? logits : h[l],
          l == last ? By::Row : By::RowOfColumn});
   }
   add({Work::Output, last, logits, plan.columns, By::Row, dz[last], By::Column});
@@ -215,7 +221,8 @@ inline void plan_items(GridPlan& plan) {
 
 // Everything, for `rows` x `columns` blocks that have `room` bytes of shared memory each; false where the network is
 // none for them.
-inline bool plan_grid(const SingleBlockTraining<float>& a, int rows, int columns, std::size_t room, GridPlan& plan) {
+inline bool plan_grid(const SingleBlockTraining<float>& a, int rows, int columns, bool clusters, std::size_t room,
+                      GridPlan& plan) {
   constexpr Index kWidest = 1 << 14;
   if (a.depth < 2 || a.depth > kMostGridLayers || a.rows < 1 || a.rows > kMostGridRows || a.models != 1) return false;
   if (columns % rows != 0 || a.targets.weights || a.targets.has_shares()) return false;
@@ -233,6 +240,7 @@ inline bool plan_grid(const SingleBlockTraining<float>& a, int rows, int columns
   plan.rows = rows;
   plan.columns = columns;
   plan.columns_of_row = columns / rows;
+  plan.clusters = clusters;
   plan.depth = a.depth;
   plan.hidden = a.depth - 1;
   plan.batch = static_cast<int>(a.rows);
@@ -267,7 +275,10 @@ inline bool plan_grid(const SingleBlockTraining<float>& a, int rows, int columns
   const GridLayer &last = plan.layers[plan.hidden - 1], &head = plan.layers[plan.hidden];
   for (int l = 0; l < plan.hidden; ++l) plan.layers[l].x = matrix(plan.tall, plan.layers[l].in_width);
   plan.dz = matrix(plan.tall, widest);
-  plan.h = matrix(plan.tall, last.out_width);
+  plan.h = matrix(plan.tall, clusters && plan.hidden > 1 ? widest : last.out_width);
+  plan.h.ld = last.out_width + kBankPad;
+  plan.cluster_sums[0] = plan.dz.first;
+  plan.cluster_sums[1] = plan.h.first;
   plan.head_dz = matrix(plan.tall, head.out_width);
   if (a.targets.dense) plan.targets = matrix(plan.row_part, head.out_width);
   int staged = kBiasParts * std::max(widest, head.out_width);
@@ -312,7 +323,7 @@ inline bool plan_grid(const SingleBlockTraining<float>& a, int rows, int columns
   for (int l = 0; l < plan.hidden; ++l) {
     GridLayer& layer = plan.layers[l];
     const int width = layer.out_width * columns;
-    layer.sums = take(blocks * plan.tall * layer.out_width);
+    if (!clusters) layer.sums = take(blocks * plan.tall * layer.out_width);
     layer.h = {take(plan.tall * width), width};
     layer.slope = {take(plan.tall * width), width};
     layer.dz = {take(plan.tall * width), width};
