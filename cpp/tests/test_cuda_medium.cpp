@@ -6,12 +6,14 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "cuda/medium/interleaved.h"
+#include "cuda/runtime/kernels.h"
 #include "exchange_races.h"
 #include "single_block_cases.h"
 
@@ -32,7 +34,13 @@ void check(bool fine, const std::string& what) {
 struct Grid {
   int rows = 8, columns = 16;
   std::size_t room = 227 * 1024;  // shared memory of a block
+  bool clusters = true;
 };
+
+Grid without_clusters(Grid grid) {
+  grid.clusters = false;
+  return grid;
+}
 
 using Choose = std::function<int(const std::vector<int>&)>;
 
@@ -103,7 +111,7 @@ struct Setup {
 Result<float> run(const Case& c, const Grid& grid, const Choose& choose, bool races = false, bool one_update = false) {
   Setup setup(c, one_update);
   GridPlan plan;
-  if (!plan_grid(setup.args, grid.rows, grid.columns, grid.room, plan)) {
+  if (!plan_grid(setup.args, grid.rows, grid.columns, grid.clusters, grid.room, plan)) {
     check(false, "the network is one for this grid");
     return setup.result;
   }
@@ -281,11 +289,12 @@ void test_real() {
 
 void test_orders() {
   for (const auto& sizes : {std::vector<Index>{20, 34, 6}, {20, 34, 18, 6}, {20, 34, 41, 18, 6}})
-    for (const Grid& grid : {Grid{2, 4}, Grid{4, 4}, Grid{8, 16}}) {
+    for (const Grid& grid : {Grid{2, 4}, Grid{4, 4}, Grid{8, 16}, without_clusters({2, 4}), without_clusters({4, 4})}) {
       Case c = make(sizes, 40, OptimizerKind::Adam, LossKind::CrossEntropy, true);
       c.by_ids = true;
       c.steps = grid.columns == 16 ? 3 : 8;
       const Result<float> expected = run(c, grid, first, true);
+      if (grid.clusters) check(same(run(c, without_clusters(grid), first), expected), "without clusters the same bits");
       check(same(run(c, grid, last, true), expected), text(c, grid) + ": backwards");
       for (std::uint32_t seed = 1; seed <= (grid.columns == 16 ? 2U : 12U); ++seed)
         check(same(run(c, grid, randomly(seed), seed < 3), expected), text(c, grid) + ": in a random order");
@@ -321,7 +330,7 @@ void test_bursts() {
     setup.args.steps = count;
     setup.args.row = done * c.rows;
     setup.args.updates = setup.updates.data() + done;
-    check(plan_grid(setup.args, 4, 8, Grid{}.room, plan), "a plan");
+    check(plan_grid(setup.args, 4, 8, true, Grid{}.room, plan), "a plan");
     std::vector<double> workspace(plan.workspace_bytes(count) / sizeof(double) + 1);
     const auto params = grid_params(setup.args, plan, workspace.data());
     check(Interleaving(params).run(first, [](int, const unsigned*) {}, [](int, const unsigned*) {}), "an end");
@@ -330,11 +339,28 @@ void test_bursts() {
   check(whole.parameters == setup.result.parameters, "bursts of other lengths");
 }
 
+// What the core calls: it is off unless it is asked for.
+void test_table() {
+  Case c = make({60, 200, 130, 10}, 32, OptimizerKind::Adam, LossKind::CrossEntropy, true);
+  c.steps = 5;
+  c.by_ids = true;
+  Setup setup(c, false);
+  unsetenv("FASTMLP_CUDA_UNPROVED");
+  check(workspace_across_blocks(setup.args) == 0, "off");
+  setenv("FASTMLP_CUDA_UNPROVED", "1", 1);
+  const std::size_t bytes = workspace_across_blocks(setup.args);
+  check(bytes > 0, "on");
+  std::vector<double> workspace(bytes / sizeof(double) + 1);
+  train_across_blocks(setup.args, workspace.data(), {});
+  check(same(setup.result, run(c, {}, first)), "the same bits in the emulated device's order");
+  unsetenv("FASTMLP_CUDA_UNPROVED");
+}
+
 void test_limits() {
   const auto plans = [](const Case& c) {
     const Setup setup(c, false);
     GridPlan plan;
-    return plan_grid(setup.args, 8, 16, Grid{}.room, plan);
+    return plan_grid(setup.args, 8, 16, true, Grid{}.room, plan);
   };
   check(plans(make({64, 64, 4}, 32, OptimizerKind::SGD, LossKind::MSE, false)), "a medium network is for the grid");
   check(!plans(make({64, 4}, 32, OptimizerKind::SGD, LossKind::MSE, false)), "not one without a hidden layer");
@@ -350,6 +376,7 @@ void test_limits() {
 
 int main() {
   test_limits();
+  test_table();
   test_shapes();
   test_rules_and_losses();
   test_activations();

@@ -56,21 +56,33 @@ FASTMLP_DEVICE void store_exchanged_quad(float* to, const Quad<float>& quad) {
   store_quad(to, quad);
 }
 
+// Of another block's shared memory.
+FASTMLP_DEVICE Quad<float> load_of_cluster(const float* from) {
+#if !defined(__CUDACC__)
+  ExchangeWatch::tell(from, 4 * sizeof(float), ExchangeWatch::Access::Read);
+#endif
+  return load_quad(from);
+}
+
 // Four values to shared memory; copies of 16 bytes bypass the first-level cache, too.
 FASTMLP_DEVICE void copy_exchanged_quad(float* to, const float* from) {
 #if !defined(__CUDACC__)
   ExchangeWatch::tell(from, 4 * sizeof(float), ExchangeWatch::Access::Read);
+  ExchangeWatch::tell(to, 4 * sizeof(float), ExchangeWatch::Access::Write);  // where a cluster's sums may have been
 #endif
   copy_async<16>(to, from);
 }
 
 #if defined(__CUDACC__)
 
-// By all threads of a block; returns when the counter has come to `target`.
+// By all threads of a block; returns when the counter has come to `target`. It traps after some ten seconds, so that a
+// schedule that is wrong is an error and no hang.
 FASTMLP_DEVICE void await_counter(const unsigned* counter, unsigned target) {
   if (threadIdx.x == 0) {
-    unsigned now;
+    constexpr unsigned kMostPolls = 1U << 25;
+    unsigned now, polls = 0;
     do {
+      if (++polls == kMostPolls) __trap();
       asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(now) : "l"(counter) : "memory");
     } while (static_cast<int>(now - target) < 0);
   }
@@ -80,6 +92,28 @@ FASTMLP_DEVICE void await_counter(const unsigned* counter, unsigned target) {
 // By all threads, after a barrier.
 FASTMLP_DEVICE void raise_counter(unsigned* counter) {
   if (threadIdx.x == 0) asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(counter) : "memory");
+}
+
+// The cluster's barrier in two halves, and where in the shared memory of block `rank` of the cluster the value is that
+// is at `own` here. Other devices than Hopper have no clusters.
+FASTMLP_DEVICE void arrive_at_cluster() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+#endif
+}
+FASTMLP_DEVICE void await_cluster() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+#endif
+}
+FASTMLP_DEVICE const float* in_cluster(const float* own, int rank) {
+#if __CUDA_ARCH__ >= 900
+  const float* there;
+  asm("mapa.u64 %0, %1, %2;" : "=l"(there) : "l"(own), "r"(rank));
+  return there;
+#else
+  return own + 0 * rank;
+#endif
 }
 
 #endif

@@ -51,8 +51,8 @@ struct GridBlock {
       : block(block_),
         p(params),
         plan(params.plan),
-        row(block_.index().x / params.plan.columns),
-        column(block_.index().x % params.plan.columns),
+        row(block_.index().x % params.plan.rows),
+        column(block_.index().x / params.plan.rows),
         updates(reinterpret_cast<Update*>(block_.shared() + params.plan.updates)),
         rule(reinterpret_cast<ops::UpdateValues<V>*>(block_.shared() + params.plan.rule)),
         data(reinterpret_cast<SingleBlockRows<T>*>(block_.shared() + params.plan.data)),
@@ -65,6 +65,10 @@ struct GridBlock {
     const int number = first + chosen(by, row, column, plan.columns_of_row);
     return reinterpret_cast<unsigned*>(p.workspace) + number * kCounterStride;
   }
+#if !defined(__CUDACC__)
+  const GridBlock* const* cluster = nullptr;  // the blocks of this column
+#endif
+
   // Where it has come to when the block may go on.
   FASTMLP_DEVICE unsigned target(const GridItem& item, Index step) const {
     return static_cast<unsigned>(step + 1) * static_cast<unsigned>(item.wait_arrivals);
@@ -87,6 +91,14 @@ struct GridBlock {
   FASTMLP_DEVICE T* sums(int l, int r, int c) const {
     const GridLayer& layer = plan.layers[l];
     return shared + layer.sums + (c * plan.rows + r) * plan.tall * layer.out_width;
+  }
+  // The same of row r of this column, where it is a cluster.
+  FASTMLP_DEVICE const T* cluster_sums(int l, int r) const {
+#if defined(__CUDACC__)
+    return in_cluster(values + plan.cluster_sums[l & 1], r);
+#else
+    return cluster[r]->values + plan.cluster_sums[l & 1];
+#endif
   }
   FASTMLP_DEVICE T* dx(int l, int r, int c) const {
     const GridLayer& layer = plan.layers[l];

@@ -13,6 +13,8 @@ class Interleaving {
  public:
   explicit Interleaving(const GridKernel::Params& params) : params_(params) {
     for (int i = 0; i < params.plan.blocks(); ++i) blocks_.push_back(std::make_unique<One>(i, params_));
+    for (const auto& one : blocks_) all_.push_back(&one->training);
+    for (const auto& one : blocks_) one->training.cluster = all_.data() + one->training.column * params.plan.rows;
   }
 
   // choose(numbers of blocks that may go on) gives one of them. enter(block, counter or null) is called before a block
@@ -84,6 +86,7 @@ class Interleaving {
 
   const GridKernel::Params params_;
   std::vector<std::unique_ptr<One>> blocks_;
+  std::vector<const GridBlock*> all_;
 };
 
 }  // namespace fastmlp::cuda

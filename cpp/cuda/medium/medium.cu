@@ -42,33 +42,47 @@ __global__ void __launch_bounds__(kGridThreads, 1) grid_training(const __grid_co
   GridTraining::run(block, params);
 }
 
-// All blocks run at the same time, or none: a cooperative launch.
+// All blocks run at the same time, or none: a cooperative launch; where the plan has clusters, of a column's blocks.
+struct Launch {
+  cudaLaunchAttribute attributes[2] = {};
+  cudaLaunchConfig_t config{};
+
+  Launch(const GridPlan& plan, cudaStream_t stream) {
+    attributes[0].id = cudaLaunchAttributeCooperative;
+    attributes[0].val.cooperative = 1;
+    attributes[1].id = cudaLaunchAttributeClusterDimension;
+    attributes[1].val.clusterDim.x = static_cast<unsigned>(plan.rows);
+    attributes[1].val.clusterDim.y = attributes[1].val.clusterDim.z = 1;
+    config.gridDim = dim3(static_cast<unsigned>(plan.blocks()));
+    config.blockDim = dim3(kGridThreads);
+    config.dynamicSmemBytes = static_cast<std::size_t>(plan.bytes);
+    config.stream = stream;
+    config.attrs = attributes;
+    config.numAttrs = plan.clusters ? 2 : 1;
+  }
+  Launch(const Launch&) = delete;
+  Launch& operator=(const Launch&) = delete;
+};
+
 void launch_training(const GridKernel::Params& params, Stream stream) {
   ++enqueued;
   const GridPlan& plan = params.plan;
   note(cudaMemsetAsync(params.workspace, 0, plan.counter_bytes(), native(stream)));
   note(cudaFuncSetAttribute(grid_training, cudaFuncAttributeMaxDynamicSharedMemorySize, plan.bytes));
-  cudaLaunchAttribute cooperative{};
-  cooperative.id = cudaLaunchAttributeCooperative;
-  cooperative.val.cooperative = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(plan.blocks()));
-  config.blockDim = dim3(kGridThreads);
-  config.dynamicSmemBytes = static_cast<std::size_t>(plan.bytes);
-  config.stream = native(stream);
-  config.attrs = &cooperative;
-  config.numAttrs = 1;
-  note(cudaLaunchKernelEx(&config, grid_training, params));
+  const Launch launch(plan, native(stream));
+  note(cudaLaunchKernelEx(&launch.config, grid_training, params));
 }
 
-// Whether each multiprocessor takes a block with so much shared memory.
+// Whether each multiprocessor takes a block with so much shared memory, and clusters find multiprocessors side by side.
 bool takes_blocks(const GridPlan& plan) {
-  int blocks = 0;
+  int fit = 0;
   cudaFuncSetAttribute(grid_training, cudaFuncAttributeMaxDynamicSharedMemorySize, plan.bytes);
-  const cudaError_t status = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, grid_training, kGridThreads,
-                                                                           static_cast<std::size_t>(plan.bytes));
+  const Launch launch(plan, nullptr);
+  const cudaError_t status = plan.clusters ? cudaOccupancyMaxActiveClusters(&fit, grid_training, &launch.config)
+                                           : cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+                                                 &fit, grid_training, kGridThreads, launch.config.dynamicSmemBytes);
   if (status != cudaSuccess) cudaGetLastError();
-  return status == cudaSuccess && blocks > 0 && capability() == 90;
+  return status == cudaSuccess && fit >= (plan.clusters ? plan.columns : 1) && capability() == 90;
 }
 
 #else
@@ -91,7 +105,10 @@ bool takes_blocks(const GridPlan&) { return true; }
 bool plan_for_device(const SingleBlockTraining<float>& a, GridPlan& plan) {
   constexpr int kRows = 8;
   const int columns = multiprocessors() >= 16 * kRows ? 16 : 8;
-  return multiprocessors() >= kRows * columns && plan_grid(a, kRows, columns, most_shared_bytes(), plan);
+  if (multiprocessors() < kRows * columns) return false;
+  for (const bool clusters : {true, false})
+    if (plan_grid(a, kRows, columns, clusters, most_shared_bytes(), plan) && takes_blocks(plan)) return true;
+  return false;
 }
 
 }  // namespace
@@ -99,7 +116,7 @@ bool plan_for_device(const SingleBlockTraining<float>& a, GridPlan& plan) {
 template <>
 std::size_t workspace_across_blocks<float>(const SingleBlockTraining<float>& a) {
   GridPlan plan;
-  return unproved() && plan_for_device(a, plan) && takes_blocks(plan) ? plan.workspace_bytes(a.steps) : 0;
+  return unproved() && plan_for_device(a, plan) ? plan.workspace_bytes(a.steps) : 0;
 }
 template <>
 std::size_t workspace_across_blocks<double>(const SingleBlockTraining<double>&) {

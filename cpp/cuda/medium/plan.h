@@ -20,7 +20,9 @@
 //     Backward  [dz of l, of q]        for l > 0 partial sums dz W^T of all rows             -> [sums of dx of l, row p]
 //     Gradient                         dW = x^T dz, update; with layer H - 1 the head's, too
 //     Combine   [sums of dx of l, row p]   for l > 0: dz of layer l - 1, rows' part q        -> [dz of l - 1, row p]
-// All exchanges go through the device's memory (the L2 cache). Counters only grow: a block of step s waits for
+// Exchanges go through the device's memory (the L2 cache). Where the blocks of a column are a cluster of multiprocessors,
+// the sums of Forward stay in shared memory, which Activate reads across the cluster: the counter is then its barrier, and
+// layers take turns with two places (those of dz and h, which nobody needs meanwhile). Counters only grow: a block of step s waits for
 // (s + 1) * arrivals.
 //
 // Why no value is overwritten while somebody may still read it: between a block's read in step s and the write in step
@@ -46,9 +48,9 @@ inline constexpr int kCounterStride = 32;  // counters are as far apart as cache
 
 enum class Work : int { Forward, Activate, Output, Backward, Gradient, Combine };
 
-// By which number of a block a counter is chosen: there is one, one for each row, for each column, or for each row, by
-// a block's column: that row whose inputs the column's outputs are.
-enum class By : int { None, Row, Column, RowOfColumn };
+// By which number of a block a counter is chosen: there is none, one for each row, for each column, or for each row, by
+// a block's column: that row whose inputs the column's outputs are. Cluster: for each column, or its cluster's barrier.
+enum class By : int { None, Row, Column, RowOfColumn, Cluster };
 
 struct GridItem {
   Work work;
@@ -73,6 +75,7 @@ struct GridLayer {
   int in_width, out_width;  // of a slice, padded
   GridMatrix weight, x;     // a slice, and its inputs of all rows
   int bias;
+  int forward_turn, backward_turn, gradient_turn;  // rows of tiles that the products do at a time
   // In the workspace: partial sums of each block, h (and its slope) of all rows and columns, dz, partial sums of dx.
   int sums;
   GridMatrix h, slope, dz;
@@ -82,6 +85,7 @@ struct GridLayer {
 struct GridPlan {
   int rows, columns;          // of blocks
   int columns_of_row;         // columns / rows
+  bool clusters;              // the blocks of a column are one
   int depth, hidden;          // layers, and those before the head
   int batch, tall;            // its rows, and padded
   int row_part, column_part;  // rows of the batch that a block's p or q stands for
@@ -95,6 +99,7 @@ struct GridPlan {
   GridMatrix part_h, part_slope;  // of the rows' part p
   GridMatrix y, dy, targets;      // of the head, of the rows' part p
   int stage;
+  int cluster_sums[2];  // where there are clusters: in the places of dz and h
 
   // Workspace, in values: counters lie before them.
   int counters, logits[2], head, workspace_values;
@@ -121,6 +126,7 @@ FASTMLP_FORMULA int chosen(By by, int p, int q, int columns_of_row) {
     case By::Row:
       return p;
     case By::Column:
+    case By::Cluster:
       return q;
     case By::RowOfColumn:
       return q / columns_of_row;
@@ -145,8 +151,8 @@ struct ProductShare {
   int tile_rows, tile_columns;  // of a turn
   int slices;
 
-  static FASTMLP_FORMULA ProductShare of(int tile_rows, int tile_columns, int terms) {
-    const int most = kGridThreads / tile_columns, rows = tile_rows < most ? tile_rows : most;
+  static FASTMLP_FORMULA ProductShare of(int tile_rows, int tile_columns, int terms, int turn_rows) {
+    const int rows = tile_rows < turn_rows ? tile_rows : turn_rows;
     const int slices = kGridThreads / (rows * tile_columns), fours = terms / 4;
     return {rows, tile_columns, slices < fours ? slices : fours};
   }
@@ -157,16 +163,28 @@ struct ProductShare {
   FASTMLP_FORMULA int stage_values() const { return slices * stage_rows() * stage_ld(); }
 };
 
-// The most that any turn of such a product has in the stage.
-inline int stage_values(int rows, int columns, int terms) {
-  int most = 0;
-  for (int left = rows / kTile; left > 0;) {
-    const ProductShare share = ProductShare::of(left, columns / kTile, terms);
-    most = std::max(most, share.stage_values());
-    left -= share.tile_rows;
+// A product's turns: the rows of tiles in each that take the least time, and the most values that one has in the stage.
+struct ProductTurns {
+  int tile_rows = 0, stage_values = 0;
+
+  ProductTurns(int rows, int columns, int terms) {
+    // In cycles, estimated: of a term in all threads, and of a turn, whose sums go through the stage.
+    constexpr int kTerm = 128, kTurn = 1300;
+    int least = 0;
+    for (int turn = std::min(rows / kTile, kGridThreads * kTile / columns); turn > 0; --turn) {
+      int time = 0, values = 0;
+      for (int left = rows / kTile; left > 0; left -= turn) {
+        const ProductShare share = ProductShare::of(left, columns / kTile, terms, turn);
+        time += kTurn + kTerm * 4 * ((terms / 4 + share.slices - 1) / share.slices);
+        values = std::max(values, share.stage_values());
+      }
+      if (tile_rows > 0 && time >= least) continue;
+      least = time;
+      tile_rows = turn;
+      stage_values = values;
+    }
   }
-  return most;
-}
+};
 
 inline int in_tiles(int n) { return (n + kTile - 1) / kTile * kTile; }
 
@@ -187,8 +205,9 @@ inline void plan_items(GridPlan& plan) {
   const auto add = [&](const GridItem& item) { plan.items[plan.item_count++] = item; };
   const int of_slice = plan.rows * plan.columns_of_row;  // blocks that make a row's inputs
   for (int l = 0; l < plan.hidden; ++l) {
-    add({Work::Forward, l, l > 0 ? h[l - 1] : 0, of_slice, l > 0 ? By::Row : By::None, sums[l], By::Column});
-    add({Work::Activate, l, sums[l], plan.rows, By::Column, l == last ? logits : h[l],
+    add({Work::Forward, l, l > 0 ? h[l - 1] : 0, of_slice, l > 0 ? By::Row : By::None, sums[l],
+         plan.clusters ? By::Cluster : By::Column});
+    add({Work::Activate, l, sums[l], plan.rows, plan.clusters ? By::Cluster : By::Column, l == last ? logits : h[l],
          l == last ? By::Row : By::RowOfColumn});
   }
   add({Work::Output, last, logits, plan.columns, By::Row, dz[last], By::Column});
@@ -202,7 +221,8 @@ inline void plan_items(GridPlan& plan) {
 
 // Everything, for `rows` x `columns` blocks that have `room` bytes of shared memory each; false where the network is
 // none for them.
-inline bool plan_grid(const SingleBlockTraining<float>& a, int rows, int columns, std::size_t room, GridPlan& plan) {
+inline bool plan_grid(const SingleBlockTraining<float>& a, int rows, int columns, bool clusters, std::size_t room,
+                      GridPlan& plan) {
   constexpr Index kWidest = 1 << 14;
   if (a.depth < 2 || a.depth > kMostGridLayers || a.rows < 1 || a.rows > kMostGridRows || a.models != 1) return false;
   if (columns % rows != 0 || a.targets.weights || a.targets.has_shares()) return false;
@@ -220,6 +240,7 @@ inline bool plan_grid(const SingleBlockTraining<float>& a, int rows, int columns
   plan.rows = rows;
   plan.columns = columns;
   plan.columns_of_row = columns / rows;
+  plan.clusters = clusters;
   plan.depth = a.depth;
   plan.hidden = a.depth - 1;
   plan.batch = static_cast<int>(a.rows);
@@ -254,22 +275,32 @@ inline bool plan_grid(const SingleBlockTraining<float>& a, int rows, int columns
   const GridLayer &last = plan.layers[plan.hidden - 1], &head = plan.layers[plan.hidden];
   for (int l = 0; l < plan.hidden; ++l) plan.layers[l].x = matrix(plan.tall, plan.layers[l].in_width);
   plan.dz = matrix(plan.tall, widest);
-  plan.h = matrix(plan.tall, last.out_width);
+  plan.h = matrix(plan.tall, clusters && plan.hidden > 1 ? widest : last.out_width);
+  plan.h.ld = last.out_width + kBankPad;
+  plan.cluster_sums[0] = plan.dz.first;
+  plan.cluster_sums[1] = plan.h.first;
   plan.head_dz = matrix(plan.tall, head.out_width);
+  if (a.targets.dense) plan.targets = matrix(plan.row_part, head.out_width);
+  int staged = kBiasParts * std::max(widest, head.out_width);
+  const auto turns = [&](int r, int c, int terms) {
+    const ProductTurns best(r, c, terms);
+    staged = std::max(staged, best.stage_values);
+    return best.tile_rows;
+  };
+  for (int l = 0; l < plan.depth; ++l) {
+    GridLayer& layer = plan.layers[l];
+    layer.gradient_turn = turns(layer.in_width, layer.out_width, plan.tall);
+    if (l == plan.hidden) continue;
+    layer.forward_turn = turns(plan.tall, layer.out_width, layer.in_width);
+    if (l > 0) layer.backward_turn = turns(plan.tall, layer.in_width, layer.out_width);
+  }
+  plan.stage = static_cast<int>(end);
+  // What is between the last layer's forward product and the backward ones has the stage's place.
   plan.part_h = matrix(plan.row_part, last.out_width);
   plan.part_slope = matrix(plan.row_part, last.out_width);
   plan.y = matrix(plan.row_part, head.out_width);
   plan.dy = matrix(plan.row_part, head.out_width);
-  if (a.targets.dense) plan.targets = matrix(plan.row_part, head.out_width);
-  int staged =
-      std::max(stage_values(last.out_width, head.out_width, plan.tall), kBiasParts * std::max(widest, head.out_width));
-  for (int l = 0; l < plan.hidden; ++l) {
-    const GridLayer& layer = plan.layers[l];
-    staged = std::max({staged, stage_values(plan.tall, layer.out_width, layer.in_width),
-                       stage_values(layer.in_width, layer.out_width, plan.tall),
-                       l > 0 ? stage_values(plan.tall, layer.in_width, layer.out_width) : 0});
-  }
-  plan.stage = take(staged);
+  end = std::max(end, static_cast<std::size_t>(plan.stage + staged));
   plan.value_count = static_cast<int>(end);
   if (end * sizeof(float) > room) return false;
 
@@ -292,7 +323,7 @@ inline bool plan_grid(const SingleBlockTraining<float>& a, int rows, int columns
   for (int l = 0; l < plan.hidden; ++l) {
     GridLayer& layer = plan.layers[l];
     const int width = layer.out_width * columns;
-    layer.sums = take(blocks * plan.tall * layer.out_width);
+    if (!clusters) layer.sums = take(blocks * plan.tall * layer.out_width);
     layer.h = {take(plan.tall * width), width};
     layer.slope = {take(plan.tall * width), width};
     layer.dz = {take(plan.tall * width), width};

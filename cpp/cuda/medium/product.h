@@ -33,6 +33,7 @@ struct GridProduct {
   const float* b;
   int ldb;
   int tile_rows, tile_columns, terms;
+  int turn_rows;  // of tiles, at a time
 };
 
 struct ProductRegisters {
@@ -119,7 +120,7 @@ FASTMLP_DEVICE void put(const ProductShare& share, const ProductRegisters& own, 
 template <Operand left, Operand right, class K, class Finish>
 FASTMLP_DEVICE void multiply(Block<K>& block, const GridProduct& p, float* stage, const Finish& finish) {
   for (int first = 0; first < p.tile_rows;) {
-    const ProductShare share = ProductShare::of(p.tile_rows - first, p.tile_columns, p.terms);
+    const ProductShare share = ProductShare::of(p.tile_rows - first, p.tile_columns, p.terms, p.turn_rows);
     block.each_alone([&](int thread, auto& registers) {
       ProductRegisters& own = registers.product;
       own.slice = thread / share.tiles();

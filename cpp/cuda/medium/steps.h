@@ -15,10 +15,15 @@ struct GridTraining : GridBlock {
     for (Index step = 0; step < p.steps; ++step) {
       for (int i = 0; i < p.plan.item_count; ++i) {
         const GridItem item = p.plan.items[i];
-        if (item.wait_by != By::None)
+        if (item.wait_by == By::Cluster)
+          await_cluster();
+        else if (item.wait_by != By::None)
           await_counter(training.counter(item.wait, item.wait_by), training.target(item, step));
         training.work(item, step);
-        if (item.signal_by != By::None) raise_counter(training.counter(item.signal, item.signal_by));
+        if (item.signal_by == By::Cluster)
+          arrive_at_cluster();
+        else if (item.signal_by != By::None)
+          raise_counter(training.counter(item.signal, item.signal_by));
       }
       training.finish(step);
     }
@@ -58,11 +63,11 @@ struct GridTraining : GridBlock {
         if (thread == kThreads - 1 && (step == 0 || !p.one_update))
           *rule = ops::UpdateValues<V>(updates[step & 1].constants);
       });
-    T* const to = sums(l, row, column);
+    T* const to = plan.clusters ? values + plan.cluster_sums[l & 1] : sums(l, row, column);
     multiply<Operand::Along, Operand::Across>(
         block,
         {values + layer.x.first, layer.x.ld, values + layer.weight.first, layer.weight.ld, plan.tall / kTile,
-         layer.out_width / kTile, layer.in_width},
+         layer.out_width / kTile, layer.in_width, layer.forward_turn},
         values + plan.stage, [&](const auto& quads) {
           quads([&](int r, int c, const Quad<T>& sum) { store_exchanged_quad(to + r * layer.out_width + c, sum); });
         });
@@ -84,8 +89,7 @@ struct GridTraining : GridBlock {
       with_activation(layer.activation.kind, [&](auto functor) {
         using F = decltype(functor);
         for_quads(thread, own.count, width, [&](int r, int c) {
-          const Quad<T> z = add_parts(sums(l, 0, column) + (own.begin + r) * width + c, plan.rows, plan.tall * width,
-                                      load_quad(values + layer.bias + c));
+          const Quad<T> bias = load_quad(values + layer.bias + c), z = add_sums(l, own.begin + r, c, bias);
           Quad<T> h, slope;
           FASTMLP_UNROLL
           for (int j = 0; j < 4; ++j) {
@@ -106,6 +110,19 @@ struct GridTraining : GridBlock {
       });
     });
     if (last) partial_logits(step);
+  }
+
+  // sum + layer l's sums from all rows of this column.
+  FASTMLP_DEVICE Quad<T> add_sums(int l, int r, int c, Quad<T> sum) const {
+    const int width = plan.layers[l].out_width;
+    if (!plan.clusters) return add_parts(sums(l, 0, column) + r * width + c, plan.rows, plan.tall * width, sum);
+    FASTMLP_UNROLL_BY(8)
+    for (int part = 0; part < plan.rows; ++part) {
+      const Quad<T> own = load_of_cluster(cluster_sums(l, part) + r * width + c);
+      FASTMLP_UNROLL
+      for (int j = 0; j < 4; ++j) sum.v[j] += own.v[j];
+    }
+    return sum;
   }
 
   // sum + so many values, `next` apart, in order.
@@ -199,7 +216,7 @@ struct GridTraining : GridBlock {
     multiply<Operand::Along, Operand::Along>(
         block,
         {values + plan.dz.first, plan.dz.ld, values + layer.weight.first, layer.weight.ld, plan.tall / kTile,
-         layer.in_width / kTile, layer.out_width},
+         layer.in_width / kTile, layer.out_width, layer.backward_turn},
         values + plan.stage, [&](const auto& quads) {
           quads([&](int r, int c, const Quad<T>& sum) { store_exchanged_quad(to + r * layer.in_width + c, sum); });
         });
@@ -229,22 +246,21 @@ struct GridTraining : GridBlock {
       const GridLayer& layer = plan.layers[i];
       const GridMatrix &x = is_head(i) ? plan.h : layer.x, &dz = is_head(i) ? plan.head_dz : plan.dz;
       const GridRange in = inputs(i), out = outputs(i);
-      multiply<Operand::Across, Operand::Across>(block,
-                                                 {values + x.first, x.ld, values + dz.first, dz.ld,
-                                                  layer.in_width / kTile, layer.out_width / kTile, plan.tall},
-                                                 values + plan.stage, [&](const auto& quads) {
-                                                   const ops::UpdateValues<V> constants = *rule;
-                                                   with_update(p.kind, [&](auto formula) {
-                                                     quads([&](int r, int c, const Quad<T>& sum) {
-                                                       if (r >= in.count) return;
-                                                       FASTMLP_UNROLL
-                                                       for (int j = 0; j < 4; ++j)
-                                                         if (c + j < out.count)
-                                                           update(formula, layer.weight.row(r) + c + j, sum.v[j],
-                                                                  constants);
-                                                     });
-                                                   });
-                                                 });
+      multiply<Operand::Across, Operand::Across>(
+          block,
+          {values + x.first, x.ld, values + dz.first, dz.ld, layer.in_width / kTile, layer.out_width / kTile, plan.tall,
+           layer.gradient_turn},
+          values + plan.stage, [&](const auto& quads) {
+            const ops::UpdateValues<V> constants = *rule;
+            with_update(p.kind, [&](auto formula) {
+              quads([&](int r, int c, const Quad<T>& sum) {
+                if (r >= in.count) return;
+                FASTMLP_UNROLL
+                for (int j = 0; j < 4; ++j)
+                  if (c + j < out.count) update(formula, layer.weight.row(r) + c + j, sum.v[j], constants);
+              });
+            });
+          });
       if (layer.has_bias) bias_gradient(layer, dz, out.count);
     }
   }
