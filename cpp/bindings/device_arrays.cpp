@@ -73,7 +73,10 @@ void read_interface(const py::dict& interface, DeviceArray& array) {
     array.contiguous = are_contiguous(array.shape, strides);
   }
   if (interface.contains("mask") && !interface["mask"].is_none()) array.contiguous = false;
-  if (interface.contains("stream") && !interface["stream"].is_none())
+  // Before version 3 nobody names a stream: such producers work in CUDA's default one. None: there is nothing to wait for.
+  if (!interface.contains("stream"))
+    array.stream = kLegacyStream;
+  else if (!interface["stream"].is_none())
     array.stream = reinterpret_cast<Stream>(interface["stream"].cast<std::uintptr_t>());
 }
 
@@ -176,8 +179,9 @@ py::object new_device_array(py::handle like, std::span<const py::ssize_t> shape)
 
 void join_other_stream(const Device& device) {
   LastWork& last = last_work();
-  if (last.stream == StreamScope::current()) return;
-  check(device.synchronize(std::exchange(last.stream, StreamScope::current())));
+  const Stream stream = StreamScope::current();
+  if (last.stream == stream || device.capture(stream)) return;
+  check(device.wait(stream, std::exchange(last.stream, stream)));
   last.owner = py::object();
 }
 
@@ -196,7 +200,7 @@ CallerStream::Choice CallerStream::choose(const Device& device, const DeviceArra
 CallerStream::CallerStream(const Device& device, Choice choice)
     : device_(device), choice_(std::move(choice)), scope_(choice_.stream) {
   join_streams(device);
-  last_work().owner = choice_.owner;
+  if (last_work().stream == choice_.stream) last_work().owner = choice_.owner;
 }
 
 CallerStream::~CallerStream() {

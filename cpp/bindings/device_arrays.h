@@ -35,7 +35,7 @@ DeviceArray device_output(py::handle object, const char* name, const char* dtype
 // A new one, of the same library, dtype and device as another.
 py::object new_device_array(py::handle like, std::span<const py::ssize_t> shape);
 
-// Before any work on a device in this thread's stream: what was begun in another one is done. Needs the GIL.
+// Before any work on a device in this thread's stream: it comes after what was begun in another one. Needs the GIL.
 void join_other_stream(const Device& device);
 inline void join_streams(const Device& device) {
   if (!device.host) join_other_stream(device);

@@ -4,6 +4,7 @@
 
 #include "core/contracts/affine.h"
 #include "core/contracts/device_steps.h"
+#include "core/contracts/head.h"
 #include "core/contracts/lanes.h"
 #include "core/contracts/loss.h"
 #include "core/contracts/normalization.h"
@@ -21,6 +22,8 @@ struct Backend {
   void (*affine_forward)(const AffineForward<T>&, const Context&);
   void (*affine_backward_input)(const AffineBackwardInput<T>&, const Context&);
   void (*affine_backward_weight)(const AffineBackwardWeight<T>&, const Context&);
+  // Several of these of a batch, whose sinks differ, in one launch, on a device; null: one after the other.
+  void (*affine_backward_weights)(const AffineBackwardWeight<T>*, int count, const Context&);
   // Whether a fused update of a batch of M rows needs the gradient's buffer for partial sums.
   bool (*weight_update_needs_grad)(Index M);
 
@@ -54,9 +57,18 @@ struct Backend {
   void (*update)(const Update&, Index n, const UpdateTarget<T>&, const T* grad, const Context&);
   // Scales all gradients by max_norm / (norm + 1e-6) where that is below 1; *norm receives their joint norm.
   void (*clip)(int count, T* const* grads, const Index* sizes, double max_norm, double* norm, const Context&);
+  // The head of a network, on a device: whether it can take one of these sizes, and its two halves. Null: never.
+  bool (*takes_head)(Index M, Index N, Index K);
+  void (*head_forward)(const HeadForward<T>&, const Context&);
+  void (*head_backward)(const HeadBackward<T>&, const Context&);
+
   // Many steps of a network in one launch, on a device: whether it can, and the steps. Null: never.
   bool (*trains_in_block)(const SingleBlockTraining<T>&);
   void (*train_in_block)(const SingleBlockTraining<T>&, const Context&);
+  // The same of one network on all multiprocessors, which exchange values through `workspace`: as many bytes as the
+  // first says, 0 where it cannot.
+  std::size_t (*workspace_across_blocks)(const SingleBlockTraining<T>&);
+  void (*train_across_blocks)(const SingleBlockTraining<T>&, void* workspace, const Context&);
 
   // Tiny networks. lanes_plan lays out the buffer for `rows` rows (training: with all that a backward pass and a step
   // need), and returns its size.

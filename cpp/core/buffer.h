@@ -45,6 +45,8 @@ class Buffer {
   using Data = std::unique_ptr<T[], Release>;
 
   void resize(std::size_t size) {
+    if (!device_->host && device_->capture(StreamScope::current()))
+      check(device_->synchronize(StreamScope::current()));  // which says why not
     size_ = 0;
     data_.reset();
     if (size == 0) return;

@@ -37,11 +37,17 @@ constexpr Device kHost = {
     .download = copy,
     .copy = copy,
     .synchronize = [](Stream) -> const char* { return nullptr; },
+    .wait = [](Stream, Stream) -> const char* { return nullptr; },
+    .begin_download = [](const void*, std::size_t, Stream) -> void* { return nullptr; },
+    .end_download = [](void*, void*) -> const char* { return "the host needs no downloads"; },
+    .launch_problem = []() -> const char* { return nullptr; },
     .make_stream = []() -> Stream { return nullptr; },
     .begin_recording = [](Stream) -> const char* { return "the host records nothing"; },
     .end_recording = [](Stream) -> void* { return nullptr; },
     .replay = [](void*, Stream) -> const char* { return "the host records nothing"; },
     .release_recording = [](void*) {},
+    .advance = [](std::int64_t* number, std::int64_t by, Stream) { *number += by; },
+    .capture = [](Stream) -> std::uint64_t { return 0; },
     .f32 = nullptr,  // see kernels_of
     .f64 = nullptr,
 };

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 
 namespace fastmlp {
@@ -36,6 +37,14 @@ struct Device {
   const char* (*download)(void* to, const void* from, std::size_t bytes, Stream stream);
   const char* (*copy)(void* to, const void* from, std::size_t bytes, Stream stream);
   const char* (*synchronize)(Stream stream);
+  // What `stream` gets from now on waits for all that `other` has; the calling thread does not.
+  const char* (*wait)(Stream stream, Stream other);
+  // A download that the calling thread need not wait for: the first function enqueues the copy, the second gives the values
+  // as soon as they are there (or, to null, to nobody). Null where it failed.
+  void* (*begin_download)(const void* from, std::size_t bytes, Stream stream);
+  const char* (*end_download)(void* download, void* to);
+  // The thread's first error since the last one that was told, that of a launch among others. It waits for nothing.
+  const char* (*launch_problem)();
   // A new stream, which stays to the end of the process; null where there is none.
   Stream (*make_stream)();
 
@@ -45,6 +54,12 @@ struct Device {
   void* (*end_recording)(Stream stream);
   const char* (*replay)(void* recording, Stream stream);
   void (*release_recording)(void* recording);
+  // *number += by, as kernels do: it may be recorded.
+  void (*advance)(std::int64_t* number, std::int64_t by, Stream stream);
+
+  // The number of the capture into a graph of the caller's that the stream is in; 0: none. Meanwhile nothing can be
+  // allocated, copied from or to the host, or waited for: `synchronize` then says so, and does nothing.
+  std::uint64_t (*capture)(Stream stream);
 
   const Backend<float>* f32;
   const Backend<double>* f64;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 #include <stdexcept>
+#include <string>
 
 #include "core/host_mirror.h"
 #include "core/staged_rows.h"
@@ -33,12 +34,14 @@ template <class T>
 void Network<T>::join_last_stream() {
   if (device().host) return;
   if (const Stream last = std::exchange(last_stream_, StreamScope::current()); last != last_stream_)
-    check(device().synchronize(last));
+    check(device().wait(last_stream_, last));
 }
 
 template <class T>
 typename Network<T>::Lease Network<T>::acquire(Index rows, Index columns, bool training) {
   check_places();
+  if (const std::uint64_t number = capture()) [[unlikely]]
+    return acquire_for(number, rows, columns, training);
   std::unique_ptr<Runner<T>> runner;
   {
     const Locked locked(lock_);
@@ -63,14 +66,37 @@ typename Network<T>::Lease Network<T>::acquire(Index rows, Index columns, bool t
   return Lease(runner.release(), Return{this});
 }
 
+// In a capture of the caller's nothing can be made ready: a runner that has served such a batch before is the graph's from
+// then on, and serves all batches of that capture, in their order.
+template <class T>
+typename Network<T>::Lease Network<T>::acquire_for(std::uint64_t capture, Index rows, Index columns, bool training) {
+  const Locked locked(lock_);
+  if (!locked.intact) forget_free();
+  std::unique_ptr<Runner<T>> runner;
+  for (auto& [number, own] : captured_)
+    if (!runner && number == capture && own && own->is_for(rows, columns, training)) runner = std::move(own);
+  std::erase_if(captured_, [](const auto& each) { return !each.second; });
+  const auto found =
+      std::find_if(free_.begin(), free_.end(), [&](const auto& free) { return free->is_for(rows, columns, training); });
+  if (!runner && found != free_.end()) {
+    runner = std::move(*found);
+    free_.erase(found);
+  }
+  if (!runner)
+    throw std::runtime_error("a CUDA graph is being captured, and nothing is ready for a batch of " +
+                             std::to_string(rows) + " rows: call once with as many before each capture");
+  return Lease(runner.release(), Return{this, capture});
+}
+
 constexpr std::size_t kMostBytes = std::size_t{256} << 20;  // of all that are kept: larger ones are made anew
 
 template <class T>
-void Network<T>::release(Runner<T>* runner) {
+void Network<T>::release(Runner<T>* runner, std::uint64_t capture) {
   constexpr std::size_t kMostKept = 4;  // one for training and one for inference, of two threads
   std::unique_ptr<Runner<T>> owned(runner);
   const Locked locked(lock_);
   if (!locked.intact) forget_free();
+  if (capture) return void(captured_.emplace_back(capture, std::move(owned)));
   std::size_t kept = owned->bytes();
   if (kept > kMostBytes) return;
   for (kept += kept_bytes(); kept > kMostBytes && !free_.empty(); free_.erase(free_.begin()))
@@ -90,6 +116,7 @@ std::size_t Network<T>::kept_bytes() const {
 template <class T>
 void Network<T>::forget_free() {
   new (&free_) std::vector<std::unique_ptr<Runner<T>>>();
+  new (&captured_) std::vector<std::pair<std::uint64_t, std::unique_ptr<Runner<T>>>>();
   new (&free_derivatives_) std::vector<std::unique_ptr<InputDerivatives<T>>>();
   new (&folded_) std::shared_ptr<Folded>();
 }

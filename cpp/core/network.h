@@ -31,7 +31,8 @@ class Network {
 
   struct Return {
     Network* network;
-    void operator()(Runner<T>* runner) const { network->release(runner); }
+    std::uint64_t capture = 0;  // that the runner serves alone
+    void operator()(Runner<T>* runner) const { network->release(runner, capture); }
   };
   // A runner for batches of so many rows of `columns` features; it returns to the network when the lease ends.
   using Lease = std::unique_ptr<Runner<T>, Return>;
@@ -74,12 +75,14 @@ class Network {
   // The network that predicts in this one's place, for the values that the parameters have now; null: none.
   std::shared_ptr<Folded> folded_now();
   void check_places() const;
+  std::uint64_t capture() const { return device().host ? 0 : device().capture(StreamScope::current()); }
   void join_last_stream();
   template <class Body>
   void for_parts(const DataSet<T>& data, bool training, const Body& body);
   template <class Body>
   void with_derivatives(const Body& body);
-  void release(Runner<T>* runner);
+  Lease acquire_for(std::uint64_t capture, Index rows, Index columns, bool training);
+  void release(Runner<T>* runner, std::uint64_t capture);
   void forget_free();
   std::size_t kept_bytes() const;
   Index out_columns(Index columns) const { return out_features() < 0 ? columns : out_features(); }
@@ -97,6 +100,8 @@ class Network {
   Lock lock_;  // of what follows
   Stream last_stream_ = nullptr;
   std::vector<std::unique_ptr<Runner<T>>> free_;
+  // Those whose memory is in a caller's graph, for as long as the network lives, and the number of its capture.
+  std::vector<std::pair<std::uint64_t, std::unique_ptr<Runner<T>>>> captured_;
   std::vector<std::unique_ptr<InputDerivatives<T>>> free_derivatives_;
   std::shared_ptr<Folded> folded_;
 };

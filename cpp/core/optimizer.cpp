@@ -154,6 +154,7 @@ void Optimizer<T>::step() {
   const Context context{thread_pool_executor(), nullptr, StreamScope::current()};
   for (std::size_t i = 0; i < slots_.size(); ++i)
     if (slots_[i].parameter->has_grad && slots_[i].parameter->requires_grad) step_slot(static_cast<int>(i), context);
+  if (!slots_.empty()) check(slots_[0].parameter->device().launch_problem());
 }
 
 template <class T>

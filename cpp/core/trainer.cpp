@@ -49,6 +49,7 @@ class Fit {
         member->acquire();  // on a device, the first one's runner may serve all
       active_.push_back(member.get());
     }
+    if (!device_.host) pacer_ = Pacer(first_burst(rows));
     find_seeds();
     if (data.sources.any()) staged_.emplace(data, options.batch_size, out_columns(data.columns), device_);
   }
@@ -92,6 +93,14 @@ class Fit {
     seeds_.clear();
     for (const TraineeState<T>* member : active_)
       if (own_orders_ || seeds_.empty()) seeds_.push_back(member->seed);
+  }
+
+  // Steps that a device begins with: many, as each burst costs the host some 20 us, but not for long, of large networks.
+  Index first_burst(Index rows) const {
+    constexpr Index kMost = 256, kProducts = Index{1} << 36;  // some milliseconds
+    Index values = 1;
+    for (const auto& parameter : all_[0]->network.parameters()) values += parameter->size();
+    return std::clamp(kProducts / (3 * rows * values * static_cast<Index>(all_.size())), Index{1}, kMost);
   }
 
   void validate(TraineeState<T>& member) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cuda/runtime/kernels.h"
+#include "cuda/single_block/layout.h"
 #include "single_block_cases.h"
 
 namespace {
@@ -323,6 +324,24 @@ void test_one_update() {
   check(same_bits(each.parameters.data(), one.parameters.data(), c.parameters()), "one update for all steps");
 }
 
+// Threads enough for a team for each row have one for each: the rows go through the network in one pass.
+void test_passes() {
+  struct Network {
+    Index in, hidden, out, rows;
+  };
+  for (const Network& n : {Network{2, 10, 3, 30}, {2, 4, 1, 500}, {2, 2, 1, 4}, {1, 13, 1, 9}}) {
+    const SingleBlockLayer layers[] = {{n.in, n.hidden, {}, true, true, true}, {n.hidden, n.out, {}, true, true, true}};
+    SingleBlockTraining<float> args{};
+    args.layers = layers;
+    args.depth = 2;
+    args.rows = n.rows;
+    args.models = args.steps = 1;
+    cuda::BlockPlan plan;
+    check(cuda::plan_block(args, plan), "a plan");
+    check((plan.threads >> plan.log_lanes) * plan.row_tile >= n.rows, std::to_string(n.rows) + " rows in one pass");
+  }
+}
+
 template <class T>
 void test_limits() {
   SingleBlockTraining<T> args{};
@@ -354,6 +373,7 @@ int main() {
   test_frozen();
   test_groups();
   test_one_update();
+  test_passes();
   test_limits<float>();
   test_limits<double>();
   std::printf(failures ? "%d failures\n" : "all is well\n", failures);

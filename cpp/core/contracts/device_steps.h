@@ -8,7 +8,8 @@ namespace fastmlp {
 // A training step that a device records once and replays, with what changes from step to step. It takes the place of
 // the constants, row numbers and results that the kernels' arguments have; all memory is the device's.
 struct Replay {
-  // Two numbers: of the replay's first step among those of the call, and of the call's first row of data.
+  // Two numbers: how many steps of the call there were before the replay, which the device counts (Device::advance), and
+  // that of the call's first row of data.
   const Index* first;
   Index offset;  // of this step from the replay's first one
   const Update* updates;

@@ -1,10 +1,27 @@
 #include "core/strategies/runner.h"
 
+#include <algorithm>
+#include <limits>
+#include <stdexcept>
+#include <string>
+
 namespace fastmlp {
+
+// A device's kernels count rows and columns as int.
+template <class T>
+void Runner<T>::check_extents(Index rows, Index columns) const {
+  Index most = std::max(rows, columns);
+  for (int value = 0; value <= program_.size(); ++value) most = std::max(most, program_.width(value));
+  if (most > std::numeric_limits<int>::max())
+    throw std::invalid_argument(
+        "x: expected at most 2147483647 rows, features and outputs of a layer on a device, got " +
+        std::to_string(most));
+}
 
 template <class T>
 void Runner<T>::prepare(Index rows, Index columns, bool training) {
   if (is_for(rows, columns, training)) return;
+  if (!device().host) check_extents(rows, columns);
   rows_ = -1;  // should an allocation fail
   partial_.reserve(1 + static_cast<std::size_t>(kernels().loss_partials(rows)));
   columns_ = columns;

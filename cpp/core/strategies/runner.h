@@ -92,6 +92,7 @@ class Runner {
  protected:
   explicit Runner(const Program<T>& program) : program_(program), partial_(program.device()) {}
 
+  void check_extents(Index rows, Index columns) const;
   virtual void lay_out() = 0;  // for rows_, columns_ and training_
   virtual Context context() = 0;
 

@@ -26,6 +26,7 @@ std::size_t affine_scratch_bytes() { return kPartBytes + kCounterBytes; }
 
 template <class T>
 void affine_forward(const AffineForward<T>& a, const Context& context) {
+  if (!takes_extents({a.M, a.N, a.K, a.ldx, a.ldy})) return;
 #if !defined(__CUDACC__)
   check_state(a.weight_state, a.weight, a.K * a.N);
 #endif
@@ -40,6 +41,7 @@ void affine_forward(const AffineForward<T>& a, const Context& context) {
 
 template <class T>
 void affine_backward_input(const AffineBackwardInput<T>& a, const Context& context) {
+  if (!takes_extents({a.M, a.N, a.K, a.lddz, a.lddx})) return;
   if constexpr (std::is_same_v<T, float>) {
     if (large_backward_input(a, context)) return;
   }
@@ -48,6 +50,7 @@ void affine_backward_input(const AffineBackwardInput<T>& a, const Context& conte
 
 template <class T>
 void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& context) {
+  if (!takes_extents({a.M, a.N, a.K, a.ldx, a.lddz})) return;
   if constexpr (std::is_same_v<T, float>) {
     if (large_backward_weight(a, context)) {
       if (!a.bias.wanted()) return;

@@ -56,9 +56,10 @@ inline constexpr std::size_t kSharedBytes[] = {90 << 10, 80 << 10, 62 << 10};
 }  // namespace model
 
 // For a result of rows x columns, each the sum of `depth` products, of values of `value_bytes`; a block has `shared_bytes`
-// of shared memory at most.
+// of shared memory at most. The tile is of kind `from` to kind `to`.
 inline TilePlan plan_tiles(Index rows, Index columns, Index depth, int value_bytes, bool tensor_cores,
-                           int multiprocessors, std::size_t shared_bytes) {
+                           int multiprocessors, std::size_t shared_bytes, TileKind from = TileKind::Large,
+                           TileKind to = TileKind::Small) {
   constexpr Index kGrain = 8;  // parts begin where vectors do
   constexpr int kParts[] = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32};
   const double products = tensor_cores       ? model::kTensorProducts
@@ -67,7 +68,7 @@ inline TilePlan plan_tiles(Index rows, Index columns, Index depth, int value_byt
   TilePlan best{};
   double least = 0;
   // A large tile of float64 sums would take all registers.
-  for (int kind = value_bytes == 8 ? 1 : 0; kind < 3; ++kind) {
+  for (int kind = std::max(static_cast<int>(from), value_bytes == 8 ? 1 : 0); kind <= static_cast<int>(to); ++kind) {
     if (kind < 2 && model::kSharedBytes[kind] > shared_bytes) continue;
     const auto [down, wide] = kTileSides[kind];
     const Index stage = kind == 0 ? 16 : 128 / value_bytes;

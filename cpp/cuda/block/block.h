@@ -84,12 +84,28 @@ class Block {
 template <class K>
 inline constexpr int kLeastBlocks = 0;
 template <class K>
-  requires requires { K::kBlocks; }
+requires requires { K::kBlocks; }
 inline constexpr int kLeastBlocks<K> = K::kBlocks;
+
+// Programmatic dependent launch: with the attribute that launch() sets, a kernel may start while the one before it in its
+// stream still runs, as soon as all blocks of that one have started. What this asks of a kernel:
+// - Every thread of it waits here, before it touches any memory and before it ends: for the end of the kernel before it, with
+//   all that this one wrote, and, for that one waited, too, of all kernels before. So whatever kernels share (matrices,
+//   scratch memory, counters of sums) is used by one at a time, as without the attribute.
+// - It lets the next one start at once. That one's blocks take room that no block of this kernel needs: all of them run.
+// Where another kind of work comes before or after (a copy, CUTLASS's kernels, the begin of a recording or of another
+// library's work) neither instruction has an effect, and both wait for each other's end.
+FASTMLP_DEVICE void await_kernel_before() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
 
 template <class K>
 __global__ void __launch_bounds__(K::kThreads, kLeastBlocks<K>)
     entry(const __grid_constant__ typename K::Params params) {
+  await_kernel_before();
   Block<K> block;
   K::run(block, params);
 }
@@ -100,9 +116,17 @@ void launch(Dim grid, std::size_t shared_bytes, const typename K::Params& params
   constexpr std::size_t kWithoutAsking = 48 * 1024;
   if (shared_bytes > kWithoutAsking)
     note(cudaFuncSetAttribute(entry<K>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)));
-  const dim3 blocks(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y), static_cast<unsigned>(grid.z));
-  entry<K><<<blocks, K::kThreads, shared_bytes, native(stream)>>>(params);
-  note(cudaGetLastError());
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y), static_cast<unsigned>(grid.z));
+  config.blockDim = dim3(K::kThreads);
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = native(stream);
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  config.attrs = &early;
+  config.numAttrs = unproved() && capability() >= 90 ? 1 : 0;
+  note(cudaLaunchKernelEx(&config, entry<K>, params));
 }
 
 #else

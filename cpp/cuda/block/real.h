@@ -38,6 +38,16 @@ FASTMLP_FORMULA T fma(T a, T b, T c) {
 #endif
 }
 
+// a / b for b from 1 to 2^100: on a device within 2 units in the last place, without the branch of a division that must
+// round correctly for all b.
+template <class T>
+FASTMLP_FORMULA T ratio(T a, T b) {
+#if defined(__CUDA_ARCH__)
+  if constexpr (sizeof(T) == sizeof(float)) return __fdividef(a, b);
+#endif
+  return a / b;
+}
+
 // The distribution function of the standard normal distribution. A rounded argument of erfc would be a relative error
 // of the result that grows with its square; CUDA's function makes up for it, long double has bits to spare.
 template <class T>
@@ -103,6 +113,8 @@ struct Real {
   friend FASTMLP_FORMULA Real tanh(Real a) { return math::tanh(a.value); }
   friend FASTMLP_FORMULA Real normal_cdf(Real a) { return math::normal_cdf(a.value); }
 
+  friend FASTMLP_FORMULA Real ratio(Real a, Real b) { return math::ratio(a.value, b.value); }
+
   // log(shift + a) for a shift of 0 or 1.
   friend FASTMLP_FORMULA Real log_shifted(Real shift, Real a) {
     return shift.value == T(0) ? math::log(a.value) : math::log1p(a.value);
@@ -110,7 +122,7 @@ struct Real {
   // 1 / (1 + exp(-a)), whose exponential cannot overflow.
   friend FASTMLP_FORMULA Real sigmoid(Real a) {
     const Real e = exp(-abs(a));
-    return select(a < Real(0), e, Real(1)) / (Real(1) + e);
+    return ratio(select(a < Real(0), e, Real(1)), Real(1) + e);
   }
   // log(sigmoid(a)) = -softplus(-a)
   friend FASTMLP_FORMULA Real log_sigmoid(Real a) { return min(Real(-T(0)), a) - log1p(exp(-abs(a))); }

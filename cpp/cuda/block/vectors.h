@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cuda/block/block.h"
+#include "ops/common.h"
 
 // Before a loop over registers: its index must be a constant, or they become memory.
 #if defined(__CUDACC__)
@@ -23,7 +24,7 @@ struct alignas(16) Vector {
 
 // Whether rows `ld` apart, the first at `data`, all begin where a Vector may.
 template <class V>
-bool takes_vectors(const V* data, Index ld) {
+FASTMLP_FORMULA bool takes_vectors(const V* data, Index ld) {
   return reinterpret_cast<std::uintptr_t>(data) % 16 == 0 && ld % Vector<V>::kLanes == 0;
 }
 

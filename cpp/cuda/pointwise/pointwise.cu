@@ -86,7 +86,6 @@ struct Scale {
   }
 };
 
-// A thread takes the four values of a block of random words.
 template <class T>
 struct Add {
   static constexpr int kThreads = 256;
@@ -110,6 +109,7 @@ struct Add {
   }
 };
 
+// A thread takes the four values of a block of random words.
 template <class T>
 struct Dropout {
   static constexpr int kThreads = 256;
@@ -186,6 +186,20 @@ struct Gather {
   }
 };
 
+struct Advance {
+  static constexpr int kThreads = kWarp;
+  struct Params {
+    std::int64_t *number, by;
+  };
+  struct Registers {};
+
+  static FASTMLP_DEVICE void run(Block<Advance>& block, const Params& p) {
+    block.each_alone([&](int thread, Registers&) {
+      if (thread == 0) *p.number += p.by;
+    });
+  }
+};
+
 template <class T>
 struct ParameterUpdate {
   static constexpr int kThreads = 256, kBlocks = 1;  // rather few blocks than spilled registers
@@ -251,6 +265,8 @@ void scale(Index n, T factor, T* x, const Context& context) {
   using K = Scale<T>;
   launch<K>({blocks_of_packs<K, T>(n)}, 0, {n, factor, x, aligned(x)}, context.stream);
 }
+
+void advance(std::int64_t* number, std::int64_t by, Stream stream) { launch<Advance>({1}, 0, {number, by}, stream); }
 
 template <class T>
 void dropout(const DropoutState& state, Index layer, double p, Index n, const T* x, T* y, const Context& context) {

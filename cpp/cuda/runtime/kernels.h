@@ -5,13 +5,15 @@
 
 namespace fastmlp::cuda {
 
-// affine/affine.cu
+// affine/affine.cu and weight_group.cu
 template <class T>
 void affine_forward(const AffineForward<T>&, const Context&);
 template <class T>
 void affine_backward_input(const AffineBackwardInput<T>&, const Context&);
 template <class T>
 void affine_backward_weight(const AffineBackwardWeight<T>&, const Context&);
+template <class T>
+void affine_backward_weights(const AffineBackwardWeight<T>*, int count, const Context&);
 // Of the context's scratch, at its begin; zeros at first, and the last kCounterBytes (split.h) between all kernels.
 std::size_t affine_scratch_bytes();
 
@@ -24,6 +26,7 @@ template <class T>
 void add(Index n, const T* a, const T* b, T* y, const Context&);
 template <class T>
 void scale(Index n, T factor, T* x, const Context&);
+void advance(std::int64_t* number, std::int64_t by, Stream stream);  // Device's
 template <class T>
 void dropout(const DropoutState&, Index layer, double p, Index n, const T* x, T* y, const Context&);
 template <class T>
@@ -60,10 +63,24 @@ void prelu_forward(const PReLUForward<T>&, const Context&);
 template <class T>
 void prelu_backward(const PReLUBackward<T>&, const Context&);
 
+// head/
+template <class T>
+bool takes_head(Index M, Index N, Index K);
+template <class T>
+void head_forward(const HeadForward<T>&, const Context&);
+template <class T>
+void head_backward(const HeadBackward<T>&, const Context&);
+
 // single_block/training.cu
 template <class T>
 bool trains_in_block(const SingleBlockTraining<T>&);
 template <class T>
 void train_in_block(const SingleBlockTraining<T>&, const Context&);
+
+// medium/medium.cu
+template <class T>
+std::size_t workspace_across_blocks(const SingleBlockTraining<T>&);
+template <class T>
+void train_across_blocks(const SingleBlockTraining<T>&, void* workspace, const Context&);
 
 }  // namespace fastmlp::cuda

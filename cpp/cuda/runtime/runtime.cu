@@ -14,6 +14,7 @@
 #include "cuda/large/large.h"
 #include "cuda/runtime/device.h"
 #include "cuda/runtime/runtime.h"
+#include "cuda/runtime/transfers.h"
 
 namespace fastmlp::cuda {
 
@@ -24,32 +25,28 @@ namespace {
 // What was used before fork() is of no use to the child.
 bool forked = false;
 
+constexpr const char* kForked = "CUDA was used before this process was forked: start processes by \"spawn\"";
+
 struct Error {
   cudaError_t status = cudaSuccess;
   const char* doing = "";
+  const char* words = nullptr;  // of an error that is not CUDA's
 };
 thread_local Error first_error;
 
-void note(cudaError_t status, const char* doing) {
-  if (status == cudaSuccess) return;
-  cudaGetLastError();  // it is kept here
-  if (first_error.status == cudaSuccess) first_error = {status, doing};
-}
+bool has_error() { return first_error.status != cudaSuccess || first_error.words; }
 
 const char* advice(cudaError_t status) {
-  int device = 0;
-  if (forked) return "; CUDA was used before this process was forked: start processes by \"spawn\"";
   if (status == cudaErrorNoKernelImageForDevice || status == cudaErrorUnsupportedPtxVersion)
     return "; the library has no code for this device: build it with FASTMLP_CUDA_ARCHS";
-  if (cudaGetDevice(&device) == cudaSuccess && device != 0)
-    return "; the thread's current device is not the first one, which alone is used (see CUDA_VISIBLE_DEVICES)";
   return "";
 }
 
 // The thread's first error since the last report, in words, or null.
 const char* report() {
+  if (!has_error()) return nullptr;
   const Error error = std::exchange(first_error, {});
-  if (error.status == cudaSuccess) return nullptr;
+  if (error.words) return error.words;
   thread_local char words[512];
   std::snprintf(words, sizeof words, "CUDA: %s (%s)%s", cudaGetErrorString(error.status), error.doing,
                 advice(error.status));
@@ -58,21 +55,17 @@ const char* report() {
 
 // Device -----------------------------------------------------------------------------------------------------------
 
-// The thread's current device is the first one while this lives.
-class FirstDevice {
+// The device's scope, in which calls that a capture of another thread's forbids (memory, waiting) leave that alone.
+class Aside {
  public:
-  FirstDevice() {
-    if (cudaGetDevice(&before_) != cudaSuccess) before_ = 0;
-    if (before_ != 0) note(cudaSetDevice(0), "choosing the first device");
-  }
-  ~FirstDevice() {
-    if (before_ != 0) cudaSetDevice(before_);
-  }
-  FirstDevice(const FirstDevice&) = delete;
-  FirstDevice& operator=(const FirstDevice&) = delete;
+  Aside() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  ~Aside() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  Aside(const Aside&) = delete;
+  Aside& operator=(const Aside&) = delete;
 
  private:
-  int before_ = 0;
+  const DeviceScope scope_;
+  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
 };
 
 struct Devices {
@@ -116,7 +109,7 @@ const Devices& devices() {
 // Streams ----------------------------------------------------------------------------------------------------------
 
 cudaStream_t new_stream() {
-  const FirstDevice scope;
+  const Aside scope;
   cudaStream_t stream = nullptr;
   note(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream");
   return stream;
@@ -137,55 +130,22 @@ thread_local Recording recording;
 
 bool records(Stream stream) { return recording.active && recording.stream == stream; }
 
-// Uploads ----------------------------------------------------------------------------------------------------------
-
-// Pageable memory goes through two pieces of pinned memory in turns, so that one is filled while the other is under way.
-class Stage {
- public:
-  static constexpr std::size_t kBytes = std::size_t{4} << 20;
-
-  // Without the pinned memory CUDA copies by itself, more slowly.
-  void upload(unsigned char* to, const unsigned char* from, std::size_t bytes, cudaStream_t stream) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (!ready()) return note(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream), kDoing);
-    for (std::size_t at = 0; at < bytes; at += kBytes) {
-      PinnedBuffer& buffer = buffers_[turn_];
-      turn_ = 1 - turn_;
-      const std::size_t count = std::min(kBytes, bytes - at);
-      note(cudaEventSynchronize(buffer.taken), kDoing);
-      std::memcpy(buffer.memory, from + at, count);
-      note(cudaMemcpyAsync(to + at, buffer.memory, count, cudaMemcpyHostToDevice, stream), kDoing);
-      note(cudaEventRecord(buffer.taken, stream), kDoing);
-    }
+// Whether the caller captures the stream. Not what this library records, nor its own stream.
+std::uint64_t capture_of(cudaStream_t stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  unsigned long long id = 0;
+  if (cudaStreamGetCaptureInfo(stream, &status, &id) != cudaSuccess) {
+    cudaGetLastError();
+    return ~std::uint64_t{0};  // the legacy stream, while another one is captured
   }
+  return status == cudaStreamCaptureStatusNone ? 0 : id;
+}
 
- private:
-  static constexpr const char* kDoing = "copying from the host";
-  struct PinnedBuffer {
-    void* memory = nullptr;
-    cudaEvent_t taken = nullptr;  // after its last copy
-  };
-
-  bool ready() {
-    for (PinnedBuffer& buffer : buffers_) {
-      if (!buffer.memory && cudaMallocHost(&buffer.memory, kBytes) != cudaSuccess) buffer.memory = nullptr;
-      if (!buffer.taken && cudaEventCreateWithFlags(&buffer.taken, cudaEventDisableTiming) != cudaSuccess)
-        buffer.taken = nullptr;
-      if (buffer.memory && buffer.taken) continue;
-      cudaGetLastError();
-      return false;
-    }
-    return true;
-  }
-
-  std::mutex mutex_;
-  PinnedBuffer buffers_[2];
-  int turn_ = 0;
-};
-
-Stage& stage() {
-  static Stage& instance = *new Stage;
-  return instance;
+// Why nothing can be copied or waited for in this stream; null: it can.
+const char* refusal(Stream stream, const char* recorded) {
+  if (forked) return kForked;
+  if (records(stream)) return recorded;
+  return capture(stream) ? kCaptured : nullptr;
 }
 
 }  // namespace
@@ -197,7 +157,27 @@ cudaStream_t native(Stream stream) {
   return stream ? static_cast<cudaStream_t>(stream) : own_stream();
 }
 
-void note(cudaError_t status) { note(status, "starting a kernel"); }
+void note(cudaError_t status, const char* doing) {
+  if (status == cudaSuccess) return;
+  cudaGetLastError();  // it is kept here
+  if (!has_error()) first_error = {status, doing};
+}
+
+void note_problem(const char* words) {
+  if (!has_error()) first_error.words = words;
+}
+
+DeviceScope::DeviceScope() {
+  if (forked || cudaGetDevice(&before_) != cudaSuccess) before_ = 0;
+  if (before_ != 0) note(cudaSetDevice(0), "choosing the first device");
+}
+DeviceScope::~DeviceScope() {
+  if (before_ != 0) cudaSetDevice(before_);
+}
+DeviceScope::operator bool() const {
+  if (forked) note_problem(kForked);
+  return !forked;
+}
 
 int multiprocessors() { return devices().all.empty() ? 1 : devices().all[0].multiProcessorCount; }
 std::size_t most_shared_bytes() { return devices().all.empty() ? 0 : devices().all[0].sharedMemPerBlockOptin; }
@@ -207,10 +187,7 @@ int capability() { return devices().all.empty() ? 0 : devices().all[0].major * 1
 
 int count() { return forked ? 0 : static_cast<int>(devices().all.size()); }
 
-const char* problem() {
-  if (forked) return "CUDA was used before this process was forked: start processes by \"spawn\"";
-  return devices().problem;
-}
+const char* problem() { return forked ? kForked : devices().problem; }
 
 const char* name(int device) {
   const auto& all = devices().all;
@@ -218,8 +195,8 @@ const char* name(int device) {
 }
 
 void* allocate(std::size_t bytes) {
-  if (recording.active) return nullptr;
-  const FirstDevice scope;
+  if (recording.active || forked) return nullptr;
+  const Aside scope;
   void* memory = nullptr;
   cudaError_t status = cudaMalloc(&memory, std::max<std::size_t>(bytes, 1));
   if (status == cudaErrorMemoryAllocation) {
@@ -238,14 +215,14 @@ void* allocate(std::size_t bytes) {
 
 void release(void* memory) {
   if (forked || !memory) return;
-  const FirstDevice scope;
+  const Aside scope;
   note(cudaFree(memory), "releasing memory");  // waits for the work that uses it
   large_tidy();
 }
 
 const char* upload(void* to, const void* from, std::size_t bytes, Stream stream) {
-  if (records(stream)) return "CUDA: a copy from the host among recorded kernels";
-  const FirstDevice scope;
+  if (const char* why = refusal(stream, "CUDA: a copy from the host among recorded kernels")) return why;
+  const Aside scope;
   ++enqueued;
   // CUDA has taken over a small piece of pageable memory when it returns.
   constexpr std::size_t kSmall = std::size_t{64} << 10;
@@ -257,24 +234,61 @@ const char* upload(void* to, const void* from, std::size_t bytes, Stream stream)
 }
 
 const char* download(void* to, const void* from, std::size_t bytes, Stream stream) {
-  if (records(stream)) return "CUDA: a copy to the host among recorded kernels";
-  const FirstDevice scope;
+  if (const char* why = refusal(stream, "CUDA: a copy to the host among recorded kernels")) return why;
+  const Aside scope;
   if (bytes > 0) note(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, native(stream)), "copying to the host");
   note(cudaStreamSynchronize(native(stream)), "waiting for the device");
   return report();
 }
 
 const char* copy(void* to, const void* from, std::size_t bytes, Stream stream) {
-  const FirstDevice scope;
+  if (forked) return kForked;
+  const DeviceScope scope;
   ++enqueued;
   if (bytes > 0) note(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, native(stream)), "copying");
   return report();
 }
 
 const char* synchronize(Stream stream) {
-  if (records(stream)) return "CUDA: a wait for the device among recorded kernels";
-  const FirstDevice scope;
+  if (const char* why = refusal(stream, "CUDA: a wait for the device among recorded kernels")) return why;
+  const Aside scope;
   note(cudaStreamSynchronize(native(stream)), "waiting for the device");
+  return report();
+}
+
+const char* launch_problem() { return report(); }
+
+std::uint64_t capture(Stream stream) {
+  return stream && !forked && !records(stream) ? capture_of(static_cast<cudaStream_t>(stream)) : 0;
+}
+
+const char* wait(Stream stream, Stream other) {
+  if (forked) return kForked;
+  // A capture may not depend on what is outside, nor the other way round.
+  if (stream == other || capture(stream) || capture(other)) return nullptr;
+  const Aside scope;
+  // One event for all: a later use of it changes nothing for those who wait already.
+  static std::mutex& mutex = *new std::mutex;
+  const std::lock_guard<std::mutex> lock(mutex);
+  static const cudaEvent_t event = new_event();
+  note(cudaEventRecord(event, native(other)), "marking the end of a stream's work");
+  note(cudaStreamWaitEvent(native(stream), event, 0), "waiting for another stream");
+  return report();
+}
+
+void* begin_download(const void* from, std::size_t bytes, Stream stream) {
+  if (const char* why = refusal(stream, "CUDA: a copy to the host among recorded kernels")) {
+    note_problem(why);
+    return nullptr;
+  }
+  const Aside scope;
+  return downloads().begin(from, bytes, native(stream));
+}
+
+const char* end_download(void* download, void* to) {
+  if (forked) return kForked;
+  const Aside scope;
+  downloads().end(static_cast<Downloads::One*>(download), to);
   return report();
 }
 
@@ -285,7 +299,7 @@ Stream make_stream() {
 
 const char* begin_recording(Stream stream) {
   if (recording.active) return "CUDA: a recording within another one";
-  const FirstDevice scope;
+  const Aside scope;
   cudaStream_t captured = new_stream();
   if (const char* why = report()) return why;
   note(cudaStreamBeginCapture(captured, cudaStreamCaptureModeThreadLocal), "beginning a recording");
@@ -299,7 +313,7 @@ const char* begin_recording(Stream stream) {
 
 void* end_recording(Stream stream) {
   if (!records(stream)) return nullptr;
-  const FirstDevice scope;
+  const Aside scope;
   const cudaStream_t captured = std::exchange(recording, {}).captured;
   cudaGraph_t graph = nullptr;
   cudaGraphExec_t steps = nullptr;
@@ -307,20 +321,22 @@ void* end_recording(Stream stream) {
   if (graph) {
     note(cudaGraphInstantiate(&steps, graph, 0), "making a graph of a recording");
     cudaGraphDestroy(graph);
+    if (steps) note(cudaGraphUpload(steps, native(stream)), "bringing a recording to the device");
   }
   cudaStreamDestroy(captured);
   return steps;
 }
 
 const char* replay(void* made, Stream stream) {
-  const FirstDevice scope;
+  if (forked) return kForked;
+  const DeviceScope scope;
   note(cudaGraphLaunch(static_cast<cudaGraphExec_t>(made), native(stream)), "replaying a recording");
   return report();
 }
 
 void release_recording(void* made) {
   if (forked || !made) return;
-  const FirstDevice scope;
+  const Aside scope;
   note(cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(made)), "releasing a recording");  // at its end, if it runs
 }
 

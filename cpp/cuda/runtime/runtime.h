@@ -4,8 +4,11 @@
 
 #include <cstdint>
 #include <cstdlib>
+#include <initializer_list>
+#include <limits>
 
 #include "core/device.h"
+#include "core/types.h"
 
 #if defined(__CUDACC__)
 #include <cuda_runtime.h>
@@ -22,7 +25,7 @@ namespace fastmlp::cuda {
 // The stream itself, or the device's own for null.
 cudaStream_t native(Stream stream);
 // Keeps the thread's first error for the next function that reports one.
-void note(cudaError_t status);
+void note(cudaError_t status, const char* doing = "starting a kernel");
 
 #else
 
@@ -46,6 +49,35 @@ class SharedMemory {
 };
 
 #endif
+
+// While it lives, the library's device is the thread's current one, whatever the thread's other libraries have made current:
+// every kernel of the table, and every function of the device, runs within one.
+class DeviceScope {
+ public:
+  DeviceScope();
+  ~DeviceScope();
+  DeviceScope(const DeviceScope&) = delete;
+  DeviceScope& operator=(const DeviceScope&) = delete;
+
+  // False in a process that was forked after CUDA was used; the thread's next report says so.
+  explicit operator bool() const;
+
+ private:
+  int before_ = 0;
+};
+
+// Keeps a problem, in words that stay, for the thread's next report, unless there is one already.
+void note_problem(const char* words);
+
+// Whether these rows and columns are few enough for kernels, which count them as int. Notes a problem where not.
+inline bool takes_extents(std::initializer_list<Index> extents) {
+  for (const Index extent : extents)
+    if (extent > std::numeric_limits<int>::max()) {
+      note_problem("CUDA: a matrix of more than 2147483647 rows or columns");
+      return false;
+    }
+  return true;
+}
 
 // Kernels and copies that the calling thread has enqueued so far: while it stands still, no matrix changes.
 inline thread_local std::uint64_t enqueued = 0;

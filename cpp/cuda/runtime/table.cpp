@@ -4,39 +4,58 @@
 #include "core/cuda_library.h"
 #include "cuda/runtime/device.h"
 #include "cuda/runtime/kernels.h"
+#include "cuda/runtime/runtime.h"
 
 namespace fastmlp::cuda {
 
 namespace {
 
+// A kernel within the device's scope.
+template <auto kernel>
+struct Scoped;
+template <class... Args, void (*kernel)(Args...)>
+struct Scoped<kernel> {
+  static void run(Args... args) {
+    if (const DeviceScope scope; scope) kernel(args...);
+  }
+};
+template <auto kernel>
+inline constexpr auto scoped = Scoped<kernel>::run;
+
 template <class T>
 Backend<T> table() {
   Backend<T> t{};  // without the lanes, which are the host's
   t.scratch_bytes = std::max(affine_scratch_bytes(), kClipScratchBytes);
-  t.affine_forward = affine_forward<T>;
-  t.affine_backward_input = affine_backward_input<T>;
-  t.affine_backward_weight = affine_backward_weight<T>;
+  t.affine_forward = scoped<affine_forward<T>>;
+  t.affine_backward_input = scoped<affine_backward_input<T>>;
+  t.affine_backward_weight = scoped<affine_backward_weight<T>>;
+  t.affine_backward_weights = scoped<affine_backward_weights<T>>;
   t.weight_update_needs_grad = [](Index) { return false; };
-  t.activation_forward = activation_forward<T>;
-  t.activation_backward = activation_backward<T>;
-  t.add = add<T>;
-  t.scale = scale<T>;
-  t.row_forward = row_forward<T>;
-  t.row_backward = row_backward<T>;
-  t.layer_norm_forward = layer_norm_forward<T>;
-  t.layer_norm_backward = layer_norm_backward<T>;
-  t.batch_norm_forward = batch_norm_forward<T>;
-  t.batch_norm_backward = batch_norm_backward<T>;
-  t.prelu_forward = prelu_forward<T>;
-  t.prelu_backward = prelu_backward<T>;
-  t.dropout = dropout<T>;
-  t.gather = gather<T>;
-  t.loss = loss<T>;
+  t.activation_forward = scoped<activation_forward<T>>;
+  t.activation_backward = scoped<activation_backward<T>>;
+  t.add = scoped<add<T>>;
+  t.scale = scoped<scale<T>>;
+  t.row_forward = scoped<row_forward<T>>;
+  t.row_backward = scoped<row_backward<T>>;
+  t.layer_norm_forward = scoped<layer_norm_forward<T>>;
+  t.layer_norm_backward = scoped<layer_norm_backward<T>>;
+  t.batch_norm_forward = scoped<batch_norm_forward<T>>;
+  t.batch_norm_backward = scoped<batch_norm_backward<T>>;
+  t.prelu_forward = scoped<prelu_forward<T>>;
+  t.prelu_backward = scoped<prelu_backward<T>>;
+  t.dropout = scoped<dropout<T>>;
+  t.gather = scoped<gather<T>>;
+  t.loss = scoped<loss<T>>;
   t.loss_partials = loss_partials;
-  t.update = update<T>;
-  t.clip = clip<T>;
+  t.update = scoped<update<T>>;
+  t.clip = scoped<clip<T>>;
+  t.takes_head = takes_head<T>;
+  t.head_forward = scoped<head_forward<T>>;
+  t.head_backward = scoped<head_backward<T>>;
   t.trains_in_block = trains_in_block<T>;
-  t.train_in_block = train_in_block<T>;
+  t.train_in_block = scoped<train_in_block<T>>;
+  t.workspace_across_blocks = workspace_across_blocks<T>;
+  t.train_across_blocks = scoped<train_across_blocks<T>>;
   t.prefers_lanes = [](const LanesLayer<T>*, int, Index, bool) { return false; };
   return t;
 }
@@ -53,11 +72,17 @@ const Device& device() {
       .download = download,
       .copy = copy,
       .synchronize = synchronize,
+      .wait = wait,
+      .begin_download = begin_download,
+      .end_download = end_download,
+      .launch_problem = launch_problem,
       .make_stream = make_stream,
       .begin_recording = begin_recording,
       .end_recording = end_recording,
       .replay = replay,
       .release_recording = release_recording,
+      .advance = scoped<advance>,
+      .capture = capture,
       .f32 = &f32,
       .f64 = &f64,
   };

@@ -70,7 +70,7 @@ struct BlockPlan {
   int range_count;
 };
 
-inline int log2_ceil(Index n) {
+constexpr int log2_ceil(Index n) {
   int log = 0;
   while (Index{1} << log < n) ++log;
   return log;
@@ -92,7 +92,7 @@ void share_out(const SingleBlockTraining<T>& a, Index widest, BlockPlan& plan) {
   plan.row_tile = values >= 4 * plan.threads && a.rows >= kTileRows<T> ? kTileRows<T> : 1;
   const Index teams = divide_up<Index>(a.rows, plan.row_tile);
   plan.log_lanes = 0;
-  while ((1 << plan.log_lanes) < std::min<Index>(kWarp, widest) && (teams << plan.log_lanes) < plan.threads)
+  while ((1 << plan.log_lanes) < std::min<Index>(kWarp, widest) && (teams << (plan.log_lanes + 1)) <= plan.threads)
     ++plan.log_lanes;
 
   // Threads that the largest gradient keeps busy, by tiles or by single values.

@@ -6,6 +6,7 @@
 
 #include "cuda/block/by_kind.h"
 #include "cuda/block/reduce.h"
+#include "cuda/block/vectors.h"
 #include "cuda/single_block/layout.h"
 
 namespace fastmlp::cuda {
@@ -14,7 +15,7 @@ namespace fastmlp::cuda {
 template <class T>
 struct OutputRegisters {
   T largest, sum, sum_t, dot;
-  double loss;   // of all the rows so far, of the thread's part
+  T loss;        // of all the rows so far, of the thread's part
   double scale;  // of the step's loss and gradient
 };
 
@@ -52,10 +53,12 @@ struct StepScale {
   double terms;
 
   template <class T>
-  StepScale(const SingleBlockTraining<T>& a, Index columns)
-      : fixed(a.loss.scale(static_cast<double>(a.rows), columns)),
-        by_shares(a.targets.has_shares() && a.loss.is_mean()),
-        terms(static_cast<double>(a.loss.terms_of_row(columns))) {}
+  StepScale(const LossSpec& loss, const Targets<T>& targets, Index rows, Index columns)
+      : fixed(loss.scale(static_cast<double>(rows), columns)),
+        by_shares(targets.has_shares() && loss.is_mean() && loss.whole == 0),
+        terms(static_cast<double>(loss.terms_of_row(columns))) {}
+  template <class T>
+  StepScale(const SingleBlockTraining<T>& a, Index columns) : StepScale(a.loss, a.targets, a.rows, columns) {}
 
   // Into `scale` of all threads; share(row) gives one of the shares.
   template <class K, class Share>
@@ -118,6 +121,7 @@ class Output {
       const OutputRow<T> row = find_(thread);
       start(row, own);
       if (!row.present) return;
+      FASTMLP_UNROLL_BY(1)
       for (int c = thread & ((1 << args_.log_lanes) - 1); c < args_.columns; c += 1 << args_.log_lanes)
         body(row, c, own);
     });
@@ -206,7 +210,7 @@ class Output {
                   if constexpr (Loss::kNeedsLogSumExp) {
                     const V largest = own.largest, sum = own.sum;
                     if (c == 0) add(own, Loss::value(sum_t, dot, log(sum)), weight);
-                    set_gradient(row, c, own, Loss::gradient(exp(y - largest) / sum, t, sum_t, V(0)), weight);
+                    set_gradient(row, c, own, Loss::gradient(ratio(exp(y - largest), sum), t, sum_t, V(0)), weight);
                   } else {
                     if (c == 0) add(own, Loss::value(sum_t, dot, V(0)), weight);
                     const bool logits = args_.terms.logits;
@@ -219,9 +223,7 @@ class Output {
 
   FASTMLP_DEVICE V target(const OutputRow<T>& row, int c) const { return args_.terms.class_target(row.target(c), c); }
 
-  FASTMLP_DEVICE void add(Registers& own, V value, V weight) {
-    own.loss += static_cast<double>(weighted<T>(value, weight).value);
-  }
+  FASTMLP_DEVICE void add(Registers& own, V value, V weight) { own.loss += weighted<T>(value, weight).value; }
   FASTMLP_DEVICE void set_gradient(const OutputRow<T>& row, int c, const Registers& own, V gradient, V weight) {
     gradient = weighted<T>(gradient * V(own.scale), weight);
     row.dz(c) = (args_.derivative ? gradient * V(row.dz(c)) : gradient).value;

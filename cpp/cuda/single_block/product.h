@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cuda/block/real.h"
+#include "cuda/block/vectors.h"
 #include "cuda/single_block/layout.h"
 
 namespace fastmlp::cuda {
@@ -29,6 +30,7 @@ FASTMLP_DEVICE void multiply_tile(T* values, const BlockProduct& p, const BlockR
     right[c] = p.right + (column < p.columns ? column : p.columns - 1) * p.right_column;
     for (int r = 0; r < rows; ++r) sum[r][c] = T(0);
   }
+  FASTMLP_UNROLL_BY(4)
   for (int t = 0; t < p.terms; ++t) {
     Real<T> x[rows], w[columns];
     for (int r = 0; r < rows; ++r) x[r] = values[row.left[r] + t * p.left_term];
@@ -48,6 +50,7 @@ FASTMLP_DEVICE void multiply_tile(T* values, const BlockProduct& p, const BlockR
 template <int rows, class T>
 FASTMLP_DEVICE void multiply(T* values, const BlockProduct& p, const BlockRows<rows>& row, int lane, int log_lanes) {
   const int next = 1 << log_lanes;
+  FASTMLP_UNROLL_BY(1)
   for (int first = 0; first < p.columns; first += kTileColumns * next) {
     switch ((p.columns - first + next - 1) >> log_lanes) {
       case 1:
@@ -56,10 +59,7 @@ FASTMLP_DEVICE void multiply(T* values, const BlockProduct& p, const BlockRows<r
       case 2:
         multiply_tile<rows, 2>(values, p, row, first + lane, next);
         break;
-      case 3:
-        multiply_tile<rows, 3>(values, p, row, first + lane, next);
-        break;
-      default:
+      default:  // a third kind of tile would be a third more code
         multiply_tile<rows, kTileColumns>(values, p, row, first + lane, next);
     }
   }

@@ -23,7 +23,7 @@ namespace {
 
 template <class T, int threads>
 struct Training {
-  static constexpr int kThreads = threads;
+  static constexpr int kThreads = threads, kLogThreads = log2_ceil(threads);
   using V = Real<T>;
 
   struct Params {
@@ -47,7 +47,7 @@ struct Training {
   Block<Training>& block;
   const Params& p;
   const BlockPlan& plan;
-  double* const losses;  // of the warps
+  T* const losses;  // of the warps
   Update* const updates;
   ops::UpdateValues<V>* const rule;  // the step's constants
   SingleBlockRows<T>* const data;    // this network's
@@ -59,7 +59,7 @@ struct Training {
     Training training{block,
                       p,
                       p.plan,
-                      reinterpret_cast<double*>(shared + p.plan.losses),
+                      reinterpret_cast<T*>(shared + p.plan.losses),
                       reinterpret_cast<Update*>(shared + p.plan.updates),
                       reinterpret_cast<ops::UpdateValues<V>*>(shared + p.plan.rule),
                       reinterpret_cast<SingleBlockRows<T>*>(shared + p.plan.data),
@@ -77,6 +77,7 @@ struct Training {
   template <class Body>
   FASTMLP_DEVICE void for_parameter(int thread, const BlockLayer& layer, bool bias, const Body& body) {
     const int n = bias ? layer.out : layer.in * layer.out;
+    FASTMLP_UNROLL_BY(1)
     for (int i = thread; i < n; i += kThreads) {
       const int row = i / layer.out;
       body(layer.weight.row(bias ? layer.in : row) + i - row * layer.out, i);
@@ -335,8 +336,9 @@ struct Training {
   // A thread's share of dW = x^T dz (and of the bias's gradient) over its part of the batch.
   template <int tile>
   FASTMLP_DEVICE void gradients(int thread, const BlockLayer& layer, const SharedMatrix& x) {
-    const int of_part = kThreads >> plan.log_parts, part = thread / of_part, teams = of_part >> layer.log_lanes;
-    const int team = thread % of_part >> layer.log_lanes, lane = thread & ((1 << layer.log_lanes) - 1);
+    const int log_of_part = kLogThreads - plan.log_parts, part = thread >> log_of_part;
+    const int teams = 1 << (log_of_part - layer.log_lanes);
+    const int team = (thread >> layer.log_lanes) & (teams - 1), lane = thread & ((1 << layer.log_lanes) - 1);
     const int rows = (plan.rows + (1 << plan.log_parts) - 1) >> plan.log_parts, begin = part * rows;
     const int left = plan.rows - begin;
     const BlockProduct dz{left < rows ? left : rows, layer.out, x.ld, layer.dz.row(begin), layer.dz.ld, 1, false};
@@ -354,7 +356,7 @@ struct Training {
 
   FASTMLP_DEVICE void keep_loss(Index step, double scale) {
     double sum = 0;
-    for (int warp = 0; warp < kThreads / kWarp; ++warp) sum += losses[warp];
+    for (int warp = 0; warp < kThreads / kWarp; ++warp) sum += static_cast<double>(losses[warp]);
     p.losses[block.index().x * p.steps + step] = sum * scale;
   }
 
@@ -364,13 +366,16 @@ struct Training {
       if (plan.state[s]) target.state[s] = values + plan.state[s];
     with_update(p.kind, [&](auto formula) {
       const ops::UpdateValues<V> constants = *rule;
-      for (int range = 0; range < plan.range_count; ++range)
+      FASTMLP_UNROLL_BY(1)
+      for (int range = 0; range < plan.range_count; ++range) {
+        FASTMLP_UNROLL_BY(1)
         for (int i = plan.ranges[range].begin + thread; i < plan.ranges[range].end; i += kThreads) {
           V sum = 0;
           for (int part = 0; part < 1 << plan.log_parts; ++part)
             sum += values[plan.partial + part * plan.parameters + i];
           update_value(formula, target, i, sum, constants);
         }
+      }
     });
   }
 };

@@ -51,8 +51,8 @@ namespace {
 template <class T>
 class BackwardPlan {
  public:
-  BackwardPlan(const Program<T>& program, bool to_input)
-      : program_(program), gradient_(static_cast<std::size_t>(program.size() + 1), BackwardStep::kNone) {
+  BackwardPlan(const Program<T>& program, bool to_input, bool keep)
+      : program_(program), keep_(keep), gradient_(static_cast<std::size_t>(program.size() + 1), BackwardStep::kNone) {
     find_needed(to_input);
     is_preactivation_.resize(gradient_.size());
     for (int value = 0; value <= program.size(); ++value) left_.push_back(uses_with_gradient(value));
@@ -118,7 +118,7 @@ class BackwardPlan {
         step.input_is_preactivation = is_preactivation_[at(input)] = true;
       step.inputs[0] = new_gradient(input);
     }
-    pool_.release(now);
+    if (!keep_ || op.kind != OperationKind::Affine) pool_.release(now);
     return step;
   }
 
@@ -156,6 +156,7 @@ class BackwardPlan {
   }
 
   const Program<T>& program_;
+  const bool keep_;
   Pool pool_;
   std::vector<int> gradient_;  // of each value: the buffer where its gradient lies
   std::vector<bool> needed_, is_preactivation_;
@@ -165,13 +166,13 @@ class BackwardPlan {
 }  // namespace
 
 template <class T>
-BackwardBuffers backward_buffers(const Program<T>& program, bool to_input) {
-  return BackwardPlan<T>(program, to_input).run();
+BackwardBuffers backward_buffers(const Program<T>& program, bool to_input, bool keep) {
+  return BackwardPlan<T>(program, to_input, keep).run();
 }
 
 #define FASTMLP_INSTANTIATE(T)                                   \
   template ForwardBuffers forward_buffers<T>(const Program<T>&); \
-  template BackwardBuffers backward_buffers<T>(const Program<T>&, bool);
+  template BackwardBuffers backward_buffers<T>(const Program<T>&, bool, bool);
 FASTMLP_INSTANTIATE(float)
 FASTMLP_INSTANTIATE(double)
 #undef FASTMLP_INSTANTIATE

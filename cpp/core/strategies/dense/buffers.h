@@ -39,8 +39,9 @@ struct BackwardBuffers {
   int count = 0;  // buffers
 };
 
-// `to_input`: the gradient of the program's input is wanted.
+// `to_input`: the gradient of the program's input is wanted. `keep`: what gradients of affine operations' weights are formed
+// from stays to the end of the pass.
 template <class T>
-BackwardBuffers backward_buffers(const Program<T>& program, bool to_input);
+BackwardBuffers backward_buffers(const Program<T>& program, bool to_input, bool keep = false);
 
 }  // namespace fastmlp

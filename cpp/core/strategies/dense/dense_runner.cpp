@@ -6,6 +6,14 @@
 
 namespace fastmlp {
 
+namespace {
+
+// Values of a gradient up to which those of the weights wait for one another: larger products keep a device busy alone, and
+// what they are formed from would take much memory.
+constexpr Index kMostGrouped = Index{1} << 20;
+
+}  // namespace
+
 template <class T>
 DenseRunner<T>::DenseRunner(const Program<T>& program)
     : Runner<T>(program),
@@ -15,7 +23,8 @@ DenseRunner<T>::DenseRunner(const Program<T>& program)
       batch_weights_(program.device()),
       batch_classes_(program.device()),
       forward_buffers_(forward_buffers(program)),
-      backward_buffers_{backward_buffers(program, false), backward_buffers(program, true)},
+      backward_buffers_{backward_buffers(program, false), backward_buffers(program, true),
+                        backward_buffers(program, false, true)},
       memory_(program.device()),
       outputs_(program.operations().size()),
       z_(program.operations().size()),
@@ -41,7 +50,10 @@ void DenseRunner<T>::lay_out() {
       outputs_[at] = take(rows_ * width(i + 1));
       if (operation(i).kind == OperationKind::Affine && operation(i).saves_input()) z_[at] = take(rows_ * width(i + 1));
     }
-    gradient_.resize(static_cast<std::size_t>(std::max(backward_buffers_[0].count, backward_buffers_[1].count)));
+    groups_ = kernels().affine_backward_weights && program_.precision() != Precision::BF16 &&
+              !program_.shares_parameters() && rows_ * widest <= kMostGrouped;
+    const int of_passes = std::max(backward_buffers_[0].count, backward_buffers_[1].count);
+    gradient_.resize(static_cast<std::size_t>(groups_ ? std::max(of_passes, backward_buffers_[2].count) : of_passes));
     for (Index& buffer : gradient_) buffer = take(rows_ * widest);
   } else {
     std::vector<Index> buffers(static_cast<std::size_t>(forward_buffers_.count));
@@ -49,7 +61,8 @@ void DenseRunner<T>::lay_out() {
     for (std::size_t i = 0; i < outputs_.size(); ++i)
       outputs_[i] = buffers[static_cast<std::size_t>(forward_buffers_.of_operation[i])];
   }
-  result_ = take(rows_ * width(program_.size()));
+  const Index out = width(program_.size());
+  result_ = take(rows_ * (this->training_ && kernels().head_forward ? head_columns(out) : out));
   memory_.reserve(static_cast<std::size_t>(end));
 }
 
@@ -122,13 +135,13 @@ void DenseRunner<T>::affine_forward(int i, T* y, const Context& context) {
 }
 
 template <class T>
-void DenseRunner<T>::forward(const Batch<T>& batch, const DropoutState* dropout, T* y) {
+void DenseRunner<T>::run_forward(const Batch<T>& batch, const DropoutState* dropout, int operations, T* y) {
   logits_ = false;
   drops_ = dropout != nullptr;
   if (dropout) dropout_ = *dropout;
   const Context context = this->context();
   value(0) = batch.x;
-  for (int i = 0; i < program_.size(); ++i) {
+  for (int i = 0; i < operations; ++i) {
     const Operation<T>& op = operation(i);
     // In inference the last operation writes where the result is wanted.
     T* const out =
@@ -142,8 +155,14 @@ void DenseRunner<T>::forward(const Batch<T>& batch, const DropoutState* dropout,
     value(i + 1) = out;
   }
   if (dropout && !replay_) program_.add_batches(1);
+}
+
+template <class T>
+void DenseRunner<T>::forward(const Batch<T>& batch, const DropoutState* dropout, T* y) {
+  run_forward(batch, dropout, program_.size(), y);
   const T* const output = value(program_.size());
   if (y && y != output) copy(output, rows_ * width(program_.size()), y);
+  check_launches();
 }
 
 template <class T>
@@ -215,8 +234,10 @@ struct DenseRunner<T>::Gradients {
   const T* output;  // the gradient of the program's output
   T* input;         // the caller's buffer for that of its input
   bool to_parameters;
+  int head;  // of this operation `output` is dz, as head_forward leaves it; the program's size: of none
   const WeightColumns<T>* columns = nullptr;  // unless null, the parameters' of each row go to `rows`
   T* rows = nullptr;
+  bool grouped = false;  // the parameters' of affine operations, at the end
 
   T* writable(int buffer) const {
     return buffer == BackwardStep::kInput ? input : memory + offsets[static_cast<std::size_t>(buffer)];
@@ -235,40 +256,45 @@ void DenseRunner<T>::affine_backward(const BackwardStep& step, Gradients& gradie
   const Operation<T>& op = operation(step.operation);
   const int in = op.inputs[0];
   const Index out_width = width(step.operation + 1), in_width = width(in);
-  const T* dz = gradients.at(step.gradient);
-  const bool is_logits = logits_ && step.operation + 1 == program_.size();
-  if (step.dz != BackwardStep::kNone && !is_logits) {
+  const bool is_head = step.operation == gradients.head;
+  const T* dz = is_head ? gradients.output : gradients.at(step.gradient);
+  const Index lddz = is_head ? head_columns(out_width) : out_width;
+  const bool is_dz = is_head || (logits_ && step.operation + 1 == program_.size());
+  if (step.dz != BackwardStep::kNone && !is_dz) {
     T* const to = gradients.writable(step.dz);
     kernels().activation_backward(op.activation, rows_ * out_width, dz, saved_by(step.operation), to, context);
     dz = to;
   }
-  if (const BackwardStep::InputGradient& input = step.inputs[0]; input.to != BackwardStep::kNone) {
-    T* const dx = gradients.writable(input.to);
-    AffineBackwardInput<T> args{rows_, out_width, in_width, dz,      out_width, op.weight->value.data(),
-                                {},    nullptr,   dx,       in_width};
+  AffineBackwardInput<T> input{rows_, out_width, in_width, dz,      lddz, op.weight->value.data(),
+                               {},    nullptr,   nullptr,  in_width};
+  if (const int to = step.inputs[0].to; to != BackwardStep::kNone) {
+    input.dx = gradients.writable(to);
     if (step.input_is_preactivation) {
       const Operation<T>& below = operation(in - 1);
-      args.activation = below.activation;
-      if (below.activation.kind != ActivationKind::Identity) args.saved = saved_by(in - 1);
+      input.activation = below.activation;
+      if (below.activation.kind != ActivationKind::Identity) input.saved = saved_by(in - 1);
     }
-    kernels().affine_backward_input(args, context);
+    if (!is_head) kernels().affine_backward_input(input, context);
   }
   // After the input's gradient, which needs the old weights.
-  AffineBackwardWeight<T> args{rows_, out_width, in_width, value(in), in_width, dz, out_width, {}, {}};
+  AffineBackwardWeight<T> args{rows_, out_width, in_width, value(in), in_width, dz, lddz, {}, {}};
   if (const WeightColumns<T>* const columns = gradients.columns)
     add_row_gradients(args, columns->of(op.weight.get()), op.bias ? columns->of(op.bias.get()) : -1, columns->count(),
                       gradients.rows);
   if (!gradients.to_parameters) return;
   args.weight = this->sink(op.weight, rows_, fused);
   args.bias = this->sink(op.bias, 0, fused);
-  kernels().affine_backward_weight(args, context);
+  if (gradients.grouped && !is_head) return grouped_.push_back(args);
+  if (!is_head) return kernels().affine_backward_weight(args, context);
+  const LossArgs<T> loss = this->loss_args({});
+  kernels().head_backward({input, args, loss.partial, loss.value}, context);
 }
 
 template <class T>
 void DenseRunner<T>::backward(const T* dy, T* dx, Optimizer<T>* fused) {
   if (dy) logits_ = false;
   if (fused && !replay_) this->begin_updates(*fused);
-  run_backward({memory_.data(), gradient_, dy ? dy : memory_.data() + result_, dx, true}, fused);
+  run_backward({memory_.data(), gradient_, dy ? dy : memory_.data() + result_, dx, true, program_.size()}, fused);
   if (fused && !device().host)  // as state() needs it
     for (const auto& parameter : program_.parameters()) parameter->count_change();
 }
@@ -276,14 +302,14 @@ void DenseRunner<T>::backward(const T* dy, T* dx, Optimizer<T>* fused) {
 template <class T>
 void DenseRunner<T>::backward_to_input(const T* dy, T* dx) {
   if (dy) logits_ = false;
-  run_backward({memory_.data(), gradient_, dy ? dy : memory_.data() + result_, dx, false}, nullptr);
+  run_backward({memory_.data(), gradient_, dy ? dy : memory_.data() + result_, dx, false, program_.size()}, nullptr);
 }
 
 template <class T>
 void DenseRunner<T>::backward_to_rows(const T* dy, const WeightColumns<T>& weights, T* rows) {
   logits_ = false;
   std::fill_n(rows, rows_ * weights.count(), T(0));
-  run_backward({memory_.data(), gradient_, dy, nullptr, false, &weights, rows}, nullptr);
+  run_backward({memory_.data(), gradient_, dy, nullptr, false, program_.size(), &weights, rows}, nullptr);
 }
 
 // By the rule's own sums over rows, of one row at a time.
@@ -314,7 +340,10 @@ template <class T>
 void DenseRunner<T>::run_backward(Gradients gradients, Optimizer<T>* fused) {
   const Context context = this->context();
   T* const dx = gradients.input;
-  for (const BackwardStep& step : backward_buffers_[dx != nullptr].steps) {
+  gradients.grouped = groups_ && gradients.to_parameters && !dx && !this->listener_;
+  grouped_.clear();
+  for (const BackwardStep& step : backward_buffers_[gradients.grouped ? 2 : dx != nullptr].steps) {
+    if (step.operation > gradients.head) continue;
     const Operation<T>& op = operation(step.operation);
     const T* const gradient = gradients.at(step.gradient);
     bool is_sum = false;
@@ -351,17 +380,29 @@ void DenseRunner<T>::run_backward(Gradients gradients, Optimizer<T>* fused) {
     }
     if (this->listener_ && gradients.to_parameters && op.has_parameters()) this->listener_->after(op);
   }
+  if (!grouped_.empty()) kernels().affine_backward_weights(grouped_.data(), static_cast<int>(grouped_.size()), context);
   if (program_.size() == 0 && dx) copy(gradients.output, rows_ * this->columns_, dx);
+  check_launches();
+}
+
+template <class T>
+void DenseRunner<T>::enqueue_step(const LossSpec& spec, const Batch<T>& rows, const DropoutState* dropout,
+                                  Optimizer<T>* fused) {
+  const int head = head_of(spec.kind);
+  run_forward(rows, dropout, head, nullptr);
+  if (head < program_.size())
+    head_forward(head, spec, rows.targets, context());
+  else
+    enqueue_loss(spec, rows.targets, true);
+  if (fused && !replay_) this->begin_updates(*fused);
+  run_backward({memory_.data(), gradient_, memory_.data() + result_, nullptr, true, head}, fused);
 }
 
 template <class T>
 double DenseRunner<T>::step(const LossSpec& spec, const Batch<T>& batch, const DropoutState* dropout,
                             Optimizer<T>* fused) {
-  const Batch<T> rows = consecutive(batch);
-  forward(rows, dropout, nullptr);
-  const double value = loss(spec, rows, true);
-  backward(nullptr, nullptr, fused);
-  return value;
+  enqueue_step(spec, consecutive(batch), dropout, fused);
+  return this->loss_value();
 }
 
 template class DenseRunner<float>;

@@ -39,7 +39,8 @@ class DenseRunner : public Runner<T> {
   // A batch given by row numbers, as consecutive rows.
   Batch<T> gather(const Batch<T>& batch);
   void reserve_rows(const Batch<T>& batch);
-  void enqueue_loss(const LossSpec& spec, const Targets<T>& targets, bool gradient);
+  // A training step on consecutive rows, its loss into partial_.
+  void enqueue_step(const LossSpec& spec, const Batch<T>& rows, const DropoutState* dropout, Optimizer<T>* fused);
   const Buffer<T>& memory() const { return memory_; }
 
   const Replay* replay_ = nullptr;  // of the step that is being enqueued
@@ -55,6 +56,16 @@ class DenseRunner : public Runner<T> {
   const Operation<T>& operation(int i) const { return program_.operations()[static_cast<std::size_t>(i)]; }
   const T*& value(int number) { return values_[static_cast<std::size_t>(number)]; }
   void copy(const T* from, Index n, T* to) const;
+  // At a pass's end: what could not be launched is this pass's error, and no later call's.
+  void check_launches() const {
+    if (!device().host) check(device().launch_problem());
+  }
+  // Of the program's first `operations` ones; in inference the last one writes to y.
+  void run_forward(const Batch<T>& batch, const DropoutState* dropout, int operations, T* y);
+  void enqueue_loss(const LossSpec& spec, const Targets<T>& targets, bool gradient);
+  // The number of the last affine operation, where the backend takes it together with the loss; else the program's size.
+  int head_of(LossKind loss) const;
+  void head_forward(int i, const LossSpec& spec, const Targets<T>& targets, const Context& context);
   PointwiseArgs<T> pointwise_args(int i, const Context& context);
   // What the derivative of an affine operation's activation is formed from.
   const T* saved_by(int i);
@@ -64,17 +75,19 @@ class DenseRunner : public Runner<T> {
   void run_backward(Gradients gradients, Optimizer<T>* fused);
 
   const ForwardBuffers forward_buffers_;
-  const BackwardBuffers backward_buffers_[2];  // without and with the input's gradient
+  const BackwardBuffers backward_buffers_[3];  // without and with the input's gradient; for grouped weights' gradients
 
   Buffer<T> memory_;
   std::vector<Index> outputs_;   // offsets in memory_ of each operation's output,
   std::vector<Index> z_;         // and of the input of its activation, where that is saved,
   std::vector<Index> kept_;      // and of what its rule keeps for the backward pass,
   std::vector<Index> gradient_;  // and of the buffers for gradients
+  bool groups_ = false;          // the weights' gradients, at the end of a backward pass
   Index result_ = 0;             // of the output's gradient; in evaluation, of the output
 
   // The pass.
   std::vector<const T*> values_;
+  std::vector<AffineBackwardWeight<T>> grouped_;
   DropoutState dropout_;
   bool drops_ = false;
   bool logits_ = false;  // the loss's gradient is with respect to the input of the last activation

@@ -12,16 +12,16 @@ namespace fastmlp {
 template <class T>
 DeviceRunner<T>::DeviceRunner(const Program<T>& program)
     : DenseRunner<T>(program),
-      first_(program.device()),
-      counters_(program.device()),
+      begin_(program.device()),
       updates_(program.device()),
       losses_(program.device()),
       parameters_(program.device()),
-      block_rows_(program.device()) {}
+      block_rows_(program.device()),
+      workspace_(program.device()) {}
 
 template <class T>
 DeviceRunner<T>::~DeviceRunner() {
-  device().release_recording(recording_);
+  forget_recordings();
 }
 
 template <class T>
@@ -85,7 +85,7 @@ bool same_form(const Batch<T>& a, const Batch<T>& b) {
 template <class T>
 bool DeviceRunner<T>::group_steps(const LossSpec& spec, Index count, bool same_rows,
                                   const std::vector<GroupMember<T>>& members, double* losses) {
-  if (!kernels().trains_in_block) return false;
+  if (!kernels().trains_in_block) return false;  // nor across blocks
   std::vector<std::vector<int>> slots(members.size());
   std::optional<BlockKind> kind;
   bool same_constants = true;
@@ -109,7 +109,13 @@ bool DeviceRunner<T>::group_steps(const LossSpec& spec, Index count, bool same_r
   args.logits = program_.logits_for(spec.kind);
   args.steps = count;
   args.models = static_cast<Index>(members.size());
-  if (!kernels().trains_in_block(args)) return false;
+  const bool in_block = kernels().trains_in_block(args);
+  if (!in_block) {
+    const bool can = kernels().workspace_across_blocks && this->context().precision == Precision::Float32;
+    const std::size_t bytes = can ? kernels().workspace_across_blocks(args) : 0;
+    if (bytes == 0) return false;
+    workspace_.reserve(bytes);
+  }
 
   upload_parameters(members);
   upload_rows(members);
@@ -133,7 +139,10 @@ bool DeviceRunner<T>::group_steps(const LossSpec& spec, Index count, bool same_r
   args.updates = updates_.data();
   args.update_stride = same_constants ? 0 : static_cast<Index>(each);
   args.losses = losses_.data();
-  kernels().train_in_block(args, this->context());
+  if (in_block)
+    kernels().train_in_block(args, this->context());
+  else
+    kernels().train_across_blocks(args, workspace_.data(), this->context());
   check(device().download(losses, losses_.data(), values * sizeof(double), StreamScope::current()));
   return true;
 }
@@ -147,8 +156,12 @@ void DeviceRunner<T>::steps(const LossSpec& spec, const Batch<T>& batch, Index c
   if (slots.empty() || !optimizer.equal_step_counts(slots) || program_.counts_batches())
     return Runner<T>::steps(spec, batch, count, same_rows, dropout, optimizer, losses);
   for (const int slot : slots) optimizer.target(slot);  // makes the states
-  losses_.reserve(static_cast<std::size_t>(count));
+  // Room that longer calls need is there at once: recordings hold the addresses.
+  constexpr Index kLongCall = 4096;
+  const Index room = count > kFewSteps ? std::max(count, kLongCall) : count;
+  losses_.reserve(static_cast<std::size_t>(room));
   const std::vector<Update>& updates = optimizer.next_updates(slots, count);
+  if (updates.size() > 1) updates_.reserve(static_cast<std::size_t>(room));
   upload_updates(updates);
   const bool one_update = updates.size() == 1;
   replay_steps(spec, batch, count,

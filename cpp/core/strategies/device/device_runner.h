@@ -1,6 +1,7 @@
 // The device strategy: the dense one, and many training steps without host round trips. A tiny network, or a group of them,
-// runs all of them in one launch, a block for each network (device_runner.cpp); others run a step that is recorded once and
-// replayed (replay.cpp), with everything that changes from step to step in the device's memory.
+// runs all of them in one launch, a block for each network, and some larger ones do on all blocks (device_runner.cpp);
+// others run a step that is recorded once and replayed (replay.cpp), with everything that changes from step to step in the
+// device's memory.
 #pragma once
 
 #include "core/strategies/dense/dense_runner.h"
@@ -30,20 +31,29 @@ class DeviceRunner final : public DenseRunner<T> {
   void upload_updates(const std::vector<Update>& updates);
   void replay_steps(const LossSpec& spec, const Batch<T>& batch, Index count, Replay replay,
                     const DropoutState& dropout, Optimizer<T>& optimizer);
+  Index many_steps() const;
+  void forget_recordings();
   // Everything that a recorded kernel has in its arguments, but for the loss.
   std::vector<std::uintptr_t> recording_key(const Batch<T>& batch, const Replay& replay, const DropoutState& dropout,
                                             Optimizer<T>& optimizer) const;
 
-  Buffer<Index> first_;
-  Buffer<std::uint64_t> counters_;  // dropout's step
+  static constexpr Index kFewSteps = 8;
+  // Steps that a replay runs; null: not recorded.
+  struct Recording {
+    void* replayed = nullptr;
+    Index steps = 0;
+  };
+
+  Buffer<std::uint64_t> begin_;  // of a call: see Replay::first; then dropout's step
   Buffer<Update> updates_;
   Buffer<double> losses_;
   Buffer<UpdateTarget<T>> parameters_;  // of a training in one block
   std::vector<UpdateTarget<T>> uploaded_;
   Buffer<SingleBlockRows<T>> block_rows_;
   std::vector<SingleBlockRows<T>> uploaded_rows_;
-  void* recording_ = nullptr;
-  std::vector<std::uintptr_t> recorded_;  // what it stands for
+  Buffer<unsigned char> workspace_;       // of a training across blocks
+  Recording recordings_[2];               // of many steps and of few
+  std::vector<std::uintptr_t> recorded_;  // what they stand for
   LossSpec recorded_loss_;
 };
 

@@ -1,0 +1,1 @@
+"""What nvcc made of the kernels, read in its machine code."""
