@@ -1,4 +1,4 @@
-"""float32 products by three of TF32 on a device: the error beside float32's, and kinds of numbers."""
+"""float32 products by three of TF32 on a device: the error beside float32's; infinities and NaNs."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,6 @@ import fastmlp as fm
 from cases import relative_error
 
 pytestmark = pytest.mark.cuda
-
 
 
 def data(rows: int, columns: int, seed: int) -> np.ndarray:
