@@ -1,4 +1,4 @@
-"""float32 products by three of TF32 on a device: the error beside float32's; infinities and NaNs."""
+"""float32 products by three of TF32 on a device: errors beside float32's; infinities and NaNs."""
 
 import numpy as np
 import pytest
