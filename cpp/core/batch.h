@@ -14,6 +14,7 @@ struct Batch {
   Index rows = 0;
   bool unchanged = false;  // the very rows of this runner's last step, or evaluation
   Index row = 0;           // the first one's number; 0 where x, targets and ids begin with it
+  bool x_chosen = false;   // x alone is by number: see AffineForward
 
   // So many rows on; x has `in` columns, dense targets have `out`.
   void advance(Index by, Index in, Index out) {

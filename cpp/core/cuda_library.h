@@ -16,7 +16,7 @@ struct CudaLibrary {
   const char* (*name)(int);  // of a device
   const Device* device;      // the first one
 };
-inline constexpr int kCudaLayout = 4;
+inline constexpr int kCudaLayout = 5;
 
 // The library, or null where there is none; then *problem says why, as it does where the library has no device.
 const CudaLibrary* cuda_library(std::string* problem = nullptr);

@@ -16,6 +16,7 @@ Backend<T> table() {
   t.affine_forward = affine_forward<T>;
   t.affine_backward_input = affine_backward_input<T>;
   t.affine_backward_weight = affine_backward_weight<T>;
+  t.chooses_rows = affine_chooses_rows<T>;
   t.weight_update_needs_grad = [](Index) { return false; };
   t.activation_forward = activation_forward<T>;
   t.activation_backward = activation_backward<T>;

@@ -69,20 +69,50 @@ Context DenseRunner<T>::context() {
 
 template <class T>
 void DenseRunner<T>::reserve_rows(const Batch<T>& batch) {
-  batch_x_.reserve(static_cast<std::size_t>(batch.rows * this->columns_));
+  if (!product_chooses_rows()) batch_x_.reserve(static_cast<std::size_t>(batch.rows * this->columns_));
   if (batch.targets.dense) batch_targets_.reserve(static_cast<std::size_t>(batch.rows * this->out_columns()));
   if (batch.targets.classes) batch_classes_.reserve(static_cast<std::size_t>(batch.rows));
   if (batch.targets.weights) batch_weights_.reserve(static_cast<std::size_t>(batch.rows));
 }
 
+// Whether x goes into an affine operation and nowhere else, and its kernels take rows by number.
+template <class T>
+bool DenseRunner<T>::product_chooses_rows() {
+  if (!kernels().chooses_rows) return false;
+  int uses = 0, product = -1;
+  for (int i = 0; i < program_.size(); ++i)
+    for (const int input : operation(i).inputs)
+      if (input == 0) {
+        ++uses;
+        if (operation(i).kind == OperationKind::Affine) product = i;
+      }
+  return uses == 1 && product >= 0 && kernels().chooses_rows(rows_, width(product + 1), this->columns_, context());
+}
+
 template <class T>
 Batch<T> DenseRunner<T>::gather(const Batch<T>& batch) {
+  return gather(batch, true);
+}
+template <class T>
+Batch<T> DenseRunner<T>::gather_for_step(const Batch<T>& batch) {
+  return gather(batch, !product_chooses_rows());
+}
+
+template <class T>
+Batch<T> DenseRunner<T>::gather(const Batch<T>& batch, bool with_x) {
   if (!batch.ids && !replay_) return batch;
   reserve_rows(batch);
-  kernels().gather({batch.rows, this->columns_, this->out_columns(), batch.x, batch.targets, batch.ids, batch_x_.data(),
+  if (with_x) batch_x_.reserve(static_cast<std::size_t>(batch.rows * this->columns_));
+  T* const x = with_x ? batch_x_.data() : nullptr;
+  kernels().gather({batch.rows, this->columns_, this->out_columns(), batch.x, batch.targets, batch.ids, x,
                     batch_targets_.data(), batch_classes_.data(), batch_weights_.data()},
                    context());
-  Batch<T> rows{batch_x_.data(), batch.targets, nullptr, batch.rows, batch.unchanged};
+  Batch<T> rows{x, batch.targets, nullptr, batch.rows, batch.unchanged};
+  if (!with_x) {
+    rows.x = batch.x;
+    rows.ids = batch.ids;
+    rows.x_chosen = true;
+  }
   if (batch.targets.dense) rows.targets.dense = batch_targets_.data();
   if (batch.targets.classes) rows.targets.classes = batch_classes_.data();
   if (batch.targets.weights) rows.targets.weights = batch_weights_.data();
@@ -117,6 +147,8 @@ void DenseRunner<T>::affine_forward(int i, T* y, const Context& context) {
                         nullptr, op.activation, y,         width(i + 1), nullptr};
   if (op.bias) args.bias = op.bias->value.data();
   if (this->training_ && op.saves_input()) args.z = memory_.data() + z_[static_cast<std::size_t>(i)];
+  args.x_chosen = in == 0 && x_chosen_;
+  args.x_ids = x_ids_;
   kernels().affine_forward(args, context);
 }
 
@@ -127,6 +159,8 @@ void DenseRunner<T>::forward(const Batch<T>& batch, const DropoutState* dropout,
   if (dropout) dropout_ = *dropout;
   const Context context = this->context();
   value(0) = batch.x;
+  x_chosen_ = batch.x_chosen;
+  x_ids_ = batch.ids;
   for (int i = 0; i < program_.size(); ++i) {
     const Operation<T>& op = operation(i);
     // In inference the last operation writes where the result is wanted.
@@ -153,7 +187,7 @@ void DenseRunner<T>::copy(const T* from, Index n, T* to) const {
 // All that a backward pass reads: what further operations save belongs here, too.
 template <class T>
 void DenseRunner<T>::repeat_pass(DenseRunner& other, const Index* ids) {
-  logits_ = drops_ = false;
+  logits_ = drops_ = x_chosen_ = false;
   const Context context = this->context();
   const auto repeat = [&](const T* from, Index columns, T* to) {
     kernels().gather({rows_, columns, 0, from, {}, ids, to, nullptr, nullptr, nullptr}, context);
@@ -260,6 +294,8 @@ void DenseRunner<T>::affine_backward(const BackwardStep& step, Gradients& gradie
   if (!gradients.to_parameters) return;
   args.weight = this->sink(op.weight, rows_, fused);
   args.bias = this->sink(op.bias, 0, fused);
+  args.x_chosen = in == 0 && x_chosen_;
+  args.x_ids = x_ids_;
   kernels().affine_backward_weight(args, context);
 }
 
@@ -354,7 +390,7 @@ void DenseRunner<T>::run_backward(Gradients gradients, Optimizer<T>* fused) {
 template <class T>
 double DenseRunner<T>::step(const LossSpec& spec, const Batch<T>& batch, const DropoutState* dropout,
                             Optimizer<T>* fused) {
-  const Batch<T> rows = consecutive(batch);
+  const Batch<T> rows = gather_for_step(batch.advanced(this->columns_, this->out_columns()));
   forward(rows, dropout, nullptr);
   const double value = loss(spec, rows, true);
   backward(nullptr, nullptr, fused);

@@ -38,6 +38,8 @@ class DenseRunner : public Runner<T> {
   Context context() override;
   // A batch given by row numbers, as consecutive rows.
   Batch<T> gather(const Batch<T>& batch);
+  // The same for a step, which may leave the choice of x's rows to the first product.
+  Batch<T> gather_for_step(const Batch<T>& batch);
   void reserve_rows(const Batch<T>& batch);
   void enqueue_loss(const LossSpec& spec, const Targets<T>& targets, bool gradient);
   const Buffer<T>& memory() const { return memory_; }
@@ -48,6 +50,9 @@ class DenseRunner : public Runner<T> {
   Buffer<Index> batch_classes_;
 
  private:
+  Batch<T> gather(const Batch<T>& batch, bool with_x);
+  bool product_chooses_rows();
+
   // Of one pass, beside the runner.
   struct Gradients;
 
@@ -75,6 +80,8 @@ class DenseRunner : public Runner<T> {
 
   // The pass.
   std::vector<const T*> values_;
+  bool x_chosen_ = false;
+  const Index* x_ids_ = nullptr;
   DropoutState dropout_;
   bool drops_ = false;
   bool logits_ = false;  // the loss's gradient is with respect to the input of the last activation

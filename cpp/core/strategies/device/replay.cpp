@@ -68,7 +68,7 @@ void DeviceRunner<T>::replay_steps(const LossSpec& spec, const Batch<T>& batch, 
     } use{this->replay_};
     this->replay_ = &replay;
     for (replay.offset = 0; replay.offset < steps; ++replay.offset) {
-      const Batch<T> rows = replay.same_rows ? batch : this->gather(batch);
+      const Batch<T> rows = replay.same_rows ? batch : this->gather_for_step(batch);
       this->forward(rows, &dropout, nullptr);
       this->enqueue_loss(spec, rows.targets, true);
       this->backward(nullptr, nullptr, &optimizer);
