@@ -23,7 +23,7 @@ std::size_t affine_scratch_bytes() { return kPartBytes + kCounterBytes; }
 template <class T>
 void affine_forward(const AffineForward<T>& a, const Context& context) {
   if constexpr (std::is_same_v<T, float>) {
-    if (large_forward(a, context)) return;
+    if (!a.x_chosen && large_forward(a, context)) return;
   }
   // Few rows are bound by reading W, so that their products are of float32 in any precision.
   if (a.M > kFewRows) return multiply_as_planned(product_of(a, context), context);
@@ -42,7 +42,8 @@ void affine_backward_input(const AffineBackwardInput<T>& a, const Context& conte
 template <class T>
 void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& context) {
   if constexpr (std::is_same_v<T, float>) {
-    if (large_backward_weight(a, context)) {
+    if (!a.x_chosen && large_backward_weight(a, context)) {
+      const WritesNoOperand bias_alone;
       if (a.bias.wanted()) sum_columns(a, context);
       return;
     }
@@ -51,7 +52,13 @@ void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& con
   if (a.bias.wanted()) sum_columns(a, context);
 }
 
+template <class T>
+bool affine_chooses_rows(Index M, Index N, Index K, const Context& context) {
+  return M > kFewRows && !(std::is_same_v<T, float> && large_takes(M, N, K, context));
+}
+
 #define FASTMLP_INSTANTIATE(T)                                                        \
+  template bool affine_chooses_rows<T>(Index, Index, Index, const Context&);          \
   template void affine_forward(const AffineForward<T>&, const Context&);              \
   template void affine_backward_input(const AffineBackwardInput<T>&, const Context&); \
   template void affine_backward_weight(const AffineBackwardWeight<T>&, const Context&);

@@ -18,6 +18,8 @@
 
 namespace fastmlp::cuda {
 
+// Whether the passes forward and to the weight are here, as far as the shape says.
+bool large_takes(Index M, Index N, Index K, const Context&);
 bool large_forward(const AffineForward<float>&, const Context&);
 bool large_backward_input(const AffineBackwardInput<float>&, const Context&);
 // The weight's part alone; the bias's is the caller's.

@@ -122,6 +122,8 @@ void convert(const Matrix& matrix, const Copy& copy, const Context& context) {
 
 }  // namespace large
 
+bool large_takes(Index M, Index N, Index K, const Context& context) { return large::suits(M, N, K, context); }
+
 void large_tidy() {
   large::Table only;  // holds the table
   large::shared().copies.tidy(
@@ -139,6 +141,8 @@ void large_tidy() {
 #else
 
 namespace fastmlp::cuda {
+
+bool large_takes(Index, Index, Index, const Context&) { return false; }
 
 void large_tidy() {}
 

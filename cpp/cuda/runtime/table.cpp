@@ -17,6 +17,7 @@ Backend<T> table() {
   t.affine_backward_input = affine_backward_input<T>;
   t.affine_backward_weight = affine_backward_weight<T>;
   t.affine_backward_weights = affine_backward_weights<T>;
+  t.chooses_rows = affine_chooses_rows<T>;
   t.weight_update_needs_grad = [](Index) { return false; };
   t.activation_forward = activation_forward<T>;
   t.activation_backward = activation_backward<T>;

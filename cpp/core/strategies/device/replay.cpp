@@ -47,7 +47,7 @@ void DeviceRunner<T>::replay_steps(const LossSpec& spec, const Batch<T>& batch, 
   const auto upload = [&](auto& to, const auto* from, std::size_t n) {
     check(device().upload(to.data(), from, n * sizeof *from, StreamScope::current()));
   };
-  if (!replay.same_rows) this->reserve_rows(batch);
+  if (!replay.same_rows) this->reserve_rows(batch, this->head_of(spec.kind));
   this->context();  // makes the scratch memory
   first_.reserve(2);
   counters_.reserve(1);
@@ -68,7 +68,7 @@ void DeviceRunner<T>::replay_steps(const LossSpec& spec, const Batch<T>& batch, 
     } use{this->replay_};
     this->replay_ = &replay;
     for (replay.offset = 0; replay.offset < steps; ++replay.offset) {
-      const Batch<T> rows = replay.same_rows ? batch : this->gather(batch);
+      const Batch<T> rows = replay.same_rows ? batch : this->gather_for_step(batch, spec.kind);
       this->enqueue_step(spec, rows, &dropout, &optimizer);
     }
   };
