@@ -88,7 +88,7 @@ class Block {
 template <class K>
 inline constexpr int kLeastBlocks = 0;
 template <class K>
-requires requires { K::kBlocks; }
+  requires requires { K::kBlocks; }
 inline constexpr int kLeastBlocks<K> = K::kBlocks;
 
 // Programmatic dependent launch: with the attribute that launch() sets, a kernel may start while the one before it in its
