@@ -24,6 +24,8 @@ struct Backend {
   void (*affine_backward_weight)(const AffineBackwardWeight<T>&, const Context&);
   // Several of these of a batch, whose sinks differ, in one launch, on a device; null: one after the other.
   void (*affine_backward_weights)(const AffineBackwardWeight<T>*, int count, const Context&);
+  // Whether the passes forward and to the weight take x_chosen for M rows. Null: never.
+  bool (*chooses_rows)(Index M);
   // Whether a fused update of a batch of M rows needs the gradient's buffer for partial sums.
   bool (*weight_update_needs_grad)(Index M);
 

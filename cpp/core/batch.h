@@ -12,8 +12,10 @@ struct Batch {
   Targets<T> targets;
   const Index* ids = nullptr;
   Index rows = 0;
-  bool unchanged = false;  // the very rows of this runner's last step, or evaluation
-  Index row = 0;           // the first one's number; 0 where x, targets and ids begin with it
+  bool unchanged = false;       // the very rows of this runner's last step, or evaluation
+  Index row = 0;                // the first one's number; 0 where x, targets and ids begin with it
+  bool x_chosen = false;        // x is left by number: see AffineForward
+  bool targets_chosen = false;  // and so are the targets: see HeadForward
 
   // So many rows on; x has `in` columns, dense targets have `out`.
   void advance(Index by, Index in, Index out) {

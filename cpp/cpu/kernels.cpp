@@ -25,6 +25,7 @@ constexpr Backend<T> kBackend = {
     .affine_backward_input = affine_backward_input<T>,
     .affine_backward_weight = affine_backward_weight<T>,
     .affine_backward_weights = nullptr,
+    .chooses_rows = nullptr,
     .weight_update_needs_grad = weight_update_needs_grad<T>,
     .activation_forward = activation_forward<T>,
     .activation_backward = activation_backward<T>,

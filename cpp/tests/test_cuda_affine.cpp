@@ -138,6 +138,47 @@ class Affine {
     check<T>(same_bits(dw, first) && same_bits(db, first_bias), "the same gradients again", c_);
   }
 
+  // x's rows by number, in all the ways that a step takes them, against the same rows gathered.
+  void chosen(bool forward, bool weight) {
+    Matrix<T> data(4 * c_.M + 2, c_.K, c_.gap, c_.offset);
+    data.fill(5);
+    std::vector<Index> ids;
+    for (Index i = 0; i < data.rows; ++i) ids.push_back((7 * i + 3) % data.rows);
+    const Index first[] = {1, 2};
+    Replay replay{};
+    replay.first = first;
+    replay.offset = 1;
+    Matrix<T> y = result(c_.M, c_.N), dw = matrix(c_.K, c_.N), db = matrix(1, c_.N);
+    const auto passes = [&] {
+      if (forward) launch_forward({}, y, nullptr);
+      if (weight) launch_weight({dw.data(), false, nullptr, {}}, {db.data(), false, nullptr, {}});
+    };
+    enum Way { kNumbers, kReplayedNumbers, kReplayedRows, kReplayedSameRows };
+    for (const Way way : {kNumbers, kReplayedNumbers, kReplayedRows, kReplayedSameRows}) {
+      for (Index m = 0; m < c_.M; ++m) {
+        const Index i = way == kNumbers ? m : way == kReplayedSameRows ? 2 + m : 2 + 2 * c_.M + m;
+        const Index row = way <= kReplayedNumbers ? ids[at(i)] : i;
+        for (Index k = 0; k < c_.K; ++k) x_(m, k) = data(row, k);
+      }
+      passes();
+      const Matrix<T> gathered = y, gathered_dw = dw, gathered_db = db;
+      replay.ids = way == kReplayedNumbers ? ids.data() : nullptr;
+      replay.same_rows = way == kReplayedSameRows;
+      data_ = &data;
+      ids_ = way == kNumbers ? ids.data() : nullptr;
+      context_.replay = way == kNumbers ? nullptr : &replay;
+      y = result(c_.M, c_.N);
+      dw = matrix(c_.K, c_.N);
+      db = matrix(1, c_.N);
+      passes();
+      data_ = nullptr;
+      context_.replay = nullptr;
+      check<T>(same_bits(y, gathered), "forward of chosen rows", c_, way);
+      check<T>(same_bits(dw, gathered_dw) && same_bits(db, gathered_db), "backward of chosen rows", c_, way);
+    }
+    x_.fill(1);
+  }
+
   void all() {
     forward();
     input();
@@ -240,8 +281,9 @@ class Affine {
   }
 
   void launch_forward(const Activation& activation, Matrix<T>& y, Matrix<T>* z) {
-    const AffineForward<T> a{
+    AffineForward<T> a{
         c_.M, c_.N, c_.K, x_.data(), x_.ld, w_.data(), b_.data(), activation, y.data(), y.ld, z ? z->data() : nullptr};
+    choose(a);
     if (c_.plan)
       multiply(product_of(a, context_), *c_.plan, context_);
     else
@@ -256,11 +298,20 @@ class Affine {
       affine_backward_input(a, context_);
   }
   void launch_weight(const GradientSink<T>& weight, const GradientSink<T>& bias) {
-    const AffineBackwardWeight<T> a{c_.M, c_.N, c_.K, x_.data(), x_.ld, dz_.data(), dz_.ld, weight, bias};
+    AffineBackwardWeight<T> a{c_.M, c_.N, c_.K, x_.data(), x_.ld, dz_.data(), dz_.ld, weight, bias};
+    choose(a);
     if (c_.plan)
       multiply_weight(a);
     else
       affine_backward_weight(a, context_);
+  }
+
+  template <class Arguments>
+  void choose(Arguments& a) {
+    if (!data_) return;
+    a.x = data_->data();
+    a.x_chosen = true;
+    a.x_ids = ids_;
   }
 
   void multiply_weight(const AffineBackwardWeight<T>& a) {
@@ -303,12 +354,15 @@ class Affine {
 
   const Case c_;
   Matrix<T> x_, w_, b_, dz_;
+  Matrix<T>* data_ = nullptr;  // whose rows are chosen
+  const Index* ids_ = nullptr;
   Context context_{};
 };
 
 template <class T>
 TilePlan plan_of(TileKind tile, Index rows, Index columns, Index depth, Index parts) {
-  const auto [down, wide] = kTileSides[static_cast<int>(tile)];
+  const auto [down, wide, bytes] = kTileSizes[static_cast<int>(tile)];
+  (void)bytes;
   const Index across = (columns + wide - 1) / wide, part = (depth + parts * 8 - 1) / (parts * 8) * 8;
   return {tile, static_cast<int>(across), static_cast<int>(across * ((rows + down - 1) / down)),
           static_cast<int>((depth + part - 1) / part), part};
@@ -322,6 +376,8 @@ void test_tile(TileKind tile, Index rows, Index columns, Index depth, Index part
   Affine<T>({rows, columns, depth, precision, gap, offset, &plan}).forward();
   Affine<T>({rows, depth, columns, precision, gap, offset, &plan}).input();
   Affine<T>({depth, columns, rows, precision, gap, offset, &plan}).weight();
+  Affine<T>({rows, columns, depth, precision, gap, offset, &plan}).chosen(true, false);
+  Affine<T>({depth, columns, rows, precision, gap, offset, &plan}).chosen(false, true);
 }
 
 template <class T>
@@ -367,6 +423,7 @@ void test() {
     Affine<T>({20, 10, 300, precision, 0, 1}).all();
     Affine<T>({130, 1, 40, precision}).all();
     Affine<T>({5, 36, 40, precision}).all();
+    Affine<T>({64, 48, 300, precision}).chosen(true, true);
     Affine<T>({40, 36, 5, precision}).sinks();
     const TilePlan split = plan_of<T>(TileKind::Small, 36, 37, 130, 2);
     Affine<T>({130, 37, 36, precision, 0, 0, &split}).sinks();

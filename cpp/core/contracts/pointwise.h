@@ -11,8 +11,8 @@ struct DropoutState {
 };
 
 // The rows of a batch, as consecutive rows. Row r of a result is row ids[r] of x and of the targets, or, where ids is
-// null, row first + r (see Replay; 0 without one). x: in columns; dense targets: out columns. What has no source is left
-// alone.
+// null, row first + r (see Replay; 0 without one). x: in columns; dense targets: out columns. What has no source, or no
+// place, is left alone.
 template <class T>
 struct GatherArgs {
   Index rows, in, out;

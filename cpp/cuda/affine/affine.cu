@@ -64,6 +64,8 @@ void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& con
   if (a.bias.wanted()) sum_columns(a, context);
 }
 
+bool affine_chooses_rows(Index M) { return M > kFewRows; }
+
 #define FASTMLP_INSTANTIATE(T)                                                        \
   template void affine_forward(const AffineForward<T>&, const Context&);              \
   template void affine_backward_input(const AffineBackwardInput<T>&, const Context&); \

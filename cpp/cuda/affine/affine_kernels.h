@@ -54,6 +54,7 @@ typename Kernel::Params params_of(const Product<T, kA, kB, Epilogue>& product, c
 template <class Format, class Size, class T, Along kA, Along kB, class Epilogue>
 void launch_tiles(const Product<T, kA, kB, Epilogue>& product, const TilePlan& plan, const Context& context) {
   using Kernel = Gemm<T, Format, Size, kA, kB, Epilogue>;
+  static_assert(Kernel::kSharedBytes <= Size::kSharedBytes);
   launch<Kernel>({plan.tiles * plan.parts, 1, 1}, Kernel::kSharedBytes,
                  params_of<Kernel>(product, plan, SharedSums(context.scratch)), context.stream);
 }

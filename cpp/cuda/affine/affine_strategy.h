@@ -18,8 +18,6 @@
 
 namespace fastmlp::cuda {
 
-enum class TileKind { Large, Medium, Small };
-
 struct TilePlan {
   TileKind tile;
   int tiles_across, tiles;
@@ -27,12 +25,13 @@ struct TilePlan {
   Index part;  // length of one
 };
 
-struct TileSides {
+struct TileSize {
   Index rows, columns;
+  std::size_t shared_bytes;
 };
-inline constexpr TileSides kTileSides[] = {{LargeTile::Simt::kRows, LargeTile::Simt::kColumns},
-                                           {MediumTile::Simt::kRows, MediumTile::Simt::kColumns},
-                                           {SmallTile::Simt::kRows, SmallTile::Simt::kColumns}};
+template <class Size>
+inline constexpr TileSize kSizeOf = {Size::Simt::kRows, Size::Simt::kColumns, Size::kSharedBytes};
+inline constexpr TileSize kTileSizes[] = {kSizeOf<LargeTile>, kSizeOf<MediumTile>, kSizeOf<SmallTile>};
 
 // Forward passes of so few rows read W once (few_rows.h); all others multiply tiles.
 inline constexpr Index kFewRows = 8;
@@ -50,8 +49,6 @@ inline constexpr double kDoubleProducts = 64;   //
 inline constexpr double kTensorProducts = 256;  // on tensor cores, what shared memory feeds them
 // The part of the multiply-adds' rate that is left beside reading shared memory and barriers.
 inline constexpr double kEfficiency[] = {0.85, 0.75, 0.75};
-// Shared memory of the largest stages, of two operands along the sum.
-inline constexpr std::size_t kSharedBytes[] = {90 << 10, 80 << 10, 62 << 10};
 
 }  // namespace model
 
@@ -69,8 +66,8 @@ inline TilePlan plan_tiles(Index rows, Index columns, Index depth, int value_byt
   double least = 0;
   // A large tile of float64 sums would take all registers.
   for (int kind = std::max(static_cast<int>(from), value_bytes == 8 ? 1 : 0); kind <= static_cast<int>(to); ++kind) {
-    if (kind < 2 && model::kSharedBytes[kind] > shared_bytes) continue;
-    const auto [down, wide] = kTileSides[kind];
+    const auto [down, wide, needs] = kTileSizes[kind];
+    if (kind < 2 && needs > shared_bytes) continue;
     const Index stage = kind == 0 ? 16 : 128 / value_bytes;
     const Index across = (columns + wide - 1) / wide, tiles = across * ((rows + down - 1) / down);
     const double tile_bytes = static_cast<double>((down + 1) * wide * value_bytes);  // a row for column sums

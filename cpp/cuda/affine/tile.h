@@ -33,17 +33,25 @@ struct Tile {
   }
 };
 
-// The tiles of a size, by how they are multiplied: a thread of Simt has 8 x 8 sums; tensor cores want two bfloat16 steps of
-// a stage in each slice at most.
+// The tiles of a size, by how they are multiplied: a thread of Simt has 8 x 8 sums; Mma takes
+// whole steps of bfloat16 from a stage in each slice. Their kernels have kSharedBytes of shared memory at most.
+enum class TileKind { Large, Medium, Small };
+
 struct LargeTile {
+  static constexpr TileKind kKind = TileKind::Large;
+  static constexpr std::size_t kSharedBytes = 98 << 10;
   using Simt = Tile<128, 128, 32, 64, 1>;
   using Mma = Tile<128, 128, 32, 64, 1>;
 };
 struct MediumTile {
+  static constexpr TileKind kKind = TileKind::Medium;
+  static constexpr std::size_t kSharedBytes = 82 << 10;
   using Simt = Tile<64, 64, 64, 32, 4>;
   using Mma = Tile<64, 64, 32, 32, 2>;
 };
 struct SmallTile {
+  static constexpr TileKind kKind = TileKind::Small;
+  static constexpr std::size_t kSharedBytes = 63 << 10;  // every GPU has so much
   using Simt = Tile<64, 32, 64, 32, 8>;
   using Mma = Tile<64, 32, 32, 16, 2>;
 };

@@ -11,6 +11,10 @@
 // and is started by launch<K>(grid, shared bytes, params, stream).
 #pragma once
 
+#if defined(__CUDACC__)
+#include <atomic>
+#endif
+
 #include "cuda/runtime/runtime.h"
 
 #if defined(__CUDACC__)
@@ -84,7 +88,7 @@ class Block {
 template <class K>
 inline constexpr int kLeastBlocks = 0;
 template <class K>
-requires requires { K::kBlocks; }
+  requires requires { K::kBlocks; }
 inline constexpr int kLeastBlocks<K> = K::kBlocks;
 
 // Programmatic dependent launch: with the attribute that launch() sets, a kernel may start while the one before it in its
@@ -114,8 +118,13 @@ template <class K>
 void launch(Dim grid, std::size_t shared_bytes, const typename K::Params& params, Stream stream) {
   ++enqueued;
   constexpr std::size_t kWithoutAsking = 48 * 1024;
-  if (shared_bytes > kWithoutAsking)
-    note(cudaFuncSetAttribute(entry<K>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)));
+  static std::atomic<std::size_t> granted{kWithoutAsking};
+  if (shared_bytes > granted.load(std::memory_order_relaxed)) {
+    const cudaError_t status =
+        cudaFuncSetAttribute(entry<K>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
+    note(status);
+    if (status == cudaSuccess) granted.store(shared_bytes, std::memory_order_relaxed);
+  }
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y), static_cast<unsigned>(grid.z));
   config.blockDim = dim3(K::kThreads);

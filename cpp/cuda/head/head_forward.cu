@@ -38,6 +38,7 @@ struct ForwardHead {
   struct Registers : OutputRegisters<T> {
     T weights[4 * kBatch];
     T sums[kRows];
+    double total;
   };
 
   // In shared memory: the rows' class and weight; outputs, derivatives and targets of each row; the warps' sums; x.
@@ -89,10 +90,10 @@ struct ForwardHead {
                           s.classes[r], s.weights[r]};
     };
     Output<T, ForwardHead, decltype(find)>(block, p.output, find).run();
-    block.each([](int, Registers&) {});
-    combine<Sum, &Registers::loss>(block, kThreads);
+    block.each([](int, Registers& own) { own.total = static_cast<double>(own.loss); });
+    combine<Sum, &Registers::total>(block, kThreads);
     block.each_alone([&](int thread, Registers& own) {
-      if (thread == 0) p.partial[block.index().x] = own.loss * own.scale;
+      if (thread == 0) p.partial[block.index().x] = own.total * own.scale;
       for (int i = thread; i < kRows * p.lddz; i += kThreads) {
         const int r = i / p.lddz, c = i - r * p.lddz;
         if (first + r < p.M) p.dz[first * p.lddz + i] = c < p.N ? s.rows[s.row(r) + s.across + c] : T(0);

@@ -1,5 +1,6 @@
 // Work on values one by one, limited by memory: activations, dropout, the gathering of a batch, and updates.
 #include "core/dropout.h"
+#include "cuda/block/batch_rows.h"
 #include "cuda/block/by_kind.h"
 #include "cuda/block/pack.h"
 #include "cuda/runtime/kernels.h"
@@ -157,28 +158,21 @@ struct Gather {
     GatherArgs<T> args;
     int log_width;
     bool packs_x, packs_dense;
-    Step step;
+    BatchRows rows;
   };
   struct Registers {};
-
-  static FASTMLP_DEVICE Index source(const Params& p, Index row) {
-    const Replay& replay = p.step.replay;
-    if (!p.step.replayed) return p.args.ids ? p.args.ids[row] : row;
-    const Index i = replay.first[1] + (replay.same_rows ? 0 : p.step.number() * p.args.rows) + row;
-    return replay.ids ? replay.ids[i] : i;
-  }
 
   static FASTMLP_DEVICE void run(Block<Gather>& block, const Params& p) {
     const GatherArgs<T>& a = p.args;
     block.each_alone([&](int thread, Registers&) {
       const Index row = Index{block.index().x} * (kThreads >> p.log_width) + (thread >> p.log_width);
       if (row >= a.rows) return;
-      const Index from = source(p, row);
+      const Index from = p.rows.of(row);
       const int width = 1 << p.log_width, lane = thread & (width - 1);
       const auto copy = [&](const T* source, T* to, Index n, bool packs) {
         for_values<T>(lane, width, n, packs, [&](Index i, auto pack) { store(to + i, load(source + i, pack)); });
       };
-      copy(a.x + from * a.in, a.x_rows + row * a.in, a.in, p.packs_x);
+      if (a.x_rows) copy(a.x + from * a.in, a.x_rows + row * a.in, a.in, p.packs_x);
       if (a.targets.dense) copy(a.targets.dense + from * a.out, a.dense_rows + row * a.out, a.out, p.packs_dense);
       if (a.targets.classes && lane == 0) a.class_rows[row] = a.targets.classes[from];
       if (a.targets.weights && lane == 0) a.weight_rows[row] = a.targets.weights[from];
@@ -283,13 +277,14 @@ void gather(const GatherArgs<T>& a, const Context& context) {
     return aligned(from, to) && columns * sizeof(T) % kPackBytes == 0;
   };
   const bool packs_x = packs(a.x, a.x_rows, a.in), packs_dense = packs(a.targets.dense, a.dense_rows, a.out);
-  const Index pieces = packs_x ? a.in * Index{sizeof(T)} / kPackBytes : a.in;
+  const Index values = a.x_rows ? a.in : a.targets.dense ? a.out : 1;
+  const Index pieces = (a.x_rows ? packs_x : packs_dense) ? values * Index{sizeof(T)} / kPackBytes : values;
   int log_width = 0;
   while ((1 << log_width) < K::kThreads && (Index{2} << log_width) <= pieces) ++log_width;
   const int rows_of_block = K::kThreads >> log_width;
   const int blocks = static_cast<int>((a.rows + rows_of_block - 1) / rows_of_block);
   if (blocks == 0) return;
-  launch<K>({blocks}, 0, {a, log_width, packs_x, packs_dense, Step(context)}, context.stream);
+  launch<K>({blocks}, 0, {a, log_width, packs_x, packs_dense, BatchRows(true, a.ids, a.rows, context)}, context.stream);
 }
 
 template <class T>

@@ -14,6 +14,7 @@ template <class T>
 void affine_backward_weight(const AffineBackwardWeight<T>&, const Context&);
 template <class T>
 void affine_backward_weights(const AffineBackwardWeight<T>*, int count, const Context&);
+bool affine_chooses_rows(Index M);
 // Of the context's scratch, at its begin; zeros at first, and the last kCounterBytes (split.h) between all kernels.
 std::size_t affine_scratch_bytes();
 

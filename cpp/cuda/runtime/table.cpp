@@ -30,6 +30,7 @@ Backend<T> table() {
   t.affine_backward_input = scoped<affine_backward_input<T>>;
   t.affine_backward_weight = scoped<affine_backward_weight<T>>;
   t.affine_backward_weights = scoped<affine_backward_weights<T>>;
+  t.chooses_rows = affine_chooses_rows;
   t.weight_update_needs_grad = [](Index) { return false; };
   t.activation_forward = scoped<activation_forward<T>>;
   t.activation_backward = scoped<activation_backward<T>>;

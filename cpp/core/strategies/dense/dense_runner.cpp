@@ -80,33 +80,6 @@ Context DenseRunner<T>::context() {
   return {executor, scratch_.data(), stream, program_.precision(), replay_};
 }
 
-template <class T>
-void DenseRunner<T>::reserve_rows(const Batch<T>& batch) {
-  batch_x_.reserve(static_cast<std::size_t>(batch.rows * this->columns_));
-  if (batch.targets.dense) batch_targets_.reserve(static_cast<std::size_t>(batch.rows * this->out_columns()));
-  if (batch.targets.classes) batch_classes_.reserve(static_cast<std::size_t>(batch.rows));
-  if (batch.targets.weights) batch_weights_.reserve(static_cast<std::size_t>(batch.rows));
-}
-
-template <class T>
-Batch<T> DenseRunner<T>::gather(const Batch<T>& batch) {
-  if (!batch.ids && !replay_) return batch;
-  reserve_rows(batch);
-  kernels().gather({batch.rows, this->columns_, this->out_columns(), batch.x, batch.targets, batch.ids, batch_x_.data(),
-                    batch_targets_.data(), batch_classes_.data(), batch_weights_.data()},
-                   context());
-  Batch<T> rows{batch_x_.data(), batch.targets, nullptr, batch.rows, batch.unchanged};
-  if (batch.targets.dense) rows.targets.dense = batch_targets_.data();
-  if (batch.targets.classes) rows.targets.classes = batch_classes_.data();
-  if (batch.targets.weights) rows.targets.weights = batch_weights_.data();
-  return rows;
-}
-
-template <class T>
-Batch<T> DenseRunner<T>::consecutive(const Batch<T>& batch) {
-  return gather(batch.advanced(this->columns_, this->out_columns()));
-}
-
 // Forward ----------------------------------------------------------------------------------------------------------
 
 template <class T>
@@ -131,6 +104,8 @@ void DenseRunner<T>::affine_forward(int i, T* y, const Context& context) {
   if (op.bias) args.bias = op.bias->value.data();
   if (this->training_ && op.saves_input()) args.z = memory_.data() + z_[static_cast<std::size_t>(i)];
   if (!this->training_ && !device().host) args.weight_state = op.weight->state();
+  args.x_chosen = in == 0 && x_chosen_;
+  args.x_ids = x_ids_;
   kernels().affine_forward(args, context);
 }
 
@@ -141,6 +116,8 @@ void DenseRunner<T>::run_forward(const Batch<T>& batch, const DropoutState* drop
   if (dropout) dropout_ = *dropout;
   const Context context = this->context();
   value(0) = batch.x;
+  x_chosen_ = batch.x_chosen;
+  x_ids_ = batch.ids;
   for (int i = 0; i < operations; ++i) {
     const Operation<T>& op = operation(i);
     // In inference the last operation writes where the result is wanted.
@@ -173,7 +150,7 @@ void DenseRunner<T>::copy(const T* from, Index n, T* to) const {
 // All that a backward pass reads: what further operations save belongs here, too.
 template <class T>
 void DenseRunner<T>::repeat_pass(DenseRunner& other, const Index* ids) {
-  logits_ = drops_ = false;
+  logits_ = drops_ = x_chosen_ = false;
   const Context context = this->context();
   const auto repeat = [&](const T* from, Index columns, T* to) {
     kernels().gather({rows_, columns, 0, from, {}, ids, to, nullptr, nullptr, nullptr}, context);
@@ -284,6 +261,8 @@ void DenseRunner<T>::affine_backward(const BackwardStep& step, Gradients& gradie
   if (!gradients.to_parameters) return;
   args.weight = this->sink(op.weight, rows_, fused);
   args.bias = this->sink(op.bias, 0, fused);
+  args.x_chosen = in == 0 && x_chosen_;
+  args.x_ids = x_ids_;
   if (gradients.grouped && !is_head) return grouped_.push_back(args);
   if (!is_head) return kernels().affine_backward_weight(args, context);
   const LossArgs<T> loss = this->loss_args({});
@@ -391,7 +370,7 @@ void DenseRunner<T>::enqueue_step(const LossSpec& spec, const Batch<T>& rows, co
   const int head = head_of(spec.kind);
   run_forward(rows, dropout, head, nullptr);
   if (head < program_.size())
-    head_forward(head, spec, rows.targets, context());
+    head_forward(head, spec, rows, context());
   else
     enqueue_loss(spec, rows.targets, true);
   if (fused && !replay_) this->begin_updates(*fused);
@@ -401,7 +380,7 @@ void DenseRunner<T>::enqueue_step(const LossSpec& spec, const Batch<T>& rows, co
 template <class T>
 double DenseRunner<T>::step(const LossSpec& spec, const Batch<T>& batch, const DropoutState* dropout,
                             Optimizer<T>* fused) {
-  enqueue_step(spec, consecutive(batch), dropout, fused);
+  enqueue_step(spec, gather_for_step(batch.advanced(this->columns_, this->out_columns()), spec.kind), dropout, fused);
   return this->loss_value();
 }
 

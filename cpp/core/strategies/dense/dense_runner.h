@@ -38,8 +38,12 @@ class DenseRunner : public Runner<T> {
   Context context() override;
   // A batch given by row numbers, as consecutive rows.
   Batch<T> gather(const Batch<T>& batch);
-  void reserve_rows(const Batch<T>& batch);
-  // A training step on consecutive rows, its loss into partial_.
+  // The same for a step, which may leave the choice of x's rows to the first product, and that of the targets' to the head.
+  Batch<T> gather_for_step(const Batch<T>& batch, LossKind loss);
+  void reserve_rows(const Batch<T>& batch, int head);
+  // The number of the last affine operation, where the backend takes it together with the loss; else the program's size.
+  int head_of(LossKind loss) const;
+  // A training step on rows that gather_for_step has made ready, its loss into partial_.
   void enqueue_step(const LossSpec& spec, const Batch<T>& rows, const DropoutState* dropout, Optimizer<T>* fused);
   const Buffer<T>& memory() const { return memory_; }
 
@@ -49,6 +53,9 @@ class DenseRunner : public Runner<T> {
   Buffer<Index> batch_classes_;
 
  private:
+  Batch<T> gather(const Batch<T>& batch, bool with_x);
+  bool product_chooses_rows(int head);
+
   // Of one pass, beside the runner.
   struct Gradients;
 
@@ -63,9 +70,7 @@ class DenseRunner : public Runner<T> {
   // Of the program's first `operations` ones; in inference the last one writes to y.
   void run_forward(const Batch<T>& batch, const DropoutState* dropout, int operations, T* y);
   void enqueue_loss(const LossSpec& spec, const Targets<T>& targets, bool gradient);
-  // The number of the last affine operation, where the backend takes it together with the loss; else the program's size.
-  int head_of(LossKind loss) const;
-  void head_forward(int i, const LossSpec& spec, const Targets<T>& targets, const Context& context);
+  void head_forward(int i, const LossSpec& spec, const Batch<T>& batch, const Context& context);
   PointwiseArgs<T> pointwise_args(int i, const Context& context);
   // What the derivative of an affine operation's activation is formed from.
   const T* saved_by(int i);
@@ -88,6 +93,8 @@ class DenseRunner : public Runner<T> {
   // The pass.
   std::vector<const T*> values_;
   std::vector<AffineBackwardWeight<T>> grouped_;
+  bool x_chosen_ = false;
+  const Index* x_ids_ = nullptr;
   DropoutState dropout_;
   bool drops_ = false;
   bool logits_ = false;  // the loss's gradient is with respect to the input of the last activation

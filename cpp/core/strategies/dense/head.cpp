@@ -18,7 +18,7 @@ int DenseRunner<T>::head_of(LossKind loss) const {
 }
 
 template <class T>
-void DenseRunner<T>::head_forward(int i, const LossSpec& spec, const Targets<T>& targets, const Context& context) {
+void DenseRunner<T>::head_forward(int i, const LossSpec& spec, const Batch<T>& batch, const Context& context) {
   const Operation<T>& op = operation(i);
   const int in = op.inputs[0];
   HeadForward<T> args{};
@@ -32,7 +32,9 @@ void DenseRunner<T>::head_forward(int i, const LossSpec& spec, const Targets<T>&
   args.has_row_activation = i + 1 < program_.size();
   if (args.has_row_activation) args.row_activation = operation(i + 1).row_activation;
   args.loss = spec;
-  args.targets = targets;
+  args.targets = batch.targets;
+  args.chosen = batch.targets_chosen;
+  args.ids = batch.ids;
   args.logits = program_.logits_for(spec.kind);
   args.dz = memory_.data() + result_;
   args.partial = this->loss_args(spec).partial;
@@ -41,7 +43,7 @@ void DenseRunner<T>::head_forward(int i, const LossSpec& spec, const Targets<T>&
 
 #define FASTMLP_INSTANTIATE(T)                          \
   template int DenseRunner<T>::head_of(LossKind) const; \
-  template void DenseRunner<T>::head_forward(int, const LossSpec&, const Targets<T>&, const Context&);
+  template void DenseRunner<T>::head_forward(int, const LossSpec&, const Batch<T>&, const Context&);
 FASTMLP_INSTANTIATE(float)
 FASTMLP_INSTANTIATE(double)
 #undef FASTMLP_INSTANTIATE

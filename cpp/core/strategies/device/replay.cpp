@@ -46,7 +46,7 @@ template <class T>
 void DeviceRunner<T>::replay_steps(const LossSpec& spec, const Batch<T>& batch, Index count, Replay replay,
                                    const DropoutState& dropout, Optimizer<T>& optimizer) {
   const Stream stream = StreamScope::current();
-  if (!replay.same_rows) this->reserve_rows(batch);
+  if (!replay.same_rows) this->reserve_rows(batch, this->head_of(spec.kind));
   this->context();  // makes the scratch memory
   const std::uint64_t begin[] = {0, static_cast<std::uint64_t>(batch.row), dropout.step};
   begin_.reserve(std::size(begin));
@@ -69,7 +69,7 @@ void DeviceRunner<T>::replay_steps(const LossSpec& spec, const Batch<T>& batch, 
     } use{this->replay_};
     this->replay_ = &replay;
     for (replay.offset = 0; replay.offset < steps; ++replay.offset) {
-      const Batch<T> rows = replay.same_rows ? batch : this->gather(batch);
+      const Batch<T> rows = replay.same_rows ? batch : this->gather_for_step(batch, spec.kind);
       this->enqueue_step(spec, rows, &dropout, &optimizer);
     }
     device().advance(first, steps, stream);
