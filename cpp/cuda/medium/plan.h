@@ -45,6 +45,8 @@ inline constexpr int kMostGridRows = 256;  // of a batch
 inline constexpr int kTile = 8;            // rows and columns of a product that a thread adds up
 inline constexpr int kBiasParts = 16;      // of the rows, in which dz's columns are added up
 inline constexpr int kBankPad = 4;         // values behind each row of a matrix: eight rows then lie in different banks
+// Parts of the columns of a step's rows: those after the first arrive while the others are multiplied.
+inline constexpr int kRowParts = 4;
 inline constexpr int kCounterStride = 32;  // counters are as far apart as cache lines
 
 enum class Work : int { Forward, Activate, Output, Backward, Gradient, Combine };
@@ -76,6 +78,7 @@ struct GridLayer {
   int in_width, out_width;  // of a slice, padded
   GridMatrix weight, x;     // a slice, and its inputs of all rows
   int bias;
+  int part_terms;                                  // of the forward product, at a time
   int forward_turn, backward_turn, gradient_turn;  // rows of tiles that the products do at a time
   // In the workspace: partial sums of each block, h (and its slope) of all rows and columns, dz, partial sums of dx.
   int sums;
@@ -293,6 +296,10 @@ inline bool plan_grid(const SingleBlockTraining<float>& a, int rows, int columns
     layer.gradient_turn = turns(layer.in_width, layer.out_width, plan.tall);
     if (l == plan.hidden) continue;
     layer.forward_turn = turns(plan.tall, layer.out_width, layer.in_width);
+    // Whole fours of terms for each slice.
+    const int fours =
+        4 * ProductShare::of(plan.tall / kTile, layer.out_width / kTile, layer.in_width, layer.forward_turn).slices;
+    layer.part_terms = l > 0 ? layer.in_width : divide_up(divide_up(layer.in_width, kRowParts), fours) * fours;
     if (l > 0) layer.backward_turn = turns(plan.tall, layer.in_width, layer.out_width);
   }
   plan.stage = static_cast<int>(end);
