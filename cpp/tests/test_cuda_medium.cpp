@@ -283,6 +283,7 @@ void test_real() {
   }
   Case adam = make({100, 256, 256, 256, 10}, 256, OptimizerKind::Adam, LossKind::CrossEntropy, true);
   adam.hidden = ActivationKind::Tanh;
+  adam.by_ids = true;
   adam.steps = 2;
   test(adam);
 }

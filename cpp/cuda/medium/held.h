@@ -26,6 +26,7 @@ struct GridKernel {
   };
   struct Registers : OutputRegisters<T> {
     ProductRegisters product;
+    CopyGroups rows;  // of a step, a group for each part
   };
 };
 
@@ -184,7 +185,7 @@ struct GridBlock {
       fetch_update(thread, 0);
       await_copies();
     });
-    block.each([&](int thread, Registers&) { fetch_rows(thread, 0); });
+    block.each([&](int thread, Registers& own) { fetch_rows(thread, own, 0); });
   }
 
   FASTMLP_DEVICE void end() {
@@ -219,21 +220,11 @@ struct GridBlock {
   }
 
   // The row numbers have come. A warp takes a row at a time.
-  FASTMLP_DEVICE void fetch_rows(int thread, Index step) {
+  FASTMLP_DEVICE void fetch_rows(int thread, Registers& registers, Index step) {
     if (!comes(step)) return;
     const GridLayer& first = plan.layers[0];
-    const GridRange in = inputs(0);
+    const GridRange in = inputs(0), own = own_rows();
     const SingleBlockRows<T> from = *data;
-    const int lane = thread % kWarp;
-    const bool wide = takes_vectors(from.x, first.in);
-    const int fours = wide ? in.count / 4 : 0;  // a slice begins at a multiple of kTile
-    for (int r = thread / kWarp; r < plan.batch; r += kThreads / kWarp) {
-      const T* const x = from.x + source(step, r) * first.in + in.begin;
-      T* const to = values + first.x.row(r);
-      for (int i = lane; i < fours; i += kWarp) copy_async<16>(to + 4 * i, x + 4 * i);
-      for (int i = 4 * fours + lane; i < in.count; i += kWarp) copy_async<sizeof(T)>(to + i, x + i);
-    }
-    const GridRange own = own_rows();
     const int out = p.output.columns;
     if (p.dense)
       for_values(thread, own.count, out, [&](int r, int c) {
@@ -242,14 +233,27 @@ struct GridBlock {
     else
       for (int r = thread; r < own.count; r += kThreads)
         copy_async<sizeof(Index)>(classes + r, from.classes + source(step, own.begin + r));
+    const int lane = thread % kWarp;
+    const bool wide = takes_vectors(from.x, first.in);
+    for (int part = 0; part < kRowParts; ++part) {
+      const GridRange columns = GridRange::of(part, first.part_terms, in.count);
+      const int fours = wide ? columns.count / 4 : 0;  // parts of slices begin at multiples of 4
+      for (int r = thread / kWarp; r < plan.batch; r += kThreads / kWarp) {
+        const T* const x = from.x + source(step, r) * first.in + in.begin + columns.begin;
+        T* const to = values + first.x.row(r) + columns.begin;
+        for (int i = lane; i < fours; i += kWarp) registers.rows.copy<16>(to + 4 * i, x + 4 * i, 16);
+        for (int i = 4 * fours + lane; i < columns.count; i += kWarp) registers.rows.copy<sizeof(T)>(to + i, x + i, 4);
+      }
+      registers.rows.commit();
+    }
   }
 
   // After a step's items: its rows are of no more use.
   FASTMLP_DEVICE void finish(Index step) {
-    block.each([&](int thread, Registers&) {
-      fetch_rows(thread, step + 1);
+    block.each([&](int thread, Registers& own) {
       fetch_ids(thread, step + 2);
       fetch_update(thread, step + 1);
+      fetch_rows(thread, own, step + 1);  // ends groups of copies
     });
   }
 };

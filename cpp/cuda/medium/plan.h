@@ -3,18 +3,19 @@
 // which order, and who waits for whom; steps.h has what is done. Both are compiled for the host, too, where an
 // interleaving of the blocks runs them (interleaved.h).
 //
-// The blocks are a grid of kRows rows p and `columns` columns q. Each hidden layer's weight (in x out) is cut kRows ways
+// The blocks are a grid of `rows` rows p and `columns` columns q. Each hidden layer's weight (in x out) is cut `rows` ways
 // along `in` and `columns` ways along `out`: block (p, q) has slice (p, q). Slices are padded to multiples of kTile; of
 // hidden layers, row p's inputs are the outputs of columns_of_row neighbouring columns of the layer below. The last
 // layer, the head, is narrow: its weight is cut along `in` as the hidden layer below is along `out`, and every block of
-// column q has the same slice, with the same bits. Likewise biases. A batch's rows are cut kRows or `columns` ways where
+// column q has the same slice, with the same bits. Likewise biases. A batch's rows are cut `rows` or `columns` ways where
 // values are added up or looked at one by one.
 //
 // A step, for a network whose hidden layers are 0 to H - 1. [n] is a counter that the block waits for, -> [n] one that it
 // raises at the end; both are named by the values that they stand for.
 //   for l = 0 .. H - 1
 //     Forward   [h of l - 1, row p]    x = input slice; partial sums x W of all rows         -> [sums of l, column q]
-//     Activate  [sums of l, column q]  h of rows' part p; of the last one partial logits -> [h of l, row of q] or [logits, row p]
+//     Activate  [sums of l, column q]  h of rows' part p                                     -> [h of l, row of q]
+//                                      of the last one partial logits, too                   -> [logits, row p]
 //   Output      [logits, row p]        loss, dz of the head and of layer H - 1, rows' part p -> [dz of H - 1, column q]
 //   for l = H - 1 .. 0
 //     Backward  [dz of l, of q]        for l > 0 partial sums dz W^T of all rows             -> [sums of dx of l, row p]
@@ -22,8 +23,8 @@
 //     Combine   [sums of dx of l, row p]   for l > 0: dz of layer l - 1, rows' part q        -> [dz of l - 1, row p]
 // Exchanges go through the device's memory (the L2 cache). Where the blocks of a column are a cluster of multiprocessors,
 // the sums of Forward stay in shared memory, which Activate reads across the cluster: the counter is then its barrier, and
-// layers take turns with two places (those of dz and h, which nobody needs meanwhile). Counters only grow: a block of step s waits for
-// (s + 1) * arrivals.
+// layers take turns with two places (those of dz and h, which nobody needs meanwhile). Counters only grow: a block of step
+// s waits for (s + 1) * arrivals.
 //
 // Why no value is overwritten while somebody may still read it: between a block's read in step s and the write in step
 // s + 1 there is a chain of counters, but for the logits, which therefore have a place for even and one for odd steps.
@@ -44,6 +45,8 @@ inline constexpr int kMostGridRows = 256;  // of a batch
 inline constexpr int kTile = 8;            // rows and columns of a product that a thread adds up
 inline constexpr int kBiasParts = 16;      // of the rows, in which dz's columns are added up
 inline constexpr int kBankPad = 4;         // values behind each row of a matrix: eight rows then lie in different banks
+// Parts of the columns of a step's rows: those after the first arrive while the others are multiplied.
+inline constexpr int kRowParts = 4;
 inline constexpr int kCounterStride = 32;  // counters are as far apart as cache lines
 
 enum class Work : int { Forward, Activate, Output, Backward, Gradient, Combine };
@@ -75,6 +78,7 @@ struct GridLayer {
   int in_width, out_width;  // of a slice, padded
   GridMatrix weight, x;     // a slice, and its inputs of all rows
   int bias;
+  int part_terms;                                  // of the forward product, at a time
   int forward_turn, backward_turn, gradient_turn;  // rows of tiles that the products do at a time
   // In the workspace: partial sums of each block, h (and its slope) of all rows and columns, dz, partial sums of dx.
   int sums;
@@ -292,6 +296,10 @@ inline bool plan_grid(const SingleBlockTraining<float>& a, int rows, int columns
     layer.gradient_turn = turns(layer.in_width, layer.out_width, plan.tall);
     if (l == plan.hidden) continue;
     layer.forward_turn = turns(plan.tall, layer.out_width, layer.in_width);
+    // Whole fours of terms for each slice.
+    const int fours =
+        4 * ProductShare::of(plan.tall / kTile, layer.out_width / kTile, layer.in_width, layer.forward_turn).slices;
+    layer.part_terms = l > 0 ? layer.in_width : divide_up(divide_up(layer.in_width, kRowParts), fours) * fours;
     if (l > 0) layer.backward_turn = turns(plan.tall, layer.in_width, layer.out_width);
   }
   plan.stage = static_cast<int>(end);

@@ -33,7 +33,8 @@ struct GridProduct {
   const float* b;
   int ldb;
   int tile_rows, tile_columns, terms;
-  int turn_rows;  // of tiles, at a time
+  int turn_rows;   // of tiles, at a time
+  int part_terms;  // likewise
 };
 
 struct ProductRegisters {
@@ -73,12 +74,13 @@ FASTMLP_DEVICE int place(int i, int tile, int tiles) {
 }
 
 template <Operand left, Operand right>
-FASTMLP_DEVICE void add_up(const GridProduct& p, const ProductShare& share, ProductRegisters& own, int first_row) {
-  FASTMLP_UNROLL
-  for (int i = 0; i < kTile * kTile; ++i) own.sums[i / kTile][i % kTile] = 0;
+FASTMLP_DEVICE void add_up(const GridProduct& p, const ProductShare& share, ProductRegisters& own, int first_row,
+                           int first_term) {
+  const int left_terms = p.terms - first_term,
+            end = first_term + (left_terms < p.part_terms ? left_terms : p.part_terms);
   const float* const a = p.a + (left == Operand::Along ? first_row * p.lda : first_row);
   FASTMLP_UNROLL_BY(1)
-  for (int t = 4 * own.slice; t < p.terms; t += 4 * share.slices) {
+  for (int t = first_term + 4 * own.slice; t < end; t += 4 * share.slices) {
     const Fragment rows = fragment<left>(a, p.lda, own.row, share.tile_rows, t);
     const Fragment columns = fragment<right>(p.b, p.ldb, own.column, share.tile_columns, t);
     FASTMLP_UNROLL
@@ -115,10 +117,12 @@ FASTMLP_DEVICE void put(const ProductShare& share, const ProductRegisters& own, 
 
 }  // namespace product
 
-// finish(for_quads) in each thread, several times; for_quads(body) calls body(row, column, quad) for the thread's quads,
-// whose first value that is. `stage` has room for stage_values().
-template <Operand left, Operand right, class K, class Finish>
-FASTMLP_DEVICE void multiply(Block<K>& block, const GridProduct& p, float* stage, const Finish& finish) {
+// arrive(part) is called before each part of the terms is multiplied. finish(for_quads) is called in each thread, several
+// times; for_quads(body) calls body(row, column, quad) for the thread's quads, whose first value that is. `stage` has room
+// for stage_values().
+template <Operand left, Operand right, class K, class Arrive, class Finish>
+FASTMLP_DEVICE void multiply(Block<K>& block, const GridProduct& p, float* stage, const Arrive& arrive,
+                             const Finish& finish) {
   for (int first = 0; first < p.tile_rows;) {
     const ProductShare share = ProductShare::of(p.tile_rows - first, p.tile_columns, p.terms, p.turn_rows);
     block.each_alone([&](int thread, auto& registers) {
@@ -127,8 +131,17 @@ FASTMLP_DEVICE void multiply(Block<K>& block, const GridProduct& p, float* stage
       const int tile = thread - own.slice * share.tiles();
       own.row = tile / share.tile_columns;
       own.column = tile - own.row * share.tile_columns;
-      if (own.slice < share.slices) product::add_up<left, right>(p, share, own, first * kTile);
+      FASTMLP_UNROLL
+      for (int i = 0; i < kTile * kTile; ++i) own.sums[i / kTile][i % kTile] = 0;
     });
+    FASTMLP_UNROLL_BY(1)
+    for (int term = 0; term < p.terms; term += p.part_terms) {
+      arrive(term / p.part_terms);
+      block.each_alone([&](int, auto& registers) {
+        ProductRegisters& own = registers.product;
+        if (own.slice < share.slices) product::add_up<left, right>(p, share, own, first * kTile, term);
+      });
+    }
     const int quads = share.tile_columns * kTile / 4, all = share.stage_rows() * share.stage_ld();
     const Divisor by_quads(quads);
     FASTMLP_UNROLL_BY(1)

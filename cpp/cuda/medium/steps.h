@@ -52,25 +52,43 @@ struct GridTraining : GridBlock {
 
   FASTMLP_DEVICE void forward(int l, Index step) {
     const GridLayer& layer = plan.layers[l];
-    block.each([&](int thread, Registers&) {
-      if (l > 0)
+    if (l > 0)
+      block.each([&](int thread, Registers&) {
         fetch_slice(thread, shared + plan.layers[l - 1].h.first + row * layer.in_width, plan.layers[l - 1].h.ld,
                     layer.x, layer.in_width);
-      await_copies();
-    });
-    if (l == 0)
-      block.each_alone([&](int thread, Registers&) {
-        if (thread == kThreads - 1 && (step == 0 || !p.one_update))
-          *rule = ops::UpdateValues<V>(updates[step & 1].constants);
+        await_copies();
       });
     T* const to = plan.clusters ? values + plan.cluster_sums[l & 1] : sums(l, row, column);
     multiply<Operand::Along, Operand::Across>(
         block,
         {values + layer.x.first, layer.x.ld, values + layer.weight.first, layer.weight.ld, plan.tall / kTile,
-         layer.out_width / kTile, layer.in_width, layer.forward_turn},
-        values + plan.stage, [&](const auto& quads) {
+         layer.out_width / kTile, layer.in_width, layer.forward_turn, layer.part_terms},
+        values + plan.stage,
+        [&](int part) {
+          if (l == 0) await_rows(part, step);
+        },
+        [&](const auto& quads) {
           quads([&](int r, int c, const Quad<T>& sum) { store_exchanged_quad(to + r * layer.out_width + c, sum); });
         });
+  }
+
+  // Also the constants of the step's update, with the first part.
+  FASTMLP_DEVICE void await_rows(int part, Index step) {
+    static_assert(kRowParts == 4);
+    block.each([&](int, Registers& own) {
+      if (part == 0)
+        own.rows.await_but<3>();
+      else if (part == 1)
+        own.rows.await_but<2>();
+      else if (part == 2)
+        own.rows.await_but<1>();
+      else
+        own.rows.await_but<0>();
+    });
+    if (part == 0 && (step == 0 || !p.one_update))
+      block.each_alone([&](int thread, Registers&) {
+        if (thread == kThreads - 1) *rule = ops::UpdateValues<V>(updates[step & 1].constants);
+      });
   }
 
   // All rows of the batch, of so many columns.
@@ -216,8 +234,9 @@ struct GridTraining : GridBlock {
     multiply<Operand::Along, Operand::Along>(
         block,
         {values + plan.dz.first, plan.dz.ld, values + layer.weight.first, layer.weight.ld, plan.tall / kTile,
-         layer.in_width / kTile, layer.out_width, layer.backward_turn},
-        values + plan.stage, [&](const auto& quads) {
+         layer.in_width / kTile, layer.out_width, layer.backward_turn, layer.out_width},
+        values + plan.stage, [](int) {},
+        [&](const auto& quads) {
           quads([&](int r, int c, const Quad<T>& sum) { store_exchanged_quad(to + r * layer.in_width + c, sum); });
         });
   }
@@ -249,8 +268,9 @@ struct GridTraining : GridBlock {
       multiply<Operand::Across, Operand::Across>(
           block,
           {values + x.first, x.ld, values + dz.first, dz.ld, layer.in_width / kTile, layer.out_width / kTile, plan.tall,
-           layer.gradient_turn},
-          values + plan.stage, [&](const auto& quads) {
+           layer.gradient_turn, plan.tall},
+          values + plan.stage, [](int) {},
+          [&](const auto& quads) {
             const ops::UpdateValues<V> constants = *rule;
             with_update(p.kind, [&](auto formula) {
               quads([&](int r, int c, const Quad<T>& sum) {
