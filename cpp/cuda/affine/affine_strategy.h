@@ -4,7 +4,7 @@
 // layer of 128 x 512 outputs has 4 of them, for 132 multiprocessors. Smaller tiles spread it further; splitting the sum
 // does, too, at the price of writing and reading parts. So the choice is the least of the times of a simple model: blocks
 // are dealt out evenly; a block takes the longest of multiplying, loading and waiting for what is under way, for each stage
-// of the sum, and some time to begin and to end, which grows with the tile.
+// of the sum, and some time to begin and to end, which grows with the tile, and which blocks of a multiprocessor share.
 //
 // The model's numbers are estimates from an H200's data sheet and from the kernels' instructions, in cycles, not
 // measurements.
@@ -47,6 +47,8 @@ inline constexpr double kStagesUnderWay = 3;    // while one is multiplied
 inline constexpr double kFloatProducts = 128;   // multiply-adds a cycle of each multiprocessor
 inline constexpr double kDoubleProducts = 64;   //
 inline constexpr double kTensorProducts = 256;  // on tensor cores, what shared memory feeds them
+// Blocks of a multiprocessor at a time, which wait together.
+inline constexpr int kTogether[] = {1, 2, 2};
 // The part of the multiply-adds' rate that is left beside reading shared memory and barriers.
 inline constexpr double kEfficiency[] = {0.85, 0.75, 0.75};
 
@@ -81,8 +83,9 @@ inline TilePlan plan_tiles(Index rows, Index columns, Index depth, int value_byt
                         static_cast<double>(tiles * parts) * tile_bytes > static_cast<double>(kPartBytes)))
         break;
       const Index rounds = (tiles * parts + multiprocessors - 1) / multiprocessors;
-      double time = static_cast<double>((part + stage - 1) / stage) * step + model::kBegin + end;
-      time *= static_cast<double>(rounds);
+      const Index waits = (rounds + model::kTogether[kind] - 1) / model::kTogether[kind];
+      double time = static_cast<double>(rounds * ((part + stage - 1) / stage)) * step +
+                    static_cast<double>(waits) * (model::kBegin + end);
       if (parts > 1) time += model::kMeeting + static_cast<double>(parts) * tile_bytes / model::kBytesPerCycle;
       if (least > 0 && time >= least) continue;
       least = time;
