@@ -54,7 +54,9 @@ class CopyGroups {
     };
     Piece piece = {};
     if (valid == bytes) piece = *static_cast<const Piece*>(from);
-    for (int i = 0; valid < bytes && i < valid / 4; ++i) piece.words[i] = static_cast<const int*>(from)[i];
+#pragma unroll
+    for (int i = 0; i < bytes / 4; ++i)
+      if (valid < bytes && 4 * i < valid) piece.words[i] = static_cast<const int*>(from)[i];
     *static_cast<Piece*>(to) = piece;
 #endif
   }
