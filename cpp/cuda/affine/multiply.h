@@ -40,8 +40,8 @@ struct Simt {
   // too.
   static constexpr bool kAhead = Shape::kSlices == 1;
   static_assert(!kAhead || kGroups % 2 == 0);
-  // Two operands along the sum leave few registers for a group that is read early.
-  static constexpr int kUnrolled = kA == Along::Sum && kB == Along::Sum ? 1 : kGroups;
+  // Operands along the sum leave few registers for groups that are read early, and other warps cover the wait.
+  static constexpr int kUnrolled = kAlongSum ? 1 : kGroups;
 
   struct Fragments {
     T a[kMine][kGroup], b[kMine][kGroup];
