@@ -179,7 +179,7 @@ py::object NetworkOf<T>::predict_on_device(py::handle object, py::handle out) {
     const WithoutGil release;
     network_->predict(static_cast<const T*>(x.data), rows.rows, rows.columns, nullptr, static_cast<T*>(y.data));
   }
-  last_stream_ = stream.owner();
+  if (!network_->device().capture(stream.stream())) last_stream_ = stream.owner();
   stream.finish();
   return result;
 }

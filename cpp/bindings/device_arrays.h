@@ -57,6 +57,7 @@ class CallerStream {
   void finish();
   // Keeps the stream itself, for which a network's next pass in another one will wait.
   const py::object& owner() const { return choice_.owner; }
+  Stream stream() const { return choice_.stream; }
 
  private:
   struct Choice {

@@ -19,6 +19,9 @@ class Pacer {
   // Steps until the next look at the clock.
   Index patience() const { return std::max(stride_ - count_, Index{1}); }
 
+  // Steps between two looks.
+  Index stride() const { return stride_; }
+
   // Counts steps.
   bool due(Index steps) {
     count_ += steps;

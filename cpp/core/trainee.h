@@ -73,11 +73,12 @@ class TraineeState {
   double loss_sum = 0;    // of the epoch's batches so far, times their shares where they are means
   double epoch_loss = 0;  // then
   double validation_loss = 0;
+  Index steps_ahead = 0;        // that are taken, or on their way, and that the history does not have yet
   std::vector<double> metrics;  // of the validation data
 
   // Whether the optimizer uses gradients up within the backward pass.
   bool fused() const { return fused_; }
-  DropoutState dropout() const { return {seed, static_cast<std::uint64_t>(history.steps())}; }
+  DropoutState dropout() const { return {seed, static_cast<std::uint64_t>(history.steps() + steps_ahead)}; }
 
   // Takes memory for steps, unless it has.
   void acquire() {
@@ -110,10 +111,11 @@ class TraineeState {
     if (tail_) tail_->forget_optimizer();
   }
 
-  // `count` fused steps; losses are one a step.
-  void steps(const LossSpec& loss, Batch<T> batch, Index count, bool same_rows, double* losses) {
+  // `count` fused steps; losses are one a step, and may come later (see Runner).
+  void steps(const LossSpec& loss, Batch<T> batch, Index count, bool same_rows, double* losses,
+             PendingDownload* later) {
     batch.unchanged = same_rows && history.steps() > first_step_;
-    runner(batch.rows).steps(loss, batch, count, same_rows, dropout(), optimizer, losses);
+    runner(batch.rows).steps(loss, batch, count, same_rows, dropout(), optimizer, losses, later);
   }
 
   // Leaves a batch's gradient with the parameters; returns its loss. `share` is the sum of its rows' shares. After

@@ -1,9 +1,9 @@
 #include "core/trainer.h"
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
 
+#include "core/bursts.h"
 #include "core/row_orders.h"
 #include "core/staged_rows.h"
 #include "core/tasks.h"
@@ -31,13 +31,13 @@ class Fit {
         batches_((data.rows + options.batch_size - 1) / options.batch_size),
         most_steps_(device_.host ? 256 : std::clamp<Index>(kMostLosses / static_cast<Index>(group.size()), 16, 4096)),
         has_order_(options.shuffle && batches_ > 1 && !stream),
-        losses_(group.size() * static_cast<std::size_t>(most_steps_)),
         orders_(data.sources.any() ? host_device() : device_, data.rows) {
     const Index rows = std::min(options.batch_size, data.rows), tail = data.rows - (batches_ - 1) * options.batch_size;
     all_.reserve(group.size());
     for (const Trainee<T>& trainee : group) {
       trainee.history.make_room(options.max_epoch, static_cast<bool>(trainee.on_plan), validation != nullptr);
       has_callbacks_ |= static_cast<bool>(trainee.on_epoch);
+      has_plans_ |= static_cast<bool>(trainee.on_plan);
       ends_early_ |= trainee.early_stopping || trainee.convergence;
       auto& member = all_.emplace_back(std::make_unique<TraineeState<T>>(
           trainee, data, validation, typename TraineeState<T>::Batches{rows, tail == rows ? 0 : tail, data.columns},
@@ -55,17 +55,37 @@ class Fit {
   }
 
   void run() {
+    try {
+      run_epochs();
+      bursts_.finish_last(polls());
+    } catch (...) {
+      bursts_.collect_all();
+      throw;
+    }
+  }
+
+ private:
+  void run_epochs() {
     const bool together = fused_ && !validation_ && !has_callbacks_ && !ends_early_ && !stream_ && !has_own_steps_;
+    bursts_.overlap = together && !device_.host && !has_plans_ && !staged_ && !options_.stop_at_nonfinite;
     for (Index e = 0; e < options_.max_epoch && !active_.empty();) {
       epochs_left_ = options_.max_epoch - e;
+      bursts_.make_room(most_steps_);
       const Index most = epochs_left_ - (options_.keep_gradient ? 1 : 0);
       if (together && most > 0) {
-        if (const Index n = batches_ == 1 ? run_short_epochs(most) : run_epochs(most); n > 0) {
+        if (const Index n = begin_burst(most); n > 0) {
           e += n;
-          keep_if([&](TraineeState<T>& member) { return member.goes_on(n); });
+          if (bursts_.overlap) {
+            bursts_.finish_last(polls());
+            bursts_.swap();
+          } else {
+            bursts_.finish(polls());
+            keep_if([&](TraineeState<T>& member) { return member.goes_on(n); });
+          }
           continue;
         }
       }
+      bursts_.finish_last(polls());
       const Index epoch = first_epoch_ + e;
       if (has_own_steps_)
         run_own_step(epoch);
@@ -78,12 +98,11 @@ class Fit {
       ++e;
       if (validation_)
         for (TraineeState<T>* member : active_) validate(*member);
-      const double seconds = lap();
+      const double seconds = bursts_.lap();
       keep_if([&](TraineeState<T>& member) { return member.end_epoch(epoch, seconds); });
     }
   }
 
- private:
   // Drops the members whose training ends; `goes_on` is called once for each.
   template <class GoesOn>
   void keep_if(const GoesOn& goes_on) {
@@ -113,12 +132,6 @@ class Fit {
     return out < 0 ? columns : out;
   }
 
-  // Seconds since the last call, or since the beginning.
-  double lap() {
-    const auto now = std::chrono::steady_clock::now();
-    return std::chrono::duration<double>(now - std::exchange(lap_begin_, now)).count();
-  }
-
   // Makes the options that were set, and those of a schedule, take effect. Returns how many of the next steps, `most` at
   // most, can be taken with them.
   Index take_options(Index most) {
@@ -132,46 +145,29 @@ class Fit {
     return most;
   }
 
-  // Epochs of one step each, without anything between them. Returns how many it has run.
-  Index run_short_epochs(Index most) {
-    const Index n = run_steps(0, data_.rows, most, false);
-    const double seconds = lap();
-    for (std::size_t m = 0; m < active_.size(); ++m)
-      active_[m]->history.add_epochs(losses_of(m, n), active_[m]->optimizer.last_rates(n, 1), n, seconds);
-    poll(n, active_[0]->history.epochs() - 1);
+  // Epochs without anything between them. Returns how many, 0: they are not worth it; finish() gives their losses.
+  Index begin_burst(Index most) {
+    const Index n = batches_ == 1 ? begin_steps(0, data_.rows, most) : begin_epochs(most);
+    if (n > 0)
+      bursts_.begin_epochs(n, [&](std::size_t m, Index batch) {
+        return share_from(m, batch * options_.batch_size, options_.batch_size);
+      });
     return n;
   }
 
   // On a device, prepares the rows of several epochs at once, to avoid host round trips; their batches are all full.
-  // Returns how many epochs it has run; 0: not worth it.
-  Index run_epochs(Index most) {
+  Index begin_epochs(Index most) {
     constexpr Index kMostRows = Index{1} << 22;
     if (device_.host || staged_ || data_.rows % options_.batch_size != 0) return 0;
-    const Index steps = take_options(std::min(pacer_.patience(), most_steps_));
+    const Index steps = take_options(std::min(pacer_.stride(), most_steps_));
     const Index orders = own_orders_ ? static_cast<Index>(active_.size()) : 1;
     const Index n = std::min({most, steps / batches_, kMostRows / (data_.rows * orders)});
     if (n < 2) return 0;
-    const Index before = active_[0]->history.epochs();
     if (options_.shuffle)
-      orders_.draw(seeds_, before, n);
+      orders_.draw(seeds_, bursts_.next_epoch(), n);
     else
       orders_.repeat(n);
     run_burst(0, options_.batch_size, n * batches_);
-    const double seconds = lap();
-    std::vector<double> epoch_losses(static_cast<std::size_t>(n));
-    for (std::size_t m = 0; m < active_.size(); ++m) {
-      for (Index e = 0; e < n; ++e) {
-        active_[m]->loss_sum = 0;
-        const DataSet<T>& data = active_[m]->data;
-        add_losses(active_[m]->loss_sum, losses_of(m, n * batches_) + e * batches_, batches_, options_.batch_size,
-                   [&, ids = orders_.here(m) + e * data_.rows](Index row, Index rows) {
-                     return data.share({ids + row, row, rows});
-                   });
-        epoch_losses[static_cast<std::size_t>(e)] = epoch_loss(active_[m]->loss_sum, active_[m]->share);
-      }
-      active_[m]->history.add_epochs(epoch_losses.data(), active_[m]->optimizer.last_rates(n, batches_), n, seconds);
-    }
-    poll(n * batches_, before + n - 1);
     return n;
   }
 
@@ -209,14 +205,15 @@ class Fit {
       const Index like_this = left / rows - (keep_last && left % rows == 0 && !last_batch ? 1 : 0);
       const Index n = run_steps(row, rows, like_this, keep_last && last_batch);
       for (std::size_t m = 0; m < active_.size(); ++m)
-        add_losses(active_[m]->loss_sum, losses_of(m, n), n, rows,
+        add_losses(active_[m]->loss_sum, bursts_.losses_of(m, n), n, rows,
                    [&](Index first, Index count) { return share_from(m, row + first, count); });
       row += n * rows;
       poll(n, epoch);
     }
     for (std::size_t m = 0; m < active_.size(); ++m) {
-      active_[m]->finish_group();  // a single batch's loss unrounded, as in run_short_epochs
-      active_[m]->epoch_loss = batches_ == 1 ? losses_of(m, 1)[0] : epoch_loss(active_[m]->loss_sum, active_[m]->share);
+      active_[m]->finish_group();  // a single batch's loss unrounded, as in a burst
+      active_[m]->epoch_loss =
+          batches_ == 1 ? bursts_.losses_of(m, 1)[0] : epoch_loss(active_[m]->loss_sum, active_[m]->share);
     }
   }
 
@@ -225,12 +222,12 @@ class Fit {
     for (std::size_t m = 0; m < active_.size(); ++m) {
       bool begun = false;
       const double loss = active_[m]->own_step(loss_, active_[m]->data, [&](double value) {
-        if (!std::exchange(begun, true)) losses_[m] = value;
+        if (!std::exchange(begun, true)) *bursts_.losses_of(m, 1) = value;
         poll(1, epoch);  // a step may take long
       });
-      losses_[m] = active_[m]->epoch_loss = loss;
+      *bursts_.losses_of(m, 1) = active_[m]->epoch_loss = loss;
     }
-    record_losses(1);
+    bursts_.record(1);
     poll(1, epoch);
   }
 
@@ -245,8 +242,9 @@ class Fit {
         *loss =
             step(member, *data, {data->x, data->targets, nullptr, data->rows}, {nullptr, 0, data->rows}, share, false);
       });
+      bursts_.record(1);
       for (std::size_t m = 0; m < active_.size(); ++m)
-        active_[m]->loss_sum += losses_of(m, 1)[0] * (loss_.is_mean() ? share : 1.0);
+        active_[m]->loss_sum += bursts_.losses_of(m, 1)[0] * (loss_.is_mean() ? share : 1.0);
       all += share;
       poll(1, epoch);
     }
@@ -274,8 +272,8 @@ class Fit {
     const auto [sum, share] = active_[0]->run_rounds(
         loss_, next, batches_ == 1 && !stream_, [&] { take_options(1); },
         [&](double loss) {
-          losses_[0] = loss;
-          record_losses(1);
+          *bursts_.losses_of(0, 1) = loss;
+          bursts_.record(1);
           poll(1, epoch);
         });
     active_[0]->epoch_loss = epoch_loss(sum, share);
@@ -300,29 +298,45 @@ class Fit {
     return batch;
   }
 
-  void poll(Index steps, Index epoch) {
-    if (pacer_.due(steps) && poll_) poll_(epoch, losses_[static_cast<std::size_t>(steps - 1)]);
+  void poll(Index steps, Index epoch) { poll(steps, epoch, bursts_.losses_of(0, steps)[steps - 1]); }
+  void poll(Index steps, Index epoch, double loss) {
+    if (pacer_.due(steps) && poll_) poll_(epoch, loss);
+  }
+  auto polls() {
+    return [this](Index steps, Index epoch, double loss) { poll(steps, epoch, loss); };
   }
 
   // Up to `most` steps on batches of `rows` rows from `row` on (all the same, if there is only one batch), as many as
-  // may run before the clock is looked at; one, if it is to keep its gradient. Their losses are in losses_.
+  // may run before the clock is looked at; one, if it is to keep its gradient. Their losses are in the burst.
   Index run_steps(Index row, Index rows, Index most, bool keep_gradient) {
+    if (!keep_gradient && fused_) {
+      const Index n = begin_steps(row, rows, most);
+      bursts_.count_steps();
+      return n;
+    }
+    take_batch(row, rows, most);
+    // Of many networks on a device, each gives its memory back before the next one takes some.
+    const bool discards = fused_ && !device_.host && active_.size() > 1;
+    for_active(1, [&](TraineeState<T>& member, std::size_t m, double* loss) {
+      *loss = step(member, member.data, batch_of(m, row, rows), rows_from(m, row, rows), share_from(m, row, rows),
+                   batches_ == 1);
+      if (discards) member.discard();
+    });
+    bursts_.record(1);
+    return 1;
+  }
+
+  // Makes ready what the next steps need, and returns how many of `most` can be taken with it.
+  Index take_batch(Index row, Index rows, Index most) {
     most = take_options(most);
-    if (staged_) {
-      staged_batch_ = staged_->batch(row, rows);
-      if (batches_ > 1) most = std::min(most, std::max(Index{1}, staged_->together(row) / rows));
-    }
-    if (keep_gradient || !fused_) {
-      // Of many networks on a device, each gives its memory back before the next one takes some.
-      const bool discards = fused_ && !device_.host && active_.size() > 1;
-      for_active(1, [&](TraineeState<T>& member, std::size_t m, double* loss) {
-        *loss = step(member, member.data, batch_of(m, row, rows), rows_from(m, row, rows), share_from(m, row, rows),
-                     batches_ == 1);
-        if (discards) member.discard();
-      });
-      return 1;
-    }
-    const Index n = std::min({most, pacer_.patience(), most_steps_});
+    if (!staged_) return most;
+    staged_batch_ = staged_->batch(row, rows);
+    return batches_ == 1 ? most : std::min(most, std::max(Index{1}, staged_->together(row) / rows));
+  }
+
+  // The same with fused steps, whose losses the burst has, or will have.
+  Index begin_steps(Index row, Index rows, Index most) {
+    const Index n = std::min({take_batch(row, rows, most), pacer_.patience(), most_steps_});
     run_burst(row, rows, n);
     return n;
   }
@@ -330,41 +344,28 @@ class Fit {
   // Fused steps on batches of `rows` rows from `row` on, or on the same ones where there is only one batch.
   void run_burst(Index row, Index rows, Index count) {
     const bool same_rows = batches_ == 1;
+    bursts_.begin(count);
     if (active_.size() > 1 && !device_.host) {
       members_.clear();
       for (std::size_t m = 0; m < active_.size(); ++m)
         members_.push_back({&active_[m]->network.program(), &active_[m]->optimizer, batch_of(m, row, rows)});
-      if (active_[0]->runner(rows).group_steps(loss_, count, same_rows, members_, losses_.data()))
-        return record_losses(count);
+      if (active_[0]->runner(rows).group_steps(loss_, count, same_rows, members_, bursts_.losses_of(0, count),
+                                               bursts_.later(0)))
+        return;
     }
     for_active(count, [&](TraineeState<T>& member, std::size_t m, double* losses) {
-      member.steps(loss_, batch_of(m, row, rows), count, same_rows, losses);
+      member.steps(loss_, batch_of(m, row, rows), count, same_rows, losses, bursts_.later(m));
     });
   }
 
   // step(member, its number, losses), `count` steps of each; on the host one network a thread.
   template <class Step>
   void for_active(Index count, const Step& step) {
-    if (active_.size() == 1) {
-      step(*active_[0], 0, losses_.data());
-      return record_losses(count);
-    }
+    if (active_.size() == 1) return step(*active_[0], 0, bursts_.losses_of(0, count));
     for_tasks(static_cast<Index>(active_.size()), device_.host ? kMostThreads : 1, [&](Index member) {
       const auto m = static_cast<std::size_t>(member);
-      step(*active_[m], m, losses_of(m, count));
+      step(*active_[m], m, bursts_.losses_of(m, count));
     });
-    record_losses(count);
-  }
-
-  // Of a member's steps in the last call.
-  double* losses_of(std::size_t member, Index count) {
-    return losses_.data() + member * static_cast<std::size_t>(count);
-  }
-
-  // Counts the steps whose losses are in losses_.
-  void record_losses(Index count) {
-    for (std::size_t m = 0; m < active_.size(); ++m)
-      active_[m]->history.add_steps(losses_of(m, count), count, options_.eval_interval);
   }
 
   const LossSpec& loss_;
@@ -383,12 +384,12 @@ class Fit {
   std::vector<TraineeState<T>*> active_;  // those that are still trained
   std::vector<GroupMember<T>> members_;   // the same, as strategies take them, in a burst
   Pacer pacer_;
-  std::vector<double> losses_;        // of the steps of one call, for each active network
+  bool has_plans_ = false;
+  Bursts<T> bursts_{active_, options_, batches_, loss_.is_mean()};
   std::vector<std::uint64_t> seeds_;  // that orders of rows depend on: of each active network, or of all of them
   RowOrders orders_;
   std::optional<StagedRows<T>> staged_;  // the data's, where they have a source
   Batch<T> staged_batch_;
-  std::chrono::steady_clock::time_point lap_begin_ = std::chrono::steady_clock::now();
 };
 
 }  // namespace

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "core/cuda_library.h"
-#include "core/network.h"
+#include "core/trainer.h"
 #include "cuda/emulation/emulation.h"
 #include "mlp.h"
 
@@ -210,12 +210,60 @@ void test_downloads() {
   const double before[] = {1, 2}, after[] = {3, 4};
   check(device().upload(from.data(), before, sizeof before, nullptr));
   void* const download = device().begin_download(from.data(), sizeof before, nullptr);
-  void* const nobody = device().begin_download(from.data(), sizeof before, nullptr);
   check(device().upload(from.data(), after, sizeof after, nullptr));
   double got[2] = {};
   check(device().end_download(download, got));
   expect(got[0] == 1 && got[1] == 2, "a download has the values of its place in the stream");
-  check(device().end_download(nobody, nullptr));
+  check(device().end_download(device().begin_download(from.data(), sizeof before, nullptr), nullptr));
+}
+
+// A fit that an exception ends after some time, or of so many epochs.
+struct Fitted {
+  Net net;
+  History history;
+  std::string thrown_;
+
+  Fitted(Index rows, Index batch, Index epochs, bool ends) {
+    FitOptions options;
+    options.max_epoch = epochs;
+    options.batch_size = batch;
+    options.keep_gradient = false;
+    const PollHook poll = [ends](Index, double) {
+      if (ends) throw std::runtime_error("enough");
+    };
+    Trainee<float> trainee(net.network, net.optimizer, history);
+    thrown_ = thrown([&] {
+      fit<float>({trainee}, {LossKind::MSE}, {net.x.data(), {net.t.data()}, rows, kIn}, nullptr, options, poll);
+    });
+  }
+  std::vector<float> values() const {
+    std::vector<float> all;
+    for (const auto& parameter : net.mlp.parameters) {
+      std::vector<float> own(static_cast<std::size_t>(parameter->size()));
+      parameter->read(own.data());
+      all.insert(all.end(), own.begin(), own.end());
+    }
+    return all;
+  }
+  std::vector<double> losses() const {
+    return history.read([](const Measured& m) { return m.loss; });
+  }
+};
+
+// Bursts of steps overlap; one that is under way when an error ends the fit counts, with its losses.
+void test_interrupted_fits() {
+  for (const Index batch : {kRows, Index{1}}) {
+    const Fitted ended(kRows, batch, 1 << 30, true);
+    expect(ended.thrown_ == "enough", "a fit ends with the hook's error: " + ended.thrown_);
+    const Index epochs = ended.history.epochs(), steps = epochs * (kRows / batch);
+    expect(epochs > 0 && ended.history.steps() == steps && ended.net.optimizer.steps() == steps,
+           "whole steps are taken");
+    const Fitted again(kRows, batch, epochs, false);
+    expect(again.thrown_.empty() && again.history.epochs() == epochs, "as many epochs");
+    expect(again.values() == ended.values(), "the same parameters");
+    expect(again.losses() == ended.losses(), "the same losses");
+  }
+  expect(emulation::counts().most_pending == 2, "a burst begins before the losses of the last one are there");
 }
 
 }  // namespace
@@ -228,6 +276,7 @@ int main() {
   test_replays();
   test_extents();
   test_downloads();
+  test_interrupted_fits();
   std::printf(failures ? "%d failures\n" : "all is well\n", failures);
   return failures ? 1 : 0;
 }

@@ -37,7 +37,7 @@ void Runner<T>::prepare(Index rows, Index columns, bool training) {
 
 template <class T>
 void Runner<T>::steps(const LossSpec& spec, const Batch<T>& batch, Index count, bool same_rows, DropoutState dropout,
-                      Optimizer<T>& optimizer, double* losses) {
+                      Optimizer<T>& optimizer, double* losses, PendingDownload*) {
   Batch<T> rows = batch;
   for (Index i = 0; i < count; ++i, ++dropout.step) {
     losses[i] = step(spec, rows, &dropout, &optimizer);

@@ -7,6 +7,7 @@
 
 #include "core/batch.h"
 #include "core/optimizer.h"
+#include "core/pending_download.h"
 #include "core/program.h"
 
 namespace fastmlp {
@@ -71,11 +72,15 @@ class Runner {
   virtual double step(const LossSpec& spec, const Batch<T>& batch, const DropoutState* dropout,
                       Optimizer<T>* fused) = 0;
   // `count` steps with fused updates, each on batch.rows rows: all on the same, or each on those after the last one's.
+  // `later`, unless null, may receive the losses, which are then on their way, and `losses` has them once that is taken.
   virtual void steps(const LossSpec& spec, const Batch<T>& batch, Index count, bool same_rows, DropoutState dropout,
-                     Optimizer<T>& optimizer, double* losses);
+                     Optimizer<T>& optimizer, double* losses, PendingDownload* later = nullptr);
   // The same for a group of networks of this shape at once, without dropout; losses: `count` values of each. Returns false,
   // and has done nothing, where the strategy has no way to: then each takes its steps with a runner of its own.
-  virtual bool group_steps(const LossSpec&, Index, bool, const std::vector<GroupMember<T>>&, double*) { return false; }
+  virtual bool group_steps(const LossSpec&, Index, bool, const std::vector<GroupMember<T>>&, double*,
+                           PendingDownload* = nullptr) {
+    return false;
+  }
 
   // The same rows as `forward` takes them.
   virtual Batch<T> consecutive(const Batch<T>& batch) { return batch; }

@@ -20,6 +20,7 @@ void* end_capture(Stream stream);
 // Calls so far, of all threads.
 struct Counts {
   long uploads, downloads, synchronizations, waits, recordings, replays, launches;
+  long most_pending;  // downloads that were under way at once
 };
 Counts counts();
 

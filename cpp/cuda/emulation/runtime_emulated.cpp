@@ -46,7 +46,8 @@ void disturb() {
 }
 
 struct Counters {
-  std::atomic<long> uploads{0}, downloads{0}, synchronizations{0}, waits{0}, recordings{0}, replays{0}, launches{0};
+  std::atomic<long> uploads{0}, downloads{0}, synchronizations{0}, waits{0}, recordings{0}, replays{0}, launches{0},
+      pending{0}, most_pending{0};
 };
 Counters counters;
 
@@ -89,7 +90,7 @@ void* end_capture(Stream stream) {
 
 Counts counts() {
   return {counters.uploads,    counters.downloads, counters.synchronizations, counters.waits,
-          counters.recordings, counters.replays,   counters.launches};
+          counters.recordings, counters.replays,   counters.launches,         counters.most_pending};
 }
 
 }  // namespace emulation
@@ -186,12 +187,14 @@ void* begin_download(const void* from, std::size_t bytes, Stream stream) {
     return nullptr;
   }
   ++counters.downloads;
+  if (const long pending = ++counters.pending; pending > counters.most_pending) counters.most_pending = pending;
   const auto* const values = static_cast<const unsigned char*>(from);
   return new Download{{values, values + bytes}};
 }
 
 const char* end_download(void* download, void* to) {
   auto* const made = static_cast<Download*>(download);
+  --counters.pending;
   if (to && !made->values.empty()) std::memcpy(to, made->values.data(), made->values.size());
   delete made;
   return report();

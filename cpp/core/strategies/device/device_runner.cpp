@@ -83,8 +83,17 @@ bool same_form(const Batch<T>& a, const Batch<T>& b) {
 }  // namespace
 
 template <class T>
+void DeviceRunner<T>::give_losses(std::size_t count, double* losses, PendingDownload* later) {
+  PendingDownload download(device(), losses_.data(), count * sizeof(double), StreamScope::current(), losses);
+  if (later)
+    *later = std::move(download);
+  else
+    download.take();
+}
+
+template <class T>
 bool DeviceRunner<T>::group_steps(const LossSpec& spec, Index count, bool same_rows,
-                                  const std::vector<GroupMember<T>>& members, double* losses) {
+                                  const std::vector<GroupMember<T>>& members, double* losses, PendingDownload* later) {
   if (!kernels().trains_in_block) return false;  // nor across blocks
   std::vector<std::vector<int>> slots(members.size());
   std::optional<BlockKind> kind;
@@ -143,18 +152,18 @@ bool DeviceRunner<T>::group_steps(const LossSpec& spec, Index count, bool same_r
     kernels().train_in_block(args, this->context());
   else
     kernels().train_across_blocks(args, workspace_.data(), this->context());
-  check(device().download(losses, losses_.data(), values * sizeof(double), StreamScope::current()));
+  give_losses(values, losses, later);
   return true;
 }
 
 template <class T>
 void DeviceRunner<T>::steps(const LossSpec& spec, const Batch<T>& batch, Index count, bool same_rows,
-                            DropoutState dropout, Optimizer<T>& optimizer, double* losses) {
-  if (group_steps(spec, count, same_rows, {{&program_, &optimizer, batch}}, losses)) return;
+                            DropoutState dropout, Optimizer<T>& optimizer, double* losses, PendingDownload* later) {
+  if (group_steps(spec, count, same_rows, {{&program_, &optimizer, batch}}, losses, later)) return;
   const std::vector<int> slots = slots_of(program_, optimizer);
   // A single step is replayed, too: the number of steps in a call depends on timing, and the bits must not.
   if (slots.empty() || !optimizer.equal_step_counts(slots) || program_.counts_batches())
-    return Runner<T>::steps(spec, batch, count, same_rows, dropout, optimizer, losses);
+    return Runner<T>::steps(spec, batch, count, same_rows, dropout, optimizer, losses, later);
   for (const int slot : slots) optimizer.target(slot);  // makes the states
   // Room that longer calls need is there at once: recordings hold the addresses.
   constexpr Index kLongCall = 4096;
@@ -168,8 +177,7 @@ void DeviceRunner<T>::steps(const LossSpec& spec, const Batch<T>& batch, Index c
                {nullptr, 0, updates_.data(), one_update, batch.ids, same_rows, nullptr, losses_.data()}, dropout,
                optimizer);
   program_.add_batches(count);
-  check(device().download(losses, losses_.data(), static_cast<std::size_t>(count) * sizeof(double),
-                          StreamScope::current()));
+  give_losses(static_cast<std::size_t>(count), losses, later);
 }
 
 template class DeviceRunner<float>;

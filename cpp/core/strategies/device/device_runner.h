@@ -16,9 +16,9 @@ class DeviceRunner final : public DenseRunner<T> {
 
   Strategy strategy() const override { return Strategy::Device; }
   void steps(const LossSpec& spec, const Batch<T>& batch, Index count, bool same_rows, DropoutState dropout,
-             Optimizer<T>& optimizer, double* losses) override;
+             Optimizer<T>& optimizer, double* losses, PendingDownload* later = nullptr) override;
   bool group_steps(const LossSpec& spec, Index count, bool same_rows, const std::vector<GroupMember<T>>& members,
-                   double* losses) override;
+                   double* losses, PendingDownload* later = nullptr) override;
 
  private:
   using Runner<T>::program_;
@@ -31,6 +31,7 @@ class DeviceRunner final : public DenseRunner<T> {
   void upload_updates(const std::vector<Update>& updates);
   void replay_steps(const LossSpec& spec, const Batch<T>& batch, Index count, Replay replay,
                     const DropoutState& dropout, Optimizer<T>& optimizer);
+  void give_losses(std::size_t count, double* losses, PendingDownload* later);
   Index many_steps() const;
   void forget_recordings();
   // Everything that a recorded kernel has in its arguments, but for the loss.

@@ -171,7 +171,7 @@ bool LanesRunner<T>::pack_parameters(const Optimizer<T>& optimizer) {
 
 template <class T>
 void LanesRunner<T>::steps(const LossSpec& spec, const Batch<T>& batch, Index count, bool same_rows,
-                           DropoutState dropout, Optimizer<T>& optimizer, double* losses) {
+                           DropoutState dropout, Optimizer<T>& optimizer, double* losses, PendingDownload*) {
   if (count > 1) set_sinks(&optimizer);
   if (count == 1 || !pack_parameters(optimizer))
     return Runner<T>::steps(spec, batch, count, same_rows, dropout, optimizer, losses);

@@ -22,7 +22,7 @@ class LanesRunner final : public Runner<T> {
   void backward(const T* dy, T* dx, Optimizer<T>* fused) override;
   double step(const LossSpec& spec, const Batch<T>& batch, const DropoutState* dropout, Optimizer<T>* fused) override;
   void steps(const LossSpec& spec, const Batch<T>& batch, Index count, bool same_rows, DropoutState dropout,
-             Optimizer<T>& optimizer, double* losses) override;
+             Optimizer<T>& optimizer, double* losses, PendingDownload* later = nullptr) override;
   double evaluate(const LossSpec& spec, const Batch<T>& batch) override;
   bool keeps_input() const override { return true; }
   void forget_optimizer() override { sinks_for_ = nullptr; }
