@@ -56,16 +56,7 @@ FASTMLP_DEVICE void with_update(UpdateKind kind, const Body& body) {
   }
 }
 
-// The new weight; `state` are the rule's values, which change in place.
-template <class T>
-FASTMLP_DEVICE Real<T> apply_update(UpdateKind kind, Real<T> w, Real<T> g, Real<T> (&state)[3],
-                                    const ops::UpdateValues<Real<T>>& values) {
-  Real<T> updated = w;
-  with_update(kind, [&](auto rule) { updated = decltype(rule)::apply(w, g, state, values); });
-  return updated;
-}
-
-// The same where they lie: value i of a parameter. States that are null count as 0 and are not kept.
+// Updates value i of a parameter. States that are null count as 0 and are not kept.
 template <class T, class Rule>
 FASTMLP_DEVICE void update_value(Rule, const UpdateTarget<T>& target, Index i, Real<T> g,
                                  const ops::UpdateValues<Real<T>>& values) {
