@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "activation_samples.h"
@@ -21,6 +22,7 @@ struct Case {
   LossSpec loss;
   bool classes = false;   // targets
   bool weighted = false;  // rows and columns
+  bool infinite = false;  // the first input
   OptimizerKind optimizer = OptimizerKind::SGD;
   OptimizerOptions options = with_lr(0.05);
   bool bias = true;
@@ -62,6 +64,7 @@ struct Data {
     const Philox random(11, 0);
     std::uint64_t n = 0;
     for (Index i = 0; i < count * c.in(); ++i) x.push_back(static_cast<T>(random.normal(n++)));
+    if (c.infinite) x[0] = std::numeric_limits<T>::infinity();
     for (Index r = 0; r < count; ++r) {
       classes.push_back(static_cast<Index>(random.below(n++, static_cast<std::uint64_t>(c.out()))));
       for (Index i = 0; i < c.out(); ++i)

@@ -7,113 +7,13 @@
 #include <string>
 #include <vector>
 
-#include "cuda/runtime/kernels.h"
 #include "cuda/single_block/layout.h"
-#include "single_block_cases.h"
+#include "single_block_running.h"
 
 namespace {
 
 using namespace fastmlp;
 using namespace fastmlp::testing;
-
-int failures = 0;
-
-void check(bool fine, const std::string& what) {
-  if (fine) return;
-  std::printf("FAILED  %s\n", what.c_str());
-  ++failures;
-}
-
-// The kernel -------------------------------------------------------------------------------------------------------------
-
-template <class T>
-Result<T> run(const Case& c, const std::vector<Index>& seeds, bool one_update = false) {
-  const Index stride = c.parameters() + 3, models = static_cast<Index>(seeds.size());
-  const auto size = static_cast<std::size_t>(stride * models);
-  Result<T> result;
-  result.parameters.assign(size, T(-7));
-  bool needed[3];
-  needed_states(c.optimizer, c.options, needed);
-  for (int s = 0; s < 3; ++s) result.states[s].assign(size, T(0));
-  for (Index m = 0; m < models; ++m)
-    for (Index i = 0; i < c.parameters(); ++i)
-      result.parameters[static_cast<std::size_t>(m * stride + i)] = static_cast<T>(first_value(seeds[m], i));
-
-  const std::vector<Update> updates = updates_of(c);
-  std::vector<SingleBlockLayer> layers;
-  for (int l = 0; l < c.depth(); ++l) {
-    const auto number = static_cast<std::size_t>(2 * l);
-    layers.push_back({c.sizes[l], c.sizes[l + 1], c.activation_of(l), c.bias, !c.is_frozen(number),
-                      c.bias && !c.is_frozen(number + 1)});
-  }
-  std::vector<UpdateTarget<T>> parameters;
-  for (Index m = 0; m < models; ++m) {
-    Index at = m * stride;
-    for (const SingleBlockLayer& layer : layers)
-      for (const bool bias : {false, true}) {
-        UpdateTarget<T>& entry = parameters.emplace_back();
-        if (!bias || c.bias) entry.value = result.parameters.data() + at;
-        for (int s = 0; s < 3; ++s)
-          if (needed[s] && (bias ? layer.trains_bias : layer.trains_weight))
-            entry.state[s] = result.states[s].data() + at;
-        at += (bias ? 1 : layer.in) * layer.out;
-      }
-  }
-  const Data<T> data(c);
-  result.losses.assign(static_cast<std::size_t>(c.steps * models), -1);
-  SingleBlockTraining<T> args{};
-  args.layers = layers.data();
-  args.depth = c.depth();
-  args.has_row_activation = c.has_row_activation;
-  args.row_activation = c.row_activation;
-  args.rows = c.rows;
-  args.rule = updates[0].kind;
-  std::copy_n(needed, 3, args.states);
-  args.targets = data.targets(c);
-  const SingleBlockRows<T> rows{data.x.data(), args.targets.dense, args.targets.classes, args.targets.weights,
-                                c.by_ids ? data.ids.data() : nullptr};
-  const std::vector<SingleBlockRows<T>> of_each(seeds.size(), rows);
-  args.data = of_each.data();
-  args.by_ids = c.by_ids;
-  args.same_rows = c.same_rows;
-  args.loss = c.loss;
-  args.logits = c.logits();
-  args.steps = c.steps;
-  args.updates = updates.data();
-  args.one_update = one_update;
-  args.losses = result.losses.data();
-  args.models = models;
-  args.parameters = parameters.data();
-  check(cuda::trains_in_block(args), "the network is one for a block: " + std::to_string(c.in()) + "-" +
-                                         std::to_string(c.sizes[1]) + ", " + std::to_string(c.rows) + " rows");
-  cuda::train_in_block(args, {});
-  for (Index m = 0; m < models; ++m)
-    for (Index i = c.parameters(); i < stride; ++i)
-      check(result.parameters[static_cast<std::size_t>(m * stride + i)] == T(-7), "what lies between stays as it is");
-  return result;
-}
-
-// Comparisons ------------------------------------------------------------------------------------------------------------
-
-template <class A, class B>
-double difference(const std::vector<A>& a, const std::vector<B>& b, std::size_t n) {
-  double most = 0;
-  for (std::size_t i = 0; i < n; ++i) {
-    const double d =
-        std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i])) / (1 + std::abs(static_cast<double>(b[i])));
-    most = d <= most ? most : d;  // a NaN remains
-    if (!(d == d)) return d;
-  }
-  return most;
-}
-
-template <class A, class B>
-void compare(const Result<A>& a, const Result<B>& b, const Case& c, double tolerance, const std::string& what) {
-  const double losses = difference(a.losses, b.losses, static_cast<std::size_t>(c.steps));
-  const double parameters = difference(a.parameters, b.parameters, static_cast<std::size_t>(c.parameters()));
-  check(losses <= tolerance && parameters <= tolerance,
-        what + ": losses differ by " + std::to_string(losses) + ", parameters by " + std::to_string(parameters));
-}
 
 // float32's distance grows with the steps, and with RMSprop's and Adam's quotients of small numbers.
 void test(const Case& c, const std::string& what) {
@@ -123,6 +23,7 @@ void test(const Case& c, const std::string& what) {
   const Result<float> f32 = run<float>(c, {0});
   compare(f32, expected, c, 1e-3, what + ", float32");
   compare(f32, on_cpu<float>(c), c, 1e-3, what + ", float32 against the CPU core");
+  test_lanes(c, expected, what);
   bool needed[3];
   needed_states(c.optimizer, c.options, needed);
   for (int s = 0; s < 3; ++s)
@@ -275,34 +176,6 @@ void test_frozen() {
   }
 }
 
-template <class T>
-bool same_bits(const T* a, const T* b, Index n) {
-  return std::memcmp(a, b, static_cast<std::size_t>(n) * sizeof(T)) == 0;
-}
-
-// A network's steps are the same whichever others are trained beside it.
-template <class T>
-void test_many(const Case& c, Index models) {
-  std::vector<Index> seeds(static_cast<std::size_t>(models));
-  for (Index m = 0; m < models; ++m) seeds[static_cast<std::size_t>(m)] = m;
-  const Result<T> all = run<T>(c, seeds);
-  std::reverse(seeds.begin(), seeds.end());
-  const Result<T> reversed = run<T>(c, seeds);
-  const Index stride = c.parameters() + 3;
-  const auto same = [&](const Result<T>& other, Index m, Index at) {
-    bool fine = same_bits(all.parameters.data() + m * stride, other.parameters.data() + at * stride, c.parameters()) &&
-                same_bits(all.losses.data() + m * c.steps, other.losses.data() + at * c.steps, c.steps);
-    for (int s = 0; s < 3; ++s)
-      fine &= same_bits(all.states[s].data() + m * stride, other.states[s].data() + at * stride, c.parameters());
-    return fine;
-  };
-  for (Index m = 0; m < models; ++m) {
-    check(same(reversed, m, models - 1 - m), "many networks, in another order");
-    check(same(run<T>(c, {m}), m, 0), "many networks, one after the other");
-  }
-  compare(all, reference(c), c, sizeof(T) == 4 ? 1e-3 : 1e-8, "many networks");
-}
-
 void test_groups() {
   Case c;
   c.sizes = {2, 10, 3};
@@ -320,7 +193,7 @@ void test_groups() {
 
 void test_one_update() {
   Case c;
-  const Result<float> each = run<float>(c, {0}), one = run<float>(c, {0}, true);
+  const Result<float> each = run<float>(c, {0}), one = run<float>(c, {0}, Way::Block, true);
   check(same_bits(each.parameters.data(), one.parameters.data(), c.parameters()), "one update for all steps");
 }
 
@@ -376,6 +249,7 @@ int main() {
   test_passes();
   test_limits<float>();
   test_limits<double>();
+  check(by_lanes > 400, "many tests take rows in lanes");
   std::printf(failures ? "%d failures\n" : "all is well\n", failures);
   return failures ? 1 : 0;
 }

@@ -116,9 +116,9 @@ template <class T>
 struct LossTerms {
   using V = Real<T>;
 
-  double alpha;
+  V alpha;
   bool full, logits;
-  double kept, rest;                        // see ops::LabelSmoothing
+  V kept, rest;                             // see ops::LabelSmoothing
   const T *column_weights, *column_params;  // null: 1
 
   LossTerms(const LossSpec& spec, const Targets<T>& targets, Index columns, bool logits_)
@@ -128,16 +128,16 @@ struct LossTerms {
         column_weights(targets.column_weights),
         column_params(targets.column_params) {
     const ops::LabelSmoothing smoothing(spec.label_smoothing, static_cast<double>(columns));
-    kept = smoothing.kept;
-    rest = smoothing.rest;
+    kept = V(smoothing.kept);
+    rest = V(smoothing.rest);
   }
 
   FASTMLP_DEVICE V weight(Index column) const { return column_weights ? V(column_weights[column]) : V(1); }
   FASTMLP_DEVICE ops::LossParams<V> params(Index column) const {
-    return {V(alpha), full, column_params ? V(column_params[column]) : V(1)};
+    return {alpha, full, column_params ? V(column_params[column]) : V(1)};
   }
   // A class's target probability, smoothed and times the class's weight.
-  FASTMLP_DEVICE V class_target(V t, Index column) const { return fma(t, V(kept), V(rest)) * weight(column); }
+  FASTMLP_DEVICE V class_target(V t, Index column) const { return fma(t, kept, rest) * weight(column); }
 };
 
 // x times the weight, and 0 where that is 0.

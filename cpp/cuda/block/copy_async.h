@@ -12,6 +12,16 @@
 
 namespace fastmlp::cuda {
 
+// A pointer into the device's memory that the compiler has no such knowledge of, as it comes from memory itself: loads need
+// not ask first where they go.
+template <class T>
+FASTMLP_DEVICE const T* in_device_memory(const T* p) {
+#if defined(__CUDACC__)
+  __builtin_assume(__isGlobal(p));
+#endif
+  return p;
+}
+
 // 4, 8 or 16 bytes, aligned to as many.
 template <int bytes>
 FASTMLP_DEVICE void copy_async(void* to, const void* from) {

@@ -83,5 +83,10 @@ template <class T>
 std::size_t workspace_across_blocks(const SingleBlockTraining<T>&);
 template <class T>
 void train_across_blocks(const SingleBlockTraining<T>&, void* workspace, const Context&);
+// tiny/tiny.cu: the same for tiny networks, one float32 row of the batch in each lane of a warp.
+template <class T>
+bool trains_in_lanes(const SingleBlockTraining<T>&);
+template <class T>
+void train_in_lanes(const SingleBlockTraining<T>&, const Context&);
 
 }  // namespace fastmlp::cuda

@@ -23,6 +23,11 @@ template <auto kernel>
 inline constexpr auto scoped = Scoped<kernel>::run;
 
 template <class T>
+void train_in_lanes_or_block(const SingleBlockTraining<T>& a, const Context& context) {
+  trains_in_lanes(a) ? train_in_lanes(a, context) : train_in_block(a, context);
+}
+
+template <class T>
 Backend<T> table() {
   Backend<T> t{};  // without the lanes, which are the host's
   t.scratch_bytes = std::max(affine_scratch_bytes(), kClipScratchBytes);
@@ -53,10 +58,10 @@ Backend<T> table() {
   t.takes_head = takes_head<T>;
   t.head_forward = scoped<head_forward<T>>;
   t.head_backward = scoped<head_backward<T>>;
-  t.trains_in_block = trains_in_block<T>;
-  t.train_in_block = scoped<train_in_block<T>>;
   t.workspace_across_blocks = workspace_across_blocks<T>;
   t.train_across_blocks = scoped<train_across_blocks<T>>;
+  t.trains_in_block = [](const SingleBlockTraining<T>& a) { return trains_in_lanes(a) || trains_in_block(a); };
+  t.train_in_block = scoped<train_in_lanes_or_block<T>>;
   t.prefers_lanes = [](const LanesLayer<T>*, int, Index, bool) { return false; };
   return t;
 }

@@ -9,7 +9,7 @@
 
 #include "core/backend.h"
 #include "cuda/block/block.h"
-#include "cuda/block/real.h"
+#include "cuda/block/step_constants.h"
 
 namespace fastmlp::cuda {
 
@@ -56,7 +56,7 @@ struct BlockPlan {
   int term_tile, log_parts;
 
   // Places in shared memory: in bytes ...
-  int losses, updates, rule, data, ids, classes, values;
+  int losses, constants, data, ids, classes, values;
   int bytes;
   // ... and among `values`. The parameters come first, then each state that the rule keeps, as many values.
   int parameters;
@@ -189,8 +189,7 @@ bool plan_block(const SingleBlockTraining<T>& a, BlockPlan& plan) {
   };
   const std::size_t numbers = static_cast<std::size_t>(plan.loads ? 2 : 1) * static_cast<std::size_t>(plan.rows);
   plan.losses = take_bytes(kMostBlockThreads / kWarp * sizeof(double));
-  plan.updates = take_bytes(2 * sizeof(Update));
-  plan.rule = take_bytes(sizeof(ops::UpdateValues<Real<T>>));
+  plan.constants = take_bytes(StepConstants<T>::kBytes);
   plan.data = take_bytes(sizeof(SingleBlockRows<T>));
   plan.ids = take_bytes(a.by_ids ? numbers * sizeof(Index) : 0);
   plan.classes = take_bytes(a.targets.classes ? numbers * sizeof(Index) : 0);

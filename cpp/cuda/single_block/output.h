@@ -1,8 +1,10 @@
 // What follows a network's last product: softmax, the loss, and its gradient, of one row for each team of threads. Each
-// thread has its own columns, so that nobody waits but for sums over a row, which the team's lanes exchange.
+// thread has its own columns, so that nobody waits but for sums over a row, which the team's lanes exchange. A kernel says
+// by the type of its rows where they lie: OutputRow's are in shared memory, those of tiny/ in a thread's registers.
 #pragma once
 
 #include <cmath>
+#include <utility>
 
 #include "cuda/block/by_kind.h"
 #include "cuda/block/reduce.h"
@@ -60,13 +62,13 @@ struct StepScale {
   template <class T>
   StepScale(const SingleBlockTraining<T>& a, Index columns) : StepScale(a.loss, a.targets, a.rows, columns) {}
 
-  // Into `scale` of all threads; share(row) gives one of the shares.
+  // Into `scale` of all threads; share(registers, row) gives one of the shares.
   template <class K, class Share>
   FASTMLP_DEVICE void find(Block<K>& block, int rows, const Share& share) const {
     using Registers = typename K::Registers;
     block.each_alone([&](int thread, Registers& own) {
       own.scale = by_shares ? 0 : fixed;
-      for (int r = thread; by_shares && r < rows; r += K::kThreads) own.scale += share(r);
+      for (int r = thread; by_shares && r < rows; r += K::kThreads) own.scale += share(own, r);
     });
     if (!by_shares) return;
     combine<Sum, &Registers::scale>(block, K::kThreads);
@@ -74,10 +76,14 @@ struct StepScale {
   }
 };
 
-// A row of matrices in shared memory: y is the output before the row activation, and is overwritten; dz receives the
+// A row of matrices in shared memory, 2^log_lanes threads to each: y is the output before the row activation, and is overwritten; dz receives the
 // gradient of that; t, dense targets, is negative where there are classes. All are places of the row's first values.
 template <class T>
 struct OutputRow {
+  static constexpr bool kOneLane = false, kTakesRowActivations = true;
+  template <class Loss>
+  static constexpr bool kTakes = true;
+
   T* values;
   bool present;
   int y_at, dz_at, t_at;
@@ -90,27 +96,42 @@ struct OutputRow {
   FASTMLP_DEVICE Real<T> target(int c) const {
     return dense() ? Real<T>(values[t_at + c]) : Real<T>(c == target_class);
   }
+  // body(column) for the columns of this thread.
+  template <class Body>
+  FASTMLP_DEVICE void for_columns(const OutputArgs<T>& args, int thread, const Body& body) const {
+    FASTMLP_UNROLL_BY(1)
+    for (int c = thread & ((1 << args.log_lanes) - 1); c < args.columns; c += 1 << args.log_lanes) body(c);
+  }
 };
 
-// find(thread) gives a thread's OutputRow.
+// find(thread, registers) gives a thread's row: an OutputRow, or what has the same members.
 template <class T, class K, class Find>
 class Output {
   using V = Real<T>;
   using Registers = typename K::Registers;
+  using Row = decltype(std::declval<const Find&>()(0, std::declval<Registers&>()));
 
  public:
   FASTMLP_DEVICE Output(Block<K>& block, const OutputArgs<T>& args, const Find& find)
       : block_(block), args_(args), find_(find) {}
 
   FASTMLP_DEVICE void run() {
-    if (args_.has_row_activation) softmax();
+    if constexpr (Row::kTakesRowActivations)
+      if (args_.has_row_activation) softmax();
     if (args_.class_loss)
-      with_class_loss(args_.loss, [&](auto loss) { this->class_loss(loss); });
+      with_class_loss(args_.loss, [&](auto loss) {
+        if constexpr (Row::template kTakes<decltype(loss)>) this->class_loss(loss);
+      });
     else if (args_.pair_loss)
-      with_pair_loss(args_.loss, [&](auto loss) { this->pair_loss(loss); });
+      with_pair_loss(args_.loss, [&](auto loss) {
+        if constexpr (Row::template kTakes<decltype(loss)>) this->pair_loss(loss);
+      });
     else
-      with_element_loss(args_.loss, [&](auto loss) { this->element_loss(loss); });
-    if (args_.has_row_activation && !args_.terms.logits) softmax_backward();
+      with_element_loss(args_.loss, [&](auto loss) {
+        if constexpr (Row::template kTakes<decltype(loss)>) this->element_loss(loss);
+      });
+    if constexpr (Row::kTakesRowActivations)
+      if (args_.has_row_activation && !args_.terms.logits) softmax_backward();
   }
 
  private:
@@ -118,17 +139,14 @@ class Output {
   template <class Start, class Body>
   FASTMLP_DEVICE void for_columns(const Start& start, const Body& body) {
     block_.each_alone([&](int thread, Registers& own) {
-      const OutputRow<T> row = find_(thread);
+      const Row row = find_(thread, own);
       start(row, own);
-      if (!row.present) return;
-      FASTMLP_UNROLL_BY(1)
-      for (int c = thread & ((1 << args_.log_lanes) - 1); c < args_.columns; c += 1 << args_.log_lanes)
-        body(row, c, own);
+      if (row.present) row.for_columns(args_, thread, [&](int c) { body(row, c, own); });
     });
   }
   template <class Op, auto field>
   FASTMLP_DEVICE void over_row() {
-    combine<Op, field>(block_, 1 << args_.log_lanes);
+    if constexpr (!Row::kOneLane) combine<Op, field>(block_, 1 << args_.log_lanes);
   }
 
   FASTMLP_DEVICE void sum_exponentials() {
@@ -221,10 +239,10 @@ class Output {
                 });
   }
 
-  FASTMLP_DEVICE V target(const OutputRow<T>& row, int c) const { return args_.terms.class_target(row.target(c), c); }
+  FASTMLP_DEVICE V target(const Row& row, int c) const { return args_.terms.class_target(row.target(c), c); }
 
   FASTMLP_DEVICE void add(Registers& own, V value, V weight) { own.loss += weighted<T>(value, weight).value; }
-  FASTMLP_DEVICE void set_gradient(const OutputRow<T>& row, int c, const Registers& own, V gradient, V weight) {
+  FASTMLP_DEVICE void set_gradient(const Row& row, int c, const Registers& own, V gradient, V weight) {
     gradient = weighted<T>(gradient * V(own.scale), weight);
     row.dz(c) = (args_.derivative ? gradient * V(row.dz(c)) : gradient).value;
   }

@@ -12,6 +12,7 @@
 // microsecond: an estimate, for no device was at hand to measure.
 #include "cuda/block/by_kind.h"
 #include "cuda/block/copy_async.h"
+#include "cuda/block/step_constants.h"
 #include "cuda/runtime/kernels.h"
 #include "cuda/single_block/layout.h"
 #include "cuda/single_block/output.h"
@@ -48,9 +49,8 @@ struct Training {
   const Params& p;
   const BlockPlan& plan;
   T* const losses;  // of the warps
-  Update* const updates;
-  ops::UpdateValues<V>* const rule;  // the step's constants
-  SingleBlockRows<T>* const data;    // this network's
+  const StepConstants<T> constants;
+  SingleBlockRows<T>* const data;  // this network's
   Index *const ids, *const classes;
   T* const values;
 
@@ -60,8 +60,7 @@ struct Training {
                       p,
                       p.plan,
                       reinterpret_cast<T*>(shared + p.plan.losses),
-                      reinterpret_cast<Update*>(shared + p.plan.updates),
-                      reinterpret_cast<ops::UpdateValues<V>*>(shared + p.plan.rule),
+                      StepConstants<T>(shared + p.plan.constants),
                       reinterpret_cast<SingleBlockRows<T>*>(shared + p.plan.data),
                       reinterpret_cast<Index*>(shared + p.plan.ids),
                       reinterpret_cast<Index*>(shared + p.plan.classes),
@@ -166,15 +165,11 @@ struct Training {
   FASTMLP_DEVICE Index own_updates() const { return block.index().x * p.update_stride; }
 
   FASTMLP_DEVICE void fetch_update(int thread, Index step) {
-    constexpr int kWords = sizeof(Update) / 8;
-    static_assert(sizeof(Update) % 8 == 0 && kWords <= kWarp);
-    if (thread < kWords && step < p.steps)
-      copy_async<8>(reinterpret_cast<unsigned char*>(updates + (step & 1)) + 8 * thread,
-                    reinterpret_cast<const unsigned char*>(p.updates + own_updates() + step) + 8 * thread);
+    if (step < p.steps) constants.fetch(p.updates + own_updates(), step, thread, kThreads);
   }
 
   FASTMLP_DEVICE void convert_update(int thread, Index step) {
-    if (thread == kThreads - 1) *rule = ops::UpdateValues<V>(updates[step & 1].constants);
+    if (thread == kThreads - 1) constants.convert(step);
   }
 
   // The row numbers have come.
@@ -212,7 +207,7 @@ struct Training {
       }
       own.loss = 0;
     });
-    p.scale.find(block, plan.rows, [&](int r) { return share(turn, r); });
+    p.scale.find(block, plan.rows, [&](const Registers&, int r) { return share(turn, r); });
     const int tile = (kThreads >> plan.log_lanes) * plan.row_tile;
     for (int first = 0; first < plan.rows; first += tile) {
       for (int l = 0; l < plan.depth; ++l) forward(l, l > 0 ? plan.layers[l - 1].y : plan.x[turn], first);
@@ -309,7 +304,7 @@ struct Training {
   FASTMLP_DEVICE void output(int turn, int first) {
     const BlockLayer& last = plan.layers[plan.depth - 1];
     for (int j = 0; j < plan.row_tile; ++j) {
-      const auto find = [&](int thread) {
+      const auto find = [&](int thread, Registers&) {
         const int r = row(thread, first, j);
         if (r >= plan.rows) return OutputRow<T>{values, false, 0, 0, 0, 0, T(0)};
         return OutputRow<T>{values,
@@ -365,7 +360,7 @@ struct Training {
     for (int s = 0; s < 3; ++s)
       if (plan.state[s]) target.state[s] = values + plan.state[s];
     with_update(p.kind, [&](auto formula) {
-      const ops::UpdateValues<V> constants = *rule;
+      const ops::UpdateValues<V> of_step = *constants.rule;
       FASTMLP_UNROLL_BY(1)
       for (int range = 0; range < plan.range_count; ++range) {
         FASTMLP_UNROLL_BY(1)
@@ -373,7 +368,7 @@ struct Training {
           V sum = 0;
           for (int part = 0; part < 1 << plan.log_parts; ++part)
             sum += values[plan.partial + part * plan.parameters + i];
-          update_value(formula, target, i, sum, constants);
+          update_value(formula, target, i, sum, of_step);
         }
       }
     });
