@@ -169,7 +169,7 @@ py::object NetworkOf<T>::predict_on_device(py::handle object, py::handle out) {
   const RowsShape rows = rows_shape(x.shape, "x", network_->in_features(), kTakes, flatten_);
   check_rows(rows.rows, false, "x");
   const BatchShape shape(rows.one_row, rows.rows, output_columns(rows.columns));
-  py::object result = out ? py::reinterpret_borrow<py::object>(out) : new_device_array(object, shape);
+  py::object result = out ? py::reinterpret_borrow<py::object>(out) : new_device_array(x, shape);
   const DeviceArray y = device_output(result, "out", dtype_name<T>(), shape);
   if (rows.rows == 0) return result;
   check_apart(y.data, y.size(), x.data, x.size());

@@ -1,11 +1,13 @@
-// Arrays of other libraries that lie in a CUDA device's memory: found by DLPack and the CUDA array interface, checked
-// here alone, used where they lie, in their library's current stream. (fastmlp/interop.py knows the libraries.)
+// Arrays of other libraries that lie in a CUDA device's memory: found by DLPack's exchange API, in C alone, or by DLPack and
+// the CUDA array interface; checked here alone, used where they lie, in their library's current stream. (fastmlp/interop.py
+// knows the libraries.)
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "bindings/array_args.h"
+#include "bindings/dlpack.h"
 
 namespace fastmlp::bindings {
 
@@ -16,7 +18,9 @@ struct DeviceArray {
   std::vector<py::ssize_t> shape;
   std::string dtype;
   bool contiguous = true, writable = true;
-  // The stream that the protocol names, for libraries whose current stream is not known.
+  bool of_torch = false;
+  // That which has told of it, if any; the stream that another protocol names.
+  const ExchangeApi* api = nullptr;
   Stream stream = nullptr;
 
   Index size() const;
@@ -33,7 +37,7 @@ DeviceArray device_array(py::handle object, const char* name);
 DeviceArray device_output(py::handle object, const char* name, const char* dtype, std::span<const py::ssize_t> shape);
 
 // A new one, of the same library, dtype and device as another.
-py::object new_device_array(py::handle like, std::span<const py::ssize_t> shape);
+py::object new_device_array(const DeviceArray& like, std::span<const py::ssize_t> shape);
 
 // Before any work on a device in this thread's stream: it comes after what was begun in another one. Needs the GIL.
 void join_other_stream(const Device& device);

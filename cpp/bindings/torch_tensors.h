@@ -2,17 +2,10 @@
 // in one C call, by DLPack's exchange API (https://dmlc.github.io/dlpack/latest/); of older ones, Python's methods do.
 #pragma once
 
-#include <pybind11/pybind11.h>
-
-#include <cstdint>
-
+#include "bindings/dlpack.h"
 #include "core/types.h"
 
 namespace fastmlp::bindings {
-
-namespace py = pybind11;
-
-struct ExchangeApi;
 
 struct TensorView {
   void* data = nullptr;  // null: native code cannot work on it

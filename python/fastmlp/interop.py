@@ -1,7 +1,8 @@
 """The libraries whose CUDA arrays `predict` and `fit` take in place: their streams, and new arrays.
 
 Arrays themselves are read by the native core (cpp/bindings/device_arrays.cpp), which calls these
-functions. No library is imported here: an array of one that is not imported yet cannot come.
+functions where it has no quicker way. No library is imported here: an array of one that is not
+imported yet cannot come.
 """
 
 import sys
@@ -41,17 +42,14 @@ def current_stream(array: Any) -> Stream | None:
 
 
 def empty_like(array: Any, shape: tuple[int, ...]) -> Any:
-    """A new array of the same library, dtype and device, with any values.
+    """A new array of the same library, not torch, dtype and device, with any values.
 
     Raises
     ------
     TypeError
         If the library is neither torch nor CuPy nor one that follows the array API standard.
     """
-    library = _library_of(array)
-    if library == "torch":
-        return sys.modules["torch"].empty(shape, dtype=array.dtype, device=array.device)
-    if library == "cupy":
+    if _library_of(array) == "cupy":
         with array.device:
             return sys.modules["cupy"].empty(shape, dtype=array.dtype)
     if not hasattr(array, "__array_namespace__"):
