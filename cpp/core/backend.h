@@ -10,6 +10,7 @@
 #include "core/contracts/normalization.h"
 #include "core/contracts/optimizer.h"
 #include "core/contracts/pointwise.h"
+#include "core/contracts/prediction.h"
 #include "core/contracts/schedules.h"
 #include "core/philox.h"
 
@@ -63,6 +64,9 @@ struct Backend {
   bool (*takes_head)(Index M, Index N, Index K);
   void (*head_forward)(const HeadForward<T>&, const Context&);
   void (*head_backward)(const HeadBackward<T>&, const Context&);
+  // A network's prediction in one launch, on a device. False, with nothing done, where it has no way to, or gains nothing.
+  // Null: never.
+  bool (*predict_chain)(const ChainPrediction<T>&, const Context&);
 
   // Many steps of a network in one launch, on a device: whether it can, and the steps. Null: never.
   bool (*trains_in_block)(const SingleBlockTraining<T>&);

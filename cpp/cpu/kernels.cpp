@@ -48,6 +48,7 @@ constexpr Backend<T> kBackend = {
     .takes_head = nullptr,
     .head_forward = nullptr,
     .head_backward = nullptr,
+    .predict_chain = nullptr,
     .trains_in_block = nullptr,
     .train_in_block = nullptr,
     .workspace_across_blocks = nullptr,

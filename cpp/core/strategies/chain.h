@@ -17,20 +17,23 @@ int affine_chain(const Program<T>& program) {
   return count;
 }
 
-// The first `count` of them; the sinks are not set.
+// An affine operation as such a kernel takes it; the sinks are not set.
+template <class T>
+LanesLayer<T> chain_layer(const Operation<T>& operation) {
+  return {operation.weight->in,
+          operation.weight->out,
+          operation.weight->value.data(),
+          operation.bias ? operation.bias->value.data() : nullptr,
+          operation.activation,
+          {},
+          {}};
+}
+
+// The first `count` of them.
 template <class T>
 std::vector<LanesLayer<T>> chain_layers(const Program<T>& program, int count) {
   std::vector<LanesLayer<T>> layers;
-  for (int i = 0; i < count; ++i) {
-    const Operation<T>& operation = program.operations()[static_cast<std::size_t>(i)];
-    layers.push_back({operation.weight->in,
-                      operation.weight->out,
-                      operation.weight->value.data(),
-                      operation.bias ? operation.bias->value.data() : nullptr,
-                      operation.activation,
-                      {},
-                      {}});
-  }
+  for (int i = 0; i < count; ++i) layers.push_back(chain_layer(program.operations()[static_cast<std::size_t>(i)]));
   return layers;
 }
 

@@ -79,15 +79,30 @@ void multiply(const Product<T, kA, kB, Epilogue>& product, const TilePlan& plan,
   multiply_tiles<void>(product, plan, context);
 }
 
+template <class T, int kM, int kV>
+FewRowsPlan plan_few_rows(Index columns, Index depth) {
+  using Kernel = FewRows<T, kM, kV>;
+  return plan_few_rows(columns, depth, kV, Kernel::kThreads, Kernel::kBatch,
+                       Kernel::kOutputs * static_cast<int>(sizeof(T)), multiprocessors());
+}
+
+template <int kM, int kV, class T>
+typename FewRows<T, kM, kV>::Params few_rows_params(const AffineForward<T>& a, const FewRowsPlan& plan,
+                                                    const Context& context) {
+  return {a.M,         a.N,
+          a.K,         a.x,
+          a.ldx,       a.weight,
+          plan.across, plan.parts,
+          plan.part,   SharedSums(context.scratch),
+          ForwardEpilogue<T>(a)};
+}
+
 template <int kM, int kV, class T>
 void launch_few_rows(const AffineForward<T>& a, const Context& context) {
   using Kernel = FewRows<T, kM, kV>;
-  const FewRowsPlan plan = plan_few_rows(a.N, a.K, kV, Kernel::kThreads, Kernel::kBatch,
-                                         Kernel::kOutputs * static_cast<int>(sizeof(T)), multiprocessors());
+  const FewRowsPlan plan = plan_few_rows<T, kM, kV>(a.N, a.K);
   launch<Kernel>({plan.blocks_across * plan.parts, 1, 1}, Kernel::kSharedBytes,
-                 {a.M, a.N, a.K, a.x, a.ldx, a.weight, plan.across, plan.parts, plan.part, SharedSums(context.scratch),
-                  ForwardEpilogue<T>(a)},
-                 context.stream);
+                 few_rows_params<kM, kV>(a, plan, context), context.stream);
 }
 
 template <int kV, class T>

@@ -32,14 +32,18 @@ struct FewRows {
   };
   struct Registers {};
 
-  static FASTMLP_DEVICE void run(Block<FewRows>& block, const Params& p) {
+  static FASTMLP_DEVICE void run(Block<FewRows>& block, const Params& p) { run_in(block, p); }
+
+  // In a block of any kernel with as many threads; whether the columns of the block are finished, and by it.
+  template <class Kernel>
+  static FASTMLP_DEVICE bool run_in(Block<Kernel>& block, const Params& p) {
     T* const sums = reinterpret_cast<T*>(block.shared());
     const int outputs = p.across * kOutputs, groups = kThreads / p.across;
     const int part = block.index().x % p.parts, place = block.index().x / p.parts;
     const Index first = Index{place} * p.across * kV, begin = part * p.part;
     const Index end = p.K < begin + p.part ? p.K : begin + p.part;
 
-    block.each([&](int thread, Registers&) {
+    block.each([&](int thread, auto&) {
       T own[kM][kV] = {};
       const Index column = first + thread % p.across * kV;
       if (column < p.N)
@@ -58,13 +62,13 @@ struct FewRows {
     T* const shared_parts = p.shared.template parts<T>() + Index{place} * p.parts * outputs;
     const auto constants = p.epilogue.prepare();
     if (p.parts > 1) {
-      block.each_alone([&](int thread, Registers&) {
+      block.each_alone([&](int thread, auto&) {
         for (int i = thread; i < outputs; i += kThreads) shared_parts[part * outputs + i] = sums[i];
       });
       int* const last = reinterpret_cast<int*>(block.shared() + kSumBytes);
-      if (!arrives_last(block, last, p.shared.counters + place, p.parts)) return;
+      if (!arrives_last(block, last, p.shared.counters + place, p.parts)) return false;
     }
-    block.each_alone([&](int thread, Registers&) {
+    block.each_alone([&](int thread, auto&) {
       FASTMLP_UNROLL_BY(1)
       for (int i = thread * kFinish; i < outputs; i += kThreads * kFinish) {
         Quad<T> quad = {};
@@ -85,6 +89,7 @@ struct FewRows {
         }
       }
     });
+    return true;
   }
 
  private:

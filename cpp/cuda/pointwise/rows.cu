@@ -24,10 +24,8 @@ struct RowForward {
       sum_exponentials(block, p.shape, first, p.x);
       block.each_alone([&](int thread, Registers& own) {
         const Real<T> largest = own.largest, log_sum = log(Real<T>(own.sum));
-        for_columns(p.shape, first, thread, [&](Index at, Index) {
-          const Real<T> log_p = (Real<T>(p.x[at]) - largest) - log_sum;
-          p.y[at] = (p.kind == RowActivationKind::LogSoftmax ? log_p : exp(log_p)).value;
-        });
+        for_columns(p.shape, first, thread,
+                    [&](Index at, Index) { p.y[at] = row_output<T>(p.kind, p.x[at], largest, log_sum).value; });
       });
     });
   }

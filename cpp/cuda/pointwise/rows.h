@@ -28,4 +28,11 @@ FASTMLP_DEVICE void sum_exponentials(Block<K>& block, const Rows& shape, Index f
   combine<Sum, &Registers::sum>(block, shape.width());
 }
 
+// Softmax's or log-softmax's value for x, from the largest of its row and the logarithm of that sum.
+template <class T>
+FASTMLP_DEVICE Real<T> row_output(RowActivationKind kind, Real<T> x, Real<T> largest, Real<T> log_sum) {
+  const Real<T> log_p = (x - largest) - log_sum;
+  return kind == RowActivationKind::LogSoftmax ? log_p : exp(log_p);
+}
+
 }  // namespace fastmlp::cuda

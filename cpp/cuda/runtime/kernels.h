@@ -71,6 +71,9 @@ template <class T>
 void head_forward(const HeadForward<T>&, const Context&);
 template <class T>
 void head_backward(const HeadBackward<T>&, const Context&);
+// predict/predict.cu
+template <class T>
+bool predict_chain(const ChainPrediction<T>&, const Context&);
 
 // single_block/training.cu
 template <class T>

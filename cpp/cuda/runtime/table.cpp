@@ -13,10 +13,11 @@ namespace {
 // A kernel within the device's scope.
 template <auto kernel>
 struct Scoped;
-template <class... Args, void (*kernel)(Args...)>
+template <class Result, class... Args, Result (*kernel)(Args...)>
 struct Scoped<kernel> {
-  static void run(Args... args) {
-    if (const DeviceScope scope; scope) kernel(args...);
+  static Result run(Args... args) {
+    const DeviceScope scope;
+    return scope ? kernel(args...) : Result();
   }
 };
 template <auto kernel>
@@ -58,6 +59,7 @@ Backend<T> table() {
   t.takes_head = takes_head<T>;
   t.head_forward = scoped<head_forward<T>>;
   t.head_backward = scoped<head_backward<T>>;
+  t.predict_chain = scoped<predict_chain<T>>;
   t.workspace_across_blocks = workspace_across_blocks<T>;
   t.train_across_blocks = scoped<train_across_blocks<T>>;
   t.trains_in_block = [](const SingleBlockTraining<T>& a) { return trains_in_lanes(a) || trains_in_block(a); };

@@ -30,6 +30,39 @@ void DeviceRunner<T>::upload_updates(const std::vector<Update>& updates) {
   check(device().upload(updates_.data(), updates.data(), updates.size() * sizeof(Update), StreamScope::current()));
 }
 
+template <class T>
+void DeviceRunner<T>::forward(const Batch<T>& batch, const DropoutState* dropout, T* y) {
+  if (this->training_ || dropout || !predict_at_once(batch, y)) DenseRunner<T>::forward(batch, dropout, y);
+}
+
+// In one launch, if the backend has one: affine operations one after the other, without what only a training pass does,
+// and at most a row activation.
+template <class T>
+bool DeviceRunner<T>::predict_at_once(const Batch<T>& batch, T* y) {
+  if (!kernels().predict_chain || !program_.is_chain()) return false;
+  ChainPrediction<T> args{};
+  layers_.clear();
+  for (const Operation<T>& operation : program_.operations()) {
+    if (args.has_row_activation) return false;
+    if (operation.kind == OperationKind::Affine) {
+      layers_.push_back(chain_layer(operation));
+    } else if (operation.kind == OperationKind::RowActivation) {
+      args.has_row_activation = true;
+      args.row_activation = operation.row_activation;
+    } else if (operation.kind != OperationKind::Dropout) {
+      return false;
+    }
+  }
+  args.layers = layers_.data();
+  args.depth = static_cast<int>(layers_.size());
+  args.rows = rows_;
+  args.x = batch.x;
+  args.y = y;
+  const bool is_done = kernels().predict_chain(args, this->context());
+  check(device().launch_problem());
+  return is_done;
+}
+
 // Skips the copy where nobody's memory has changed since the last call.
 template <class T>
 void DeviceRunner<T>::upload_parameters(const std::vector<GroupMember<T>>& members) {

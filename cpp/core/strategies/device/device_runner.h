@@ -15,6 +15,7 @@ class DeviceRunner final : public DenseRunner<T> {
   ~DeviceRunner() override;
 
   Strategy strategy() const override { return Strategy::Device; }
+  void forward(const Batch<T>& batch, const DropoutState* dropout, T* y) override;
   void steps(const LossSpec& spec, const Batch<T>& batch, Index count, bool same_rows, DropoutState dropout,
              Optimizer<T>& optimizer, double* losses, PendingDownload* later = nullptr) override;
   bool group_steps(const LossSpec& spec, Index count, bool same_rows, const std::vector<GroupMember<T>>& members,
@@ -26,6 +27,7 @@ class DeviceRunner final : public DenseRunner<T> {
   using Runner<T>::device;
   using Runner<T>::rows_;
 
+  bool predict_at_once(const Batch<T>& batch, T* y);
   void upload_parameters(const std::vector<GroupMember<T>>& members);
   void upload_rows(const std::vector<GroupMember<T>>& members);
   void upload_updates(const std::vector<Update>& updates);
@@ -45,7 +47,8 @@ class DeviceRunner final : public DenseRunner<T> {
     Index steps = 0;
   };
 
-  Buffer<std::uint64_t> begin_;  // of a call: see Replay::first; then dropout's step
+  std::vector<LanesLayer<T>> layers_;  // of a prediction in one launch
+  Buffer<std::uint64_t> begin_;        // of a call: see Replay::first; then dropout's step
   Buffer<Update> updates_;
   Buffer<double> losses_;
   Buffer<UpdateTarget<T>> parameters_;  // of a training in one block
