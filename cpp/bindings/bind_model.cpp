@@ -2,17 +2,16 @@
 //
 // Python traces and compiles (Module._compiled). This class remembers the network, and the number of the module
 // structure that it stands for: the count of changes to any module at all.
-#include "bindings/cpython.h"
-#include "bindings/handles.h"
+#include "bindings/model.h"
 #include "bindings/tensor.h"
 
 namespace fastmlp::bindings {
 
+std::int64_t structure = 1;
+
 namespace {
 
-// Guarded by the GIL.
-std::int64_t structure = 1;
-std::int64_t hooks = 0;  // of all modules; without any, nobody has to look for them
+std::int64_t hooks = 0;  // of all modules; without any, nobody has to look for them. Guarded by the GIL
 
 struct Model {
   PyObject_HEAD PyObject* network;  // a Network; null before the first call
@@ -25,18 +24,13 @@ Model& model_of(PyObject* self) { return *reinterpret_cast<Model*>(self); }
 
 PyTypeObject* symbolic_type = nullptr;
 
-// What a call computes with.
-struct Compiled {
-  py::object network;  // a reference, for another thread may change the module meanwhile
-  NetworkHandle* handle;
-  bool has_parameters;
-};
+}  // namespace
 
-Compiled compiled(PyObject* self, py::handle x, const char* compile = "_compiled") {
+Compiled compiled(PyObject* self, py::handle x, const char* compile) {
   Model& model = model_of(self);
   if (model.structure != structure) {
     const py::object plan = py::handle(self).attr(compile)(x);
-    if (plan.is_none()) return {plan, nullptr, false};
+    if (plan.is_none()) return {plan, nullptr, false, false, false};
     const py::object network = plan.attr("network");
     model.by_rows = plan.attr("by_rows").cast<bool>();
     model.squeeze = plan.attr("squeeze").cast<bool>();
@@ -44,7 +38,7 @@ Compiled compiled(PyObject* self, py::handle x, const char* compile = "_compiled
     if (network.is_none() || plan.attr("by_call").cast<bool>()) {
       const py::object own = plan.attr("network_for")(x);
       model.dropout = plan.attr("dropout").cast<bool>();
-      return {own, &held_by<NetworkHandle>(own, "network"), !network.is_none()};
+      return {own, &held_by<NetworkHandle>(own, "network"), !network.is_none(), model.squeeze, false};
     }
     const py::object previous =
         py::reinterpret_steal<py::object>(std::exchange(model.network, network.inc_ref().ptr()));
@@ -52,8 +46,10 @@ Compiled compiled(PyObject* self, py::handle x, const char* compile = "_compiled
     model.dropout = plan.attr("dropout").cast<bool>();
     model.structure = plan.attr("structure").cast<std::int64_t>();
   }
-  return {py::reinterpret_borrow<py::object>(model.network), model.handle, true};
+  return {py::reinterpret_borrow<py::object>(model.network), model.handle, true, model.squeeze, true};
 }
+
+namespace {
 
 // Whether it has more than two dimensions: rows of features, in which further ones are to be kept.
 bool has_more_dimensions(py::handle x) {
@@ -76,8 +72,12 @@ py::object by_rows(py::handle x, const Run& run) {
   return y.attr("reshape")(wanted);
 }
 
-// Without, or with one more, dimension at the end; indexing is recorded.
+}  // namespace
+
 py::object squeezed(py::handle y) { return y.attr("__getitem__")(py::make_tuple(py::ellipsis(), 0)); }
+
+namespace {
+
 py::object unsqueezed(py::handle y) { return y.attr("__getitem__")(py::make_tuple(py::ellipsis(), py::none())); }
 
 py::object call_model(PyObject* self, PyObject* x) {
@@ -93,7 +93,7 @@ py::object call_model(PyObject* self, PyObject* x) {
   std::optional<DropoutState> dropout;
   if (model_of(self).dropout) dropout = {py::handle(self).attr("_draw_seed")().cast<std::uint64_t>(), 0};
   const DropoutState* state = dropout ? &*dropout : nullptr;
-  const bool squeeze = model_of(self).squeeze;  // another thread may change it meanwhile
+  const bool squeeze = with.squeeze;
   const bool differentiable = with.has_parameters || (is_tensor(x) && origin(x).node);
   if (recording() && differentiable) {
     warn_if_lost(x, "x");
@@ -106,7 +106,7 @@ py::object call_model(PyObject* self, PyObject* x) {
 
 py::object predict_model(PyObject* self, py::handle x, py::handle out) {
   const Compiled with = compiled(self, x);
-  const bool squeeze = model_of(self).squeeze;
+  const bool squeeze = with.squeeze;
   if (model_of(self).by_rows && has_more_dimensions(x))
     return by_rows(x, [&](const py::object& rows, py::ssize_t count) -> py::object {
       if (!out) return predict_model(self, rows, out);
@@ -198,6 +198,32 @@ Returns
 ndarray, shape (rows, out_features) or (out_features,)
     `out`, if given; else, for an x on the device, an array of its library there.)";
 
+constexpr const char* kPredictorDoc = R"(predictor($self, /, rows, like=None)
+--
+
+A `Predictor`: `predict` for so many rows in arrays that stay in one place, without checks.
+
+Parameters
+----------
+rows : int
+    How many rows a call predicts.
+like : array, optional
+    For a model on a CUDA device, an array there, of the model's dtype: x and y are made by its
+    library, as those of `predict` are, and its stream has the work. Without it they are NumPy's,
+    and are copied to the device and back.
+
+Returns
+-------
+Predictor
+
+Raises
+------
+TypeError
+    If `predict` does not take the model, or `like` is not such an array.
+ValueError
+    If rows is below 1, or 1 where `BatchNorm1d` takes its statistics from the batch; or if the
+    model does not say how many features it takes, or has no parameters.)";
+
 constexpr const char* kJacobianDoc = R"(jacobian($self, /, x)
 --
 
@@ -272,6 +298,7 @@ PyTypeObject* make_type(const char* name, int size, PyType_Slot* slots) {
 
 void bind_model(py::module_& m) {
   static PyMethodDef methods[] = {fast_method("predict", predict, kPredictDoc),
+                                  fast_method("predictor", make_predictor, kPredictorDoc),
                                   fast_method("jacobian", jacobian, kJacobianDoc),
                                   fast_method("input_gradient", input_gradient, kInputGradientDoc),
                                   {}};
@@ -284,6 +311,7 @@ void bind_model(py::module_& m) {
   PyTypeObject* model_type = make_type("fastmlp._core.Model", sizeof(Model), model_slots);
   m.attr("Symbolic") = py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(symbolic_type));
   m.attr("Model") = py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(model_type));
+  bind_predictor(m);
   m.def("structure", [] { return structure; });
   m.def("structure_changed", [] { ++structure; });
   m.def("count_hooks", [](std::int64_t more) { hooks += more; }, py::arg("more"));

@@ -139,13 +139,20 @@ template <class T>
     network_->predict(x.data(), x.rows, x.columns, dropout, y);
     return array;
   }
+  predict_staged(x.data(), x, dropout, y);
+  return array;
+}
+
+template <class T>
+void NetworkOf<T>::predict_staged(const T* x, const RowsShape& rows, const DropoutState* dropout, T* y) {
+  const Index columns = output_columns(rows.columns);
   join_streams(network_->device());
   const auto staging = staging_->acquire(network_->device());
-  const ComputeWith<T> computing(*network_, work(x));
-  staging->y.reserve(static_cast<std::size_t>(x.rows * columns));
-  network_->predict(upload(staging->x, x.data(), x.rows * x.columns), x.rows, x.columns, dropout, staging->y.data());
-  download(y, staging->y, x.rows * columns);
-  return array;
+  const ComputeWith<T> computing(*network_, work(rows));
+  staging->y.reserve(static_cast<std::size_t>(rows.rows * columns));
+  network_->predict(upload(staging->x, x, rows.rows * rows.columns), rows.rows, rows.columns, dropout,
+                    staging->y.data());
+  download(y, staging->y, rows.rows * columns);
 }
 
 template <class T>
@@ -173,15 +180,20 @@ py::object NetworkOf<T>::predict_on_device(py::handle object, py::handle out) {
   const DeviceArray y = device_output(result, "out", dtype_name<T>(), shape);
   if (rows.rows == 0) return result;
   check_apart(y.data, y.size(), x.data, x.size());
+  predict_there(x, rows, static_cast<T*>(y.data));
+  return result;
+}
+
+template <class T>
+void NetworkOf<T>::predict_there(const DeviceArray& x, const RowsShape& rows, T* y) {
   CallerStream stream(network_->device(), x, false);
   {
     const ReadsValues<T> reads(network_->parameters());
     const WithoutGil release;
-    network_->predict(static_cast<const T*>(x.data), rows.rows, rows.columns, nullptr, static_cast<T*>(y.data));
+    network_->predict(static_cast<const T*>(x.data), rows.rows, rows.columns, nullptr, y);
   }
   if (!network_->device().capture(stream.stream())) last_stream_ = stream.owner();
   stream.finish();
-  return result;
 }
 
 template class NetworkOf<float>;

@@ -143,6 +143,8 @@ struct FitRequest {
   py::object exchange;
 };
 
+struct BoundRows;  // bound_rows.h
+
 using NamedMetrics = std::vector<std::pair<std::string, MetricSpec>>;
 
 struct NetworkHandle {
@@ -157,6 +159,12 @@ struct NetworkHandle {
   // `out`, or where that is null a new array of x's library.
   virtual py::object predict_on_device(py::handle x, py::handle out) = 0;
   virtual bool takes_device_array(py::handle x) const = 0;
+  // New arrays of zeros for so many rows and their predictions; `like`, unless null, is an array on the network's device
+  // of whose library they are. ValueError where the rows have no width of their own.
+  virtual BoundRows bind(Index rows, py::handle like) const = 0;
+  // Whether they are of this network's shape, dtype and device; the same as predict then, without checks.
+  virtual bool takes(const BoundRows& bound) const = 0;
+  virtual void predict_bound(const BoundRows& bound) = 0;
   // Derivatives of `predict` with respect to x: of each output; of a loss; of one whose gradient with respect to the output
   // is function(y, t); of the sum of the outputs where both are null.
   virtual py::object jacobian(py::handle x) = 0;

@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "bindings/array_args.h"
-#include "bindings/device_arrays.h"
+#include "bindings/bound_rows.h"
 #include "bindings/gil.h"
 #include "bindings/handles.h"
 #include "bindings/row_args.h"
@@ -39,6 +39,9 @@ class NetworkOf final : public NetworkHandle {
   py::object predict(py::handle x, py::handle out, const DropoutState* dropout, PyTypeObject* result) override;
   py::object predict_on_device(py::handle x, py::handle out) override;
   bool takes_device_array(py::handle x) const override { return staging_ && is_device_array(x); }
+  BoundRows bind(Index rows, py::handle like) const override;
+  bool takes(const BoundRows& bound) const override;
+  void predict_bound(const BoundRows& bound) override;
   py::object jacobian(py::handle x) override;
   py::object weight_jacobian(py::handle x, const py::sequence& parameters) override;
   py::object input_gradient(py::handle x, py::handle t, const LossHandle* loss, py::handle function) override;
@@ -80,6 +83,9 @@ class NetworkOf final : public NetworkHandle {
   void check_rows_apart() const;
   void check_loss_takes_output(const LossSpec& loss, const Matrix<T>& x);
   void check_apart(const void* out, Index size, const void* x, Index x_size) const;
+  // From and to the host's memory, by the device's.
+  void predict_staged(const T* x, const RowsShape& rows, const DropoutState* dropout, T* y);
+  void predict_there(const DeviceArray& x, const RowsShape& rows, T* y);
   T* checked_output(py::handle out, const BatchShape& shape) const;
   [[gnu::noinline]] py::object predict_any(py::handle x, py::handle out, const DropoutState* dropout,
                                            PyTypeObject* result);

@@ -22,7 +22,7 @@ from fastmlp import (
     optim,
     traced_functions,
 )
-from fastmlp._core import __version__
+from fastmlp._core import Predictor, __version__
 from fastmlp.activations import (
     CELU,
     ELU,
@@ -172,6 +172,7 @@ __all__ = [
     "PReLU",
     "Parameter",
     "PoissonNLLLoss",
+    "Predictor",
     "QuantileLoss",
     "RMSprop",
     "ReLU",

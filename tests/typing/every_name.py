@@ -186,6 +186,9 @@ def train(x: Floats, t: Floats, folder: Path) -> fm.History:
     resumed: fm.Trainer = fm.Trainer.load(folder / "run.safetensors")
     predicted: Floats = resumed.model.predict(x)
     assert len(predicted) == len(x)
+    predictor: fm.Predictor = resumed.model.predictor(rows=1)
+    predictor.x[0] = x[0]
+    assert predictor() is predictor.y
     print(fm.summary(model))
     return history
 
