@@ -121,7 +121,7 @@ def test_tensors_of_torch(tensors: Any) -> None:
     class OnDevice(TorchFunctionMode):
         def __torch_function__(self, call: Any, types: Any, args: Any, kwargs: Any = None) -> Any:
             made = call(*args, **(kwargs or {}))
-            return tensors(made) if call is torch.empty else made
+            return tensors(made) if call.__name__ == "empty" else made
 
     model = mlp(device="cuda")
     want = model.predict(X)
