@@ -28,7 +28,8 @@ struct OneBlock {
 template <class T, int kM, int kV>
 struct FirstSpread {
   using First = FewRows<T, kM, kV>;
-  static constexpr int kThreads = First::kThreads, kBlocks = 2;  // no more, or the compiler spills for them
+  static constexpr int kThreads = First::kThreads;
+  static constexpr int kBlocks = sizeof(T) * kM > 32 ? 1 : 2;  // no more, or the compiler spills for them
   static_assert(kThreads == kChainThreads);
   struct Params {
     typename First::Params first;
