@@ -80,10 +80,10 @@ struct ForwardHead {
       own.loss = 0;
       await_copies();
     });
-    p.scale.find(block, static_cast<int>(p.M), [&](int row) { return p.targets.share(target_row(p, row)); });
+    p.scale.find(block, static_cast<int>(p.M), [&](Registers&, int row) { return p.targets.share(target_row(p, row)); });
     multiply(block, p, s);
     block.each([&](int thread, Registers&) { activate(p, s, thread); });
-    const auto find = [&](int thread) {
+    const auto find = [&](int thread, Registers&) {
       const int r = thread / s.across, at = s.row(r);
       if (r >= kRows || first + r >= p.M) return OutputRow<T>{s.rows, false, 0, 0, 0, 0, T(0)};
       return OutputRow<T>{s.rows,       true,        at, at + s.across, p.targets.dense ? at + 2 * s.across : -1,
