@@ -188,14 +188,16 @@ struct RowsInLanes {
 
   FASTMLP_DEVICE void fetch_row(Registers& own) const {
     const bool present = own.coming >= 0;
-    const T* const x = in_device_memory(own.data.x) + own.coming * p.sizes[0];
     FASTMLP_UNROLL
-    for (int i = 0; i < S::kIn; ++i) own.next_x[i] = present && i < p.sizes[0] ? x[i] : T(0);
+    for (int i = 0; i < S::kIn; ++i)
+      own.next_x[i] = present && i < p.sizes[0] ? in_device_memory(own.data.x)[own.coming * p.sizes[0] + i] : T(0);
     own.next_weight = present && p.targets.weights ? in_device_memory(own.data.weights)[own.coming] : T(1);
     own.next_class = present && !p.targets.dense ? static_cast<int>(in_device_memory(own.data.classes)[own.coming]) : 0;
-    const T* const t = in_device_memory(own.data.dense) + own.coming * p.output.columns;
+    const bool dense = present && p.targets.dense;
     FASTMLP_UNROLL
-    for (int c = 0; c < S::kOut; ++c) own.next_t[c] = present && p.targets.dense && c < p.output.columns ? t[c] : T(0);
+    for (int c = 0; c < S::kOut; ++c)
+      own.next_t[c] =
+          dense && c < p.output.columns ? in_device_memory(own.data.dense)[own.coming * p.output.columns + c] : T(0);
   }
 
   // The rows of the next turn, and what follows them into its place; nothing where all turns have the same ones.
