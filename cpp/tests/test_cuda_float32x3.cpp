@@ -76,7 +76,8 @@ void test_split() {
 }
 
 TilePlan plan_of(TileKind tile, Index rows, Index columns, Index depth, Index parts) {
-  const auto [down, wide] = kTileSides[static_cast<int>(tile)];
+  const auto [down, wide, bytes] = kTileSizes[static_cast<int>(tile)];
+  (void)bytes;
   const Index across = (columns + wide - 1) / wide, part = (depth + parts * 8 - 1) / (parts * 8) * 8;
   return {tile, static_cast<int>(across), static_cast<int>(across * ((rows + down - 1) / down)),
           static_cast<int>((depth + part - 1) / part), part};

@@ -170,7 +170,10 @@ bool same(const Result<float>& a, const Result<float>& b) {
 
 std::string text(const Case& c, const Grid& grid) {
   std::string result;
-  for (const Index size : c.sizes) result += (result.empty() ? "" : "-") + std::to_string(size);
+  for (const Index size : c.sizes) {
+    if (!result.empty()) result += '-';
+    result += std::to_string(size);
+  }
   return result + ", " + std::to_string(c.rows) + " rows, " + kOptimizerNames[static_cast<int>(c.optimizer)] + ", " +
          kLossNames[static_cast<int>(c.loss.kind)] + ", " + std::to_string(grid.rows) + " x " +
          std::to_string(grid.columns) + " blocks";

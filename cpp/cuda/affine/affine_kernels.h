@@ -89,11 +89,16 @@ FewRowsPlan plan_few_rows(Index columns, Index depth) {
 template <int kM, int kV, class T>
 typename FewRows<T, kM, kV>::Params few_rows_params(const AffineForward<T>& a, const FewRowsPlan& plan,
                                                     const Context& context) {
-  return {a.M,         a.N,
-          a.K,         a.x,
-          a.ldx,       a.weight,
-          plan.across, plan.parts,
-          plan.part,   SharedSums(context.scratch),
+  return {a.M,
+          a.N,
+          a.K,
+          a.x,
+          a.ldx,
+          a.weight,
+          plan.across,
+          plan.parts,
+          plan.part,
+          SharedSums(context.scratch),
           ForwardEpilogue<T>(a)};
 }
 

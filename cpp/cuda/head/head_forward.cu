@@ -80,7 +80,8 @@ struct ForwardHead {
       own.loss = 0;
       await_copies();
     });
-    p.scale.find(block, static_cast<int>(p.M), [&](Registers&, int row) { return p.targets.share(target_row(p, row)); });
+    p.scale.find(block, static_cast<int>(p.M),
+                 [&](Registers&, int row) { return p.targets.share(target_row(p, row)); });
     multiply(block, p, s);
     block.each([&](int thread, Registers&) { activate(p, s, thread); });
     const auto find = [&](int thread, Registers&) {

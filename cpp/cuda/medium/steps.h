@@ -192,7 +192,7 @@ struct GridTraining : GridBlock {
         });
       });
     });
-    const auto find = [&](int thread) {
+    const auto find = [&](int thread, Registers&) {
       const int r = thread >> p.output.log_lanes;
       if (r >= own.count) return OutputRow<T>{values, false, 0, 0, 0, 0, T(0)};
       return OutputRow<T>{

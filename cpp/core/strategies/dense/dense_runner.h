@@ -53,7 +53,7 @@ class DenseRunner : public Runner<T> {
   Buffer<Index> batch_classes_;
 
  private:
-  Batch<T> gather(const Batch<T>& batch, bool with_x);
+  Batch<T> gathered(const Batch<T>& batch, bool with_x);
   bool product_chooses_rows(int head);
 
   // Of one pass, beside the runner.

@@ -30,7 +30,7 @@ bool DenseRunner<T>::product_chooses_rows(int head) {
 template <class T>
 Batch<T> DenseRunner<T>::gather(const Batch<T>& batch) {
   if (!batch.ids && !replay_) return batch;
-  return gather(batch, true);
+  return gathered(batch, true);
 }
 
 template <class T>
@@ -39,14 +39,14 @@ Batch<T> DenseRunner<T>::gather_for_step(const Batch<T>& batch, LossKind loss) {
   const int head = head_of(loss);
   const bool x_chosen = product_chooses_rows(head);
   reserve_rows(batch, head);
-  if (!x_chosen || head == program_.size()) return gather(batch, !x_chosen);
+  if (!x_chosen || head == program_.size()) return gathered(batch, !x_chosen);
   Batch<T> rows = batch;
   rows.x_chosen = rows.targets_chosen = true;
   return rows;
 }
 
 template <class T>
-Batch<T> DenseRunner<T>::gather(const Batch<T>& batch, bool with_x) {
+Batch<T> DenseRunner<T>::gathered(const Batch<T>& batch, bool with_x) {
   reserve_rows(batch, with_x ? 0 : program_.size());  // no product is below operation 0
   T* const x = with_x ? batch_x_.data() : nullptr;
   kernels().gather({batch.rows, this->columns_, this->out_columns(), batch.x, batch.targets, batch.ids, x,
@@ -73,7 +73,7 @@ Batch<T> DenseRunner<T>::consecutive(const Batch<T>& batch) {
   template void DenseRunner<T>::reserve_rows(const Batch<T>&, int);             \
   template bool DenseRunner<T>::product_chooses_rows(int);                      \
   template Batch<T> DenseRunner<T>::gather(const Batch<T>&);                    \
-  template Batch<T> DenseRunner<T>::gather(const Batch<T>&, bool);              \
+  template Batch<T> DenseRunner<T>::gathered(const Batch<T>&, bool);            \
   template Batch<T> DenseRunner<T>::gather_for_step(const Batch<T>&, LossKind); \
   template Batch<T> DenseRunner<T>::consecutive(const Batch<T>&);
 FASTMLP_INSTANTIATE(float)
