@@ -50,7 +50,10 @@ def test_gradients(build: Any, shape: tuple[int, ...], loss: str, device: str) -
     ]:
         np.testing.assert_allclose(got, expected.detach().numpy(), rtol=1e-11, atol=1e-14)
     with fm.no_grad():
-        np.testing.assert_array_equal(ours(x), y)
+        if device == "cpu":
+            np.testing.assert_array_equal(ours(x), y)
+        else:  # few rows go through all layers in one launch
+            np.testing.assert_allclose(ours(x), y, rtol=1e-14)
         if x.size:
             assert getattr(fm, loss)()(ours(x), t).item() == pytest.approx(want.item(), rel=1e-12)
 
