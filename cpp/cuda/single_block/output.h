@@ -194,10 +194,16 @@ class Output {
                 });
   }
 
+  // What lanes of a row have written is there for its other lanes.
+  FASTMLP_DEVICE void meet() {
+    block_.each_in_warp([](int, Registers&) {});
+  }
+
   // The lane of a mean does its variance, too.
   template <class Loss>
   FASTMLP_DEVICE void pair_loss(Loss) {
     const int pairs = args_.columns / 2;
+    if (args_.has_row_activation) meet();
     for_columns([](const auto&, Registers&) {},
                 [&](const auto& row, int c, Registers& own) {
                   if (c >= pairs) return;
@@ -207,6 +213,7 @@ class Output {
                   set_gradient(row, c, own, Loss::mean_gradient(mean, variance, t, params), weight);
                   set_gradient(row, c + pairs, own, Loss::variance_gradient(mean, variance, t, params), weight);
                 });
+    if (args_.has_row_activation) meet();
   }
 
   template <class Loss>
