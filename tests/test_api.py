@@ -55,7 +55,7 @@ def test_all_names_exist_and_are_those_of_torch(torch: Any) -> None:
         "Standardize",
     }
     own |= {"FunctionLoss", "QuantileLoss", "Lion", "EarlyStopping", "Ensemble"}
-    own |= {"LevenbergMarquardt"}
+    own |= {"LevenbergMarquardt", "Predictor"}
     unknown = [
         name
         for name in layers
