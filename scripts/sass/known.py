@@ -3,6 +3,7 @@
 import re
 
 DIVISIONS = "divisions, which call for denormal numbers alone; memory is what the loop waits for"
+DIVISIONS_OF_STEPS = "divisions and roots of losses and Adam, which call for denormal numbers alone"
 ONE_OF_MANY = "a launch runs one activation's, loss's or rule's part of it"
 BLOCKS = "loads and stores may overlap for the compiler; many blocks hide what one waits"
 QUADS = "a quad is loaded, waited for and stored before the next"
@@ -20,6 +21,10 @@ KNOWN = (
     ("Training", "serial loads", "parameters into shared memory, once a launch"),
     ("Training", "serial epilogue", "the next rows, and what a step writes"),
     ("Loss|Norm|RowBackward|Activation|ParameterUpdate", "calls in loops", DIVISIONS),
+    ("BackwardHead|RowsInLanes|grid_training|OneBlock", "calls in loops", DIVISIONS_OF_STEPS),
+    ("ForwardHead", "serial epilogue", "a row's passes, which wait for one another"),
+    ("FirstSpread", "serial epilogue", "parts of a sum, whose number is known at run time alone"),
+    ("ForwardHead<double|grid_training|FirstSpread<double", "long code", ONE_OF_MANY),
     ("Gather|Dropout|Scale|Activation|LayerNorm|RowForward|PReLU", "serial loads", BLOCKS),
 )
 
