@@ -1,5 +1,6 @@
 """One call of `Trainer.fit`: what it is given, checked, and the native training with callbacks."""
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
@@ -63,6 +64,8 @@ class Fit:
         Set before `run` where other processes train with this one.
     seed : int
         Of the order of the rows and of dropout, which may be set, too.
+    is_shareable : bool
+        Whether there can be fits like this one, see `for_other`.
     """
 
     def __init__(
@@ -118,9 +121,26 @@ class Fit:
         if others or any(not isinstance(metric, str) for metric in self._metrics):
             self._data = _data.copied("", self._data)
             self._validation = _data.copied("validation_data ", self._validation)
-        self.first = trainer._history.epochs
+        self.is_shareable = not (self._batches or self._planner or others)
+        self._take_hooks(others)
+
+    def _take_hooks(self, callbacks: list[Any]) -> None:
+        self.first = self.trainer._history.epochs
         self.last = self.first + self.max_epoch  # epoch, and one
-        self._hooks = Hooks(trainer, others, self._planner, self.first, self.last)
+        self._hooks = Hooks(self.trainer, callbacks, self._planner, self.first, self.last)
+
+    def for_other(self, trainer: Trains, seed: Any, early_stopping: Any) -> "Fit":
+        """The same of a trainer that is like this one's, which nothing has to be checked for again.
+
+        This fit has to be `is_shareable`.
+        """
+        fit = copy.copy(self)
+        fit.trainer = trainer
+        fit._early = early = early_stopping
+        fit._native = early._for_fit(self._validates, self._names) if early else None
+        fit.seed = trainer._choose_seed(seed)
+        fit._take_hooks([])
+        return fit
 
     def check(self) -> None:
         """What the native training checks before it begins, which it does not; all stays as it was.

@@ -1,4 +1,4 @@
-"""What `fit_many` is given: options and rows of each trainer, and which trainers are alike."""
+"""What `fit_many` is given: options and rows of each trainer."""
 
 import copy
 import inspect
@@ -12,8 +12,6 @@ from fastmlp import _checks, _conversions
 from fastmlp._hooks import check_callbacks
 from fastmlp._rows import is_sparse
 from fastmlp.early_stopping import EarlyStopping, take_early_stopping
-from fastmlp.parameter import Parameter
-from fastmlp.tracing import is_ours
 from fastmlp.trainer import Trainer
 
 # Of which a list has one for each trainer. Those of the other arguments are lists themselves.
@@ -218,66 +216,3 @@ def _indices(name: str, rows: Any) -> Any:
     if array.dtype.kind != "b" and len(array) and array.min() < 0:
         raise ValueError(f"{name}: expected numbers of rows, got {array.min()}")
     return array
-
-
-def likeness(trainer: Trainer, options: dict[str, Any]) -> Any:
-    """Equal for trainers of which one can be trained where another one can; None: nobody knows.
-
-    They differ in the numbers of parameters, and in options of optimizers, which are checked where
-    they are set. `options` are those of `fit`.
-    """
-    if type(trainer) is not Trainer or trainer.scheduler is not None:
-        return None
-    loss_fn = trainer.loss_fn
-    own = [_plain(loss_fn), repr(loss_fn), _of_model(trainer.model)]
-    for name in SINGLE:
-        value = options[name]
-        if name == "seed":
-            value = type(value)
-        elif isinstance(value, EarlyStopping):
-            value = tuple(value.options.values())
-        own.append((type(value), value))
-    own += [type(trainer.optimizer), len(trainer.optimizer.parameters)]
-    if None in own:
-        return None
-    try:
-        hash(key := tuple(own))
-    except TypeError:
-        return None
-    return key
-
-
-def _of_model(model: Any) -> Any:
-    parts = []
-    for module in model.modules():
-        part = _plain(module)
-        if part is None or not is_ours(module):
-            return None
-        parts.append((type(module), part))
-    return tuple(parts)
-
-
-def loss_key(loss_fn: Any) -> Any:
-    """Equal for losses that are alike, but for the losses themselves where nobody knows."""
-    plain = _plain(loss_fn)
-    return id(loss_fn) if plain is None else plain
-
-
-_VALUES = int | float | str | bool | None
-_NOT_LOOKED_AT = ("_seed", "_plan", "_direct")
-
-
-def _plain(thing: Any) -> Any:
-    """Its attributes, if all of them are plain values, parameters, or modules that come apart."""
-    found: list[Any] = [type(thing)]
-    for name, value in vars(thing).items():
-        if name in _NOT_LOOKED_AT:
-            continue
-        if isinstance(value, Parameter):
-            value = value.shape, str(value.dtype), value.device, value.requires_grad
-        elif hasattr(value, "_compiled"):
-            value = "module"
-        elif not isinstance(value, _VALUES):
-            return None
-        found.append((name, value))
-    return tuple(found)

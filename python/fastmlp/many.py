@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from fastmlp import _checks, _core
+from fastmlp._alike import Pattern, likeness, loss_key
 from fastmlp._fit import Fit, run_together
-from fastmlp._many_arguments import Data, Options, likeness, loss_key, named
+from fastmlp._many_arguments import Data, Options, named
 from fastmlp._whole_fit import ALL_ROWS_OR_32
 from fastmlp.history import History
 from fastmlp.progress import make_progress, progress_stream
@@ -83,27 +84,34 @@ def fit_many(
     data = Data(group, x, t, options.shared.pop("sample_weight", None), rows)
     stream = progress_stream(True if progress == "plot" else progress)
 
+    patterns: dict[Any, Pattern] = {}
+    alike: dict[int, tuple[Pattern, list[_core.Parameter]]] = {}
+
     def make(i: int) -> Fit:
         with named(i):
-            return Fit(group[i], **data.of(i), **options.of(i), progress=False)
+            fit = None
+            if i in alike:
+                pattern, parameters = alike[i]
+                fit = pattern.fit_of(group[i], parameters, options.of(i))
+            return fit or Fit(group[i], **data.of(i), **options.of(i), progress=False)
 
-    checked = set()
     on_device: dict[int, Any] = {}  # and which of them may share launches
     for i, trainer in enumerate(group):
-        given = options.of(i)
-        kind = likeness(trainer, given) if rows is None else None
-        is_new = kind is None or kind not in checked
-        if _is_on_device(trainer) or is_new:
-            fit = make(i)
-            if is_new:
-                with named(i):
-                    fit.check()
-                checked.add(kind)
-            if _is_on_device(trainer):
-                on_device[i] = _launch(fit)
-        else:  # thousands of networks are checked by one of them; the threads make the rest
+        found = likeness(trainer, options.of(i)) if rows is None else None
+        if found is not None and found.key in patterns:  # of thousands one is checked for all
+            alike[i] = patterns[found.key], found.parameters
             with named(i):
-                trainer._choose_seed(given["seed"])
+                trainer._choose_seed(options.of(i)["seed"])
+            if not _is_on_device(trainer):
+                continue  # the threads make it
+        fit = make(i)
+        if i not in alike:
+            with named(i):
+                fit.check()
+            if found is not None:
+                patterns[found.key] = Pattern(fit, found.parameters)
+        if _is_on_device(trainer):
+            on_device[i] = _launch(fit)
     work = [data.rows_of(i) * options.epochs_of(i) for i in range(len(group))]
     run = _Run(group, make, work, on_device, data.own_size)
     try:

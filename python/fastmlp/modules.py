@@ -93,8 +93,11 @@ class Module(Hooked):
             except UncompilableError as error:
                 raise error if of_call else UncompilableError(f"{error}. {_ONE_PROGRAM}") from None
             plan = Plan(trace, plan)
-            self.__dict__["_plan"] = plan  # past __setattr__: this changes nothing that is traced
+            self._take_plan(plan)
         return plan
+
+    def _take_plan(self, plan: Plan) -> None:
+        self.__dict__["_plan"] = plan  # past __setattr__: this changes nothing that is traced
 
     def _compiled_for_call(self, x: Any) -> Plan | None:
         """The same, but None where `forward` is no native program; then comes `_run`."""

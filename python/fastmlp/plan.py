@@ -1,5 +1,6 @@
 """Plans: what a trace has found, as something that runs."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,25 @@ class Plan:
         # Plans made before the last change of a module are out of date. Read last, because
         # forward() may have made modules.
         self.structure = _core.structure()
+
+    def for_other(self, parameters: dict[_core.Parameter, _core.Parameter]) -> "Plan | None":
+        """That of a model which differs in its parameters alone: others for those of this one.
+
+        None where some module has changed since this plan was made.
+        """
+        if self.structure != _core.structure() or self.dtype is None:
+            return None
+
+        def exchanged(part: Any) -> Any:
+            return parameters[part] if isinstance(part, _core.Parameter) else part
+
+        plan = copy.copy(self)
+        plan.operations = tuple(tuple(map(exchanged, operation)) for operation in self.operations)
+        own = [p for operation in plan.operations for p in operation]
+        plan.places = [(p.device, p.moves) for p in own if isinstance(p, _core.Parameter)]
+        plan.networks = {}
+        plan.network = plan._network(self.dtype)
+        return plan
 
     def network_for(self, x: Any) -> _core.Network:
         """The network; without parameters, the one of the data's dtype."""
