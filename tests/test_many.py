@@ -378,7 +378,7 @@ def test_one_that_differs_among_many_alike_is_named() -> None:
 
 
 def _layers(order: str, i: int) -> fm.Trainer:
-    """Layers 2-2 by their letters, shared where a letter comes again, then one with three outputs."""
+    """Layers 2-2 by their letters, shared where a letter comes again, and one 2-3."""
     made = {name: fm.Linear(2, 2, dtype="float64") for name in sorted(set(order))}
     model = fm.Sequential(*(made[name] for name in order), fm.Linear(2, 3, dtype="float64"))
     for k, parameter in enumerate(model.parameters()):
