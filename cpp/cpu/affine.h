@@ -17,11 +17,17 @@ struct SkinnyLimits {
   static constexpr Index kForwardRows = Skinny<T>::kRegisters / 4;  // a higher tile is narrower
   static constexpr Index kInputRows = Blocking<T>::kManyRegisters ? 16 : 12;
   static constexpr Index kWeightRows = kSmallCode ? 2 : 8;
-  // Whether dot products cost less than padding so few outputs to whole vectors: adding up the lanes of one takes about
+  // Whether dot products cost less than padding so few features to whole vectors: adding up the lanes of one takes about
   // as long as three multiply-adds.
-  static constexpr bool prefer_unpadded(Index outputs, Index depth) {
-    constexpr Index lanes = Vec<T>::lanes, kReduction = 3;
-    return outputs <= kMostNarrow && outputs * (depth + kReduction * lanes) < depth * round_up(outputs, lanes);
+  static constexpr bool prefer_dots(Index features, Index depth) {
+    constexpr Index lanes = Vec<T>::lanes, kReduction = 3, kMost = 16;
+    return features <= kMost && features * (depth + kReduction * lanes) < depth * round_up(features, lanes);
+  }
+  // Whether dW gains more by not packing, each value for N or K others, than it loses by updates that are not in registers,
+  // of M terms each.
+  static constexpr bool prefer_unpacked_gradient(Index M, Index N, Index K) {
+    constexpr Index kPayingReuse = 48;
+    return N * K <= smaller(kPayingReuse, M * 3 / 2) * (N + K);
   }
   static constexpr Index kOwnColumns = 128;    // of which each thread can have some, as in the forward pass
   static constexpr Index kShortSum = 4;        // features whose tiles last no longer than packing them
@@ -34,10 +40,11 @@ void affine_forward(const AffineForward<T>& a, const Context& context) {
   using Limits = SkinnyLimits<T>;
   const Gemm<T> product{a.M,     a.N, a.K, {a.x, a.ldx, 1}, {a.weight, a.N, 1}, a.y, a.ldy, {forward_epilogue<T>, &a},
                         {a.bias}};
-  const bool narrow = Limits::prefer_unpadded(a.N, a.K) && a.N * a.K <= Skinny<T>::kCopy;
+  const bool narrow = prefer_narrow<T>(a.N, a.K);
   if (a.M <= (narrow ? Skinny<T>::kMostRows : Limits::kForwardRows)) return few_rows(product, context);
   if (narrow) return narrow_outputs(a, context);
   if (a.K <= Limits::kShortSum) return short_sums(product, context);
+  if (prefer_unpacked<T>(a.M, a.N, a.K)) return unpacked(product, context);
   forward_product(a, context);
 }
 
@@ -50,7 +57,7 @@ void affine_backward_input(const AffineBackwardInput<T>& a, const Context& conte
   const bool narrow = a.N <= Limits::kShortInputSum && a.N * a.K <= Skinny<T>::kCopy;
   const bool few = a.M <= Limits::kInputRows;
   if (narrow && a.M > 1 && (few || a.N <= Limits::kShortSum)) return short_sums(product, context);
-  if (few || Limits::prefer_unpadded(a.K, a.N)) return dots(product, context);
+  if (few || Limits::prefer_dots(a.K, a.N)) return dots(product, context);
   backward_input_product(a, context);
 }
 
@@ -159,6 +166,10 @@ void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& con
   if (a.N <= Skinny<T>::kMostRows)
     return few_rows<T>(
         {a.N, a.K, a.M, {a.dz, 1, a.lddz}, {a.x, a.ldx, 1}, nullptr, 0, {transposed_weight_epilogue<T>, &a}}, context);
+  if (prefer_narrow_gradient<T>(a.M, a.N)) return narrow_weight_gradient(a, context);
+  if (Limits::prefer_unpacked_gradient(a.M, a.N, a.K))
+    return unpacked<T>({a.K, a.N, a.M, {a.x, 1, a.ldx}, {a.dz, a.lddz, 1}, nullptr, 0, {weight_epilogue<T>, &a}},
+                       context);
   backward_weight_product(a, context);
 }
 

@@ -37,7 +37,8 @@ Fused fused_update(const Update* update, Index M) {
   if (!update) return Fused::Store;
   if (!update->constants.plain()) return Fused::None;
   if (update->kind == UpdateKind::SGD) return Fused::SGD;
-  if (M < kShortSums && !Blocking<T>::kManyRegisters) return Fused::None;  // AVX2 is faster without
+  // With AVX2, whose registers a tile's sums fill, the work on the tile before costs short sums more than it hides.
+  if (M < 128 && !Blocking<T>::kManyRegisters) return Fused::None;
   if (update->kind == UpdateKind::SGDMomentum) return Fused::SGDMomentum;
   return update->kind == UpdateKind::Adam ? Fused::Adam : Fused::None;
 }

@@ -44,15 +44,9 @@ void multiply_part(const Gemm<T>& g, const Part& part, T* scratch) {
 // The product on all threads; `depth_blocks`: how many blocks the sums are formed in.
 template <class T>
 void gemm(const Gemm<T>& g, const Context& context, Index depth_blocks) {
-  using Block = Blocking<T>;
-  const Grid grid = choose_grid<T>(g.M, g.N, g.K, g.split_columns, context.executor.workers);
-  const Index m_step = round_up(ceil_div(g.M, grid.m), grid.m > 1 ? Block::MR : 1);
-  const Index n_step = round_up(ceil_div(g.N, grid.n), Block::NR);
-  const Index m_parts = ceil_div(g.M, m_step), n_parts = ceil_div(g.N, n_step);
-  parallel_tasks(context, m_parts * n_parts, [&](Index task, int worker) {
-    const Index m0 = task / n_parts * m_step, n0 = task % n_parts * n_step;
-    T* scratch = reinterpret_cast<T*>(context.scratch + worker * Block::kScratchBytes);
-    multiply_part(g, {m0, smaller(g.M, m0 + m_step), n0, smaller(g.N, n0 + n_step), depth_blocks}, scratch);
+  for_parts(g, context, [&](Index m_begin, Index m_end, Index n_begin, Index n_end, int worker) {
+    T* scratch = reinterpret_cast<T*>(context.scratch + worker * Blocking<T>::kScratchBytes);
+    multiply_part(g, {m_begin, m_end, n_begin, n_end, depth_blocks}, scratch);
   });
 }
 

@@ -231,6 +231,12 @@ int main() {
       test({M, 100, narrow});
       test({M, narrow, 100});
     }
+  for (const Index M : {15, 16, 17, 40, 300})
+    for (const Index narrow : {18, 19, 20, 23, 24, 25, 30, 31}) test({M, 70, narrow});
+  // Where packing begins to pay, forward and for dW.
+  for (const Index size : {179, 180, 181}) test({size, 41, size});
+  for (const Index size : {95, 96, 97})
+    for (const Index M : {31, 32, 33, 200}) test({M, size, size});
   // Tiles and blocks: heights and widths around multiples of both sets of registers, depths around L1's share.
   for (const Index M : {20, 24, 25, 47, 48, 49, 71, 97})
     for (const Index N : {24, 31, 32, 33, 64, 65, 96}) test({M, 37, N});

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cpu/gemm/blocking.h"
+#include "cpu/gemm/product.h"
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
@@ -32,6 +33,20 @@ Grid choose_grid(Index M, Index N, Index K, bool split_columns, Index workers) {
     }
   }
   return best;
+}
+
+// body(m_begin, m_end, n_begin, n_end, worker) for the parts of a product, on all threads.
+template <class T, class Body>
+void for_parts(const Gemm<T>& g, const Context& context, const Body& body) {
+  using Block = Blocking<T>;
+  const Grid grid = choose_grid<T>(g.M, g.N, g.K, g.split_columns, context.executor.workers);
+  const Index m_step = round_up(ceil_div(g.M, grid.m), grid.m > 1 ? Block::MR : 1);
+  const Index n_step = round_up(ceil_div(g.N, grid.n), Block::NR);
+  const Index m_parts = ceil_div(g.M, m_step), n_parts = ceil_div(g.N, n_step);
+  parallel_tasks(context, m_parts * n_parts, [&](Index task, int worker) {
+    const Index m0 = task / n_parts * m_step, n0 = task % n_parts * n_step;
+    body(m0, smaller(g.M, m0 + m_step), n0, smaller(g.N, n0 + n_step), worker);
+  });
 }
 
 }  // namespace fastmlp::FASTMLP_ISA_NS
