@@ -41,7 +41,7 @@ def _trainer(i: int, **options: Any) -> fm.Trainer:
     return fm.Trainer(model, optimizer, loss, scheduler=scheduler, **options)
 
 
-def _same(a: fm.Trainer, b: fm.Trainer) -> None:
+def same(a: fm.Trainer, b: fm.Trainer) -> None:
     for name, value in a.model.state_dict().items():
         np.testing.assert_array_equal(value, b.model.state_dict()[name], strict=True)
     for name in ("loss", "validation_loss", "learning_rate", "report_loss"):
@@ -83,7 +83,7 @@ def test_each_is_as_by_itself(options: dict[str, Any]) -> None:
             }
             trainer.fit(X, CLASSES, progress=False, **own)
     for a, b, history in zip(many, solo, histories, strict=True):
-        _same(a, b)
+        same(a, b)
         np.testing.assert_array_equal(history.loss, b.history.loss)
 
 
@@ -104,7 +104,7 @@ def test_rows_of_each() -> None:
         part = slice(None) if which is None else which
         trainer.fit(X[part], CLASSES[part], 3, 8, sample_weight=weights[part], seed=0)
     for a, b in zip(many, solo, strict=True):
-        _same(a, b)
+        same(a, b)
 
 
 def test_the_same_rows_for_all() -> None:
@@ -112,7 +112,7 @@ def test_the_same_rows_for_all() -> None:
     fm.fit_many(many, X, CLASSES, 2, rows=np.arange(30), seed=0)
     for a, b in zip(many, solo, strict=True):
         b.fit(X[:30], CLASSES[:30], 2, seed=0)
-        _same(a, b)
+        same(a, b)
 
 
 @pytest.mark.parametrize("where", ["argument", "callbacks", "list"])
@@ -134,7 +134,7 @@ def test_early_stopping_of_each(where: str) -> None:
     for i, (a, b) in enumerate(zip(many, solo, strict=True)):
         own = search()
         b.fit(X[:60], CLASSES[:60], 40, validation_data=validation, seed=0, early_stopping=own)
-        _same(a, b)
+        same(a, b)
         assert a.history.best_epoch == b.history.best_epoch
         if where == "list":
             assert (each[i].best, each[i].stopped_epoch) == (own.best, own.stopped_epoch)
@@ -164,15 +164,15 @@ def test_frames_lists_and_batches() -> None:
     many = [_trainer(i) for i in range(4)]
     fm.fit_many(many, batches, max_epoch=3, seed=0)
     for a, b in zip(many, solo, strict=True):
-        _same(a, b)
+        same(a, b)
     framed, listed = ([_trainer(i) for i in range(4)] for _ in range(2))
     fm.fit_many(framed, pd.DataFrame(X), pd.Series(CLASSES), 2, seed=0)
     fm.fit_many(listed, X.tolist(), CLASSES.tolist(), 2, seed=0)
     for a, b in zip(framed, listed, strict=True):
-        _same(a, b)
+        same(a, b)
 
 
-def _values(i: int, lr: float = 0.01, **options: Any) -> fm.Trainer:
+def trainer_of_values(i: int, lr: float = 0.01, **options: Any) -> fm.Trainer:
     model = fm.MLP([2, 5, 3], seed=i)
     return fm.Trainer(model, fm.SGD(model.parameters(), lr=lr), fm.MSELoss(), **options)
 
@@ -180,18 +180,18 @@ def _values(i: int, lr: float = 0.01, **options: Any) -> fm.Trainer:
 def test_a_loss_that_is_no_number_ends_alone() -> None:
     def group(reaction: str) -> list[fm.Trainer]:
         rates = [0.01, 1e30, 0.01, 1e30]
-        return [_values(i, rate, on_nonfinite=reaction) for i, rate in enumerate(rates)]
+        return [trainer_of_values(i, rate, on_nonfinite=reaction) for i, rate in enumerate(rates)]
 
     many = group("warn")
     with pytest.warns(RuntimeWarning, match=r"trainers\[1\]: the loss became .*1 others: 3"):
         fm.fit_many(many, X, VALUES, 5, seed=0)
-    sound = _values(2)
+    sound = trainer_of_values(2)
     sound.fit(X, VALUES, 5, seed=0)
-    _same(many[2], sound)
+    same(many[2], sound)
     many = group("raise")
     with pytest.raises(FloatingPointError, match=r"trainers\[1\]: the loss became"):
         fm.fit_many(many, X, VALUES, 5, seed=0)
-    _same(many[2], sound)
+    same(many[2], sound)
     assert [len(trainer.history.loss) < 5 for trainer in many] == [False, True, False, True]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -286,7 +286,7 @@ def test_callbacks_of_each() -> None:
     for trainer, part in zip(solo, given, strict=True):
         trainer.fit(X, CLASSES, 6, seed=0, callbacks=part)
     for a, b in zip(many, solo, strict=True):
-        _same(a, b)
+        same(a, b)
     assert [e.best for e in early] == [e.best for e in own]
 
 
@@ -296,7 +296,7 @@ def test_none_is_none() -> None:
 
 @pytest.mark.parametrize("failure", [ZeroDivisionError, KeyboardInterrupt])
 def test_an_error_ends_the_others_after_a_whole_step(failure: type[BaseException]) -> None:
-    many = [_values(i) for i in range(4)]
+    many = [trainer_of_values(i) for i in range(4)]
 
     def fail(info: fm.EpochInfo) -> None:
         if info.trainer is many[0] and info.epoch == 3:
@@ -308,7 +308,7 @@ def test_an_error_ends_the_others_after_a_whole_step(failure: type[BaseException
         done = len(trainer.history.loss)
         assert done < 200_000
         if done and i:
-            solo = _values(i)
+            solo = trainer_of_values(i)
             solo.fit(X, VALUES, done, seed=0)
             np.testing.assert_array_equal(solo.history.loss, trainer.history.loss)
         trainer.fit(X, VALUES, 1)
@@ -317,7 +317,7 @@ def test_an_error_ends_the_others_after_a_whole_step(failure: type[BaseException
 def test_ctrl_c_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
     import _thread
 
-    many = [_values(i) for i in range(4)]
+    many = [trainer_of_values(i) for i in range(4)]
     threading.Timer(0.3, _thread.interrupt_main).start()
     with pytest.raises(KeyboardInterrupt):
         fm.fit_many(many, X, VALUES, 10_000_000, seed=0)
@@ -340,7 +340,7 @@ def test_it_goes_on_from_where_the_trainers_are() -> None:
         for trainer in solo:
             trainer.fit(X, CLASSES, epochs, seed=1)
     for a, b in zip(many, solo, strict=True):
-        _same(a, b)
+        same(a, b)
 
 
 @pytest.mark.cuda
@@ -353,95 +353,4 @@ def test_networks_on_a_device_beside_one_on_the_host() -> None:
     fm.fit_many(many, X, CLASSES, 3, seed=0)
     for a, b in zip(many, solo, strict=True):
         b.fit(X, CLASSES, 3, seed=0)
-        _same(a, b)
-
-
-def test_one_that_differs_among_many_alike_is_named() -> None:
-    changes: list[tuple[Any, str]] = [
-        (lambda one: setattr(one, "loss_fn", fm.MSELoss(reduction="none")), "reduction"),
-        (lambda one: setattr(one, "loss_fn", fm.CrossEntropyLoss()), "t"),
-        (lambda one: setattr(one.model[0], "bias", None), ""),
-        (lambda one: one.model.append(fm.Linear(3, 2)), "t: expected shape"),
-    ]
-    for change, message in changes:
-        many = [_values(i) for i in range(9)]
-        change(many[7])
-        before = [one.model.state_dict() for one in many]
-        if not message:
-            fm.fit_many(many, X, VALUES, 1)
-            continue
-        with pytest.raises((TypeError, ValueError), match=rf"trainers\[7\]: .*({message})"):
-            fm.fit_many(many, X, VALUES, 1)
-        for one, state in zip(many, before, strict=True):
-            for name, value in one.model.state_dict().items():
-                np.testing.assert_array_equal(value, state[name])
-
-
-def _layers(order: str, i: int) -> fm.Trainer:
-    """Layers 2-2 by their letters, shared where a letter comes again, and one 2-3."""
-    made = {name: fm.Linear(2, 2, dtype="float64") for name in sorted(set(order))}
-    model = fm.Sequential(*(made[name] for name in order), fm.Linear(2, 3, dtype="float64"))
-    for k, parameter in enumerate(model.parameters()):
-        parameter[...] = np.random.default_rng((i, k)).normal(size=parameter.shape)
-    return fm.Trainer(model, fm.SGD(model.parameters(), lr=0.001 * (1 + i)), fm.MSELoss())
-
-
-@pytest.mark.parametrize("orders", [["aba", "abb"], ["aab", "abb", "aba"], ["ab", "aa"]], ids=str)
-def test_layers_that_come_again_are_another_network(orders: list[str]) -> None:
-    many, solo = (
-        [_layers(orders[i % len(orders)], i) for i in range(3 * len(orders))] for _ in range(2)
-    )
-    fm.fit_many(many, X, VALUES, 3, 20, seed=range(len(many)))
-    for i, (a, b) in enumerate(zip(many, solo, strict=True)):
-        b.fit(X, VALUES, 3, 20, seed=i)
-        _same(a, b)
-
-
-def _changed(kind: str, i: int) -> fm.Trainer:
-    one = _values(i)
-    if kind == "precision" and i % 2:
-        one.model.to(precision="bf16")
-    elif kind == "tied":
-        one = _layers("abc", i)
-        one.model[0].weight = one.model[1 + i % 2].weight
-        one.optimizer = fm.SGD(one.model.parameters(), lr=0.01)
-    elif kind == "frozen" and i % 2:
-        one.model[0].weight.requires_grad = False
-    elif kind == "evaluation":
-        one.model.eval()
-    elif kind == "trained before":
-        one.fit(X, VALUES, 1, seed=5)
-    elif kind == "part":
-        parameters = list(one.model.parameters())
-        one.optimizer = fm.SGD(parameters[:2] if i % 2 else parameters[2:], lr=0.1)
-    return one
-
-
-@pytest.mark.parametrize(
-    "kind", ["precision", "tied", "frozen", "evaluation", "trained before", "part"]
-)
-def test_what_is_nearly_alike(kind: str) -> None:
-    many, solo = ([_changed(kind, i) for i in range(6)] for _ in range(2))
-    fm.fit_many(many, X, VALUES, 3, 20, seed=range(6))
-    for i, (a, b) in enumerate(zip(many, solo, strict=True)):
-        b.fit(X, VALUES, 3, 20, seed=i)
-        _same(a, b)
-        assert a.model.training == b.model.training
-        np.testing.assert_array_equal(a.model.predict(X), b.model.predict(X))
-
-
-def test_plans_that_were_taken_over_are_made_anew_after_a_change() -> None:
-    many, solo = ([_values(i) for i in range(4)] for _ in range(2))
-    for group in (many, solo):
-        for i, one in enumerate(group):
-            if group is solo:
-                one.fit(X, VALUES, 2, seed=i)
-        if group is many:
-            fm.fit_many(many, X, VALUES, 2, seed=range(4))
-        for one in group:
-            one.model[1] = fm.ReLU()
-            one.fit(X, VALUES, 2, seed=9)
-    for a, b in zip(many, solo, strict=True):
-        _same(a, b)
-        for p, q in zip(a.model.parameters(), b.model.parameters(), strict=True):
-            np.testing.assert_array_equal(p.grad, q.grad)
+        same(a, b)
