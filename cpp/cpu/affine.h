@@ -76,22 +76,30 @@ void bias_gradient(const AffineBackwardWeight<T>& a, Index begin, Index end) {
   }
 }
 
-// R rows of dW from row k on, columns [n0, n0 + columns), into `out`, whose rows are `columns` apart.
-template <class T, int M, int R>
-FASTMLP_INLINE void weight_products(const AffineBackwardWeight<T>& a, Index k, Index n0, Index columns, T* out) {
+// How many rows of the batch are added at a time: their values of x stay in registers.
+constexpr Index kWeightTerms = kSmallCode ? 2 : 4;
+
+template <class T, class Rows = typename MakeInts<kWeightTerms>::type>
+struct WeightRows;
+
+// R rows of dW from row k on, columns [n0, n0 + columns), into `out`, whose rows are `columns` apart: the terms of M rows of
+// the batch from m0 on, added to those before unless they are the first.
+template <class T, int M, int R, bool kFirst>
+FASTMLP_INLINE void weight_products(const AffineBackwardWeight<T>& a, Index m0, Index k, Index n0, Index columns,
+                                    T* out) {
   using V = Vec<T>;
   V x[R][M];
 #pragma GCC unroll 2
   for (int r = 0; r < R; ++r)
-#pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) x[r][m] = V(a.x[m * a.ldx + k + r]);
+#pragma GCC unroll 4
+    for (int m = 0; m < M; ++m) x[r][m] = V(a.x[(m0 + m) * a.ldx + k + r]);
   for_vectors<T>(columns, [&](Index n, auto part) {
     V sum[R];
 #pragma GCC unroll 2
-    for (int r = 0; r < R; ++r) sum[r] = V(T(0));
-#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) sum[r] = kFirst ? V(T(0)) : load(out + r * columns + n, part);
+#pragma GCC unroll 4
     for (int m = 0; m < M; ++m) {
-      const V dz = load(a.dz + m * a.lddz + n0 + n, part);
+      const V dz = load(a.dz + (m0 + m) * a.lddz + n0 + n, part);
 #pragma GCC unroll 2
       for (int r = 0; r < R; ++r) sum[r] = fma(x[r][m], dz, sum[r]);
     }
@@ -100,8 +108,16 @@ FASTMLP_INLINE void weight_products(const AffineBackwardWeight<T>& a, Index k, I
   });
 }
 
-// Rows [k_begin, k_end), columns [n_begin, n_end) of dW for a batch of M: formed in L1, where the sink takes as many
-// rows at a time as fit.
+template <class T, int M>
+FASTMLP_NOINLINE void add_more_terms(const AffineBackwardWeight<T>& a, Index m0, Index k, Index rows, Index n0,
+                                     Index columns, T* tile) {
+  Index r = 0;
+  for (; r + 2 <= rows; r += 2) weight_products<T, M, 2, false>(a, m0, k + r, n0, columns, tile + r * columns);
+  if (r < rows) weight_products<T, M, 1, false>(a, m0, k + r, n0, columns, tile + r * columns);
+}
+
+// Rows [k_begin, k_end), columns [n_begin, n_end) of dW for few rows of the batch, M of them or, if that is kWeightTerms,
+// more: formed in L1, where the sink takes as many rows at a time as fit.
 template <class T, int M>
 void weight_block(const AffineBackwardWeight<T>& a, Index k_begin, Index k_end, Index n_begin, Index n_end) {
   constexpr Index kChunk = 2048;
@@ -111,8 +127,11 @@ void weight_block(const AffineBackwardWeight<T>& a, Index k_begin, Index k_end, 
     for (Index k = k_begin; k < k_end; k += most) {
       const Index rows = smaller(most, k_end - k);
       Index r = 0;
-      for (; r + 2 <= rows; r += 2) weight_products<T, M, 2>(a, k + r, n0, columns, tile + r * columns);
-      if (r < rows) weight_products<T, M, 1>(a, k + r, n0, columns, tile + r * columns);
+      for (; r + 2 <= rows; r += 2) weight_products<T, M, 2, true>(a, 0, k + r, n0, columns, tile + r * columns);
+      if (r < rows) weight_products<T, M, 1, true>(a, 0, k + r, n0, columns, tile + r * columns);
+      if constexpr (M == kWeightTerms)
+        for (Index m = M; m < a.M; m += M)
+          WeightRows<T>::more[smaller(M, a.M - m) - 1](a, m, k, rows, n0, columns, tile);
       if (columns == a.N)
         sink_gradient(a.weight, k * a.N, rows * columns, tile);
       else
@@ -121,12 +140,12 @@ void weight_block(const AffineBackwardWeight<T>& a, Index k_begin, Index k_end, 
   }
 }
 
-template <class T, class Rows>
-struct WeightRows;
 template <class T, int... M>
 struct WeightRows<T, Ints<M...>> {
-  static constexpr void (*table[])(const AffineBackwardWeight<T>&, Index, Index, Index,
+  static constexpr void (*block[])(const AffineBackwardWeight<T>&, Index, Index, Index,
                                    Index) = {weight_block<T, M + 1>...};
+  static constexpr void (*more[])(const AffineBackwardWeight<T>&, Index, Index, Index, Index, Index,
+                                  T*) = {add_more_terms<T, M + 1>...};
 };
 
 // The epilogue for a tile of dW^T.
@@ -150,8 +169,9 @@ void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& con
   if (const Bf16Instructions* bf16 = bf16_of<T>(context)) return backward_weight_product(a, context, bf16);
   if (a.M > LongProduct<T>::kShortest) return long_weight_gradient(a, context);
   using Limits = SkinnyLimits<T>;
-  if (a.M <= Limits::kWeightRows) {
-    const auto block = WeightRows<T, typename MakeInts<Limits::kWeightRows>::type>::table[a.M - 1];
+  const bool narrow = prefer_narrow_gradient<T>(a.M, a.N);
+  if (a.M <= Limits::kWeightRows && !narrow) {
+    const auto block = WeightRows<T>::block[smaller(kWeightTerms, a.M) - 1];
     const Index work = a.K * a.N * larger(a.M, 2);
     if (splits_rows<T>(a.K, a.N, context)) {
       const Index blocks = k_blocks<T>(a.K);
@@ -166,7 +186,7 @@ void affine_backward_weight(const AffineBackwardWeight<T>& a, const Context& con
   if (a.N <= Skinny<T>::kMostRows)
     return few_rows<T>(
         {a.N, a.K, a.M, {a.dz, 1, a.lddz}, {a.x, a.ldx, 1}, nullptr, 0, {transposed_weight_epilogue<T>, &a}}, context);
-  if (prefer_narrow_gradient<T>(a.M, a.N)) return narrow_weight_gradient(a, context);
+  if (narrow) return narrow_weight_gradient(a, context);
   if (Limits::prefer_unpacked_gradient(a.M, a.N, a.K))
     return unpacked<T>({a.K, a.N, a.M, {a.x, 1, a.ldx}, {a.dz, a.lddz, 1}, nullptr, 0, {weight_epilogue<T>, &a}},
                        context);

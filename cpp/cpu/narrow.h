@@ -80,12 +80,12 @@ void narrow_outputs(const AffineForward<T>& a, const Context& context) {
   });
 }
 
-// Whether dW is formed as its transpose: with more rows of the batch than that takes, and columns that do not fill tiles,
-// which with AVX2 have to be two vectors wide for enough sums.
+// Whether dW is formed as its transpose: for enough rows of the batch, and columns that do not fill tiles, which with AVX2
+// have to be two vectors wide for enough sums.
 template <class T>
 FASTMLP_INLINE bool prefer_narrow_gradient(Index M, Index N) {
   constexpr Index kFull = Blocking<T>::kManyRegisters ? Vec<T>::lanes : Blocking<T>::NR;
-  return !kSmallCode && M >= 16 && N <= kMostNarrow && N % kFull != 0;
+  return !kSmallCode && M > 4 && N <= kMostNarrow && N % kFull != 0;
 }
 
 // dW for few columns: NR rows of it at a time, which are turned when their sums are there.
