@@ -35,7 +35,7 @@ def _us(multiply_adds: float, share: float, precision: str, blocks: int = MULTIP
 
 
 def few_kernels(sizes: tuple[int, ...], batch: int, precision: str) -> float:
-    """The gather in the first product's loads, the head's kernel (built as two), one launch for dW."""
+    """The gather in the first product, the head (built as two kernels), all dW in one launch."""
     layers = list(pairwise(sizes))
     inner = layers[:-1]
 
