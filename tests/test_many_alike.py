@@ -104,3 +104,95 @@ def test_plans_that_were_taken_over_are_made_anew_after_a_change() -> None:
         same(a, b)
         for p, q in zip(a.model.parameters(), b.model.parameters(), strict=True):
             np.testing.assert_array_equal(p.grad, q.grad)
+
+
+def test_callbacks_of_some() -> None:
+    seen: list[int] = []
+    many = [trainer_of_values(i) for i in range(4)]
+    own = [[], [lambda info: seen.append(info.epoch)], [], [lambda info: True]]
+    fm.fit_many(many, X, VALUES, 3, callbacks=own, seed=0)
+    assert seen == [0, 1, 2]
+    assert [len(one.history.loss) for one in many] == [3, 3, 3, 1]
+    for wrong in ([[], [5], [], []], [[print], [5], [], []]):
+        with pytest.raises(TypeError, match=r"trainers\[1\]: callbacks: expected functions"):
+            fm.fit_many(many, X, VALUES, 3, callbacks=wrong)
+    assert [len(one.history.loss) for one in many] == [3, 3, 3, 1]
+
+
+@pytest.mark.parametrize("dtypes", [("float64", "float32"), ("float64",)], ids="-".join)
+def test_an_optimizer_of_former_parameters_is_named(dtypes: tuple[str, ...]) -> None:
+    many = [trainer_of_values(i) for i in range(5)]
+    if len(dtypes) == 1:
+        for i in (0, 1, 2, 4):
+            model = many[i].model.to(dtype="float64")
+            many[i] = fm.Trainer(model, fm.SGD(model.parameters(), lr=0.1), fm.MSELoss())
+    for dtype in dtypes:
+        many[3].model.to(dtype=dtype)
+    with pytest.raises((RuntimeError, TypeError), match=r"trainers\[3\]: optimizer: "):
+        fm.fit_many(many, X, VALUES, 2)
+    assert all(len(one.history.loss) == 0 for one in many)
+
+
+def test_a_metric_that_changes_what_it_gets() -> None:
+    def worse(y: Any, t: Any) -> float:
+        t *= 2
+        return float(t.sum())
+
+    many, solo = ([trainer_of_values(i) for i in range(4)] for _ in range(2))
+    options: dict[str, Any] = {"validation_split": 0.2, "metrics": worse, "seed": 1}
+    fm.fit_many(many, X, VALUES, 2, **options)
+    for a, b in zip(many, solo, strict=True):
+        b.fit(X, VALUES, 2, **options)
+        same(a, b)
+
+
+def test_functions_see_targets_as_they_were_given() -> None:
+    def dtype_of(y: Any, t: Any) -> float:
+        return float(t.dtype.itemsize)
+
+    for t, rows in ((VALUES, None), (VALUES.tolist(), [range(9, 80), range(70), None])):
+        many = [trainer_of_values(i) for i in range(3)]
+        options: dict[str, Any] = {"validation_split": 0.2, "metrics": [dtype_of, "mae"]}
+        fm.fit_many(many, X, t, 2, rows=rows and [r and list(r) for r in rows], seed=1, **options)
+        for one in many:
+            assert one.history.metrics["dtype_of"].tolist() == [8, 8]
+
+
+def test_metrics_that_pass_by_once() -> None:
+    many = [trainer_of_values(i) for i in range(3)]
+    fm.fit_many(many, X, VALUES, 2, validation_split=0.2, metrics=iter(["mae", "mse"]), seed=1)
+    assert all(list(one.history.metrics) == ["mae", "mse"] for one in many)
+
+
+def test_zeros_of_another_sign() -> None:
+    def group() -> list[fm.Trainer]:
+        made = []
+        for i, slope in enumerate((0.0, -0.0)):
+            model = fm.Sequential(*fm.MLP([2, 3], seed=i), fm.LeakyReLU(slope))
+            made.append(fm.Trainer(model, fm.SGD(model.parameters(), lr=0.01), fm.MSELoss()))
+        return made
+
+    many, solo = group(), group()
+    fm.fit_many(many, X, VALUES, 2, seed=0)
+    for a, b in zip(many, solo, strict=True):
+        b.fit(X, VALUES, 2, seed=0)
+        assert a.model.predict(X).tobytes() == b.model.predict(X).tobytes()
+
+
+def test_a_buffer_in_the_place_of_a_parameter() -> None:
+    many = [trainer_of_values(i) for i in range(3)]
+    for i, one in enumerate(many):
+        if i == 2:
+            one.model[0].weight = fm.Buffer(np.array(one.model[0].weight), requires_grad=True)
+        one.optimizer = fm.SGD([one.model[0].weight], lr=0.1)
+    with pytest.raises(ValueError, match=r"trainers\[2\]: optimizer: expected parameters of"):
+        fm.fit_many(many, X, VALUES, 2)
+
+
+def test_a_tuple_is_no_early_stopping() -> None:
+    many = [trainer_of_values(i) for i in range(3)]
+    search = fm.EarlyStopping(patience=2)
+    given = [search, search, tuple(search.options.values())]
+    with pytest.raises(TypeError, match=r"trainers\[2\]: early_stopping: expected an Early"):
+        fm.fit_many(many, X, VALUES, 2, validation_split=0.2, early_stopping=given)
+    assert all(len(one.history.loss) == 0 for one in many)

@@ -55,7 +55,9 @@ def likeness(trainer: Trainer, options: dict[str, Any]) -> Likeness | None:
     Trainings that are alike differ in the numbers of parameters, and in options of optimizers,
     which are checked where they are set. `options` are those of `fit`.
     """
-    if type(trainer) is not Trainer or trainer.scheduler is not None:
+    if type(trainer) is not Trainer or trainer.scheduler is not None or options["callbacks"]:
+        return None
+    if not all(group.is_current for group in trainer.optimizer._groups):
         return None
     met = _Met()
     own = [_plain(trainer.loss_fn, met), repr(trainer.loss_fn)]
@@ -63,11 +65,12 @@ def likeness(trainer: Trainer, options: dict[str, Any]) -> Likeness | None:
         own += [met.number(module), _plain(module, met) if is_ours(module) else None]
     for name in SINGLE:
         value = options[name]
+        kind = type(value)
         if name == "seed":
-            value = type(value)
+            value = None
         elif isinstance(value, EarlyStopping):
             value = tuple(value.options.values())
-        own.append((type(value), value))
+        own.append((kind, value))
     trained = tuple(met.number(parameter._native) for parameter in trainer.optimizer.parameters)
     own += [type(trainer.optimizer), trained]
     if None in own:
@@ -112,11 +115,13 @@ def _plain(thing: Any, met: _Met) -> Any:
             continue
         if isinstance(value, Parameter):
             native = value._native
-            kind = native.shape, native.dtype, native.device, native.requires_grad
+            kind = type(value), native.shape, native.dtype, native.device, native.requires_grad
             value = met.number(native), kind, value._precision
         elif hasattr(value, "_compiled"):
             value = "module", met.number(value)
         elif not isinstance(value, _VALUES):
             return None
+        elif isinstance(value, float):
+            value = value.hex()  # 0 and -0 are not alike
         found.append((name, value))
     return tuple(found)

@@ -118,10 +118,11 @@ class Fit:
         check_fit(trainer, *self._given)
         steps = self._batches.steps(self.options["accumulate"]) if self._batches else None
         self._planner = make_planner(trainer, self.max_epoch, steps)
-        if others or any(not isinstance(metric, str) for metric in self._metrics):
+        calls_back = bool(others) or any(not isinstance(m, str) for m in self._metrics)
+        if calls_back:
             self._data = _data.copied("", self._data)
             self._validation = _data.copied("validation_data ", self._validation)
-        self.is_shareable = not (self._batches or self._planner or others)
+        self.is_shareable = not (self._batches or self._planner or calls_back)
         self._take_hooks(others)
 
     def _take_hooks(self, callbacks: list[Any]) -> None:

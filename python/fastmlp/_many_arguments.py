@@ -12,6 +12,7 @@ from fastmlp import _checks, _conversions
 from fastmlp._hooks import check_callbacks
 from fastmlp._rows import is_sparse
 from fastmlp.early_stopping import EarlyStopping, take_early_stopping
+from fastmlp.function_loss import FunctionLoss
 from fastmlp.trainer import Trainer
 
 # Of which a list has one for each trainer. Those of the other arguments are lists themselves.
@@ -40,7 +41,7 @@ def named(i: int) -> Iterator[None]:
     """Errors name the trainer that arguments are wrong for."""
     try:
         yield
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise type(error)(f"trainers[{i}]: {error}") from error
 
 
@@ -53,6 +54,8 @@ class Options:
         self.shared = {**DEFAULTS, **given}
         for name in ("t", "progress"):
             del self.shared[name]
+        if isinstance(self.shared["metrics"], Iterator):
+            self.shared["metrics"] = list(self.shared["metrics"])
         self.each: dict[str, list[Any]] = {}
         for name in SINGLE:
             if isinstance(self.shared[name], list | tuple | range | np.ndarray):
@@ -119,14 +122,19 @@ class Options:
 
 
 class Data:
-    """The rows that the trainers get."""
+    """The rows that the trainers get. Functions see targets as they were given."""
 
-    def __init__(self, group: Sequence[Trainer], x: Any, t: Any, weights: Any, rows: Any) -> None:
+    def __init__(
+        self, group: Sequence[Trainer], x: Any, t: Any, weights: Any, rows: Any, metrics: Any
+    ) -> None:
         self._batches = t is None
         self._parts = {"x": x, "t": t, "sample_weight": weights}
         self._rows = None if rows is None else _rows_of(rows, len(group))
-        self._converted: dict[tuple[str, str], Any] = {}
+        self._converted: dict[tuple[str, str | None], Any] = {}
         self._dtypes = [str(trainer.optimizer.parameters[0].dtype) for trainer in group]
+        listed = metrics if isinstance(metrics, list | tuple) else [metrics]
+        has_functions = any(map(callable, listed))
+        self._shown = [has_functions or isinstance(one.loss_fn, FunctionLoss) for one in group]
         if self._batches:
             if self._rows is not None:
                 raise ValueError("rows: expected None with batches, got rows")
@@ -163,7 +171,7 @@ class Data:
         value = self._parts[name]
         if value is None:
             return None
-        value = self._once(name, self._dtypes[i])
+        value = self._once(name, None if name == "t" and self._shown[i] else self._dtypes[i])
         if which is None:
             return value
         try:
@@ -173,20 +181,22 @@ class Data:
                 f"rows: expected numbers of rows of {name}, got some that are not: {error}"
             ) from None
 
-    def _once(self, name: str, dtype: str) -> Any:
-        """An array in the dtype of a model, for all trainers who want it so."""
+    def _once(self, name: str, dtype: str | None) -> Any:
+        """An array in the dtype of a model, or its own, for all trainers who want it so."""
         if (name, dtype) not in self._converted:
             self._converted[name, dtype] = _converted(name, self._parts[name], dtype)
         return self._converted[name, dtype]
 
 
-def _converted(name: str, value: Any, dtype: str) -> Any:
+def _converted(name: str, value: Any, dtype: str | None) -> Any:
     """As `fit` would, unless it converts by the batch."""
     if is_sparse(value) or hasattr(value, "__cuda_array_interface__"):
         return value
     array = _conversions.as_array(value, name)
     kinds = "fiub" if name == "x" else "f"  # integers may be classes
     if type(array) is not np.ndarray or array.dtype.kind not in kinds or array.size * 8 > AT_ONCE:
+        return array
+    if dtype is None:
         return array
     with np.errstate(over="ignore"):  # infinite values are found later
         return np.ascontiguousarray(array, "float64" if name == "sample_weight" else dtype)

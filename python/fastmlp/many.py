@@ -81,7 +81,8 @@ def fit_many(
     group = list(trainers) if isinstance(trainers, Iterable) else trainers
     _check_trainers(group)
     options = Options(group, {"max_epoch": max_epoch, "batch_size": batch_size, **fit_options})
-    data = Data(group, x, t, options.shared.pop("sample_weight", None), rows)
+    weights = options.shared.pop("sample_weight", None)
+    data = Data(group, x, t, weights, rows, options.shared["metrics"])
     stream = progress_stream(True if progress == "plot" else progress)
 
     patterns: dict[Any, Pattern] = {}

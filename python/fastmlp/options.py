@@ -63,6 +63,12 @@ class ParameterGroup(dict[str, Any]):
         super().__init__(params=list(params), **options)
         self._optimizer = optimizer
         self._number = number
+        self._natives = [parameter._native for parameter in params]  # that the core has of it
+
+    @property
+    def is_current(self) -> bool:
+        """Whether no parameter was converted to another dtype since, which an error will tell."""
+        return all(p._native is own for p, own in zip(self["params"], self._natives, strict=True))
 
     @property
     def options(self) -> dict[str, Any]:
