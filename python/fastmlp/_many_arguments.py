@@ -194,9 +194,8 @@ def _converted(name: str, value: Any, dtype: str | None) -> Any:
         return value
     array = _conversions.as_array(value, name)
     kinds = "fiub" if name == "x" else "f"  # integers may be classes
-    if type(array) is not np.ndarray or array.dtype.kind not in kinds or array.size * 8 > AT_ONCE:
-        return array
-    if dtype is None:
+    stays = dtype is None or type(array) is not np.ndarray or array.dtype.kind not in kinds
+    if stays or array.size * 8 > AT_ONCE:
         return array
     with np.errstate(over="ignore"):  # infinite values are found later
         return np.ascontiguousarray(array, "float64" if name == "sample_weight" else dtype)

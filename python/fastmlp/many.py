@@ -98,11 +98,12 @@ def fit_many(
 
     on_device: dict[int, Any] = {}  # and which of them may share launches
     for i, trainer in enumerate(group):
-        found = likeness(trainer, options.of(i)) if rows is None else None
+        given = options.of(i)
+        found = likeness(trainer, given) if rows is None else None
         if found is not None and found.key in patterns:  # of thousands one is checked for all
             alike[i] = patterns[found.key], found.parameters
             with named(i):
-                trainer._choose_seed(options.of(i)["seed"])
+                trainer._choose_seed(given["seed"])
             if not _is_on_device(trainer):
                 continue  # the threads make it
         fit = make(i)
