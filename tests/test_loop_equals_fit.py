@@ -4,6 +4,7 @@ On CUDA they need not: `fit` trains tiny networks by a kernel of its own, which 
 """
 
 from dataclasses import replace
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -68,6 +69,18 @@ def test_long_batches(optimizer: Optimizer, case: Case, batch_size: int | None) 
         for max_grad in (None, 0.01):
             plan = Plan(3, batch_size, max_grad)
             _assert_equal(replace(case, dtype=dtype), optimizer, plan)
+
+
+# The smallest networks have steps of their own in `fit`; the last one's width has not.
+@pytest.mark.parametrize("rows", [1, 2, 3, 4])
+@pytest.mark.parametrize("sizes", [(2, 2, 1), (2, 3, 1), (2, 4, 1), (3, 4, 1), (2, 5, 1)], ids=str)
+@pytest.mark.parametrize("head", ["identity", "relu", "sigmoid", "tanh", "softplus"])
+@pytest.mark.parametrize("activation", ["identity", "relu", "sigmoid", "tanh", "elu"])
+def test_truth_tables(activation: str, head: str, sizes: tuple[int, ...], rows: int) -> None:
+    losses = ["mse", "huber", *(["bce"] if head == "sigmoid" else []), "bce_with_logits"]
+    for loss, optimizer in zip(losses, cycle(BUSY_OPTIMIZERS)):
+        case = Case(sizes, 2 * rows, activation, head, loss, dtype="float32")
+        _assert_equal(case, optimizer, Plan(4, rows, None))
 
 
 widths = st.lists(st.integers(1, 40) | st.sampled_from([64, 65, 100]), min_size=2, max_size=5)

@@ -83,9 +83,14 @@ void set_betas(const OptimizerOptions& o, ops::UpdateConstants& c) {
   c.beta2 = o.beta2;
 }
 
-double root_scale(const OptimizerOptions& o, Index step) {
-  return 1 / std::sqrt(1 - std::pow(o.beta2, static_cast<double>(step)));
+// 1 - beta^step, the share that a running mean has seen. As beta^step <= exp(-step (1 - beta)), it is less than half of
+// the last digit of 1 where the exponent is below -38, and a power takes as long as the step of a small network.
+double seen_share(double beta, Index step) {
+  const double steps = static_cast<double>(step);
+  return steps * (1 - beta) > 38 ? 1 : 1 - std::pow(beta, steps);
 }
+
+double root_scale(const OptimizerOptions& o, Index step) { return 1 / std::sqrt(seen_share(o.beta2, step)); }
 
 // NAdam's momentum in a step.
 double warmed_up(const OptimizerOptions& o, Index step) {
@@ -116,7 +121,7 @@ Update make_update(OptimizerKind kind, const OptimizerOptions& o, Index step, do
       update.kind = UpdateKind::Adam;
       set_betas(o, c);
       c.moves_far = o.beta1 <= 0.5;
-      c.lr = o.lr / (1 - std::pow(o.beta1, static_cast<double>(step)));
+      c.lr = o.lr / seen_share(o.beta1, step);
       c.root_scale = root_scale(o, step);
       c.amsgrad = o.amsgrad;
       break;

@@ -189,7 +189,7 @@ FASTMLP_INLINE Vec<T> sigmoid(Vec<T> x) {
   Vec<T> n;
   const Vec<T> p = vmath::expm1_reduced(vmath::reduce(min(Vec<T>(-vmath::kExpLow<T>), abs(x)), n));
   const Vec<T> power = pow2n(n - shift);
-  const Vec<T> q = T(1) / (power + fma(power, p, scale)) * scale;
+  const Vec<T> q = scale / (power + fma(power, p, scale));
   return select(x < T(0), q, T(1) - q);
 }
 

@@ -79,23 +79,31 @@ struct Native<float> : NativeMask {
     return _mm_cvtss_f32(_mm_max_ss(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
   }
   // In each half, the sums of the four registers' halves.
-  static FASTMLP_INLINE Reg sums_in_halves(Reg a, Reg b, Reg c, Reg d) {
+  static FASTMLP_INLINE Reg sums_in_quads(Reg a, Reg b, Reg c, Reg d) {
     const Reg ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
     const Reg cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
     return _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xEE));
   }
   static FASTMLP_INLINE Reg reduce_add_each(const float* p) {
-    const Reg s0 = sums_in_halves(load(p), load(p + lanes), load(p + 2 * lanes), load(p + 3 * lanes));
-    const Reg s1 = sums_in_halves(load(p + 4 * lanes), load(p + 5 * lanes), load(p + 6 * lanes), load(p + 7 * lanes));
+    const Reg s0 = sums_in_quads(load(p), load(p + lanes), load(p + 2 * lanes), load(p + 3 * lanes));
+    const Reg s1 = sums_in_quads(load(p + 4 * lanes), load(p + 5 * lanes), load(p + 6 * lanes), load(p + 7 * lanes));
     return _mm256_add_ps(_mm256_permute2f128_ps(s0, s1, 0x20), _mm256_permute2f128_ps(s0, s1, 0x31));
   }
   static FASTMLP_INLINE Reg reduce_add_quads(const float* p) {
-    const Reg sums = sums_in_halves(load(p), load(p + lanes), load(p + 2 * lanes), load(p + 3 * lanes));
+    const Reg sums = sums_in_quads(load(p), load(p + lanes), load(p + 2 * lanes), load(p + 3 * lanes));
     return _mm256_permutevar8x32_ps(sums, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
   }
   static FASTMLP_INLINE Reg join_quads(const __m128* q) { return _mm256_set_m128(q[1], q[0]); }
+  static FASTMLP_INLINE Reg repeat_quad(__m128 q) { return _mm256_set_m128(q, q); }
+  template <int i>
+  static FASTMLP_INLINE Reg repeat_quad_of(Reg a) {
+    return _mm256_permute2f128_ps(a, a, i * 0x11);
+  }
+  static FASTMLP_INLINE Reg spread(const float* p) {
+    return _mm256_permutevar_ps(repeat_quad(_mm_loadu_ps(p)), _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1));
+  }
   static FASTMLP_INLINE void reduce_add4(Reg a, Reg b, Reg c, Reg d, float* out) {
-    const Reg half = sums_in_halves(a, b, c, d);
+    const Reg half = sums_in_quads(a, b, c, d);
     _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
   }
 

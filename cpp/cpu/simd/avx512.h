@@ -55,6 +55,15 @@ struct Native<float> : NativeMask<__mmask16, 16> {
                 quarter(p, stride, 12, n));
   }
   static FASTMLP_INLINE Reg join_quads(const __m128* q) { return join(q[0], q[1], q[2], q[3]); }
+  static FASTMLP_INLINE Reg repeat_quad(__m128 q) { return _mm512_broadcast_f32x4(q); }
+  template <int i>
+  static FASTMLP_INLINE Reg repeat_quad_of(Reg a) {
+    return _mm512_shuffle_f32x4(a, a, i * 0x55);
+  }
+  static FASTMLP_INLINE Reg spread(const float* p) {
+    return _mm512_permutevar_ps(repeat_quad(_mm_loadu_ps(p)),
+                                _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3));
+  }
   static FASTMLP_INLINE Reg join(__m128 a, __m128 b, __m128 c, __m128 d) {
     const __m256 ab = _mm256_insertf128_ps(_mm256_castps128_ps256(a), b, 1);
     const __m256 cd = _mm256_insertf128_ps(_mm256_castps128_ps256(c), d, 1);
@@ -99,23 +108,23 @@ struct Native<float> : NativeMask<__mmask16, 16> {
     return _mm512_cvtss_f32(max(half, _mm512_shuffle_f32x4(half, half, 0xB1)));
   }
   // In each quarter, the sums of the four registers' quarters.
-  static FASTMLP_INLINE Reg sums_in_quarters(Reg a, Reg b, Reg c, Reg d) {
+  static FASTMLP_INLINE Reg sums_in_quads(Reg a, Reg b, Reg c, Reg d) {
     const Reg ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
     const Reg cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
     return _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xEE));
   }
   static FASTMLP_INLINE Reg reduce_add_quads(const float* p) {
-    const Reg sums = sums_in_quarters(load(p), load(p + lanes), load(p + 2 * lanes), load(p + 3 * lanes));
+    const Reg sums = sums_in_quads(load(p), load(p + lanes), load(p + 2 * lanes), load(p + 3 * lanes));
     return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), sums);
   }
   static FASTMLP_INLINE void reduce_add4(Reg a, Reg b, Reg c, Reg d, float* out) {
-    _mm_storeu_ps(out, add_quarters(sums_in_quarters(a, b, c, d)));
+    _mm_storeu_ps(out, add_quarters(sums_in_quads(a, b, c, d)));
   }
   static FASTMLP_INLINE Reg reduce_add_each(const float* p) {
     Reg s[4];
     FASTMLP_UNROLL
     for (int i = 0; i < 4; ++i, p += 4 * lanes)
-      s[i] = sums_in_quarters(load(p), load(p + lanes), load(p + 2 * lanes), load(p + 3 * lanes));
+      s[i] = sums_in_quads(load(p), load(p + lanes), load(p + 2 * lanes), load(p + 3 * lanes));
     const Reg s01 = _mm512_add_ps(_mm512_shuffle_f32x4(s[0], s[1], 0x44), _mm512_shuffle_f32x4(s[0], s[1], 0xEE));
     const Reg s23 = _mm512_add_ps(_mm512_shuffle_f32x4(s[2], s[3], 0x44), _mm512_shuffle_f32x4(s[2], s[3], 0xEE));
     return _mm512_add_ps(_mm512_shuffle_f32x4(s01, s23, 0x88), _mm512_shuffle_f32x4(s01, s23, 0xDD));

@@ -52,6 +52,27 @@ FASTMLP_INLINE Vec<T> join_quads(const Quad<T>* quads) {
   return Vec<T>::of(Native<T>::join_quads(regs));
 }
 
+// A vector of the same quad again and again.
+template <class T>
+FASTMLP_INLINE Vec<T> repeat_quad(Quad<T> q) {
+  return Vec<T>::of(Native<T>::repeat_quad(q.reg));
+}
+// Likewise, with quad i of a vector.
+template <class T, int i>
+FASTMLP_INLINE Vec<T> repeat_quad_of(Vec<T> v) {
+  return Vec<T>::of(Native<T>::template repeat_quad_of<i>(v.reg));
+}
+// Quad i is p[i] four times; reads four values.
+template <class T>
+FASTMLP_INLINE Vec<T> spread_to_quads(const T* p) {
+  return Vec<T>::of(Native<T>::spread(p));
+}
+
+// Value i of quad q is the sum of that quad of vector i.
+template <class T>
+FASTMLP_INLINE Vec<T> sums_in_quads(const Vec<T> (&v)[4]) {
+  return Vec<T>::of(Native<T>::sums_in_quads(v[0].reg, v[1].reg, v[2].reg, v[3].reg));
+}
 // Lane i is the sum of the quad at p + 4 i.
 template <class T>
 FASTMLP_INLINE Vec<T> reduce_add_quads(const T* p) {

@@ -1,0 +1,192 @@
+// A step of the smallest networks, in registers from the parameters to their update.
+//
+// Two layers of few units, one output, at most four rows: the truth tables of every tutorial. Each value waits for the one
+// before, and of a step by lanes_block.h most of the time goes into what one loop stores and the next one loads. Here the
+// widths are known to the compiler, which leaves no loop. A vector holds the four rows of several hidden units, a quad for
+// each. Every result is that of lanes_block.h to the last bit.
+#pragma once
+
+#include <type_traits>
+#include <utility>
+
+#include "cpu/lanes_block.h"
+
+namespace fastmlp::FASTMLP_ISA_NS {
+
+// Updates the parameters, which lie one after the other as the layers have them, and returns the loss, given its scale.
+template <class T>
+using StepInRegisters = double (*)(const LanesArgs<T>&, const LanesPlan<T>&, double, const Update&,
+                                   const UpdateTarget<T>&);
+
+inline bool has_register_form(const Activation& activation) {
+  return activation.kind == ActivationKind::Sigmoid || activation.kind == ActivationKind::Tanh ||
+         activation.kind == ActivationKind::ReLU || activation.kind == ActivationKind::Identity;
+}
+
+// What `body` gives for the functor of one of these activations.
+template <class T, class Body>
+FASTMLP_INLINE Vec<T> with_activation(ActivationKind kind, const Body& body) {
+  if (kind == ActivationKind::Sigmoid) return body(ops::Sigmoid{});
+  if (kind == ActivationKind::Tanh) return body(ops::Tanh{});
+  if (kind == ActivationKind::ReLU) return body(ops::ReLU{});
+  return body(ops::Identity{});
+}
+template <class T>
+FASTMLP_NOINLINE Vec<T> activate(ActivationKind kind, Vec<T> z) {
+  return with_activation<T>(kind, [&](auto f) { return f.forward(z, ops::ActivationParams<Vec<T>>{}); });
+}
+template <class T>
+FASTMLP_INLINE Vec<T> activate_back(ActivationKind kind, Vec<T> dy, Vec<T> a) {
+  return with_activation<T>(kind, [&](auto f) { return f.backward(dy, a, ops::ActivationParams<Vec<T>>{}); });
+}
+
+template <class T>
+FASTMLP_NOINLINE void load_rows(const LanesBlock<T, Quad<T>, 1>& block) {
+  block.load_x();
+  block.load_targets();
+}
+
+// Nothing waits for its logarithms.
+template <class T>
+FASTMLP_NOINLINE Vec<T> cross_entropy_of(Vec<T> y, Vec<T> t) {
+  return ops::BCE::value(y, t, ops::LossParams<Vec<T>>{});
+}
+
+// Any loss, which leaves its gradient in the block.
+template <class T>
+FASTMLP_NOINLINE double any_loss(const LanesBlock<T, Quad<T>, 1>& block, Vec<T> y, T scale) {
+  y.store(block.saved() + block.plan.saved_per_block - Vec<T>::lanes);
+  return block.loss(true, scale);
+}
+
+// The parameters, in rows of the hidden units: those of each input's weights, the biases, the second layer's weights; its
+// bias has a row of its own. The products whose sums are their gradients stand so in registers, four of which are reduced
+// at once.
+template <class T, int kIn, int kHidden>
+struct RegisterRows {
+  static constexpr int kUnits = Vec<T>::lanes / 4, kVectors = (kHidden + kUnits - 1) / kUnits;  // of a row
+  static constexpr int kRows = kIn + 3, kParameters = (kIn + 2) * kHidden + 1;
+  static constexpr int kReduced = (kRows * kVectors + 3) / 4;
+
+  static constexpr int vector_of(int parameter) {
+    return parameter / kHidden * kVectors + parameter % kHidden / kUnits;
+  }
+  // The reduced vector that has a parameter's sum, and its lane there.
+  static constexpr int reduced_of(int parameter) { return vector_of(parameter) / 4; }
+  static constexpr int lane_of(int parameter) { return parameter % kHidden % kUnits * 4 + vector_of(parameter) % 4; }
+
+  // The sums of the parameters from number `first` on, in their order; beyond the last one that one's.
+  template <int first, int... lane>
+  static FASTMLP_INLINE Vec<T> gather(const Vec<T>* reduced, std::integer_sequence<int, lane...>) {
+    constexpr int last = kParameters - 1;
+    constexpr int low = reduced_of(first),
+                  high = reduced_of(first + Vec<T>::lanes < last ? first + Vec<T>::lanes - 1 : last);
+    static_assert(high <= low + 1, "two vectors are shuffled");
+    constexpr auto source = [](int i) {
+      const int p = first + i < last ? first + i : last;
+      return (reduced_of(p) - low) * Vec<T>::lanes + lane_of(p);
+    };
+    return Vec<T>::of(__builtin_shufflevector(reduced[low].reg, reduced[high].reg, source(lane)...));
+  }
+  // body(first, the sums of the parameters from there on) for all vectors of them.
+  template <int first = 0, class Body>
+  static FASTMLP_INLINE void for_sums(const Vec<T>* reduced, const Body& body) {
+    body(first, gather<first>(reduced, std::make_integer_sequence<int, Vec<T>::lanes>{}));
+    if constexpr (first + Vec<T>::lanes < kParameters) for_sums<first + Vec<T>::lanes>(reduced, body);
+  }
+};
+
+template <class T, int kIn, int kHidden>
+double step_in_registers(const LanesArgs<T>& a, const LanesPlan<T>& plan, double loss_scale, const Update& update,
+                         const UpdateTarget<T>& target) {
+  using V = Vec<T>;
+  using Q = Quad<T>;
+  using Rows = RegisterRows<T, kIn, kHidden>;
+  constexpr int kUnits = Rows::kUnits, kVectors = Rows::kVectors;
+  const LanesBlock<T, Q, 1> block{a, plan, 0, 0, 0};
+  if (!a.loaded) load_rows(block);
+  const LanesLayer<T>&first = a.layers[0], &second = a.layers[1];
+  const ActivationKind hidden_kind = first.activation.kind, output_kind = second.activation.kind;
+
+  V x[kIn], hidden[kVectors], output(second.bias[0]);  // the inputs and the output are the same in all quads
+  FASTMLP_UNROLL
+  for (int k = 0; k < kIn; ++k) x[k] = repeat_quad(Q::load(block.x() + 4 * k));
+  FASTMLP_UNROLL
+  for (int v = 0; v < kVectors; ++v) {
+    V z = spread_to_quads(first.bias + v * kUnits);
+    FASTMLP_UNROLL
+    for (int k = 0; k < kIn; ++k) z = fma(spread_to_quads(first.weight + k * kHidden + v * kUnits), x[k], z);
+    hidden[v] = activate(hidden_kind, z);
+  }
+  [&]<int... h>(std::integer_sequence<int, h...>) {
+    ((output = fma(V(second.weight[h]), repeat_quad_of<T, h % kUnits>(hidden[h / kUnits]), output)), ...);
+  }(std::make_integer_sequence<int, kHidden>{});
+  const V y = activate(output_kind, output);
+
+  const T scale = static_cast<T>(loss_scale);
+  double loss;
+  V dz;
+  const Tail rows{static_cast<int>(plan.rows)};
+  const bool cross_entropy = a.loss.kind == LossKind::BCE && a.logits;
+  if ((cross_entropy || a.loss.kind == LossKind::MSE) && !block.weighs()) {
+    const V t = repeat_quad(Q::load(block.t())), counts = repeat_quad_of<T, 0>(keep(V(T(1)), rows));
+    const ops::LossParams<V> params{};
+    const V value = cross_entropy ? cross_entropy_of(y, t) : ops::MSE::value(y, t, params);
+    const V gradient = cross_entropy ? ops::BCE::logit_gradient(y, t) : ops::MSE::gradient(y, t, params);
+    loss = static_cast<double>(reduce_add(keep(value, rows)));
+    dz = select(counts == V(T(1)), gradient * V(scale), V(T(0)));
+  } else {
+    loss = any_loss(block, y, scale);
+    dz = repeat_quad(Q::load(block.dy()));
+  }
+  if (!a.logits) dz = activate_back(output_kind, dz, y);
+
+  V products[4 * Rows::kReduced];
+  FASTMLP_UNROLL
+  for (int v = 0; v < kVectors; ++v) {
+    V dh = fma(spread_to_quads(second.weight + v * kUnits), dz, V(T(0)));
+    dh = activate_back(hidden_kind, dh, hidden[v]);
+    FASTMLP_UNROLL
+    for (int k = 0; k < kIn; ++k) products[k * kVectors + v] = x[k] * dh;
+    products[kIn * kVectors + v] = dh;
+    products[(kIn + 1) * kVectors + v] = hidden[v] * dz;
+  }
+  products[(kIn + 2) * kVectors] = dz;
+  FASTMLP_UNROLL
+  for (int i = (kIn + 2) * kVectors + 1; i < 4 * Rows::kReduced; ++i) products[i] = dz;  // nobody reads these
+  V reduced[Rows::kReduced];
+  FASTMLP_UNROLL
+  for (int i = 0; i < Rows::kReduced; ++i)
+    reduced[i] = sums_in_quads<T>({products[4 * i], products[4 * i + 1], products[4 * i + 2], products[4 * i + 3]});
+  if (update.kind == UpdateKind::SGD && update.constants.plain()) {
+    ops::UpdateValues<V> values(update.constants);
+    values.assume_plain();
+    Rows::for_sums(reduced, [&](int i, V g) {
+      V states[3];
+      ops::SGD::apply(V::load(target.value + i), g, states, values).store(target.value + i);
+    });
+  } else {
+    T* const gradients = a.buffer + plan.gradients;
+    Rows::for_sums(reduced, [&](int i, V g) { g.store(gradients + i); });
+    kUpdate<T>[static_cast<int>(update.kind)](update.constants, {0, 1, plan.padded, 0}, target, gradients, 0);
+  }
+  return loss * loss_scale;
+}
+
+// Null where the network is another one.
+template <class T>
+StepInRegisters<T> find_step_in_registers(const LanesArgs<T>& a, const LanesPlan<T>& plan) {
+  if constexpr (std::is_same_v<T, float> && kHasQuads<T>) {
+    if (a.depth != 2 || plan.out != 1 || plan.rows > 4 || is_class_loss(a.loss.kind) || a.dx) return nullptr;
+    const LanesLayer<T>&first = a.layers[0], &second = a.layers[1];
+    if (!first.bias || !second.bias) return nullptr;
+    if (!has_register_form(first.activation) || !has_register_form(second.activation)) return nullptr;
+    if (first.in == 2 && first.out == 2) return step_in_registers<T, 2, 2>;
+    if (first.in == 2 && first.out == 3) return step_in_registers<T, 2, 3>;
+    if (first.in == 2 && first.out == 4) return step_in_registers<T, 2, 4>;
+    if (first.in == 3 && first.out == 4) return step_in_registers<T, 3, 4>;
+  }
+  return nullptr;
+}
+
+}  // namespace fastmlp::FASTMLP_ISA_NS
