@@ -50,10 +50,11 @@ struct Activation {
 
 // Whether the backward pass of an activation wants the input z instead of the output.
 FASTMLP_IN_KERNELS constexpr bool saves_input(ActivationKind kind) {
-#define FASTMLP_SAVES_INPUT(functor, name) ops::functor::kSavesInput,
-  constexpr bool table[] = {FASTMLP_ACTIVATIONS(FASTMLP_SAVES_INPUT)};
+  // Bits, and no table, which a kernel would copy to the stack at each call.
+#define FASTMLP_SAVES_INPUT(functor, name) +(std::uint64_t{ops::functor::kSavesInput} << int(ActivationKind::functor))
+  constexpr std::uint64_t those = 0 FASTMLP_ACTIVATIONS(FASTMLP_SAVES_INPUT);
 #undef FASTMLP_SAVES_INPUT
-  return table[static_cast<int>(kind)];
+  return those >> static_cast<int>(kind) & 1;
 }
 
 constexpr bool is_pair_loss(LossKind kind) { return kind == LossKind::GaussianNLL; }
