@@ -8,10 +8,9 @@
 #include <vector>
 
 #include "core/backend.h"
+#include "expect.h"
 
 namespace fastmlp::testing {
-
-inline int failures = 0;
 
 inline void check(bool fine, const char* what, Index n, Index columns = 0, int kind = 0, std::size_t bytes = 0) {
   if (fine) return;

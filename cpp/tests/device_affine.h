@@ -10,13 +10,12 @@
 #include "activation_samples.h"
 #include "cuda/affine/affine_kernels.h"
 #include "cuda/runtime/kernels.h"
+#include "expect.h"
 #include "marked_matrix.h"
 
 namespace fastmlp::testing {
 
 using namespace fastmlp::cuda;
-
-inline int failures = 0;
 
 struct Case {
   Index M, N, K;

@@ -2,25 +2,18 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
 #include <vector>
 
 #include "core/device.h"
+#include "expect.h"
 
 namespace fastmlp::testing {
 
-inline int failures = 0;
-
-inline void expect(bool fine, const char* what) {
-  if (fine) return;
-  std::printf("FAILED %s\n", what);
-  ++failures;
-}
-
-inline void expect_done(const char* problem) {
+// Without what it asks for there is nothing to test.
+inline void need(const char* problem) {
   if (!problem) return;
-  std::printf("FAILED: %s\n", problem);
+  expect_done(problem);
   std::exit(1);
 }
 
@@ -32,7 +25,7 @@ class Values {  // of the device, with marks behind them that must stay
     std::vector<float> all = values;
     all.resize(size_ + kBeside, kMark);
     memory_ = static_cast<float*>(device->allocate(all.size() * sizeof(float)));
-    if (!memory_) expect_done("out of memory");
+    if (!memory_) need("out of memory");
     write(all);
   }
   explicit Values(Index size) : Values(std::vector<float>(static_cast<std::size_t>(size), kMark)) {}
@@ -42,11 +35,11 @@ class Values {  // of the device, with marks behind them that must stay
 
   float* data() { return memory_; }
   void write(const std::vector<float>& values) {
-    expect_done(device->upload(memory_, values.data(), values.size() * sizeof(float), nullptr));
+    need(device->upload(memory_, values.data(), values.size() * sizeof(float), nullptr));
   }
   std::vector<float> read() const {
     std::vector<float> all(size_ + kBeside);
-    expect_done(device->download(all.data(), memory_, all.size() * sizeof(float), nullptr));
+    need(device->download(all.data(), memory_, all.size() * sizeof(float), nullptr));
     for (std::size_t i = size_; i < all.size(); ++i) expect(all[i] == kMark, "nothing is written beside a result");
     all.resize(size_);
     return all;

@@ -3,23 +3,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <cstring>
 #include <string>
 #include <vector>
 
 #include "cuda/runtime/kernels.h"
+#include "expect.h"
 #include "single_block_cases.h"
 
 namespace fastmlp::testing {
-
-inline int failures = 0;
-
-inline void check(bool fine, const std::string& what) {
-  if (fine) return;
-  std::printf("FAILED  %s\n", what.c_str());
-  ++failures;
-}
 
 // The kernels ------------------------------------------------------------------------------------------------------------
 
@@ -91,13 +83,13 @@ Result<T> run(const Case& c, const std::vector<Index>& seeds, Way way = Way::Blo
     ++by_lanes;
     cuda::train_in_lanes(args, {});
   } else {
-    check(cuda::trains_in_block(args), "the network is one for a block: " + std::to_string(c.in()) + "-" +
-                                           std::to_string(c.sizes[1]) + ", " + std::to_string(c.rows) + " rows");
+    expect(cuda::trains_in_block(args), "the network is one for a block: " + std::to_string(c.in()) + "-" +
+                                            std::to_string(c.sizes[1]) + ", " + std::to_string(c.rows) + " rows");
     cuda::train_in_block(args, {});
   }
   for (Index m = 0; m < models; ++m)
     for (Index i = c.parameters(); i < stride; ++i)
-      check(result.parameters[static_cast<std::size_t>(m * stride + i)] == T(-7), "what lies between stays as it is");
+      expect(result.parameters[static_cast<std::size_t>(m * stride + i)] == T(-7), "what lies between stays as it is");
   return result;
 }
 
@@ -119,8 +111,8 @@ template <class A, class B>
 void compare(const Result<A>& a, const Result<B>& b, const Case& c, double tolerance, const std::string& what) {
   const double losses = difference(a.losses, b.losses, static_cast<std::size_t>(c.steps));
   const double parameters = difference(a.parameters, b.parameters, static_cast<std::size_t>(c.parameters()));
-  check(losses <= tolerance && parameters <= tolerance,
-        what + ": losses differ by " + std::to_string(losses) + ", parameters by " + std::to_string(parameters));
+  expect(losses <= tolerance && parameters <= tolerance,
+         what + ": losses differ by " + std::to_string(losses) + ", parameters by " + std::to_string(parameters));
 }
 
 // Rows in lanes, where there is a kernel for the network.
@@ -132,8 +124,8 @@ inline bool test_lanes(const Case& c, const Result<double>& expected, const std:
   needed_states(c.optimizer, c.options, needed);
   for (int s = 0; s < 3; ++s)
     if (needed[s])
-      check(difference(f32.states[s], expected.states[s], static_cast<std::size_t>(c.parameters())) <= 1e-3,
-            what + ", rows in lanes: states");
+      expect(difference(f32.states[s], expected.states[s], static_cast<std::size_t>(c.parameters())) <= 1e-3,
+             what + ", rows in lanes: states");
   return true;
 }
 
@@ -159,8 +151,8 @@ void test_many(const Case& c, Index models, Way way = Way::Block) {
     return fine;
   };
   for (Index m = 0; m < models; ++m) {
-    check(same(reversed, m, models - 1 - m), "many networks, in another order");
-    check(same(run<T>(c, {m}, way), m, 0), "many networks, one after the other");
+    expect(same(reversed, m, models - 1 - m), "many networks, in another order");
+    expect(same(run<T>(c, {m}, way), m, 0), "many networks, one after the other");
   }
   compare(all, reference(c), c, sizeof(T) == 4 ? 1e-3 : 1e-8, "many networks");
 }

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "device_affine.h"
+#include "tile_plan.h"
 
 namespace {
 
@@ -13,20 +14,11 @@ using namespace fastmlp;
 using namespace fastmlp::cuda;
 using namespace fastmlp::testing;
 
-template <class T>
-TilePlan plan_of(TileKind tile, Index rows, Index columns, Index depth, Index parts) {
-  const auto [down, wide, bytes] = kTileSizes[static_cast<int>(tile)];
-  (void)bytes;
-  const Index across = (columns + wide - 1) / wide, part = (depth + parts * 8 - 1) / (parts * 8) * 8;
-  return {tile, static_cast<int>(across), static_cast<int>(across * ((rows + down - 1) / down)),
-          static_cast<int>((depth + part - 1) / part), part};
-}
-
 // One tile with results and sums at its edges, in all products.
 template <class T>
 void test_tile(TileKind tile, Index rows, Index columns, Index depth, Index parts, Precision precision, Index gap,
                Index offset) {
-  const TilePlan plan = plan_of<T>(tile, rows, columns, depth, parts);
+  const TilePlan plan = tile_plan_of(tile, rows, columns, depth, parts);
   Affine<T>({rows, columns, depth, precision, gap, offset, &plan}).forward();
   Affine<T>({rows, depth, columns, precision, gap, offset, &plan}).input();
   Affine<T>({depth, columns, rows, precision, gap, offset, &plan}).weight();
@@ -79,13 +71,13 @@ void test() {
     Affine<T>({5, 36, 40, precision}).all();
     Affine<T>({64, 48, 300, precision}).chosen(true, true);
     Affine<T>({40, 36, 5, precision}).sinks();
-    const TilePlan split = plan_of<T>(TileKind::Small, 36, 37, 130, 2);
+    const TilePlan split = tile_plan_of(TileKind::Small, 36, 37, 130, 2);
     Affine<T>({130, 37, 36, precision, 0, 0, &split}).sinks();
-    const TilePlan medium = plan_of<T>(TileKind::Medium, 36, 37, 20, 1);
+    const TilePlan medium = tile_plan_of(TileKind::Medium, 36, 37, 20, 1);
     Affine<T>({20, 37, 36, precision, 0, 1, &medium}).sinks();
     Affine<T>({17, 20, 24, precision}).activations();
     Affine<T>({17, 19, 23, precision, 1, 1}).activations();
-    const TilePlan sums = plan_of<T>(TileKind::Small, 33, 40, 40, 3);
+    const TilePlan sums = tile_plan_of(TileKind::Small, 33, 40, 40, 3);
     Affine<T>({33, 40, 40, precision, 0, 0, &sums}).activations();
   }
   // Long sums and many outputs of few rows: with and without vectors, whole and shared sums.
@@ -110,6 +102,5 @@ int main() {
   test_rounding();
   test<float>();
   test<double>();
-  if (failures == 0) std::puts("ok");
-  return failures == 0 ? 0 : 1;
+  return report();
 }

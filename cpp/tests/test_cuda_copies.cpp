@@ -1,6 +1,5 @@
 // What the large products of the CUDA backend do on the host, or can be shown there: which copies of operands are taken for
 // good; how the lanes of a warp sum up columns.
-#include <cstdio>
 #include <cstdlib>
 #include <vector>
 
@@ -8,18 +7,12 @@
 #include "cuda/large/large_column_sums.h"
 #include "cuda/large/large_copies.h"
 #include "cuda/large/round_rows.h"
+#include "expect.h"
 
 namespace {
 
 using namespace fastmlp;
-
-int failures = 0;
-
-void expect(bool fine, const char* what) {
-  if (fine) return;
-  std::printf("FAILED %s\n", what);
-  ++failures;
-}
+using namespace fastmlp::testing;
 
 void test_copies() {
   using cuda::Copies;
@@ -198,6 +191,5 @@ int main() {
   test_copies();
   test_rounding();
   test_column_sums();
-  if (failures == 0) std::puts("ok");
-  return failures == 0 ? 0 : 1;
+  return report();
 }

@@ -8,21 +8,15 @@
 #include <vector>
 
 #include "cuda/affine/affine_kernels.h"
+#include "expect.h"
 #include "marked_matrix.h"
+#include "tile_plan.h"
 
 namespace {
 
 using namespace fastmlp;
 using namespace fastmlp::cuda;
 using namespace fastmlp::testing;
-
-int failures = 0;
-
-void expect(bool fine, const char* what) {
-  if (fine) return;
-  std::printf("FAILED %s\n", what);
-  ++failures;
-}
 
 void test_tensor_cores() {
   const auto sum = [](float c, double p) {
@@ -75,14 +69,6 @@ void test_split() {
     }
 }
 
-TilePlan plan_of(TileKind tile, Index rows, Index columns, Index depth, Index parts) {
-  const auto [down, wide, bytes] = kTileSizes[static_cast<int>(tile)];
-  (void)bytes;
-  const Index across = (columns + wide - 1) / wide, part = (depth + parts * 8 - 1) / (parts * 8) * 8;
-  return {tile, static_cast<int>(across), static_cast<int>(across * ((rows + down - 1) / down)),
-          static_cast<int>((depth + part - 1) / part), part};
-}
-
 std::vector<unsigned char>& scratch() {
   static std::vector<unsigned char> memory(kPartBytes + kCounterBytes);
   return memory;
@@ -119,7 +105,7 @@ void test_error(const char* what, Index most_terms, const Draw& draw) {
     for (float& v : x.all) v = draw(random);
     for (float& v : w.all) v = draw(random);
     // A sum on the tile's one accumulator, as in FFMA's large tile.
-    const TilePlan plan = plan_of(TileKind::Large, kSide, kSide, depth, 1);
+    const TilePlan plan = tile_plan_of(TileKind::Large, kSide, kSide, depth, 1);
     const Matrix<float> split = product(x, w, Precision::Float32x3, plan), tf32 = product(x, w, Precision::TF32, plan);
     Error of_split, of_tf32, of_float;
     for (Index r = 0; r < kSide; ++r)
@@ -175,7 +161,7 @@ void test_kinds() {
   w(101, 9) = 0x1.fffffep127f;
   for (const TileKind tile : {TileKind::Large, TileKind::Medium, TileKind::Small})
     for (const Index parts : {1, 3}) {
-      const TilePlan plan = plan_of(tile, kRows, kColumns, kDepth, parts);
+      const TilePlan plan = tile_plan_of(tile, kRows, kColumns, kDepth, parts);
       const Matrix<float> got = product(x, w, Precision::Float32x3, plan),
                           plain = product(plain_x, plain_w, Precision::Float32x3, plan);
       bool fine = true, kept = true;
@@ -214,7 +200,7 @@ void test_small() {
     x.fill(3);
     w.fill(4);
     for (float& v : x.all) v = std::ldexp(v, power);
-    const Matrix<float> y = product(x, w, Precision::Float32x3, plan_of(TileKind::Small, kSide, kSide, kSide, 1));
+    const Matrix<float> y = product(x, w, Precision::Float32x3, tile_plan_of(TileKind::Small, kSide, kSide, kSide, 1));
     bool fine = true;
     for (Index r = 0; r < kSide; ++r)
       for (Index c = 0; c < kSide; ++c) {
@@ -240,6 +226,5 @@ int main() {
   test_errors();
   test_kinds();
   test_small();
-  if (failures == 0) std::puts("ok");
-  return failures == 0 ? 0 : 1;
+  return report();
 }

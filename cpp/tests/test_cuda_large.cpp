@@ -214,8 +214,8 @@ void test_recording() {
     // Steps and updates as a replay has them.
     Values first_memory(4), update_memory(static_cast<Index>(sizeof(Update) / sizeof(float) + 1));
     const Index first[2] = {0, 0};
-    expect_done(device->upload(first_memory.data(), first, sizeof first, nullptr));
-    expect_done(device->upload(update_memory.data(), &update, sizeof update, nullptr));
+    need(device->upload(first_memory.data(), first, sizeof first, nullptr));
+    need(device->upload(update_memory.data(), &update, sizeof update, nullptr));
     Replay replay{};
     replay.first = reinterpret_cast<const Index*>(first_memory.data());
     replay.updates = reinterpret_cast<const Update*>(update_memory.data());
@@ -259,12 +259,12 @@ void test_recording() {
         for (float& v : start) v /= 30;
         w[static_cast<std::size_t>(l)]->write(start);
       }
-      expect_done(device->begin_recording(nullptr));
+      need(device->begin_recording(nullptr));
       for (replay.offset = 0; replay.offset < kSteps; ++replay.offset) step();
       void* const recording = device->end_recording(nullptr);
       expect(recording != nullptr, "recording");
-      for (int i = 0; i < 2; ++i) expect_done(device->replay(recording, nullptr));
-      expect_done(device->synchronize(nullptr));
+      for (int i = 0; i < 2; ++i) need(device->replay(recording, nullptr));
+      need(device->synchronize(nullptr));
       device->release_recording(recording);
     } else {
       for (Index i = 0; i < 2 * kSteps; ++i) step();
@@ -299,16 +299,16 @@ void test_column_sums() {
     below.write(saved);
     context.replay = &replay;
     AffineBackwardWeight<float> bias{shape.M, shape.K, shape.K, nullptr, shape.K, dx.data(), shape.K, {}, {}};
-    expect_done(device->begin_recording(nullptr));
+    need(device->begin_recording(nullptr));
     expect(cuda::large_backward_input(a, context), "backward input");
     cuda::large_column_sums(bias, context);
     void* const recording = device->end_recording(nullptr);
-    expect_done(device->replay(recording, nullptr));
-    expect_done(device->synchronize(nullptr));
+    need(device->replay(recording, nullptr));
+    need(device->synchronize(nullptr));
     device->release_recording(recording);
     expect(bias.M == (shape.M + 15) / 16 && bias.dz != dx.data(), "there are sums");
     std::vector<float> sums(static_cast<std::size_t>(bias.M * shape.K));
-    expect_done(device->download(sums.data(), bias.dz, sums.size() * sizeof(float), nullptr));
+    need(device->download(sums.data(), bias.dz, sums.size() * sizeof(float), nullptr));
     const std::vector<float> got = dx.read();
     for (Index c = 0; c < shape.K; ++c) {
       double sum = 0;
@@ -364,6 +364,5 @@ int main() {
   test_recording();
   test_kept_weight();
   test_column_sums();
-  if (failures == 0) std::puts("ok");
-  return failures == 0 ? 0 : 1;
+  return report();
 }

@@ -296,6 +296,5 @@ void test_all() {
 int main() {
   test_all<float>();
   test_all<double>();
-  if (failures == 0) std::puts("ok");
-  return failures == 0 ? 0 : 1;
+  return report();
 }

@@ -1,7 +1,6 @@
 // The host's side of the device, on the emulated one: which device is current, when errors are told, captures into a
 // caller's graph, waits and copies between steps, and matrices that are too large.
 #include <cmath>
-#include <cstdio>
 #include <cstring>
 #include <stdexcept>
 #include <string>
@@ -9,6 +8,7 @@
 #include "core/cuda_library.h"
 #include "core/trainer.h"
 #include "cuda/emulation/emulation.h"
+#include "expect.h"
 #include "mlp.h"
 
 extern "C" const fastmlp::CudaLibrary* fastmlp_cuda_library();
@@ -16,16 +16,8 @@ extern "C" const fastmlp::CudaLibrary* fastmlp_cuda_library();
 namespace {
 
 using namespace fastmlp;
-using fastmlp::testing::Mlp;
+using namespace fastmlp::testing;
 namespace emulation = cuda::emulation;
-
-int failures = 0;
-
-void expect(bool fine, const std::string& what) {
-  if (fine) return;
-  std::printf("FAILED  %s\n", what.c_str());
-  ++failures;
-}
 
 // The message of what a call throws; empty: it throws nothing.
 template <class Call>
@@ -277,6 +269,5 @@ int main() {
   test_extents();
   test_downloads();
   test_interrupted_fits();
-  std::printf(failures ? "%d failures\n" : "all is well\n", failures);
-  return failures ? 1 : 0;
+  return report();
 }

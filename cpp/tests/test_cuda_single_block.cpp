@@ -28,9 +28,9 @@ void test(const Case& c, const std::string& what) {
   needed_states(c.optimizer, c.options, needed);
   for (int s = 0; s < 3; ++s)
     if (needed[s])
-      check(difference(f64.states[s], expected.states[s], static_cast<std::size_t>(c.parameters())) <= 1e-8,
-            what + ": states");
-  check(c.steps == 1 || expected.losses.front() != expected.losses.back(), what + ": something is learnt");
+      expect(difference(f64.states[s], expected.states[s], static_cast<std::size_t>(c.parameters())) <= 1e-8,
+             what + ": states");
+  expect(c.steps == 1 || expected.losses.front() != expected.losses.back(), what + ": something is learnt");
 }
 
 // Tests ------------------------------------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ void test_frozen() {
       const Index size = (number % 2 ? 1 : c.sizes[number / 2]) * c.sizes[number / 2 + 1];
       for (const Index end = i + size; i < end; ++i)
         if (c.is_frozen(number))
-          check(result.parameters[static_cast<std::size_t>(i)] == static_cast<float>(first_value(0, i)), "frozen");
+          expect(result.parameters[static_cast<std::size_t>(i)] == static_cast<float>(first_value(0, i)), "frozen");
     }
   }
 }
@@ -194,7 +194,7 @@ void test_groups() {
 void test_one_update() {
   Case c;
   const Result<float> each = run<float>(c, {0}), one = run<float>(c, {0}, Way::Block, true);
-  check(same_bits(each.parameters.data(), one.parameters.data(), c.parameters()), "one update for all steps");
+  expect(same_bits(each.parameters.data(), one.parameters.data(), c.parameters()), "one update for all steps");
 }
 
 // Threads enough for a team for each row have one for each: the rows go through the network in one pass.
@@ -210,8 +210,8 @@ void test_passes() {
     args.rows = n.rows;
     args.models = args.steps = 1;
     cuda::BlockPlan plan;
-    check(cuda::plan_block(args, plan), "a plan");
-    check((plan.threads >> plan.log_lanes) * plan.row_tile >= n.rows, std::to_string(n.rows) + " rows in one pass");
+    expect(cuda::plan_block(args, plan), "a plan");
+    expect((plan.threads >> plan.log_lanes) * plan.row_tile >= n.rows, std::to_string(n.rows) + " rows in one pass");
   }
 }
 
@@ -224,14 +224,14 @@ void test_limits() {
   args.rows = 4;
   args.steps = 1;
   args.models = 1;
-  check(!cuda::trains_in_block(args), "a large network is none for a block");
+  expect(!cuda::trains_in_block(args), "a large network is none for a block");
   layer.in = 4;
-  check(cuda::trains_in_block(args), "a small one is");
+  expect(cuda::trains_in_block(args), "a small one is");
   args.rows = 100000;
-  check(!cuda::trains_in_block(args), "but not with a large batch");
+  expect(!cuda::trains_in_block(args), "but not with a large batch");
   args.rows = 4;
   layer.trains_weight = false;
-  check(!cuda::trains_in_block(args), "nor if nothing is trained");
+  expect(!cuda::trains_in_block(args), "nor if nothing is trained");
 }
 
 }  // namespace
@@ -249,7 +249,6 @@ int main() {
   test_passes();
   test_limits<float>();
   test_limits<double>();
-  check(by_lanes > 50, std::to_string(by_lanes) + " tests take rows in lanes");
-  std::printf(failures ? "%d failures\n" : "all is well\n", failures);
-  return failures ? 1 : 0;
+  expect(by_lanes > 50, std::to_string(by_lanes) + " tests take rows in lanes");
+  return report();
 }

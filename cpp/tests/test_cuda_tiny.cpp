@@ -43,7 +43,7 @@ void test_tiny() {
           c.options.eps = 1e-3;
           const std::string what = "tiny " + std::to_string(c.in()) + "-" + std::to_string(c.sizes[1]) + "-" +
                                    std::to_string(c.out()) + ", " + std::to_string(rows) + " rows";
-          check(test_lanes(c, reference(c), what), what + ": there is a kernel");
+          expect(test_lanes(c, reference(c), what), what + ": there is a kernel");
         }
   };
   std::apply([&](auto... shape) { (each(shape), ...); }, shapes);
@@ -59,16 +59,16 @@ void test_tiny() {
         c.sizes = {2, 4, 1};
         c.last = binary ? ActivationKind::Sigmoid : ActivationKind::Identity;
         if (binary || c.loss.kind != LossKind::BCE)
-          check(test_lanes(c, reference(c), "tiny, one output"), "a kernel for one output");
+          expect(test_lanes(c, reference(c), "tiny, one output"), "a kernel for one output");
       }
       if (test_lanes(c, reference(c), std::string("tiny, loss ") + kLossNames[kind])) continue;
-      check(!cuda::is_tiny<4>(c.loss.kind), std::string("no kernel for loss ") + kLossNames[kind]);
+      expect(!cuda::is_tiny<4>(c.loss.kind), std::string("no kernel for loss ") + kLossNames[kind]);
     }
   for (const ActivationKind kind : {ActivationKind::ReLU, ActivationKind::Sigmoid, ActivationKind::Tanh}) {
     Case c;
     c.sizes = {2, 4, 3};
     c.hidden = c.last = kind;
-    check(test_lanes(c, reference(c), "tiny, last activation"), "a kernel for the last activation");
+    expect(test_lanes(c, reference(c), "tiny, last activation"), "a kernel for the last activation");
   }
 }
 
@@ -80,7 +80,7 @@ void test_infinite_inputs() {
   c.frozen = {true, false, false, false};  // whose gradient is NaN
   c.infinite = true;
   const Result<float> f32 = run<float>(c, {0}, Way::Lanes);
-  check(std::isfinite(f32.losses.back()), "an infinite input of a sigmoid");
+  expect(std::isfinite(f32.losses.back()), "an infinite input of a sigmoid");
   compare(f32, run<float>(c, {0}), c, 1e-3, "an infinite input");
 }
 
@@ -114,7 +114,7 @@ void test_groups() {
 void test_one_update() {
   Case c;
   const Result<float> lanes = run<float>(c, {0}, Way::Lanes), one_lanes = run<float>(c, {0}, Way::Lanes, true);
-  check(same_bits(lanes.parameters.data(), one_lanes.parameters.data(), c.parameters()), "the same by rows in lanes");
+  expect(same_bits(lanes.parameters.data(), one_lanes.parameters.data(), c.parameters()), "the same by rows in lanes");
 }
 
 }  // namespace
@@ -124,6 +124,5 @@ int main() {
   test_infinite_inputs();
   test_groups();
   test_one_update();
-  std::printf(failures ? "%d failures\n" : "all is well\n", failures);
-  return failures ? 1 : 0;
+  return report();
 }

@@ -1,12 +1,12 @@
 // What a network tells a device of its weights' states, from which copies of them are kept: the same for the same values,
 // another one after every change, nothing while they are trained. On the emulated device, which checks it, too.
-#include <cstdio>
 #include <stdexcept>
 #include <vector>
 
 #include "core/cuda_library.h"
 #include "core/trainer.h"
 #include "cuda/runtime/kernels.h"
+#include "expect.h"
 #include "mlp.h"
 
 extern "C" const fastmlp::CudaLibrary* fastmlp_cuda_library();
@@ -14,14 +14,7 @@ extern "C" const fastmlp::CudaLibrary* fastmlp_cuda_library();
 namespace {
 
 using namespace fastmlp;
-
-int failures = 0;
-
-void expect(bool fine, const char* what) {
-  if (fine) return;
-  std::printf("FAILED %s\n", what);
-  ++failures;
-}
+using namespace fastmlp::testing;
 
 std::vector<ValueState> seen;
 
@@ -127,6 +120,5 @@ int main() {
   device.f32 = &spy;
   test_network(device);
   test_check();
-  if (failures == 0) std::puts("ok");
-  return failures == 0 ? 0 : 1;
+  return report();
 }

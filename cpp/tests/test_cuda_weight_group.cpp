@@ -110,6 +110,5 @@ int main() {
   test<float>(Precision::Float32);
   test<float>(Precision::TF32);
   test<double>(Precision::Float32);
-  if (failures == 0) std::puts("ok");
-  return failures == 0 ? 0 : 1;
+  return report();
 }

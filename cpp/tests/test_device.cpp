@@ -9,23 +9,12 @@
 #include <vector>
 
 #include "core/cuda_library.h"
+#include "expect.h"
 
 namespace {
 
 using namespace fastmlp;
-
-std::atomic<int> failures = 0;
-
-void expect(bool fine, const char* what) {
-  if (fine) return;
-  std::printf("FAILED: %s\n", what);
-  ++failures;
-}
-void expect_done(const char* problem) {
-  if (!problem) return;
-  std::printf("FAILED: %s\n", problem);
-  ++failures;
-}
+using namespace fastmlp::testing;
 
 std::vector<unsigned char> pattern(std::size_t bytes, unsigned seed) {
   std::vector<unsigned char> values(bytes);
@@ -123,6 +112,5 @@ int main() {
   test_copies(device, 0);
   test_recording(device);
   test_threads(device);
-  std::printf(failures == 0 ? "device: fine\n" : "device: FAILED\n");
-  return failures == 0 ? 0 : 1;
+  return report();
 }

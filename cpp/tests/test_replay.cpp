@@ -7,20 +7,13 @@
 
 #include "core/cuda_library.h"
 #include "core/network.h"
+#include "expect.h"
 #include "mlp.h"
 
 namespace {
 
 using namespace fastmlp;
-using fastmlp::testing::Mlp;
-
-int failures = 0;
-
-void expect(bool fine, const std::string& what) {
-  if (fine) return;
-  std::printf("FAILED  %s\n", what.c_str());
-  ++failures;
-}
+using namespace fastmlp::testing;
 
 constexpr Index kRows = 4, kIn = 3, kOut = 2, kData = 20;
 
@@ -173,6 +166,5 @@ int main() {
   }
   test<float>(cuda_device());
   test<double>(cuda_device());
-  std::printf(failures ? "%d failures\n" : "all is well\n", failures);
-  return failures ? 1 : 0;
+  return report();
 }

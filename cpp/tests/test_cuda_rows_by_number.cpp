@@ -1,12 +1,12 @@
 // Steps on the emulated device whose rows are chosen by number, which the first product then looks up itself: the same bits
 // as on rows that lie one after the other, in recordings and step by step.
-#include <cstdio>
 #include <cstring>
 #include <vector>
 
 #include "core/cuda_library.h"
 #include "core/optimizer.h"
 #include "core/strategies/device/device_runner.h"
+#include "expect.h"
 #include "mlp.h"
 
 extern "C" const fastmlp::CudaLibrary* fastmlp_cuda_library();
@@ -14,16 +14,9 @@ extern "C" const fastmlp::CudaLibrary* fastmlp_cuda_library();
 namespace {
 
 using namespace fastmlp;
+using namespace fastmlp::testing;
 
 constexpr Index kIn = 300, kHidden = 230, kOut = 5, kRows = 24, kSteps = 21, kData = 400;
-
-int failures = 0;
-
-void expect(bool fine, const char* what) {
-  if (fine) return;
-  std::printf("FAILED: %s\n", what);
-  ++failures;
-}
 
 const Device& device() { return *fastmlp_cuda_library()->device; }
 
@@ -111,6 +104,5 @@ int main() {
   expect(same_bits(one_by_one(chosen), want), "steps on chosen rows");
   expect(same_bits(replayed(ordered), replayed(chosen)), "recorded steps on chosen rows");
   expect(same_bits(replayed(ordered), want), "recorded steps");
-  if (failures == 0) std::puts("ok");
-  return failures == 0 ? 0 : 1;
+  return report();
 }
