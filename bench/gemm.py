@@ -195,7 +195,8 @@ def draw(record: dict[str, Any], path: Path) -> None:
         axes.set_ylim(0, run["peak"] * 1.1)
         axes.set_xlabel("operations for each byte of the three matrices")
         axes.set_ylabel("GFLOP/s")
-        axes.set_title(f"{run['isa']}, {run['threads']} threads, {record['dtype']}")
+        threads = "1 thread" if run["threads"] == 1 else f"{run['threads']} threads"
+        axes.set_title(f"{run['isa']}, {threads}, {record['dtype']}")
     all_axes[0][-1].legend(loc="lower right", fontsize=8)
     figure.savefig(path, dpi=110)
 
