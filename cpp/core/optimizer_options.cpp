@@ -83,8 +83,9 @@ void set_betas(const OptimizerOptions& o, ops::UpdateConstants& c) {
   c.beta2 = o.beta2;
 }
 
-// 1 - beta^step, the share that a running mean has seen. As beta^step <= exp(-step (1 - beta)), it is less than half of
-// the last digit of 1 where the exponent is below -38, and a power takes as long as the step of a small network.
+// 1 - beta^step, the share that a running mean has seen. beta^step is at most exp(-step (1 - beta)). Where that is below
+// 2^-54, half of what lies between 1 and the next smaller number, the difference rounds to 1; a power takes as long as the
+// step of a small network.
 double seen_share(double beta, Index step) {
   const double steps = static_cast<double>(step);
   return steps * (1 - beta) > 38 ? 1 : 1 - std::pow(beta, steps);

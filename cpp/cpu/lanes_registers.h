@@ -1,9 +1,13 @@
 // A step of the smallest networks, in registers from the parameters to their update.
 //
-// Two layers of few units, one output, at most four rows: the truth tables of every tutorial. Each value waits for the one
-// before, and of a step by lanes_block.h most of the time goes into what one loop stores and the next one loads. Here the
-// widths are known to the compiler, which leaves no loop. A vector holds the four rows of several hidden units, a quad for
-// each. Every result is that of lanes_block.h to the last bit.
+// Two layers, 2 or 3 inputs, 2 to 4 hidden units, one output, at most four rows, in float32, in calls of many steps: the
+// truth tables of every tutorial. Each value waits for the one before, and of a step by lanes_block.h most of the time goes
+// into what one loop stores and the next one loads. Here the widths are known to the compiler, which leaves no loop. A
+// vector holds the four rows of several hidden units, a quad for each. Every result is that of lanes_block.h to the last
+// bit.
+//
+// Where a vector has quads for more units than there are, these read the parameters behind a layer's, of which the last
+// ones are padding. What comes of it stays in quads of its own, which nobody asks for.
 #pragma once
 
 #include <type_traits>
@@ -31,6 +35,7 @@ FASTMLP_INLINE Vec<T> with_activation(ActivationKind kind, const Body& body) {
   if (kind == ActivationKind::ReLU) return body(ops::ReLU{});
   return body(ops::Identity{});
 }
+// A call, for several places share its code, and what it saves on the stack nobody waits for.
 template <class T>
 FASTMLP_NOINLINE Vec<T> activate(ActivationKind kind, Vec<T> z) {
   return with_activation<T>(kind, [&](auto f) { return f.forward(z, ops::ActivationParams<Vec<T>>{}); });
@@ -46,7 +51,7 @@ FASTMLP_NOINLINE void load_rows(const LanesBlock<T, Quad<T>, 1>& block) {
   block.load_targets();
 }
 
-// Nothing waits for its logarithms.
+// The value alone, for which no later step waits, unlike its gradient: a call does.
 template <class T>
 FASTMLP_NOINLINE Vec<T> cross_entropy_of(Vec<T> y, Vec<T> t) {
   return ops::BCE::value(y, t, ops::LossParams<Vec<T>>{});
@@ -59,14 +64,16 @@ FASTMLP_NOINLINE double any_loss(const LanesBlock<T, Quad<T>, 1>& block, Vec<T> 
   return block.loss(true, scale);
 }
 
-// The parameters, in rows of the hidden units: those of each input's weights, the biases, the second layer's weights; its
-// bias has a row of its own. The products whose sums are their gradients stand so in registers, four of which are reduced
-// at once.
+// The parameters, in groups of one for each hidden unit: of each input the weights, the biases, the second layer's weights;
+// its bias is alone in the last group. The products whose sums are their gradients stand so in registers, four of which
+// are reduced at once.
 template <class T, int kIn, int kHidden>
-struct RegisterRows {
-  static constexpr int kUnits = Vec<T>::lanes / 4, kVectors = (kHidden + kUnits - 1) / kUnits;  // of a row
-  static constexpr int kRows = kIn + 3, kParameters = (kIn + 2) * kHidden + 1;
-  static constexpr int kReduced = (kRows * kVectors + 3) / 4;
+struct RegisterSums {
+  static constexpr int kUnits = Vec<T>::lanes / 4, kVectors = (kHidden + kUnits - 1) / kUnits;  // of a group
+  static constexpr int kGroups = kIn + 3, kParameters = (kIn + 2) * kHidden + 1;
+  static constexpr int kReduced = (kGroups * kVectors + 3) / 4;
+  // The last values that spread_to_quads reads are parameters or their padding.
+  static_assert((kIn + 1) * kHidden + (kVectors - 1) * kUnits + 4 <= round_up(kParameters, Vec<T>::lanes));
 
   static constexpr int vector_of(int parameter) {
     return parameter / kHidden * kVectors + parameter % kHidden / kUnits;
@@ -75,7 +82,8 @@ struct RegisterRows {
   static constexpr int reduced_of(int parameter) { return vector_of(parameter) / 4; }
   static constexpr int lane_of(int parameter) { return parameter % kHidden % kUnits * 4 + vector_of(parameter) % 4; }
 
-  // The sums of the parameters from number `first` on, in their order; beyond the last one that one's.
+  // The sums of the parameters from number `first` on, in their order. Padding gets the last one's, as
+  // harmless as any.
   template <int first, int... lane>
   static FASTMLP_INLINE Vec<T> gather(const Vec<T>* reduced, std::integer_sequence<int, lane...>) {
     constexpr int last = kParameters - 1;
@@ -101,8 +109,8 @@ double step_in_registers(const LanesArgs<T>& a, const LanesPlan<T>& plan, double
                          const UpdateTarget<T>& target) {
   using V = Vec<T>;
   using Q = Quad<T>;
-  using Rows = RegisterRows<T, kIn, kHidden>;
-  constexpr int kUnits = Rows::kUnits, kVectors = Rows::kVectors;
+  using Sums = RegisterSums<T, kIn, kHidden>;
+  constexpr int kUnits = Sums::kUnits, kVectors = Sums::kVectors;
   const LanesBlock<T, Q, 1> block{a, plan, 0, 0, 0};
   if (!a.loaded) load_rows(block);
   const LanesLayer<T>&first = a.layers[0], &second = a.layers[1];
@@ -126,22 +134,22 @@ double step_in_registers(const LanesArgs<T>& a, const LanesPlan<T>& plan, double
   const T scale = static_cast<T>(loss_scale);
   double loss;
   V dz;
-  const Tail rows{static_cast<int>(plan.rows)};
+  const Tail present{static_cast<int>(plan.rows)};  // rows, in the first quad
   const bool cross_entropy = a.loss.kind == LossKind::BCE && a.logits;
-  if ((cross_entropy || a.loss.kind == LossKind::MSE) && !block.weighs()) {
-    const V t = repeat_quad(Q::load(block.t())), counts = repeat_quad_of<T, 0>(keep(V(T(1)), rows));
+  if ((cross_entropy || a.loss.kind == LossKind::MSE) && !block.weighs()) {  // neither has parameters of columns
+    const V t = repeat_quad(Q::load(block.t())), in_each_quad = repeat_quad_of<T, 0>(keep(V(T(1)), present));
     const ops::LossParams<V> params{};
     const V value = cross_entropy ? cross_entropy_of(y, t) : ops::MSE::value(y, t, params);
     const V gradient = cross_entropy ? ops::BCE::logit_gradient(y, t) : ops::MSE::gradient(y, t, params);
-    loss = static_cast<double>(reduce_add(keep(value, rows)));
-    dz = select(counts == V(T(1)), gradient * V(scale), V(T(0)));
+    loss = static_cast<double>(reduce_add(keep(value, present)));
+    dz = select(in_each_quad == V(T(1)), gradient * V(scale), V(T(0)));
   } else {
     loss = any_loss(block, y, scale);
     dz = repeat_quad(Q::load(block.dy()));
   }
   if (!a.logits) dz = activate_back(output_kind, dz, y);
 
-  V products[4 * Rows::kReduced];
+  V products[4 * Sums::kReduced];
   FASTMLP_UNROLL
   for (int v = 0; v < kVectors; ++v) {
     V dh = fma(spread_to_quads(second.weight + v * kUnits), dz, V(T(0)));
@@ -153,21 +161,21 @@ double step_in_registers(const LanesArgs<T>& a, const LanesPlan<T>& plan, double
   }
   products[(kIn + 2) * kVectors] = dz;
   FASTMLP_UNROLL
-  for (int i = (kIn + 2) * kVectors + 1; i < 4 * Rows::kReduced; ++i) products[i] = dz;  // nobody reads these
-  V reduced[Rows::kReduced];
+  for (int i = (kIn + 2) * kVectors + 1; i < 4 * Sums::kReduced; ++i) products[i] = dz;  // nobody reads these
+  V reduced[Sums::kReduced];
   FASTMLP_UNROLL
-  for (int i = 0; i < Rows::kReduced; ++i)
+  for (int i = 0; i < Sums::kReduced; ++i)
     reduced[i] = sums_in_quads<T>({products[4 * i], products[4 * i + 1], products[4 * i + 2], products[4 * i + 3]});
   if (update.kind == UpdateKind::SGD && update.constants.plain()) {
     ops::UpdateValues<V> values(update.constants);
     values.assume_plain();
-    Rows::for_sums(reduced, [&](int i, V g) {
+    Sums::for_sums(reduced, [&](int i, V g) {
       V states[3];
       ops::SGD::apply(V::load(target.value + i), g, states, values).store(target.value + i);
     });
   } else {
     T* const gradients = a.buffer + plan.gradients;
-    Rows::for_sums(reduced, [&](int i, V g) { g.store(gradients + i); });
+    Sums::for_sums(reduced, [&](int i, V g) { g.store(gradients + i); });
     kUpdate<T>[static_cast<int>(update.kind)](update.constants, {0, 1, plan.padded, 0}, target, gradients, 0);
   }
   return loss * loss_scale;

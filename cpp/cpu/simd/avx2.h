@@ -78,7 +78,7 @@ struct Native<float> : NativeMask {
     const Reg half = max(pair, _mm256_permute_ps(pair, 0xB1));
     return _mm_cvtss_f32(_mm_max_ss(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
   }
-  // In each half, the sums of the four registers' halves.
+  // In each quad (a half), the sums of the four registers' quads.
   static FASTMLP_INLINE Reg sums_in_quads(Reg a, Reg b, Reg c, Reg d) {
     const Reg ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
     const Reg cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));

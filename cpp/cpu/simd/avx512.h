@@ -107,7 +107,7 @@ struct Native<float> : NativeMask<__mmask16, 16> {
     const Reg half = max(quarter, _mm512_shuffle_f32x4(quarter, quarter, 0x4E));
     return _mm512_cvtss_f32(max(half, _mm512_shuffle_f32x4(half, half, 0xB1)));
   }
-  // In each quarter, the sums of the four registers' quarters.
+  // In each quad (a quarter), the sums of the four registers' quads.
   static FASTMLP_INLINE Reg sums_in_quads(Reg a, Reg b, Reg c, Reg d) {
     const Reg ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
     const Reg cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
