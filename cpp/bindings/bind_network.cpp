@@ -76,7 +76,7 @@ Operation<T> make_operation(const py::tuple& spec) {
 std::shared_ptr<NetworkHandle> make_network(const std::vector<py::tuple>& specs, const std::string& dtype,
                                             const std::string& precision_name, bool flatten) {
   const auto precision = kind_named<Precision>(kPrecisionNames, precision_name, "precision");
-  return with_dtype(dtype, [&](auto zero) -> std::shared_ptr<NetworkHandle> {
+  return with_dtype(dtype, [&](auto zero) __attribute__((cold)) -> std::shared_ptr<NetworkHandle> {
     using T = decltype(zero);
     std::vector<Operation<T>> operations;
     for (const py::tuple& spec : specs) operations.push_back(make_operation<T>(spec));

@@ -183,22 +183,23 @@ struct NetworkHandle {
   virtual void prepare(EarlyStopping& stopping) const = 0;
 };
 
-void bind_runtime(py::module_& m);
-void bind_random(py::module_& m);
-void bind_parameter(py::module_& m);
-void bind_loss(py::module_& m);
-void bind_optimizer(py::module_& m);
-void bind_whole_batch(py::module_& m);
+// Once, when the module is imported.
+[[gnu::cold]] void bind_runtime(py::module_& m);
+[[gnu::cold]] void bind_random(py::module_& m);
+[[gnu::cold]] void bind_parameter(py::module_& m);
+[[gnu::cold]] void bind_loss(py::module_& m);
+[[gnu::cold]] void bind_optimizer(py::module_& m);
+[[gnu::cold]] void bind_whole_batch(py::module_& m);
 // An optimizer that steps by a method for all rows of this name, without parameters as yet; null: there is none.
 std::shared_ptr<OptimizerHandle> make_whole_batch(const std::string& kind, const std::string& dtype);
-void bind_network(py::module_& m);
-void bind_tensor(py::module_& m);
-void bind_model(py::module_& m);
-void bind_trainer(py::module_& m);
-void bind_metrics(py::module_& m);
-void bind_schedules(py::module_& m);
-void bind_ops(py::module_& m);
-void bind_ensemble(py::module_& m);
-void bind_borrowed_chain(py::module_& m);
+[[gnu::cold]] void bind_network(py::module_& m);
+[[gnu::cold]] void bind_tensor(py::module_& m);
+[[gnu::cold]] void bind_model(py::module_& m);
+[[gnu::cold]] void bind_trainer(py::module_& m);
+[[gnu::cold]] void bind_metrics(py::module_& m);
+[[gnu::cold]] void bind_schedules(py::module_& m);
+[[gnu::cold]] void bind_ops(py::module_& m);
+[[gnu::cold]] void bind_ensemble(py::module_& m);
+[[gnu::cold]] void bind_borrowed_chain(py::module_& m);
 
 }  // namespace fastmlp::bindings

@@ -24,6 +24,6 @@ py::object squeezed(py::handle y);
 
 // The method of that name.
 PyObject* make_predictor(PyObject* model, PyObject* const* args, Py_ssize_t count, PyObject* names);
-void bind_predictor(py::module_& m);
+[[gnu::cold]] void bind_predictor(py::module_& m);
 
 }  // namespace fastmlp::bindings
