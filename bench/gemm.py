@@ -91,6 +91,10 @@ def _round_of_peer(name: str, shapes: Sequence[str], dtype: str, seconds: float)
 # --- rounds
 
 
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
+
+
 def _output(command: list[str], threads: int) -> Any:
     def keep_to_cores() -> None:  # whatever a library thinks of its settings
         if hasattr(os, "sched_setaffinity"):
@@ -128,7 +132,7 @@ def measure(args: argparse.Namespace, threads: int) -> dict[str, Any]:
     rounds: dict[str, list[Rates]] = {}
     peaks, names = [], ""
     for number in range(args.rounds):
-        print(f"round {number + 1} of {args.rounds}, {threads} threads", file=sys.stderr)
+        print(f"round {number + 1} of {args.rounds}, {_threads(threads)}", file=sys.stderr)
         rates, peak, names = _ours(args, threads)
         peaks.append(peak)
         rounds.setdefault("fastmlp", []).append(rates)
@@ -164,9 +168,8 @@ def table(measured: dict[str, Any], peers: Sequence[str]) -> str:
         cells += [f"{row['peers'][name]:.1f}" for name in peers]
         cells.append(f"{row['ratio']:.2f}x" if row["ratio"] else "-")
         lines.append(cells)
-    title = (
-        f"{measured['threads']} threads, {measured['isa']}, FMA peak {measured['peak']:.1f} GFLOP/s"
-    )
+    peak = f"FMA peak {measured['peak']:.1f} GFLOP/s"
+    title = f"{_threads(measured['threads'])}, {measured['isa']}, {peak}"
     return f"{title}\n{report.table(lines)}"
 
 
@@ -195,8 +198,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
         axes.set_ylim(0, run["peak"] * 1.1)
         axes.set_xlabel("operations for each byte of the three matrices")
         axes.set_ylabel("GFLOP/s")
-        threads = "1 thread" if run["threads"] == 1 else f"{run['threads']} threads"
-        axes.set_title(f"{run['isa']}, {threads}, {record['dtype']}")
+        axes.set_title(f"{run['isa']}, {_threads(run['threads'])}, {record['dtype']}")
     all_axes[0][-1].legend(loc="lower right", fontsize=8)
     figure.savefig(path, dpi=110)
 

@@ -118,7 +118,7 @@ struct LanesBlock {
     return in;
   }
 
-  const T* output() const { return saved() + plan.saved_per_block - values(plan.out); }
+  T* output() const { return saved() + plan.saved_per_block - values(plan.out); }
 
   double loss(bool gradient, T gradient_scale) const {
     const Index n = plan.rows_in(block), whole = values(plan.out);

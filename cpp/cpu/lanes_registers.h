@@ -60,7 +60,7 @@ FASTMLP_NOINLINE Vec<T> cross_entropy_of(Vec<T> y, Vec<T> t) {
 // Any loss, which leaves its gradient in the block.
 template <class T>
 FASTMLP_NOINLINE double any_loss(const LanesBlock<T, Quad<T>, 1>& block, Vec<T> y, T scale) {
-  y.store(block.saved() + block.plan.saved_per_block - Vec<T>::lanes);
+  y.store(block.output());
   return block.loss(true, scale);
 }
 
