@@ -10,25 +10,58 @@
 
 namespace fastmlp::FASTMLP_ISA_NS {
 
-// body(block of the right U) for all blocks, chunk by chunk, chunks in parallel. `keep`: every block has its own slot.
-template <class T, class V, int U, class Body>
-void for_lanes_blocks(const LanesArgs<T>& a, const LanesPlan<T>& plan, bool keep_blocks, const Context& context,
-                      const Body& body) {
+// What a pass does with each block, in this order.
+template <class T>
+struct BlockWork {
+  bool load_x = false, load_targets = false, forward = false, store_y = false;
+  bool loss = false, gradient = false;  // the gradient with the loss
+  bool load_dy = false, backward = false;
+  bool keep_blocks = false;  // every block has its own slot
+  double scale = 0;          // of the loss
+};
+
+template <class T>
+FASTMLP_INLINE double* losses_of(const LanesArgs<T>& a, const LanesPlan<T>& plan) {
+  return reinterpret_cast<double*>(a.buffer + plan.loss);
+}
+
+template <class T, class V, int U>
+FASTMLP_INLINE void work_on(const LanesBlock<T, V, U>& block, const BlockWork<T>& work, bool first_of_chunk) {
+  const LanesArgs<T>& a = block.a;
+  const LanesPlan<T>& plan = block.plan;
+  if (work.load_x) block.load_x();
+  if (work.load_targets) block.load_targets();
+  if (work.forward) block.forward();
+  if (work.store_y)
+    store_block(block.output(), block.R(), plan.rows_in(block.block), plan.out, a.y + block.first_row() * plan.out);
+  if (work.loss) {
+    const double value = block.loss(work.gradient, static_cast<T>(work.scale));
+    double& sum = losses_of(a, plan)[block.chunk];
+    sum = first_of_chunk ? value : sum + value;
+  }
+  if (work.load_dy)
+    load_block(a.dy, nullptr, block.first_row(), plan.rows_in(block.block), plan.out, block.R(), true, block.dy());
+  if (work.backward) block.backward();
+}
+
+// All blocks of the right U, chunk by chunk, chunks in parallel.
+template <class T, class V, int U>
+void for_lanes_blocks(const LanesArgs<T>& a, const LanesPlan<T>& plan, const BlockWork<T>& work,
+                      const Context& context) {
   parallel_tasks(context, plan.chunks, [&](Index chunk, int) {
     const Index begin = chunk * plan.blocks_per_chunk;
     const Index end = smaller(plan.blocks, begin + plan.blocks_per_chunk);
     for (Index block = begin; block < end; ++block)
-      body(LanesBlock<T, V, U>{a, plan, block, keep_blocks ? block : chunk, chunk});
+      work_on(LanesBlock<T, V, U>{a, plan, block, work.keep_blocks ? block : chunk, chunk}, work, block == begin);
   });
 }
-template <class T, class Body>
-FASTMLP_INLINE void lanes_blocks(const LanesArgs<T>& a, const LanesPlan<T>& plan, bool keep_blocks,
-                                 const Context& context, const Body& body) {
+template <class T>
+void lanes_blocks(const LanesArgs<T>& a, const LanesPlan<T>& plan, const BlockWork<T>& work, const Context& context) {
   if constexpr (kHasQuads<T>)
-    if (plan.row_lanes == 4) return for_lanes_blocks<T, Quad<T>, 1>(a, plan, keep_blocks, context, body);
-  if (plan.U == 1) return for_lanes_blocks<T, Vec<T>, 1>(a, plan, keep_blocks, context, body);
-  if (plan.U == 2) return for_lanes_blocks<T, Vec<T>, 2>(a, plan, keep_blocks, context, body);
-  return for_lanes_blocks<T, Vec<T>, 4>(a, plan, keep_blocks, context, body);
+    if (plan.row_lanes == 4) return for_lanes_blocks<T, Quad<T>, 1>(a, plan, work, context);
+  if (plan.U == 1) return for_lanes_blocks<T, Vec<T>, 1>(a, plan, work, context);
+  if (plan.U == 2) return for_lanes_blocks<T, Vec<T>, 2>(a, plan, work, context);
+  return for_lanes_blocks<T, Vec<T>, 4>(a, plan, work, context);
 }
 
 // Reduces the sums of all weights, adding up the chunks in order; the sums stored last, which are the first, come last.
@@ -64,18 +97,6 @@ void sink_gradients(const LanesArgs<T>& a, const T* gradient) {
 }
 
 template <class T>
-FASTMLP_INLINE double* losses_of(const LanesArgs<T>& a, const LanesPlan<T>& plan) {
-  return reinterpret_cast<double*>(a.buffer + plan.loss);
-}
-
-// Adds `value` to its chunk's loss; the first block of a chunk begins it.
-template <class T, class Block>
-FASTMLP_INLINE void add_loss(const Block& block, double value) {
-  double& sum = losses_of(block.a, block.plan)[block.chunk];
-  const bool first = block.block == block.chunk * block.plan.blocks_per_chunk;
-  sum = first ? value : sum + value;
-}
-template <class T>
 double total_loss(const LanesArgs<T>& a, const LanesPlan<T>& plan, double scale) {
   double total = 0;
   for (Index chunk = 0; chunk < plan.chunks; ++chunk) total += losses_of(a, plan)[chunk];
@@ -89,12 +110,8 @@ FASTMLP_INLINE double batch_scale(const LanesArgs<T>& a, const LanesPlan<T>& pla
 
 template <class T>
 void lanes_forward(const LanesArgs<T>& a, const Context& context) {
-  const LanesPlan<T>& plan = plan_of(a);
-  lanes_blocks(a, plan, a.training, context, [&](const auto& block) {
-    block.load_x();
-    const T* y = block.forward();
-    if (a.y) store_block(y, block.R, plan.rows_in(block.block), plan.out, a.y + block.first_row() * plan.out);
-  });
+  lanes_blocks(a, plan_of(a), {.load_x = true, .forward = true, .store_y = a.y != nullptr, .keep_blocks = a.training},
+               context);
 }
 
 // Forward and loss, which keep nothing but the rows.
@@ -102,15 +119,8 @@ template <class T>
 double lanes_evaluate(const LanesArgs<T>& a, const Context& context) {
   const LanesPlan<T>& plan = plan_of(a);
   const double scale = batch_scale(a, plan);
-  const bool loaded = a.loaded && plan.keeps_rows;
-  lanes_blocks(a, plan, false, context, [&](const auto& block) {
-    if (!loaded) {
-      block.load_x();
-      block.load_targets();
-    }
-    block.forward();
-    add_loss<T>(block, block.loss(false, static_cast<T>(scale)));
-  });
+  const bool load = !(a.loaded && plan.keeps_rows);
+  lanes_blocks(a, plan, {.load_x = load, .load_targets = load, .forward = true, .loss = true, .scale = scale}, context);
   return total_loss(a, plan, scale);
 }
 
@@ -118,36 +128,31 @@ template <class T>
 double lanes_loss(const LanesArgs<T>& a, bool gradient, const Context& context) {
   const LanesPlan<T>& plan = plan_of(a);
   const double scale = batch_scale(a, plan);
-  lanes_blocks(a, plan, true, context, [&](const auto& block) {
-    block.load_targets();
-    add_loss<T>(block, block.loss(gradient, static_cast<T>(scale)));
-  });
+  lanes_blocks(a, plan, {.load_targets = true, .loss = true, .gradient = gradient, .keep_blocks = true, .scale = scale},
+               context);
   return total_loss(a, plan, scale);
 }
 
 template <class T>
 void lanes_backward(const LanesArgs<T>& a, const Context& context) {
   const LanesPlan<T>& plan = plan_of(a);
-  lanes_blocks(a, plan, true, context, [&](const auto& block) {
-    if (a.dy)
-      load_block(a.dy, nullptr, block.first_row(), plan.rows_in(block.block), plan.out, block.R, true, block.dy());
-    block.backward();
-  });
+  lanes_blocks(a, plan, {.load_dy = a.dy != nullptr, .backward = true, .keep_blocks = true}, context);
   sink_gradients(a, reduce_gradients(a, plan));
 }
 
 // Leaves the sums of the gradients and returns the loss.
 template <class T>
 double forward_loss_backward(const LanesArgs<T>& a, const LanesPlan<T>& plan, double scale, const Context& context) {
-  lanes_blocks(a, plan, false, context, [&](const auto& block) {
-    if (!a.loaded) {
-      block.load_x();
-      block.load_targets();
-    }
-    block.forward();
-    add_loss<T>(block, block.loss(true, static_cast<T>(scale)));
-    block.backward();
-  });
+  const bool load = !a.loaded;
+  lanes_blocks(a, plan,
+               {.load_x = load,
+                .load_targets = load,
+                .forward = true,
+                .loss = true,
+                .gradient = true,
+                .backward = true,
+                .scale = scale},
+               context);
   return total_loss(a, plan, scale);
 }
 
@@ -177,10 +182,7 @@ void load_batches(const LanesArgs<T>& first, const LanesPlan<T>& plan, Index ste
   LanesArgs<T> a = first;
   advance(a, plan, step);
   for (a.preload_index = 0; a.preload_index < count; ++a.preload_index, advance(a, plan, 1))
-    lanes_blocks(a, plan, false, Context{{}, nullptr}, [](const auto& block) {
-      block.load_x();
-      block.load_targets();
-    });
+    lanes_blocks(a, plan, {.load_x = true, .load_targets = true}, Context{{}, nullptr});
 }
 
 template <class T>

@@ -1,6 +1,7 @@
 // One affine layer on one block of a tiny network: weights are broadcast, so that any width works without edges.
 //
-// A block has U vectors V of rows; V is Vec<T>, or Quad<T> (with U = 1) for at most four rows.
+// A block has R rows, in groups of U vectors V; V is Vec<T>, or Quad<T> (with U = 1) for at most four rows. Every tile
+// of outputs goes over all groups, so that what it takes to begin is paid once a block.
 #pragma once
 
 #include <type_traits>
@@ -26,17 +27,18 @@ FASTMLP_INLINE void for_tiles(Index n, const Body& body) {
   if (n - j == 1) body(std::integral_constant<int, 1>{}, j);
 }
 
-// The accumulators of a tile of J outputs, stored; quads as whole vectors, so that these can be loaded at once.
+// The accumulators of a tile of J outputs of a group, stored; quads as whole vectors, so that these can be loaded at once.
 template <class T, int J, int U>
-FASTMLP_INLINE void store_tile(const Vec<T> (&acc)[J][U], T* out) {
+FASTMLP_INLINE void store_tile(const Vec<T> (&acc)[J][U], Index R, T* out) {
   FASTMLP_UNROLL
-  for (int j = 0; j < J; ++j) {
+  for (int j = 0; j < J; ++j, out += R) {
     FASTMLP_UNROLL
-    for (int u = 0; u < U; ++u) acc[j][u].store(out + (j * U + u) * Vec<T>::lanes);
+    for (int u = 0; u < U; ++u) acc[j][u].store(out + u * Vec<T>::lanes);
+    if (U == 4) asm("" : "+r"(out));  // or GCC keeps an address for each of the stores, most of them on the stack
   }
 }
 template <class T, int J>
-FASTMLP_INLINE void store_tile(const Quad<T> (&acc)[J][1], T* out) {
+FASTMLP_INLINE void store_tile(const Quad<T> (&acc)[J][1], Index, T* out) {
   constexpr int joined = Vec<T>::lanes / 4, vectors = (J + joined - 1) / joined;
   Quad<T> quads[vectors * joined];
   FASTMLP_UNROLL
@@ -48,55 +50,58 @@ FASTMLP_INLINE void store_tile(const Quad<T> (&acc)[J][1], T* out) {
 // out[j] = start[j] + sum over k of w[k * k_stride + j * j_stride] in[k], for J outputs; without `start`, from 0.
 template <class T, class V, int U, int J>
 FASTMLP_INLINE void lanes_product_tile(const T* in, Index K, const T* w, Index k_stride, Index j_stride, const T* start,
-                                       T* out) {
-  V acc[J][U];
-  FASTMLP_UNROLL
-  for (int j = 0; j < J; ++j) {
-    const V value(start ? start[j] : T(0));
+                                       Index R, T* out) {
+  for (Index r = 0; r < R; r += U * V::lanes) {
+    V acc[J][U];
     FASTMLP_UNROLL
-    for (int u = 0; u < U; ++u) acc[j][u] = value;
-  }
-  for (Index k = 0; k < K; ++k, in += U * V::lanes, w += k_stride) {
-    V weight[J];
-    FASTMLP_UNROLL
-    for (int j = 0; j < J; ++j) weight[j] = V(w[j * j_stride]);
-    FASTMLP_UNROLL
-    for (int u = 0; u < U; ++u) {
-      const V value = V::load(in + u * V::lanes);
+    for (int j = 0; j < J; ++j) {
+      const V value(start ? start[j] : T(0));
       FASTMLP_UNROLL
-      for (int j = 0; j < J; ++j) acc[j][u] = fma(weight[j], value, acc[j][u]);
+      for (int u = 0; u < U; ++u) acc[j][u] = value;
     }
+    const T *x = in + r, *own = w;
+    for (Index k = 0; k < K; ++k, x += R, own += k_stride) {
+      V weight[J];
+      FASTMLP_UNROLL
+      for (int j = 0; j < J; ++j) weight[j] = V(own[j * j_stride]);
+      FASTMLP_UNROLL
+      for (int u = 0; u < U; ++u) {
+        const V value = V::load(x + u * V::lanes);
+        FASTMLP_UNROLL
+        for (int j = 0; j < J; ++j) acc[j][u] = fma(weight[j], value, acc[j][u]);
+      }
+    }
+    store_tile<T>(acc, R, out + r);
   }
-  store_tile<T>(acc, out);
 }
 
 template <class T, class V, int U>
 FASTMLP_INLINE void lanes_product(const T* in, Index K, const T* w, Index k_stride, Index j_stride, const T* start,
-                                  Index N, T* out) {
+                                  Index N, Index R, T* out) {
   for_tiles<kLanesTile<T, U>>(N, [&](auto J, Index j) {
     lanes_product_tile<T, V, U, decltype(J)::value>(in, K, w + j * j_stride, k_stride, j_stride,
-                                                    start ? start + j : nullptr, out + j * U * V::lanes);
+                                                    start ? start + j : nullptr, R, out + j * R);
   });
 }
 
 // Sums for N columns of a layer's K x columns weight gradients and for their biases, a vector over the rows for each;
 // `sums` is that of weight (0, first of the N).
-template <class T, class V, int U, int N, bool first_block>
-FASTMLP_INLINE void lanes_gradient_tile(const T* in, Index K, const T* dz, Index columns, T* sums) {
+template <class T, class V, int U, int N, bool first_group>
+FASTMLP_INLINE void lanes_gradient_group(const T* in, Index K, const T* dz, Index columns, Index R, T* sums) {
   constexpr int lanes = V::lanes;
   V d[N][U];
   FASTMLP_UNROLL
   for (int n = 0; n < N; ++n) {
     FASTMLP_UNROLL
-    for (int u = 0; u < U; ++u) d[n][u] = V::load(dz + (n * U + u) * lanes);
+    for (int u = 0; u < U; ++u) d[n][u] = V::load(dz + n * R + u * lanes);
   }
-  for (Index k = 0; k < K; ++k, in += U * lanes, sums += columns * lanes) {
+  for (Index k = 0; k < K; ++k, in += R, sums += columns * lanes) {
     V x[U];
     FASTMLP_UNROLL
     for (int u = 0; u < U; ++u) x[u] = V::load(in + u * lanes);
     FASTMLP_UNROLL
     for (int n = 0; n < N; ++n) {
-      V sum = first_block ? x[0] * d[n][0] : fma(x[0], d[n][0], V::load(sums + n * lanes));
+      V sum = first_group ? x[0] * d[n][0] : fma(x[0], d[n][0], V::load(sums + n * lanes));
       FASTMLP_UNROLL
       for (int u = 1; u < U; ++u) sum = fma(x[u], d[n][u], sum);
       sum.store(sums + n * lanes);
@@ -104,22 +109,28 @@ FASTMLP_INLINE void lanes_gradient_tile(const T* in, Index K, const T* dz, Index
   }
   FASTMLP_UNROLL
   for (int n = 0; n < N; ++n) {
-    V sum = first_block ? d[n][0] : d[n][0] + V::load(sums + n * lanes);
+    V sum = first_group ? d[n][0] : d[n][0] + V::load(sums + n * lanes);
     FASTMLP_UNROLL
     for (int u = 1; u < U; ++u) sum = sum + d[n][u];
     sum.store(sums + n * lanes);
   }
 }
+template <class T, class V, int U, int N>
+FASTMLP_INLINE void lanes_gradient_tile(const T* in, Index K, const T* dz, Index columns, bool first, Index R,
+                                        T* sums) {
+  Index r = 0;
+  if (first) {
+    lanes_gradient_group<T, V, U, N, true>(in, K, dz, columns, R, sums);
+    r = U * V::lanes;
+  }
+  for (; r < R; r += U * V::lanes) lanes_gradient_group<T, V, U, N, false>(in + r, K, dz + r, columns, R, sums);
+}
 
+// `first`: the sums begin with this block, at 0.
 template <class T, class V, int U>
-FASTMLP_INLINE void lanes_gradient(const T* in, Index K, const T* dz, Index columns, bool first_block, T* sums) {
+FASTMLP_INLINE void lanes_gradient(const T* in, Index K, const T* dz, Index columns, bool first, Index R, T* sums) {
   for_tiles<kLanesTile<T, U>>(columns, [&](auto N, Index n) {
-    constexpr int tile = decltype(N)::value;
-    const T* own = dz + n * U * V::lanes;
-    if (first_block)
-      lanes_gradient_tile<T, V, U, tile, true>(in, K, own, columns, sums + n * V::lanes);
-    else
-      lanes_gradient_tile<T, V, U, tile, false>(in, K, own, columns, sums + n * V::lanes);
+    lanes_gradient_tile<T, V, U, decltype(N)::value>(in, K, dz + n * R, columns, first, R, sums + n * V::lanes);
   });
 }
 

@@ -1,8 +1,9 @@
 // Where the values of a tiny network's pass lie, and how rows get there and back.
 //
-// The batch is cut into blocks of R rows: U vectors of them or, for up to four rows, a quad. A block is stored
-// feature-major: value (feature f, row r) is at f * R + r. Only the last block has padding, filled with copies of its
-// last row and given zero gradients. Every array has room for whole vectors.
+// The batch is cut into blocks of R rows: groups of U vectors of them, one but for more than four vectors, or, for up to
+// four rows, a quad. A block is stored feature-major: value (feature f, row r) is at f * R + r. The last block has the
+// groups that it needs, and padding, filled with copies of its last row and given zero gradients. Every array has room for
+// whole vectors.
 // Blocks form chunks: the unit of threading, each with gradient sums of its own.
 #pragma once
 
@@ -17,8 +18,11 @@ namespace fastmlp::FASTMLP_ISA_NS {
 // Of a chunk: the work that pays for a thread, in weights times rows, of a prediction and of a training step, which has
 // a fork and join at every step; and the most chunks that keep gradients.
 constexpr Index kPredictionChunk = 128 * 1024, kTrainingChunk = 512 * 1024, kMostChunks = 16;
-// Blocks whose gradients are summed in T, before they are added to the chunk's sums in double (see sums.h).
-constexpr Index kFoldBlocks = 32;
+// Groups whose gradients are summed in T, before they are added to the chunk's sums in double (see sums.h).
+constexpr Index kFoldGroups = 32;
+// The groups of a block are a power of two, so that they divide those; at most so many, and so many bytes of values, which
+// stay in L1 beside the weights and their sums.
+constexpr Index kMostGroups = 8, kBlockBytes = 24 * 1024;
 // What an activation costs, in weights.
 constexpr Index kActivationWork = 8;
 // Small batches are loaded ahead, several at once: at most so many batches, and so many values. In evaluation the rows of
@@ -35,38 +39,48 @@ FASTMLP_INLINE Index lanes_values(Index features, Index R) {
 template <class T>
 struct LanesPlan {
   static constexpr Index lanes = Vec<T>::lanes;
-  Index rows, row_lanes, U, R, blocks, blocks_per_chunk, chunks;
-  Index preloaded;        // batches that are loaded at once
-  bool keeps_rows;        // what is loaded of all blocks, not of one in a chunk
-  Index in, out, width;   // first, last, and largest layer width
-  Index parameters;       // of all layers, biases included ...
-  Index padded;           // ... up to a whole vector
-  Index saved_per_block;  // activations (and inputs of activations where needed)
+  Index rows, row_lanes, U, groups, R, blocks, blocks_per_chunk, chunks;
+  Index preloaded;                       // batches that are loaded at once
+  bool keeps_rows;                       // what is loaded of all blocks, not of one in a chunk
+  Index in, out, width;                  // first, last, and largest layer width
+  Index parameters;                      // of all layers, biases included ...
+  Index padded;                          // ... up to a whole vector
+  Index saved_per_block, saved_per_row;  // activations (and inputs of activations where needed)
   Index x, t, weights, params, dy, saved, ping, accumulators, totals, gradients, loss, size;  // totals, loss: doubles
 
   LanesPlan(const LanesLayer<T>* layers, int depth, Index rows_, bool training) : rows(rows_) {
     row_lanes = kHasQuads<T> && rows <= 4 ? 4 : lanes;
     U = rows <= lanes ? 1 : rows <= 2 * lanes ? 2 : 4;
-    R = U * row_lanes;
-    blocks = ceil_div(rows, R);
-    in = width = layers[0].in;
+    R = U * row_lanes;  // of a group, until the widths are known
+    in = layers[0].in;
     out = layers[depth - 1].out;
     parameters = saved_per_block = 0;
-    Index work = 0;  // of a row
+    Index work = 0, inner = out;  // the work of a row; the largest width behind the inputs
     for (int l = 0; l < depth; ++l) {
       parameters += (layers[l].in + 1) * layers[l].out;
       work += (layers[l].in + kActivationWork) * layers[l].out;
       saved_per_block += saved_size(layers[l]);
-      width = larger(width, layers[l].out);
+      inner = larger(inner, layers[l].out);
     }
+    width = larger(in, inner);
     padded = round_up(parameters, lanes);
+    groups = 1;
+    if (U == 4) {
+      const Index group_bytes = (values(in + 2 * out + 2 * inner) + saved_per_block) * static_cast<Index>(sizeof(T));
+      while (groups < kMostGroups && groups * R < rows && 2 * groups * group_bytes <= kBlockBytes) groups *= 2;
+    }
+    saved_per_row = saved_per_block / R;
+    const Index padded_rows = round_up(rows, R);
+    R *= groups;
+    saved_per_block *= groups;
+    blocks = ceil_div(rows, R);
     blocks_per_chunk = ceil_div(training ? kTrainingChunk : kPredictionChunk, work * R);
     if (training) blocks_per_chunk = larger(blocks_per_chunk, ceil_div(blocks, kMostChunks));
     chunks = ceil_div(blocks, blocks_per_chunk);
     blocks_per_chunk = ceil_div(blocks, chunks);  // all alike, but for what does not divide
     chunks = ceil_div(blocks, blocks_per_chunk);
-    preloaded = training ? larger(1, smaller(kMostPreloaded, kPreloadedValues / (blocks * (in + out) * R))) : 1;
-    keeps_rows = training || blocks * (in + out) * R <= kPreloadedValues;
+    preloaded = training ? larger(1, smaller(kMostPreloaded, kPreloadedValues / (padded_rows * (in + out)))) : 1;
+    keeps_rows = training || padded_rows * (in + out) <= kPreloadedValues;
     const Index kept = training ? blocks : chunks;                    // blocks alive at once
     const Index loaded = preloaded * (keeps_rows ? blocks : chunks);  // and with their rows
     Index end = 0;
@@ -94,7 +108,7 @@ struct LanesPlan {
   Index saved_size(const LanesLayer<T>& layer) const {
     return values(layer.out) * (saves_input(layer.activation.kind) ? 2 : 1);
   }
-  bool folds() const { return smaller(blocks_per_chunk, blocks) > kFoldBlocks; }
+  bool folds() const { return smaller(blocks_per_chunk, blocks) * groups > kFoldGroups; }
   Index rows_in(Index block) const { return smaller(R, rows - block * R); }
 };
 

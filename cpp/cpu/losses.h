@@ -132,7 +132,7 @@ Vec<T> pair_loss(Index n, Index padded, Index distance, const LossValues<T>& v, 
   return sum;
 }
 
-// The targets of a group of rows for class losses: probabilities, or class numbers, compared as values of T.
+// The targets of a vector of rows for class losses: probabilities, or class numbers, compared as values of T.
 template <class T, bool whole>
 struct ClassTargets {
   RowGroup<const T, whole> dense;  // p is null where classes are given
@@ -156,11 +156,11 @@ struct ClassTargets {
   FASTMLP_INLINE Mask<T> is_class(Index c) const { return classes == Vec<T>(static_cast<T>(c)); }
 };
 
-// The loss of each row of a group; dy (p null: not wanted) receives the gradients times the options' scale, 0 for
+// The loss of each row of a vector; dy (p null: not wanted) receives the gradients times the options' scale, 0 for
 // missing rows. Cross-entropy sees outputs less the largest of their row, which changes neither and keeps digits.
-template <class T, bool whole, class Loss>
-Vec<T> class_loss(Index columns, const RowGroup<const T, whole>& y, const ClassTargets<T, whole>& t,
-                  const Vec<T>& weight, const RowGroup<T, whole>& dy) {
+template <class Loss, class T, bool whole>
+FASTMLP_INLINE Vec<T> class_loss_vector(Index columns, const RowGroup<const T, whole>& y,
+                                        const ClassTargets<T, whole>& t, Vec<T> weight, const RowGroup<T, whole>& dy) {
   using V = Vec<T>;
   const V zero(T(0));
   V largest = zero, lse = zero, inverse = zero;
@@ -194,13 +194,30 @@ Vec<T> class_loss(Index columns, const RowGroup<const T, whole>& y, const ClassT
   return select(counts, Loss::value(sum_t, dot, lse) * weight, zero);
 }
 
+// The sum of the losses of y.n rows, lane by lane: at most a vector of them, but for whole groups. Without `dense`,
+// targets are `classes`, which have room for whole vectors. `weights` of the rows may be null.
+template <class T, bool whole, class Loss>
+Vec<T> class_loss(Index columns, const RowGroup<const T, whole>& y, const RowGroup<const T, whole>& dense,
+                  const T* classes, const T* weights, const ClassLossOptions<T>& options,
+                  const RowGroup<T, whole>& dy) {
+  using V = Vec<T>;
+  V sum(T(0)), weight(T(1));
+  for (int r = 0; r < y.n; r += V::lanes) {
+    const ClassTargets<T, whole> targets{dense.from(r), V::load(classes + r), options};
+    if (weights) weight = whole ? V::load(weights + r) : V::load_n(weights, y.n);
+    sum += class_loss_vector<Loss>(columns, y.from(r), targets, weight, dy.from(r));
+    if (!whole) break;
+  }
+  return sum;
+}
+
 template <class T>
 using ElementLoss = Vec<T> (*)(Index, Index, const LossValues<T>&, const LossSpec&, bool, T);
 template <class T>
 using PairLoss = Vec<T> (*)(Index, Index, Index, const LossValues<T>&, const LossSpec&, T);
 template <class T, bool whole>
-using ClassLoss = Vec<T> (*)(Index, const RowGroup<const T, whole>&, const ClassTargets<T, whole>&, const Vec<T>&,
-                             const RowGroup<T, whole>&);
+using ClassLoss = Vec<T> (*)(Index, const RowGroup<const T, whole>&, const RowGroup<const T, whole>&, const T*,
+                             const T*, const ClassLossOptions<T>&, const RowGroup<T, whole>&);
 #define FASTMLP_ELEMENT_LOSS(functor, name) element_loss<T, ops::functor>,
 #define FASTMLP_PAIR_LOSS(functor, name) pair_loss<T, ops::functor>,
 #define FASTMLP_CLASS_LOSS(functor, name) class_loss<T, whole, ops::functor>,
@@ -312,10 +329,8 @@ Vec<T> class_loss_of_rows(const LossArgs<T>& a, const ClassLossOptions<T>& optio
   }
   T ids[Vec<T>::lanes] = {};
   for (int i = 0; classes && i < n; ++i) ids[i] = static_cast<T>(classes[i]);
-  const ClassTargets<T, false> targets{{dense, a.columns, 1, n}, Vec<T>::load(ids), options};
-  return find_class_loss<T, false>(a.spec.kind)(a.columns, {a.y + at, a.columns, 1, n}, targets,
-                                                weights ? Vec<T>::load_n(weights, n) : Vec<T>(T(1)),
-                                                {dy, a.columns, 1, n});
+  return find_class_loss<T, false>(a.spec.kind)(a.columns, {a.y + at, a.columns, 1, n}, {dense, a.columns, 1, n}, ids,
+                                                weights, options, {dy, a.columns, 1, n});
 }
 
 template <class T>

@@ -16,12 +16,18 @@ FASTMLP_NOINLINE Vec<T> load_rows(const T* p, Index row, int n) {
 }
 
 // Element (row r, column c) is p[r * row + c * column]; n rows exist. `whole` groups are feature-major, and have room
-// for whole vectors of rows.
+// for whole vectors of rows, of which get and set reach the first.
 template <class T, bool whole>
 struct RowGroup {
   T* p;
   Index row, column;
   int n;
+
+  // A vector of its rows, from number r on.
+  FASTMLP_INLINE RowGroup from(int r) const {
+    const int left = n - r, lanes = Vec<std::remove_const_t<T>>::lanes;
+    return {p ? p + r * row : nullptr, row, column, left < lanes ? left : lanes};
+  }
 
   FASTMLP_INLINE auto get(Index c) const {
     using V = Vec<std::remove_const_t<T>>;
