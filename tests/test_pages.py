@@ -139,7 +139,9 @@ def test_slow_pictures_are_rare(monkeypatch: pytest.MonkeyPatch) -> None:
         now[0] += 0.1  # what a picture takes
 
     monkeypatch.setattr(time, "sleep", sleep)
-    curves = live.Curves(SimpleNamespace(loss=np.ones(3), validation_loss=np.empty(0)), 0, 10)
+    curves = live.Curves(
+        lambda: SimpleNamespace(loss=np.ones(3), validation_loss=np.empty(0)), 0, 10
+    )
     for _ in range(60 * 20):  # a minute of polls
         now[0] += 0.05
         curves.poll(3, 1.0)

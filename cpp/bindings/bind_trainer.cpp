@@ -1,4 +1,8 @@
 // The native training loop, what it is asked for, and what it has measured.
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
 #include "bindings/cpython.h"
 #include "bindings/handles.h"
 #include "bindings/state.h"
@@ -22,8 +26,22 @@ py::array_t<T> copy_of(py::handle self, std::vector<T> Measured::* values) {
   return same ? copy : copy_of(self, values);
 }
 
-Runs runs_of(py::handle self, Runs Measured::* values) {
+// The same of what can be looked at later.
+template <class Curve>
+Curve curve_of(py::handle self, Curve Measured::* values) {
   return held_by<History>(self, "self").read([&](const Measured& measured) { return measured.*values; });
+}
+
+py::array_t<double> array_of(const Numbers& numbers, std::size_t first) {
+  const std::size_t begin = std::min(first, numbers.size());
+  return py::array_t<double>(static_cast<py::ssize_t>(numbers.size() - begin), numbers.data() + begin);
+}
+
+// The number of the first one from there on that is infinite or NaN.
+std::optional<std::size_t> first_nonfinite(const Numbers& numbers, std::size_t first) {
+  for (std::size_t i = first; i < numbers.size(); ++i)
+    if (!std::isfinite(numbers.data()[i])) return i;
+  return std::nullopt;
 }
 
 py::dict history_state(py::handle self) { return dict_of(held_by<History>(self, "self").state()); }
@@ -32,8 +50,7 @@ py::dict history_state(py::handle self) { return dict_of(held_by<History>(self, 
 py::dict metrics_of(py::handle self) {
   const auto metrics = held_by<History>(self, "self").read([](const Measured& measured) { return measured.metrics; });
   py::dict curves;
-  for (const auto& [name, values] : metrics)
-    curves[name.c_str()] = py::array(static_cast<py::ssize_t>(values.size()), values.data());
+  for (const auto& [name, values] : metrics) curves[name.c_str()] = array_of(values, 0);
   return curves;
 }
 
@@ -83,6 +100,10 @@ FitRequest request_of(const py::dict& given) {
 }  // namespace
 
 void bind_trainer(py::module_& m) {
+  py::class_<Numbers>(m, "Numbers", py::is_final())
+      .def("__len__", &Numbers::size)
+      .def("values", array_of, py::arg("first") = 0)
+      .def("first_nonfinite", first_nonfinite, py::arg("first"));
   py::class_<Runs>(m, "Runs", py::is_final()).def("values", [](const Runs& runs) {
     py::array_t<double> values(static_cast<py::ssize_t>(runs.size()));
     runs.copy(values.mutable_data());
@@ -105,9 +126,9 @@ void bind_trainer(py::module_& m) {
           [](py::handle self) {
             return held_by<History>(self, "self").read([](const Measured& measured) { return measured.loss.size(); });
           })
-      .def_property_readonly("loss", [](py::handle self) { return copy_of(self, &Measured::loss); })
+      .def_property_readonly("loss", [](py::handle self) { return curve_of(self, &Measured::loss); })
       .def_property_readonly("validation_loss",
-                             [](py::handle self) { return copy_of(self, &Measured::validation_loss); })
+                             [](py::handle self) { return curve_of(self, &Measured::validation_loss); })
       .def_property_readonly("last_validation_loss",
                              [](py::handle self) {
                                return held_by<History>(self, "self").read([](const Measured& measured) {
@@ -116,9 +137,9 @@ void bind_trainer(py::module_& m) {
                                  return is_there ? std::optional(losses.back()) : std::nullopt;
                                });
                              })
-      .def_property_readonly("epoch_time", [](py::handle self) { return runs_of(self, &Measured::epoch_time); })
+      .def_property_readonly("epoch_time", [](py::handle self) { return curve_of(self, &Measured::epoch_time); })
       .def_property_readonly("metrics", metrics_of)
-      .def_property_readonly("learning_rate", [](py::handle self) { return runs_of(self, &Measured::learning_rate); })
+      .def_property_readonly("learning_rate", [](py::handle self) { return curve_of(self, &Measured::learning_rate); })
       .def_property_readonly("report_step", [](py::handle self) { return copy_of(self, &Measured::report_step); })
       .def_property_readonly("report_loss", [](py::handle self) { return copy_of(self, &Measured::report_loss); });
   m.def(

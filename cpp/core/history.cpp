@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 namespace fastmlp {
 
@@ -21,18 +22,21 @@ void History::make_room(Index epochs, bool rates, bool validation) {
   constexpr Index kMost = Index{1} << 20;
   const Index count = std::min(epochs, kMost);
   const Locked locked(lock_);
-  fastmlp::make_room(measured_.loss, count);
+  measured_.loss.make_room(count);
   if (rates) measured_.learning_rate.make_room(count);
-  if (validation) fastmlp::make_room(measured_.validation_loss, count);
+  if (validation) measured_.validation_loss.make_room(count);
 }
 
 void History::add_steps(const double* losses, Index count, Index eval_interval) {
   const Locked locked(lock_);
   Measured& m = measured_;
-  for (Index i = 0; i < count; ++i) {
-    ++m.steps;
-    m.report_sum += losses[i];
-    if (++m.report_count < eval_interval) continue;
+  for (const double* const end = losses + count; losses < end;) {
+    const Index own = std::min<Index>(end - losses, std::max<Index>(eval_interval - m.report_count, 1));
+    m.report_sum = std::accumulate(losses, losses + own, m.report_sum);
+    m.report_count += own;
+    m.steps += own;
+    losses += own;
+    if (m.report_count < eval_interval) continue;
     m.report_step.push_back(m.steps);
     m.report_loss.push_back(m.report_sum / static_cast<double>(m.report_count));
     m.report_sum = 0;
@@ -43,7 +47,7 @@ void History::add_steps(const double* losses, Index count, Index eval_interval) 
 void History::add_epochs(const double* losses, const StepRates& rates, Index count, double seconds) {
   const Locked locked(lock_);
   Measured& m = measured_;
-  append(m.loss, losses, count);
+  m.loss.append(losses, count);
   m.learning_rate.add(rates, count);
   m.epoch_time.repeat(seconds / static_cast<double>(count), count);
 }
@@ -51,9 +55,9 @@ void History::add_epochs(const double* losses, const StepRates& rates, Index cou
 namespace {
 
 // Makes `value` that of the last of so many epochs; those that have none get NaN.
-void set_last(std::vector<double>& values, std::size_t epochs, double value) {
-  values.resize(epochs, std::numeric_limits<double>::quiet_NaN());
-  values.back() = value;
+void set_last(Numbers& values, std::size_t epochs, double value) {
+  while (values.size() + 1 < epochs) values.push_back(std::numeric_limits<double>::quiet_NaN());
+  values.push_back(value);
 }
 
 }  // namespace
@@ -76,11 +80,11 @@ void History::add_epoch(const EpochResult& result, const std::vector<std::string
 State History::state() const {
   const Measured m = read([](const Measured& measured) { return measured; });
   State state("history");
-  state.add("loss", m.loss);
-  state.add("validation_loss", m.validation_loss);
+  state.add("loss", m.loss.values());
+  state.add("validation_loss", m.validation_loss.values());
   state.add("learning_rate", m.learning_rate.values());
   state.add("epoch_time", m.epoch_time.values());
-  for (const auto& [name, values] : m.metrics) state.add(kMetricPrefix + name, values);
+  for (const auto& [name, values] : m.metrics) state.add(kMetricPrefix + name, values.values());
   state.add("report_step", m.report_step);
   state.add("report_loss", m.report_loss);
   state.add("steps", m.steps);
@@ -91,8 +95,8 @@ State History::state() const {
 
 void History::set_state(const State& state) {
   Measured m;
-  m.loss = state.get<std::vector<double>>("loss");
-  m.validation_loss = state.get<std::vector<double>>("validation_loss");
+  m.loss = Numbers(state.get<std::vector<double>>("loss"));
+  m.validation_loss = Numbers(state.get<std::vector<double>>("validation_loss"));
   const auto rates = state.get<std::vector<double>>("learning_rate"),
              times = state.get<std::vector<double>>("epoch_time");
   m.learning_rate = Runs(rates);
@@ -101,7 +105,7 @@ void History::set_state(const State& state) {
       times.size() == m.loss.size() && rates.size() == m.loss.size() && m.validation_loss.size() <= m.loss.size();
   for (const auto& [name, value] : state.entries())
     if (name.starts_with(kMetricPrefix)) {
-      m.metrics.emplace_back(name.substr(kMetricPrefix.size()), state.get<std::vector<double>>(name));
+      m.metrics.emplace_back(name.substr(kMetricPrefix.size()), Numbers(state.get<std::vector<double>>(name)));
       fits = fits && m.metrics.back().second.size() <= m.loss.size();
     }
   m.report_step = state.get<std::vector<Index>>("report_step");

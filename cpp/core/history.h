@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/locks.h"
+#include "core/numbers.h"
 #include "core/runs.h"
 #include "core/state.h"
 
@@ -13,13 +14,13 @@ namespace fastmlp {
 
 // The curves and counters of all fits so far. Other threads may read while one fits.
 struct Measured {
-  std::vector<double> loss;             // of each epoch, before each of its updates
-  std::vector<double> validation_loss;  // after each epoch, up to the last that was validated; NaN where one was not
-  Runs learning_rate;                   // of the first group, in the last step of each epoch
-  Runs epoch_time;                      // in seconds, with validation
-  std::vector<std::pair<std::string, std::vector<double>>> metrics;  // of the validation data, as their loss
-  std::vector<Index> report_step;                                    // after so many batches in all ...
-  std::vector<double> report_loss;  // ... the mean loss of the last eval_interval batches
+  Numbers loss;             // of each epoch, before each of its updates
+  Numbers validation_loss;  // after each epoch, up to the last that was validated; NaN where one was not
+  Runs learning_rate;       // of the first group, in the last step of each epoch
+  Runs epoch_time;          // in seconds, with validation
+  std::vector<std::pair<std::string, Numbers>> metrics;  // of the validation data, as their loss
+  std::vector<Index> report_step;                        // after so many batches in all ...
+  std::vector<double> report_loss;                       // ... the mean loss of the last eval_interval batches
   Index steps = 0;
   double report_sum = 0;  // of the steps since the last report
   Index report_count = 0;

@@ -6,23 +6,10 @@
 #include <vector>
 
 #include "core/contracts/optimizer.h"
+#include "core/numbers.h"
 #include "core/types.h"
 
 namespace fastmlp {
-
-// Makes room for more numbers. Where many are to come it is made at once, for what is not used yet costs nothing, but each
-// page that a copy touches does.
-inline void make_room(std::vector<double>& numbers, Index count) {
-  const std::size_t size = numbers.size() + static_cast<std::size_t>(count);
-  if (size > numbers.capacity()) numbers.reserve(std::max(size, 2 * numbers.size()));
-}
-
-// Appends numbers.
-inline void append(std::vector<double>& numbers, const double* more, Index count) {
-  const std::size_t size = numbers.size() + static_cast<std::size_t>(count);
-  if (size > numbers.capacity()) numbers.reserve(4 * size);
-  numbers.insert(numbers.end(), more, more + count);
-}
 
 class Runs {
  public:
@@ -47,7 +34,7 @@ class Runs {
     grow(count);
   }
   // For numbers that are not equal.
-  void make_room(Index count) { fastmlp::make_room(values_, count); }
+  void make_room(Index count) { values_.make_room(count); }
   // As many of them as `count`.
   void add(const StepRates& rates, Index count) {
     Index equal = rates.stride == 0 ? count : 1;
@@ -79,7 +66,7 @@ class Runs {
   };
 
   void stretch(const double* values, Index count) {
-    append(values_, values, count);
+    values_.append(values, count);
     if (stretches_.empty() || stretches_.back().repeats) stretches_.push_back({false, 0});
     grow(count);
   }
@@ -88,7 +75,7 @@ class Runs {
     size_ += count;
   }
 
-  std::vector<double> values_;  // of one stretch after the other
+  Numbers values_;  // of one stretch after the other
   std::vector<Stretch> stretches_;
   Index size_ = 0;
 };

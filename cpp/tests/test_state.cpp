@@ -169,6 +169,32 @@ void test_runs() {
   check(runs.values() == plain && Runs(plain).values() == plain, "runs");
 }
 
+// A copy stays as it is while the other grows, in the same memory or in another, and grows without changing the other.
+void test_numbers() {
+  Numbers numbers;
+  numbers.make_room(4);
+  std::vector<double> plain;
+  std::vector<Numbers> copies;
+  std::vector<std::vector<double>> plain_copies;
+  for (int i = 0; i < 100; ++i) {
+    copies.push_back(numbers);
+    plain_copies.push_back(plain);
+    if (i == 3) check(copies.back().data() == numbers.data(), "a copy shares the memory");
+    const double more[] = {i + 0.25, i + 0.5};
+    numbers.append(more, i % 3);
+    plain.insert(plain.end(), more, more + i % 3);
+  }
+  for (std::size_t i = 0; i < copies.size(); ++i) {
+    check(copies[i].values() == plain_copies[i], "copies stay");
+    copies[i].push_back(-1);
+    plain_copies[i].push_back(-1);
+    check(copies[i].values() == plain_copies[i], "and grow");
+  }
+  check(numbers.values() == plain && Numbers(plain).values() == plain, "numbers");
+  const Numbers moved = std::move(copies[50]);
+  check(copies[50].empty() && moved.values() == plain_copies[50], "moved numbers");
+}
+
 void test_history() {
   History history;
   const double losses[] = {3, 2, 1};
@@ -293,6 +319,7 @@ int main() {
   }
   test_momentum_products();
   test_initial_values();
+  test_numbers();
   test_runs();
   test_history();
   test_early_stopping();

@@ -330,21 +330,30 @@ class Optimizer:
     def steps(self) -> int: ...
 
 @final
+class Numbers:
+    """Those that there were when this was asked for."""
+
+    def __len__(self) -> int: ...
+    def values(self, first: int = 0) -> npt.NDArray[np.float64]: ...
+    def first_nonfinite(self, first: int) -> int | None:
+        """The number of the first from there on that is infinite or NaN."""
+
+@final
 class Runs:
     """Numbers of which many neighbours are equal, in little memory."""
 
     def values(self) -> npt.NDArray[np.float64]: ...
 
 class History:
-    """Grows while `fit` runs; every property returns a fresh array."""
+    """Grows while `fit` runs; every property returns a fresh array, or what can make one."""
 
     def __init__(self, state: dict[str, Any] = ...) -> None: ...
     @property
     def epochs(self) -> int: ...
     @property
-    def loss(self) -> npt.NDArray[np.float64]: ...
+    def loss(self) -> Numbers: ...
     @property
-    def validation_loss(self) -> npt.NDArray[np.float64]: ...
+    def validation_loss(self) -> Numbers: ...
     @property
     def last_validation_loss(self) -> float | None:
         """None where the last epoch has not been validated."""

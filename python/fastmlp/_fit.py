@@ -297,7 +297,7 @@ class Fit:
         if self._stream is None:
             return None
         if self._stream is live.PAGE:
-            return live.Curves(history, self.first, self.last)
+            return live.Curves(lambda: self.trainer.history, self.first, self.last)
         return make_progress(
             self._stream, self.first, self.last, lambda: history.last_validation_loss
         )

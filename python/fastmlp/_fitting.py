@@ -84,17 +84,18 @@ def _rest(modules: list[Module]) -> None:
 
 def nonfinite_loss(trainer: Training, history: History, first: int, validated: bool) -> str | None:
     """What to tell of a loss from epoch `first` on that is no number any more."""
-    told = [("loss", history.loss[first:])]
+    if trainer.on_nonfinite == "ignore":
+        return None
+    told = [("loss", history._losses)]
     if validated:
-        told.append(("validation loss", history.validation_loss[first:]))
-    for what, values in told:
-        if trainer.on_nonfinite == "ignore" or np.isfinite(values).all():
-            continue
-        at = int(np.argmin(np.isfinite(values)))
-        return (
-            f"the {what} became {values[at]} in epoch {first + at}; a smaller learning rate may"
-            f" help (the optimizer's is {getattr(trainer.optimizer, 'lr', None)}), or max_grad"
-        )
+        told.append(("validation loss", history._validation_losses))
+    for what, numbers in told:
+        if (at := numbers.first_nonfinite(first)) is not None:
+            return (
+                f"the {what} became {numbers.values(at)[0]} in epoch {at}; a smaller learning rate"
+                f" may help (the optimizer's is {getattr(trainer.optimizer, 'lr', None)}), or"
+                " max_grad"
+            )
     return None
 
 

@@ -12,6 +12,8 @@ from fastmlp.losses import Loss
 from fastmlp.modules import Module
 from fastmlp.optim import Optimizer
 
+_NATIVE = ("_losses", "_validation_losses", "_rates", "_times")
+
 
 class History:
     """What a trainer measured, over all its fits up to the moment when this was taken.
@@ -40,17 +42,25 @@ class History:
     """
 
     def __init__(self, native: _core.History, best_epoch: int | None = None) -> None:
-        self.loss = native.loss
-        # Short until somebody asks for the curves: a fit of a few epochs after a million others
-        # should not wait for them.
+        # Curves are copied when somebody asks for them: a fit of a few epochs after a million
+        # others should not wait for that.
+        self._losses, self._validation_losses = native.loss, native.validation_loss
         self._rates, self._times = native.learning_rate, native.epoch_time
         self._best_epoch = best_epoch
-        self.validation_loss = _padded(native.validation_loss, len(self.loss))
+        self._epochs = len(self._losses)
         self.metrics = {
-            name: _padded(values, len(self.loss)) for name, values in native.metrics.items()
+            name: _padded(values, self._epochs) for name, values in native.metrics.items()
         }
         self.report_step = native.report_step
         self.report_loss = native.report_loss
+
+    @cached_property
+    def loss(self) -> Floats:
+        return self._losses.values()
+
+    @cached_property
+    def validation_loss(self) -> Floats:
+        return _padded(self._validation_losses.values(), self._epochs)
 
     @cached_property
     def learning_rate(self) -> Floats:
@@ -68,9 +78,9 @@ class History:
         return _smallest(self.loss) if validated is None else validated
 
     def __getstate__(self) -> dict[str, Any]:
-        curves = {"learning_rate": self.learning_rate, "epoch_time": self.epoch_time}
-        own = {k: v for k, v in self.__dict__.items() if k not in ("_rates", "_times")}
-        return {**own, **curves, "best_epoch": self.best_epoch}
+        computed = ("loss", "validation_loss", "learning_rate", "epoch_time", "best_epoch")
+        own = {k: v for k, v in self.__dict__.items() if k not in _NATIVE}
+        return {**own, **{name: getattr(self, name) for name in computed}}
 
     def to_dict(self) -> dict[str, list[Any]]:
         """The curves over the epochs, as lists, by name; those of metrics beside the others.
@@ -80,7 +90,7 @@ class History:
         curves = {"loss": self.loss, "validation_loss": self.validation_loss, **self.metrics}
         curves |= {"learning_rate": self.learning_rate, "epoch_time": self.epoch_time}
         measured = {name: values.tolist() for name, values in curves.items() if len(values)}
-        return {"epoch": list(range(len(self.loss))), **measured}
+        return {"epoch": list(range(self._epochs)), **measured}
 
     def to_pandas(self) -> Any:
         """The curves as a pandas DataFrame, whose index is the epoch.
@@ -100,7 +110,7 @@ class History:
 
     def _repr_html_(self) -> str:
         """A table of the curves, for notebooks."""
-        if not len(self.loss):
+        if not self._epochs:
             return html.escape(repr(self))
         curves = {"loss": self.loss, "validation_loss": self.validation_loss, **self.metrics}
         curves["learning_rate"] = self.learning_rate
@@ -108,9 +118,9 @@ class History:
         return pages.history(measured, float(np.sum(self.epoch_time)), self.best_epoch)
 
     def __repr__(self) -> str:
-        if not len(self.loss):
+        if not self._epochs:
             return "History(0 epochs)"
-        count = f"{len(self.loss)} epoch{'s' if len(self.loss) > 1 else ''}"
+        count = f"{self._epochs} epoch{'s' if self._epochs > 1 else ''}"
         return f"History({count}, loss {self.loss[0]:.6g} to {self.loss[-1]:.6g})"
 
 

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +14,7 @@ from fastmlp._types import Floats
 
 
 class Measured(Protocol):
-    """What the native training has measured so far."""
+    """What a training has measured so far."""
 
     @property
     def loss(self) -> Floats: ...
@@ -36,8 +37,8 @@ class Curves:
 
     Parameters
     ----------
-    history : object with loss and validation_loss
-        Of the trainer, as it grows.
+    history : callable
+        Gives what there is of the trainer's `History`.
     first, last : int
         The epochs to come are first, ..., last - 1.
     """
@@ -45,7 +46,7 @@ class Curves:
     INTERVAL = 0.5  # seconds between two pictures, at least
     SHARE = 0.02  # of the time may be spent on pictures
 
-    def __init__(self, history: Measured, first: int, last: int) -> None:
+    def __init__(self, history: Callable[[], Measured], first: int, last: int) -> None:
         self.history = history
         self.first, self.last = first, last
         self.start = time.monotonic()
@@ -81,8 +82,9 @@ class Curves:
 
     def _show(self, about: str) -> None:
         """A new picture in the place of the last. A page that is gone is no reason to end."""
-        lines = {"training": self.history.loss}
-        if np.isfinite(validation := self.history.validation_loss).any():
+        history = self.history()
+        lines = {"training": history.loss}
+        if np.isfinite(validation := history.validation_loss).any():
             lines["validation"] = validation
         title = f"epoch {len(lines['training'])} of {self.last}, {about}"
         with contextlib.suppress(Exception):
