@@ -11,7 +11,6 @@
 namespace fastmlp::FASTMLP_ISA_NS {
 
 // What a pass does with each block, in this order.
-template <class T>
 struct BlockWork {
   bool load_x = false, load_targets = false, forward = false, store_y = false;
   bool loss = false, gradient = false;  // the gradient with the loss
@@ -26,7 +25,7 @@ FASTMLP_INLINE double* losses_of(const LanesArgs<T>& a, const LanesPlan<T>& plan
 }
 
 template <class T, class V, int U>
-FASTMLP_INLINE void work_on(const LanesBlock<T, V, U>& block, const BlockWork<T>& work, bool first_of_chunk) {
+FASTMLP_INLINE void work_on(const LanesBlock<T, V, U>& block, const BlockWork& work, bool first_of_chunk) {
   const LanesArgs<T>& a = block.a;
   const LanesPlan<T>& plan = block.plan;
   if (work.load_x) block.load_x();
@@ -46,8 +45,7 @@ FASTMLP_INLINE void work_on(const LanesBlock<T, V, U>& block, const BlockWork<T>
 
 // All blocks of the right U, chunk by chunk, chunks in parallel.
 template <class T, class V, int U>
-void for_lanes_blocks(const LanesArgs<T>& a, const LanesPlan<T>& plan, const BlockWork<T>& work,
-                      const Context& context) {
+void for_lanes_blocks(const LanesArgs<T>& a, const LanesPlan<T>& plan, const BlockWork& work, const Context& context) {
   parallel_tasks(context, plan.chunks, [&](Index chunk, int) {
     const Index begin = chunk * plan.blocks_per_chunk;
     const Index end = smaller(plan.blocks, begin + plan.blocks_per_chunk);
@@ -56,7 +54,7 @@ void for_lanes_blocks(const LanesArgs<T>& a, const LanesPlan<T>& plan, const Blo
   });
 }
 template <class T>
-void lanes_blocks(const LanesArgs<T>& a, const LanesPlan<T>& plan, const BlockWork<T>& work, const Context& context) {
+void lanes_blocks(const LanesArgs<T>& a, const LanesPlan<T>& plan, const BlockWork& work, const Context& context) {
   if constexpr (kHasQuads<T>)
     if (plan.row_lanes == 4) return for_lanes_blocks<T, Quad<T>, 1>(a, plan, work, context);
   if (plan.U == 1) return for_lanes_blocks<T, Vec<T>, 1>(a, plan, work, context);

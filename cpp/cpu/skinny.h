@@ -39,8 +39,13 @@ struct TileTable<T, Kernel, columns, Ints<I...>> {
   static constexpr typename Kernel<T, 1, 1>::Function table[] = {Kernel<T, I / columns + 1, I % columns + 1>::get()...};
 };
 
-// How far ahead of their use rows of B are asked for: they lie apart, where the processor foresees little.
+// How far ahead of their use rows of B are asked for: they lie apart, where the processor foresees little. From L2 by few,
+// for rows a power of two apart share the sets of L1; into L2, from beyond, by as many lines as hide the way.
 constexpr Index kRowsAhead = 8;
+template <class T>
+FASTMLP_INLINE bool is_beyond_l2(Index values) {
+  return values > block_sizes<T>().packed_a * 4 / 3;
+}
 
 // The tile C[m0 .. m0 + MR)[n0 .. ), NV vectors wide, the last of them `last`, over the sums' terms [k0, k1); added to
 // what is in the tile unless `first`. Every NR columns form a tile for the epilogue.
@@ -48,6 +53,8 @@ template <class T, int MR, int NV, class Part>
 void broadcast_tile(const Gemm<T>& g, Index m0, Index n0, Part last, Index k0, Index k1, bool first, T* tile) {
   using V = Vec<T>;
   constexpr int lanes = V::lanes, NR = Blocking<T>::NR;
+  constexpr Index kFarAhead = 48 * 64 / sizeof(T) / lanes;  // 48 lines of vectors
+  const bool far = MR <= 3 && is_beyond_l2<T>(g.K * g.N);   // more rows wait for their sums instead
   const T* a = g.A.at(m0, k0);
   const T* b = g.B.at(k0, n0);
   V acc[MR][NV];
@@ -68,7 +75,12 @@ void broadcast_tile(const Gemm<T>& g, Index m0, Index n0, Part last, Index k0, I
     V row[NV];
 #pragma GCC unroll 8
     for (int v = 0; v < NV; ++v) {
-      if (v * lanes * sizeof(T) % 64 == 0) __builtin_prefetch(b + v * lanes + kRowsAhead * g.B.row);
+      if (v * lanes * sizeof(T) % 64 == 0) {
+        if (far)
+          __builtin_prefetch(b + v * lanes + kFarAhead / NV * g.B.row, 0, 2);
+        else
+          __builtin_prefetch(b + v * lanes + kRowsAhead * g.B.row);
+      }
       row[v] = v + 1 < NV ? V::load(b + v * lanes) : load(b + v * lanes, last);
     }
 #pragma GCC unroll 16
