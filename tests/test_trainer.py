@@ -1,5 +1,6 @@
 """Trainer.fit: what it measures, reports and calls; a second fit goes on from the first."""
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -140,6 +141,26 @@ def test_reports(eval_interval: int, device: str) -> None:
     np.testing.assert_array_equal(history.report_step, eval_interval * np.arange(1, count + 1))
     means = steps[: count * eval_interval].reshape(count, -1).mean(axis=1) if count else []
     np.testing.assert_allclose(history.report_loss, means, rtol=1e-12 if device == "cpu" else 1e-8)
+
+
+def test_histories_that_are_taken_during_a_fit() -> None:
+    x, t = np.ones((4, 2), np.float32), np.ones((4, 1), np.float32)
+    model = fm.MLP([2, 2, 1], seed=0)
+    trainer = fm.Trainer(model, fm.SGD(model.parameters(), lr=1e-4), fm.MSELoss())
+    fit = threading.Thread(
+        target=lambda: trainer.fit(x, t, 20_000, 4, validation_data=(x, t), progress=False)
+    )
+    fit.start()
+    taken = []
+    while fit.is_alive():
+        taken.append(trainer.history)
+    fit.join()
+    for history in [*taken, trainer.history]:
+        epochs = len(history.loss)
+        curves = history.learning_rate, history.epoch_time
+        assert [len(curve) for curve in curves] == [epochs, epochs]
+        assert len(history.validation_loss) in (0, epochs)
+    assert epochs == 20_000
 
 
 def test_history_has_plain_float64_arrays() -> None:

@@ -42,10 +42,6 @@ struct TileTable<T, Kernel, columns, Ints<I...>> {
 // How far ahead of their use rows of B are asked for: they lie apart, where the processor foresees little. From L2 by few,
 // for rows a power of two apart share the sets of L1; into L2, from beyond, by as many lines as hide the way.
 constexpr Index kRowsAhead = 8;
-template <class T>
-FASTMLP_INLINE bool is_beyond_l2(Index values) {
-  return values > block_sizes<T>().packed_a * 4 / 3;
-}
 
 // The tile C[m0 .. m0 + MR)[n0 .. ), NV vectors wide, the last of them `last`, over the sums' terms [k0, k1); added to
 // what is in the tile unless `first`. Every NR columns form a tile for the epilogue.
@@ -54,7 +50,8 @@ void broadcast_tile(const Gemm<T>& g, Index m0, Index n0, Part last, Index k0, I
   using V = Vec<T>;
   constexpr int lanes = V::lanes, NR = Blocking<T>::NR;
   constexpr Index kFarAhead = 48 * 64 / sizeof(T) / lanes;  // 48 lines of vectors
-  const bool far = MR <= 3 && is_beyond_l2<T>(g.K * g.N);   // more rows wait for their sums instead
+  // More rows wait for their sums instead.
+  const bool far = MR <= 3 && g.K * g.N * Index{sizeof(T)} > processor::caches().l2;
   const T* a = g.A.at(m0, k0);
   const T* b = g.B.at(k0, n0);
   V acc[MR][NV];

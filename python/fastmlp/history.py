@@ -64,11 +64,11 @@ class History:
 
     @cached_property
     def learning_rate(self) -> Floats:
-        return self._rates.values()
+        return self._rates.values()[: self._epochs]
 
     @cached_property
     def epoch_time(self) -> Floats:
-        return self._times.values()
+        return self._times.values()[: self._epochs]
 
     @cached_property
     def best_epoch(self) -> int | None:
@@ -125,9 +125,12 @@ class History:
 
 
 def _padded(values: Floats, epochs: int) -> Floats:
-    """With NaN for the last epochs, if they have none; the core knows nothing of those."""
-    if len(values) in (0, epochs):
-        return values
+    """With NaN for the last epochs, if they have none; the core knows nothing of those.
+
+    Of epochs that a fit in another thread has added meanwhile there is nothing.
+    """
+    if len(values) == 0 or len(values) >= epochs:
+        return values[:epochs]
     return np.concatenate([values, np.full(epochs - len(values), np.nan)])
 
 
