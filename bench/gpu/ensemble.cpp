@@ -57,7 +57,7 @@ class Model {
 
   Trainee<Real> trainee() { return {network_, optimizer_, history_}; }
   std::vector<double> losses() const {
-    return history_.read([](const Measured& measured) { return measured.loss; });
+    return history_.read([](const Measured& measured) { return measured.loss.values(); });
   }
 
  private:

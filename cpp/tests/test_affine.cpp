@@ -10,12 +10,11 @@
 
 #include "core/backend.h"
 #include "core/thread_pool.h"
+#include "expect.h"
 
 namespace {
 
 using namespace fastmlp;
-
-int failures = 0;
 
 constexpr Index kBeside = 32;  // values after each result that must stay as they are
 constexpr double kMark = 77, kRate = 0.5;
@@ -177,7 +176,7 @@ class Affine {
   void fail(const char* what, int threads) const {
     std::printf("FAILED %s: batch %ld, %ld -> %ld features, %zu bytes a value, %d threads\n", what,
                 static_cast<long>(s_.M), static_cast<long>(s_.K), static_cast<long>(s_.N), sizeof(T), threads);
-    ++failures;
+    ++testing::failures;
   }
 
   // `terms` of a sum bound its error; several threads must give the bits of one.
@@ -248,6 +247,5 @@ int main() {
   test({530, 700, 70});                                                             // several blocks of rows
   test({3, 1200, 3});
   test({40, 1200, 10});
-  if (failures == 0) std::puts("ok");
-  return failures == 0 ? 0 : 1;
+  return testing::report();
 }

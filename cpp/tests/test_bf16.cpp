@@ -10,6 +10,7 @@
 #include "core/thread_pool.h"
 #include "cpu/bf16.h"
 #include "cpu/processor.h"
+#include "expect.h"
 #include "ops/bfloat16.h"
 
 namespace fastmlp::amx_emulated {
@@ -24,13 +25,12 @@ namespace {
 
 using namespace fastmlp;
 
-int failures = 0;
 constexpr std::size_t kBeside = 40;
 constexpr float kMark = 77;
 
 void fail(const char* what, const char* name, Index M, Index N, Index K) {
   std::printf("%s, %s, %td x %td x %td: FAILED\n", name, what, M, N, K);
-  ++failures;
+  ++testing::failures;
 }
 
 std::vector<float> values(Index n, std::uint32_t seed) {
@@ -209,6 +209,5 @@ int main() {
   for (int i = 0; i < count; ++i)
     if (all[i].instructions->supported()) test(all[i]);
   test({&scalar::kBf16Products, &amx_emulated::kBf16});
-  std::printf(failures == 0 ? "all passed\n" : "%d failures\n", failures);
-  return failures == 0 ? 0 : 1;
+  return testing::report();
 }

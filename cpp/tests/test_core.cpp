@@ -13,6 +13,7 @@
 #include "core/system.h"
 #include "core/thread_pool.h"
 #include "core/trainer.h"
+#include "expect.h"
 #include "mlp.h"
 
 namespace {
@@ -47,14 +48,8 @@ void operator delete[](void* p, std::size_t, std::align_val_t) noexcept { std::f
 namespace {
 
 using namespace fastmlp;
+using fastmlp::testing::expect;
 using fastmlp::testing::Mlp;
-
-int failures = 0;
-
-void check(bool fine, const char* what) {
-  std::printf("%s  %s\n", fine ? "ok    " : "FAILED", what);
-  if (!fine) ++failures;
-}
 
 void train_xor() {
   const float x[] = {0, 0, 0, 1, 1, 0, 1, 1}, t[] = {0, 1, 1, 0};
@@ -72,8 +67,8 @@ void train_xor() {
   network.predict(x, 4, 2, nullptr, y);
   bool right = true;
   for (int i = 0; i < 4; ++i) right &= (y[i] > 0.5f) == (t[i] > 0.5f);
-  const std::vector<double> loss = history.read([](const Measured& measured) { return measured.loss; });
-  check(right && loss.back() < 0.01 && loss.front() > 0.5, "XOR is learnt");
+  const std::vector<double> loss = history.read([](const Measured& measured) { return measured.loss.values(); });
+  expect(right && loss.back() < 0.01 && loss.front() > 0.5, "XOR is learnt");
 }
 
 // Trains a network that takes the dense strategy; returns its weights.
@@ -87,7 +82,7 @@ std::vector<double> train(int threads) {
   for (Index r = 0; r < rows; ++r) classes[r] = static_cast<Index>(random.below(static_cast<std::uint64_t>(r), out));
   Mlp<double> mlp({in, 90, 60, out}, ActivationKind::GELU, ActivationKind::Identity, 3);
   Network<double> network(mlp.layers);
-  if (network.strategy_for(48, true) == Strategy::Lanes) check(false, "the larger network takes the dense strategy");
+  if (network.strategy_for(48, true) == Strategy::Lanes) expect(false, "the larger network takes the dense strategy");
   Optimizer<double> optimizer(OptimizerKind::Adam, {}, mlp.parameters);
   FitOptions options;
   options.max_epoch = 3;
@@ -103,8 +98,8 @@ std::vector<double> train(int threads) {
 
 void threads_change_nothing() {
   const std::vector<double> one = train(1), two = train(2), three = train(3);
-  check(std::memcmp(one.data(), two.data(), one.size() * sizeof(double)) == 0, "1 and 2 threads: same bits");
-  check(std::memcmp(one.data(), three.data(), one.size() * sizeof(double)) == 0, "1 and 3 threads: same bits");
+  expect(std::memcmp(one.data(), two.data(), one.size() * sizeof(double)) == 0, "1 and 2 threads: same bits");
+  expect(std::memcmp(one.data(), three.data(), one.size() * sizeof(double)) == 0, "1 and 3 threads: same bits");
 }
 
 // The order is that of the plain loop with one number a step.
@@ -115,7 +110,7 @@ void shuffles() {
     shuffle(ids, random);
     std::iota(plain.begin(), plain.end(), Index{0});
     for (std::size_t i = plain.size(); --i > 0;) std::swap(plain[i], plain[random.below(i, i + 1)]);
-    check(ids == plain, "shuffle");
+    expect(ids == plain, "shuffle");
   }
 }
 
@@ -141,7 +136,7 @@ void steps_allocate_nothing(const std::vector<Index>& sizes, const char* what) {
   step(nullptr);
   const long before = allocations;
   for (int i = 0; i < 10; ++i) step(i % 2 == 0 ? &optimizer : nullptr);
-  check(before > 0 && allocations == before, what);
+  expect(before > 0 && allocations == before, what);
 }
 
 // The gradient of every weight against (loss(w + h) - loss(w - h)) / 2h.
@@ -176,7 +171,7 @@ void gradients(const std::vector<Index>& sizes, Index rows, const char* what) {
   for (const auto& parameter : mlp.parameters)
     for (Index i = 0; i < parameter->size(); i += 7) compare(parameter->value.data()[i], parameter->grad.data()[i]);
   for (Index i = 0; i < rows * in; i += 5) compare(x[i], dx[i]);
-  check(largest > 1e-4 && worst < 1e-8, what);
+  expect(largest > 1e-4 && worst < 1e-8, what);
 }
 
 // Weights and biases with options of their own, in one optimizer whose updates are fused, and in two that are not.
@@ -223,7 +218,7 @@ void groups(const std::vector<Index>& sizes, const char* what) {
   for (std::size_t i = 0; i < one.parameters.size(); ++i)
     same &= std::memcmp(one.parameters[i]->value.data(), other.parameters[i]->value.data(),
                         static_cast<std::size_t>(one.parameters[i]->size()) * sizeof(float)) == 0;
-  check(same, what);
+  expect(same, what);
 }
 
 }  // namespace
@@ -245,5 +240,5 @@ int main() {
   steps_allocate_nothing({60, 80, 2}, "steps of a larger network allocate nothing");
   gradients({3, 5, 2}, 9, "gradients of a tiny network");
   gradients({30, 80, 50, 3}, 37, "gradients of a larger network");
-  return failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return testing::report();
 }

@@ -7,6 +7,7 @@
 #include "core/cuda_library.h"
 #include "core/strategies/choice.h"
 #include "cuda/runtime/runtime.h"
+#include "expect.h"
 #include "mlp.h"
 
 extern "C" const fastmlp::CudaLibrary* fastmlp_cuda_library();
@@ -14,15 +15,8 @@ extern "C" const fastmlp::CudaLibrary* fastmlp_cuda_library();
 namespace {
 
 using namespace fastmlp;
+using fastmlp::testing::expect;
 using fastmlp::testing::Mlp;
-
-int failures = 0;
-
-void check(bool fine, const char* what, const char* name) {
-  if (fine) return;
-  std::printf("FAILED %s: %s\n", name, what);
-  ++failures;
-}
 
 struct Case {
   const char* name;
@@ -108,17 +102,17 @@ void test(const Case& c, const Device& device) {
       fine &= std::abs(host.losses[i] - on_device.losses[i]) <= 1e-4 * std::abs(host.losses[i]);
       same &= again.losses[i] == on_device.losses[i];
     }
-    check(fine, "losses", c.name);
+    expect(fine, c.name + std::string(": losses"));
     fine = true;
     for (std::size_t i = 0; i < host.results.size(); ++i) {
       // Adam divides gradients by their size, so that the smallest ones' roundings count.
       fine &= std::abs(host.results[i] - on_device.results[i]) <= 2e-3f * (0.1f + std::abs(host.results[i]));
       same &= again.results[i] == on_device.results[i];
     }
-    check(fine, fused ? "parameters" : "gradients", c.name);
-    check(same, "the same again", c.name);
+    expect(fine, c.name + std::string(fused ? ": parameters" : ": gradients"));
+    expect(same, c.name + std::string(": the same again"));
     if (fused) std::printf("%s: %d kernels a step\n", c.name, static_cast<int>(on_device.kernels));
-    check(on_device.kernels == c.kernels, "kernels of a step", c.name);
+    expect(on_device.kernels == c.kernels, c.name + std::string(": kernels of a step"));
   }
 }
 
@@ -133,6 +127,5 @@ int main() {
       {"64-96-40, 64 rows, Adam", {64, 96, 40}, 64, LossKind::CrossEntropy, OptimizerKind::Adam, 6},
   };
   for (const Case& c : cases) test(c, device);
-  if (failures == 0) std::puts("ok");
-  return failures == 0 ? 0 : 1;
+  return testing::report();
 }

@@ -15,6 +15,7 @@
 #include "cuda/medium/interleaved.h"
 #include "cuda/runtime/kernels.h"
 #include "exchange_races.h"
+#include "expect.h"
 #include "single_block_cases.h"
 
 namespace {
@@ -22,14 +23,6 @@ namespace {
 using namespace fastmlp;
 using namespace fastmlp::cuda;
 using namespace fastmlp::testing;
-
-int failures = 0;
-
-void check(bool fine, const std::string& what) {
-  if (fine) return;
-  std::printf("FAILED  %s\n", what.c_str());
-  ++failures;
-}
 
 struct Grid {
   int rows = 8, columns = 16;
@@ -112,7 +105,7 @@ Result<float> run(const Case& c, const Grid& grid, const Choose& choose, bool ra
   Setup setup(c, one_update);
   GridPlan plan;
   if (!plan_grid(setup.args, grid.rows, grid.columns, grid.clusters, grid.room, plan)) {
-    check(false, "the network is one for this grid");
+    expect(false, "the network is one for this grid");
     return setup.result;
   }
   // Full of NaNs but for the counters: nothing may be read that nobody has written.
@@ -128,12 +121,12 @@ Result<float> run(const Case& c, const Grid& grid, const Choose& choose, bool ra
     fine = all.run(
         choose, [&](int block, const unsigned* counter) { watch.enter(block, counter); },
         [&](int block, const unsigned* counter) { watch.leave(block, counter); });
-    check(watch.touched() > static_cast<std::size_t>(c.parameters()), "accesses are seen");
-    check(watch.races() == 0, std::to_string(watch.races()) + " accesses that no counter orders");
+    expect(watch.touched() > static_cast<std::size_t>(c.parameters()), "accesses are seen");
+    expect(watch.races() == 0, std::to_string(watch.races()) + " accesses that no counter orders");
   } else {
     fine = all.run(choose, [](int, const unsigned*) {}, [](int, const unsigned*) {});
   }
-  check(fine, "all blocks come to their end");
+  expect(fine, "all blocks come to their end");
   const auto* const parts =
       reinterpret_cast<const double*>(reinterpret_cast<const unsigned char*>(workspace.data()) + plan.losses_at());
   for (Index s = 0; s < c.steps; ++s) {
@@ -191,15 +184,15 @@ void test(const Case& c, const Grid& grid = {}, double tolerance = 1e-3) {
   needed_states(c.optimizer, c.options, needed);
   for (int s = 0; s < 3; ++s)
     if (needed[s]) states = std::max(states, difference(got.states[s], expected.states[s]));
-  check(losses <= tolerance && parameters <= tolerance && states <= tolerance,
-        what + ": losses differ by " + std::to_string(losses) + ", parameters by " + std::to_string(parameters) +
-            ", states by " + std::to_string(states));
-  check(difference(got.parameters, on_cpu<float>(c).parameters) <= tolerance, what + ": against the CPU core");
-  check(c.steps == 1 || expected.losses.front() != expected.losses.back(), what + ": something is learnt");
+  expect(losses <= tolerance && parameters <= tolerance && states <= tolerance,
+         what + ": losses differ by " + std::to_string(losses) + ", parameters by " + std::to_string(parameters) +
+             ", states by " + std::to_string(states));
+  expect(difference(got.parameters, on_cpu<float>(c).parameters) <= tolerance, what + ": against the CPU core");
+  expect(c.steps == 1 || expected.losses.front() != expected.losses.back(), what + ": something is learnt");
   double moved = 0;
   for (Index i = 0; i < c.parameters(); ++i)
     moved = std::max(moved, std::abs(expected.parameters[static_cast<std::size_t>(i)] - first_value(0, i)));
-  check(moved > 10 * tolerance, what + ": weights move by more than what is allowed");
+  expect(moved > 10 * tolerance, what + ": weights move by more than what is allowed");
 }
 
 // Tests ------------------------------------------------------------------------------------------------------------------
@@ -298,27 +291,28 @@ void test_orders() {
       c.by_ids = true;
       c.steps = grid.columns == 16 ? 3 : 8;
       const Result<float> expected = run(c, grid, first, true);
-      if (grid.clusters) check(same(run(c, without_clusters(grid), first), expected), "without clusters the same bits");
-      check(same(run(c, grid, last, true), expected), text(c, grid) + ": backwards");
+      if (grid.clusters)
+        expect(same(run(c, without_clusters(grid), first), expected), "without clusters the same bits");
+      expect(same(run(c, grid, last, true), expected), text(c, grid) + ": backwards");
       for (std::uint32_t seed = 1; seed <= (grid.columns == 16 ? 2U : 12U); ++seed)
-        check(same(run(c, grid, randomly(seed), seed < 3), expected), text(c, grid) + ": in a random order");
+        expect(same(run(c, grid, randomly(seed), seed < 3), expected), text(c, grid) + ": in a random order");
       // One block as far behind, or ahead, as it can be.
       for (const int odd : {0, 1, grid.rows * grid.columns - 1})
         for (const bool ahead : {false, true})
-          check(same(run(c, grid,
-                         [&](const std::vector<int>& ready) {
-                           for (const int block : ready)
-                             if ((block == odd) == ahead) return block;
-                           return ready[0];
-                         }),
-                     expected),
-                text(c, grid) + ": one block ahead, or behind");
+          expect(same(run(c, grid,
+                          [&](const std::vector<int>& ready) {
+                            for (const int block : ready)
+                              if ((block == odd) == ahead) return block;
+                            return ready[0];
+                          }),
+                      expected),
+                 text(c, grid) + ": one block ahead, or behind");
     }
 }
 
 void test_one_update() {
   const Case c = make({20, 34, 6}, 40, OptimizerKind::SGD, LossKind::CrossEntropy, true);
-  check(same(run(c, {4, 4}, first), run(c, {4, 4}, first, false, true)), "one update for all steps");
+  expect(same(run(c, {4, 4}, first), run(c, {4, 4}, first, false, true)), "one update for all steps");
 }
 
 // A burst of steps comes to the same bits as several shorter ones.
@@ -334,13 +328,13 @@ void test_bursts() {
     setup.args.steps = count;
     setup.args.row = done * c.rows;
     setup.args.updates = setup.updates.data() + done;
-    check(plan_grid(setup.args, 4, 8, true, Grid{}.room, plan), "a plan");
+    expect(plan_grid(setup.args, 4, 8, true, Grid{}.room, plan), "a plan");
     std::vector<double> workspace(plan.workspace_bytes(count) / sizeof(double) + 1);
     const auto params = grid_params(setup.args, plan, workspace.data());
-    check(Interleaving(params).run(first, [](int, const unsigned*) {}, [](int, const unsigned*) {}), "an end");
+    expect(Interleaving(params).run(first, [](int, const unsigned*) {}, [](int, const unsigned*) {}), "an end");
     done += count;
   }
-  check(whole.parameters == setup.result.parameters, "bursts of other lengths");
+  expect(whole.parameters == setup.result.parameters, "bursts of other lengths");
 }
 
 // What the core calls: it is off unless it is asked for.
@@ -350,13 +344,13 @@ void test_table() {
   c.by_ids = true;
   Setup setup(c, false);
   unsetenv("FASTMLP_CUDA_UNPROVED");
-  check(workspace_across_blocks(setup.args) == 0, "off");
+  expect(workspace_across_blocks(setup.args) == 0, "off");
   setenv("FASTMLP_CUDA_UNPROVED", "1", 1);
   const std::size_t bytes = workspace_across_blocks(setup.args);
-  check(bytes > 0, "on");
+  expect(bytes > 0, "on");
   std::vector<double> workspace(bytes / sizeof(double) + 1);
   train_across_blocks(setup.args, workspace.data(), {});
-  check(same(setup.result, run(c, {}, first)), "the same bits in the emulated device's order");
+  expect(same(setup.result, run(c, {}, first)), "the same bits in the emulated device's order");
   unsetenv("FASTMLP_CUDA_UNPROVED");
 }
 
@@ -366,14 +360,14 @@ void test_limits() {
     GridPlan plan;
     return plan_grid(setup.args, 8, 16, true, Grid{}.room, plan);
   };
-  check(plans(make({64, 64, 4}, 32, OptimizerKind::SGD, LossKind::MSE, false)), "a medium network is for the grid");
-  check(!plans(make({64, 4}, 32, OptimizerKind::SGD, LossKind::MSE, false)), "not one without a hidden layer");
-  check(!plans(make({64, 64, 65}, 32, OptimizerKind::SGD, LossKind::MSE, false)), "nor with a wide head");
-  check(!plans(make({64, 64, 4}, 257, OptimizerKind::SGD, LossKind::MSE, false)), "nor with a large batch");
-  check(!plans(make({2000, 2000, 4}, 64, OptimizerKind::Adam, LossKind::MSE, false)), "nor too large a one");
+  expect(plans(make({64, 64, 4}, 32, OptimizerKind::SGD, LossKind::MSE, false)), "a medium network is for the grid");
+  expect(!plans(make({64, 4}, 32, OptimizerKind::SGD, LossKind::MSE, false)), "not one without a hidden layer");
+  expect(!plans(make({64, 64, 65}, 32, OptimizerKind::SGD, LossKind::MSE, false)), "nor with a wide head");
+  expect(!plans(make({64, 64, 4}, 257, OptimizerKind::SGD, LossKind::MSE, false)), "nor with a large batch");
+  expect(!plans(make({2000, 2000, 4}, 64, OptimizerKind::Adam, LossKind::MSE, false)), "nor too large a one");
   Case weighted = make({64, 64, 4}, 32, OptimizerKind::SGD, LossKind::MSE, false);
   weighted.weighted = true;
-  check(!plans(weighted), "nor with weights of rows");
+  expect(!plans(weighted), "nor with weights of rows");
 }
 
 }  // namespace
@@ -390,6 +384,5 @@ int main() {
 #if !defined(__SANITIZE_ADDRESS__)  // minutes
   test_real();
 #endif
-  std::printf(failures ? "%d failures\n" : "all is well\n", failures);
-  return failures ? 1 : 0;
+  return testing::report();
 }

@@ -238,7 +238,7 @@ struct Fitted {
     return all;
   }
   std::vector<double> losses() const {
-    return history.read([](const Measured& m) { return m.loss; });
+    return history.read([](const Measured& m) { return m.loss.values(); });
   }
 };
 

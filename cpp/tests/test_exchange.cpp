@@ -10,20 +10,14 @@
 #include "core/cuda_library.h"
 #include "core/thread_pool.h"
 #include "core/trainer.h"
+#include "expect.h"
 #include "mlp.h"
 
 namespace {
 
 using namespace fastmlp;
+using fastmlp::testing::expect;
 using fastmlp::testing::Mlp;
-
-int failures = 0;
-
-void check(bool fine, const std::string& what) {
-  if (fine) return;
-  std::printf("FAILED  %s\n", what.c_str());
-  ++failures;
-}
 
 constexpr int kRanks = 2;
 constexpr Index kCuts[kRanks + 1] = {0, 31, 50};  // the rows of each: four batches, and three
@@ -57,11 +51,11 @@ class LocalExchange final : public Exchange {
     return any ? std::optional(share) : std::nullopt;
   }
   void send(std::size_t bucket) override {
-    check(sends_ && bucket == hub_.buckets[rank_].size(), "buckets are sent in order, where a step follows");
+    expect(sends_ && bucket == hub_.buckets[rank_].size(), "buckets are sent in order, where a step follows");
     hub_.buckets[rank_].push_back(values(bucket));
   }
   double end_round(double loss) override {
-    check(hub_.buckets[rank_].size() == (sends_ ? buckets_.size() : 0), "all buckets are sent");
+    expect(hub_.buckets[rank_].size() == (sends_ ? buckets_.size() : 0), "all buckets are sent");
     hub_.losses[rank_] = loss;
     hub_.meeting.arrive_and_wait();
     const double sum = hub_.losses[0] + hub_.losses[1];
@@ -118,7 +112,7 @@ struct Solo {
     return all;
   }
   std::vector<double> losses() const {
-    return history.read([](const Measured& m) { return m.loss; });
+    return history.read([](const Measured& m) { return m.loss.values(); });
   }
 };
 
@@ -203,11 +197,11 @@ void test(const Device& device, const FitOptions& options, const std::string& wh
     for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) most = std::fmax(most, std::abs(a[i] - b[i]));
     return most;
   };
-  check(solos[0]->values() == solos[1]->values(), what + ": both have the same parameters");
-  check(solos[0]->losses() == solos[1]->losses(), what + ": and the same losses");
-  check(difference(solos[0]->values(), one.values()) < 1e-11, what + ": parameters as of one");
-  check(difference(solos[0]->losses(), one.losses()) < 1e-12, what + ": losses as of one");
-  check(one.losses().size() == kEpochs && one.losses()[2] < one.losses()[0], what + ": it learns");
+  expect(solos[0]->values() == solos[1]->values(), what + ": both have the same parameters");
+  expect(solos[0]->losses() == solos[1]->losses(), what + ": and the same losses");
+  expect(difference(solos[0]->values(), one.values()) < 1e-11, what + ": parameters as of one");
+  expect(difference(solos[0]->losses(), one.losses()) < 1e-12, what + ": losses as of one");
+  expect(one.losses().size() == kEpochs && one.losses()[2] < one.losses()[0], what + ": it learns");
 }
 
 void test_all(const Device& device) {
@@ -241,6 +235,5 @@ int main(int argc, char**) {
     }
     test_all(cuda_device());
   }
-  std::printf(failures ? "%d failures\n" : "all is well\n", failures);
-  return failures ? 1 : 0;
+  return testing::report();
 }

@@ -10,20 +10,14 @@
 #include "core/cuda_library.h"
 #include "core/thread_pool.h"
 #include "core/trainer.h"
+#include "expect.h"
 #include "mlp.h"
 
 namespace {
 
 using namespace fastmlp;
+using fastmlp::testing::expect;
 using fastmlp::testing::Mlp;
-
-int failures = 0;
-
-void check(bool fine, const std::string& what) {
-  if (fine) return;
-  std::printf("FAILED  %s\n", what.c_str());
-  ++failures;
-}
 
 struct Case {
   std::vector<Index> sizes = {3, 7, 4};
@@ -159,11 +153,11 @@ void compare(const Case& c, const Group<T>& alone, const Group<T>& together, con
   for (std::size_t m = 0; m < kSize; ++m) {
     const Solo<T>&a = *alone[m], &b = *together[m];
     const std::string whose = what + ", network " + std::to_string(m) + ": ";
-    check(same_bits(a.values(), b.values()), whose + "parameters");
-    check(same_bits(a.measured().loss, b.measured().loss), whose + "epochs");
-    check(same_bits(a.measured().report_loss, b.measured().report_loss), whose + "reports");
-    check(a.measured().steps == b.measured().steps, whose + "steps");
-    check(!same_bits(a.values(), Solo<T>(c, static_cast<Index>(m), device).values()), whose + "it trains");
+    expect(same_bits(a.values(), b.values()), whose + "parameters");
+    expect(same_bits(a.measured().loss.values(), b.measured().loss.values()), whose + "epochs");
+    expect(same_bits(a.measured().report_loss, b.measured().report_loss), whose + "reports");
+    expect(a.measured().steps == b.measured().steps, whose + "steps");
+    expect(!same_bits(a.values(), Solo<T>(c, static_cast<Index>(m), device).values()), whose + "it trains");
   }
 }
 
@@ -215,8 +209,8 @@ void test_nonfinite() {
   const float nan = NAN;
   group[1]->mlp.parameters[0]->value.data()[0] = nan;
   train(c, group, 0, 3, rows.data);
-  check(group[0]->history.epochs() == 4 && group[1]->history.epochs() == 1 && group[2]->history.epochs() == 4,
-        "only the network whose loss is NaN stops");
+  expect(group[0]->history.epochs() == 4 && group[1]->history.epochs() == 1 && group[2]->history.epochs() == 4,
+         "only the network whose loss is NaN stops");
 }
 
 // A device that tells how many networks its last launch of whole trainings had.
@@ -251,16 +245,16 @@ void test_device(const Case& c, const Device& device, const std::string& what, b
   }
   launched = 0;
   train(c, together, 0, kSize, there.data);
-  check(launched == (in_blocks ? kSize : 0), what + ": one launch for all");
+  expect(launched == (in_blocks ? kSize : 0), what + ": one launch for all");
   compare(c, alone, together, device, what);
   const double tolerance = sizeof(T) == 4 ? 1e-3 : 1e-9;
   for (std::size_t m = 0; m < kSize; ++m) {
     const Solo<T>&a = *on_host[m], &b = *together[m];
     const std::string whose = what + ", as on the host, network " + std::to_string(m) + ": ";
-    check(difference(a.values(), b.values()) < tolerance, whose + "parameters");
-    check(difference(a.measured().loss, b.measured().loss) < tolerance, whose + "epochs");
-    check(a.measured().report_step == b.measured().report_step, whose + "reports");
-    check(a.optimizer.steps() == b.optimizer.steps(), whose + "steps");
+    expect(difference(a.values(), b.values()) < tolerance, whose + "parameters");
+    expect(difference(a.measured().loss.values(), b.measured().loss.values()) < tolerance, whose + "epochs");
+    expect(a.measured().report_step == b.measured().report_step, whose + "reports");
+    expect(a.optimizer.steps() == b.optimizer.steps(), whose + "steps");
   }
 }
 
@@ -301,6 +295,5 @@ int main(int count, char**) {
     test_devices<float>(counting_device());
     test_devices<double>(counting_device());
   }
-  std::printf(failures ? "%d failures\n" : "all is well\n", failures);
-  return failures ? 1 : 0;
+  return testing::report();
 }

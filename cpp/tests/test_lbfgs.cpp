@@ -6,17 +6,12 @@
 
 #include "core/second_order/lbfgs.h"
 #include "core/second_order/scipy_lbfgs.h"
+#include "expect.h"
 
 namespace {
 
 using namespace fastmlp;
-
-int failures = 0;
-void check(bool ok, const char* what) {
-  if (ok) return;
-  ++failures;
-  std::printf("FAILED: %s\n", what);
-}
+using fastmlp::testing::expect;
 
 // A valley that bends through so many dimensions, with its minimum of 0 at (1, 1, ...).
 template <class T>
@@ -53,10 +48,10 @@ void test(double tolerance) {
   method.set_option("history_size", 8);
   std::vector<T> x(23, T(0.3));  // no multiple of the sums side by side
   double loss = step(method, x);
-  check(loss > 100, "the loss before the first step");
+  expect(loss > 100, "the loss before the first step");
   for (int i = 0; i < 3; ++i) {
     const double next = step(method, x);
-    check(next < loss, "a step goes downhill");
+    expect(next < loss, "a step goes downhill");
     loss = next;
   }
 
@@ -71,15 +66,15 @@ void test(double tolerance) {
   } catch (const std::runtime_error&) {
     thrown = true;
   }
-  check(thrown && x == before, "an exception leaves x");
+  expect(thrown && x == before, "an exception leaves x");
   std::vector<T> y = x;
   step(method, x);
   step(other, y);
-  check(x == y, "and what is remembered, as a state has it");
+  expect(x == y, "and what is remembered, as a state has it");
 
   for (int i = 0; i < 30; ++i) loss = step(method, x);
-  check(loss < tolerance, "the minimum");
-  for (const T value : x) check(std::abs(value - 1) < std::sqrt(tolerance) * 100, "where it is");
+  expect(loss < tolerance, "the minimum");
+  for (const T value : x) expect(std::abs(value - 1) < std::sqrt(tolerance) * 100, "where it is");
 
   method.set_option("history_size", 2);
   step(method, x);
@@ -89,9 +84,9 @@ void test(double tolerance) {
   } catch (const std::invalid_argument&) {
     refused = true;
   }
-  check(refused, "an unknown option");
+  expect(refused, "an unknown option");
   method.set_state(State());
-  check(method.state().entries().empty(), "a new beginning");
+  expect(method.state().entries().empty(), "a new beginning");
 }
 
 // Squares about 1, and about 0 with weights.
@@ -112,15 +107,15 @@ void test_of_scipy() {
     }
     return sum;
   };
-  check(method.step(x, evaluate) == 16 + 16 + 1, "the loss before the step, without the squares");
+  expect(method.step(x, evaluate) == 16 + 16 + 1, "the loss before the step, without the squares");
   const double best[] = {1, 0.5, 0.25};
-  for (std::size_t i = 0; i < x.size(); ++i) check(std::abs(x[i] - best[i]) < 1e-4, "the minimum with squares");
-  check(std::abs(method.state().get<double>("loss") - (0.5 + 0.75)) < 1e-8, "the loss there");
-  check(method.state().get<Index>("status") == 0 && method.state().get<Index>("n_iter") < 20, "it has converged");
+  for (std::size_t i = 0; i < x.size(); ++i) expect(std::abs(x[i] - best[i]) < 1e-4, "the minimum with squares");
+  expect(std::abs(method.state().get<double>("loss") - (0.5 + 0.75)) < 1e-8, "the loss there");
+  expect(method.state().get<Index>("status") == 0 && method.state().get<Index>("n_iter") < 20, "it has converged");
   method.set_option("max_iter", 1);
   x = start;
   method.step(x, evaluate);
-  check(method.state().get<Index>("status") == 1 && method.state().get<Index>("n_iter") == 1, "it has been stopped");
+  expect(method.state().get<Index>("status") == 1 && method.state().get<Index>("n_iter") == 1, "it has been stopped");
 }
 
 }  // namespace
@@ -129,6 +124,5 @@ int main() {
   test<double>(1e-8);
   test<float>(1e-5);
   test_of_scipy();
-  std::printf(failures ? "%d failures\n" : "all is well\n", failures);
-  return failures ? 1 : 0;
+  return testing::report();
 }

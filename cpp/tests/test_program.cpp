@@ -5,18 +5,13 @@
 #include <string>
 
 #include "core/strategies/dense/dense_runner.h"
+#include "expect.h"
 
 namespace {
 
 using namespace fastmlp;
+using fastmlp::testing::expect;
 using Op = Operation<float>;
-
-int failures = 0;
-
-void check(bool fine, const char* what) {
-  std::printf("%s  %s\n", fine ? "ok    " : "FAILED", what);
-  if (!fine) ++failures;
-}
 
 Op affine(int input, Index in, Index out) {
   Op op;
@@ -46,21 +41,21 @@ Program<float> chain(int depth) {
 
 void fusion() {
   const Program<float> once({affine(0, 2, 3), activation(1), activation(2, ActivationKind::Tanh)});
-  check(once.size() == 2 && once.operations()[0].activation.kind == ActivationKind::ReLU &&
-            once.operations()[1].kind == OperationKind::Activation,
-        "an affine operation takes one activation");
+  expect(once.size() == 2 && once.operations()[0].activation.kind == ActivationKind::ReLU &&
+             once.operations()[1].kind == OperationKind::Activation,
+         "an affine operation takes one activation");
   const Program<float> shared({affine(0, 2, 2), activation(1), sum(1, 2)});
-  check(shared.size() == 3, "not where its output is taken twice");
+  expect(shared.size() == 3, "not where its output is taken twice");
   const Program<float> later({affine(0, 2, 3), affine(0, 2, 3), activation(1), sum(2, 3)});
-  check(later.size() == 3 && later.operations()[2].inputs[0] == 2 && later.operations()[2].inputs[1] == 1,
-        "values are numbered anew");
-  check(once.is_chain() && !shared.is_chain() && !later.is_chain(), "chains are known");
+  expect(later.size() == 3 && later.operations()[2].inputs[0] == 2 && later.operations()[2].inputs[1] == 1,
+         "values are numbered anew");
+  expect(once.is_chain() && !shared.is_chain() && !later.is_chain(), "chains are known");
 }
 
 void widths() {
   const Program<float> program({activation(0), affine(1, 4, 7), affine(2, 7, 4), sum(0, 3)});
-  check(program.in_features() == 4 && program.out_features() == 4 && program.width(1) == 4, "widths follow backwards");
-  check(Program<float>({sum(0, 0)}).out_features() == -1, "without an affine operation any width will do");
+  expect(program.in_features() == 4 && program.out_features() == 4 && program.width(1) == 4, "widths follow backwards");
+  expect(Program<float>({sum(0, 0)}).out_features() == -1, "without an affine operation any width will do");
   const auto refused = [](const std::vector<Op>& operations) {
     try {
       Program<float> program(operations);
@@ -69,30 +64,30 @@ void widths() {
     }
     return false;
   };
-  check(refused({affine(0, 2, 3), affine(1, 2, 3)}), "a chain of other widths");
-  check(refused({affine(0, 2, 3), affine(0, 3, 3), sum(1, 2)}), "an input of two widths");
-  check(refused({affine(0, 2, 3), sum(0, 1)}), "a sum of two widths");
-  check(refused({affine(1, 2, 3)}), "a value that is not there yet");
-  check(refused({sum(0, Op::kNone)}), "a sum of one value");
+  expect(refused({affine(0, 2, 3), affine(1, 2, 3)}), "a chain of other widths");
+  expect(refused({affine(0, 2, 3), affine(0, 3, 3), sum(1, 2)}), "an input of two widths");
+  expect(refused({affine(0, 2, 3), sum(0, 1)}), "a sum of two widths");
+  expect(refused({affine(1, 2, 3)}), "a value that is not there yet");
+  expect(refused({sum(0, Op::kNone)}), "a sum of one value");
 }
 
 void buffers() {
   for (const int depth : {1, 2, 3, 20}) {
     const Program<float> program = chain(depth);
-    check(forward_buffers(program).count <= 2 && backward_buffers(program, true).count <= 2,
-          "a chain takes two buffers, however long");
+    expect(forward_buffers(program).count <= 2 && backward_buffers(program, true).count <= 2,
+           "a chain takes two buffers, however long");
   }
   const Program<float> block({affine(0, 5, 5), affine(1, 5, 5), affine(2, 5, 5), sum(1, 3)});
-  check(forward_buffers(block).count == 3, "a residual block keeps one value more");
+  expect(forward_buffers(block).count == 3, "a residual block keeps one value more");
   const BackwardBuffers way = backward_buffers(block, false);
   const BackwardStep& end = way.steps.back();
-  check(way.steps.size() == 4 && end.operation == 0 && end.inputs[0].to == BackwardStep::kNone,
-        "the input's gradient is left out where nobody wants it");
-  check(way.steps[0].inputs[0].to == BackwardStep::kNone && way.steps[0].inputs[1].to == BackwardStep::kNone,
-        "a sum hands its gradient on where it lies");
-  check(way.steps[2].inputs[0].plus == BackwardStep::kOutput, "the second gradient of a value is added to the first");
+  expect(way.steps.size() == 4 && end.operation == 0 && end.inputs[0].to == BackwardStep::kNone,
+         "the input's gradient is left out where nobody wants it");
+  expect(way.steps[0].inputs[0].to == BackwardStep::kNone && way.steps[0].inputs[1].to == BackwardStep::kNone,
+         "a sum hands its gradient on where it lies");
+  expect(way.steps[2].inputs[0].plus == BackwardStep::kOutput, "the second gradient of a value is added to the first");
   const Program<float> unused({affine(0, 2, 2), affine(0, 2, 3)});
-  check(backward_buffers(unused, true).steps.size() == 1, "what nobody needs has no gradient");
+  expect(backward_buffers(unused, true).steps.size() == 1, "what nobody needs has no gradient");
 }
 
 // A runner's batches, brought together and step by step.
@@ -109,13 +104,13 @@ void weights_come_along() {
   Batch<float> batch{x, {t, nullptr, weights}, ids, 2};
   batch.advance(2, 1, 1);
   const Batch<float> rows = runner.gather(batch);
-  check(!rows.ids && rows.x[0] == 0 && rows.targets.dense[1] == 12 && rows.targets.weights[0] == 0.5f &&
-            rows.targets.weights[1] == 2.5f,
-        "row weights come along by row number");
+  expect(!rows.ids && rows.x[0] == 0 && rows.targets.dense[1] == 12 && rows.targets.weights[0] == 0.5f &&
+             rows.targets.weights[1] == 2.5f,
+         "row weights come along by row number");
   batch.ids = nullptr;
   batch.advance(2, 1, 1);
   const Batch<float> next = runner.gather(batch);
-  check(next.x == x + 2 && next.targets.weights == weights + 2, "and with consecutive rows");
+  expect(next.x == x + 2 && next.targets.weights == weights + 2, "and with consecutive rows");
 }
 
 }  // namespace
@@ -125,5 +120,5 @@ int main() {
   fusion();
   widths();
   buffers();
-  return failures == 0 ? 0 : 1;
+  return testing::report();
 }

@@ -11,20 +11,14 @@
 
 #include "core/thread_pool.h"
 #include "core/trainer.h"
+#include "expect.h"
 #include "mlp.h"
 
 namespace {
 
 using namespace fastmlp;
+using fastmlp::testing::expect;
 using fastmlp::testing::Mlp;
-
-int failures = 0;
-
-void check(bool fine, const std::string& what) {
-  if (fine) return;
-  std::printf("FAILED  %s\n", what.c_str());
-  ++failures;
-}
 
 template <class Body>
 bool throws(const Body& body) {
@@ -75,11 +69,11 @@ void test_forms(Element element, const std::string& what) {
         for (Index c = 0; c < kColumns; ++c)
           same &= got[static_cast<std::size_t>(i * kColumns + c)] ==
                   static_cast<T>(values[static_cast<std::size_t>(rows[i] * kColumns + c)]);
-      check(same, what + (source == in_file.get() ? " in a file" : " in memory"));
+      expect(same, what + (source == in_file.get() ? " in a file" : " in memory"));
     }
   std::vector<T> room(kRows * kColumns);
   const auto too_short = rows_of_file<T>(layout, file_of(values.data(), size - 1), 0, "x");
-  check(throws([&] { too_short->fetch({nullptr, 0, kRows}, room.data()); }), what + ": a file that is too short");
+  expect(throws([&] { too_short->fetch({nullptr, 0, kRows}, room.data()); }), what + ": a file that is too short");
   too_short->fetch({nullptr, 0, kRows - 1}, room.data());
 }
 
@@ -96,7 +90,7 @@ void test_half() {
     const double want = half >> 15 ? -size : size;
     same &= std::isnan(want) ? std::isnan(got) : got == want && std::signbit(got) == std::signbit(want);
   }
-  check(same, "half precision");
+  expect(same, "half precision");
 }
 
 template <class Integer>
@@ -108,16 +102,16 @@ void test_sparse() {
       sparse_rows<double>(SparseLayout<Integer>{Element::F32, values.data(), indices.data(), starts.data(), 3, 3, 3});
   std::vector<double> got(9, -1);
   source->fetch({nullptr, 0, 3}, got.data());
-  check(got == std::vector<double>{0, 5, 0, 0, 0, 0, 7, 0, 9}, "sparse rows");
-  check(source->is_finite(), "sparse rows that are finite");
+  expect(got == std::vector<double>{0, 5, 0, 0, 0, 0, 7, 0, 9}, "sparse rows");
+  expect(source->is_finite(), "sparse rows that are finite");
   for (const Integer column : {3, -1}) {
     indices[2] = column;
-    check(throws([&] { source->fetch({nullptr, 0, 3}, got.data()); }), "a column that is none");
+    expect(throws([&] { source->fetch({nullptr, 0, 3}, got.data()); }), "a column that is none");
   }
   indices[2] = 2;
   for (const Integer start : {4, -1}) {
     starts[2] = start;
-    check(throws([&] { source->fetch({nullptr, 0, 3}, got.data()); }), "a beginning that is none");
+    expect(throws([&] { source->fetch({nullptr, 0, 3}, got.data()); }), "a beginning that is none");
   }
 }
 
@@ -172,8 +166,8 @@ void test_training(Index rows, Index batch_size, bool shuffle, Index width) {
       DataSet<float> data{nullptr, {nullptr, classes.data()}, rows, kColumns};
       data.sources.x = source;
       const std::vector<float> got = trained(data, options, width);
-      check(got.size() == want.size() && std::memcmp(got.data(), want.data(), got.size() * sizeof(float)) == 0,
-            what + (source == in_file.get() ? "a file" : "memory") + ", " + std::to_string(threads) + " threads");
+      expect(got.size() == want.size() && std::memcmp(got.data(), want.data(), got.size() * sizeof(float)) == 0,
+             what + (source == in_file.get() ? "a file" : "memory") + ", " + std::to_string(threads) + " threads");
     }
 }
 
@@ -189,7 +183,7 @@ void test_failing() {
   options.batch_size = 64;
   for (const bool shuffle : {false, true}) {
     options.shuffle = shuffle;
-    check(throws([&] { trained(data, options, 8); }), "a file that ends early ends the fit");
+    expect(throws([&] { trained(data, options, 8); }), "a file that ends early ends the fit");
   }
 }
 
@@ -211,6 +205,5 @@ int main() {
     for (const Index width : {6, 100}) test_training(kMany, 250, shuffle, width);
   }
   test_failing();
-  std::printf("%s\n", failures ? "there were failures" : "all fine");
-  return failures ? 1 : 0;
+  return testing::report();
 }
