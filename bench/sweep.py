@@ -1,6 +1,6 @@
 """Time networks of every size on batches of every size, beside the fastest peers.
 
-python bench/sweep.py --json sweep.json --plots .          # about twelve minutes on two cores
+python bench/sweep.py --json sweep.json --plots .          # about 25 minutes on two cores
 python bench/sweep.py --peers --json sweep.json --plots .  # only fastmlp, with each strategy forced
 """
 
