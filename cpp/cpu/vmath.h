@@ -35,26 +35,36 @@ FASTMLP_INLINE Vec<T> polynomial(const T (&c)[count], Vec<T> x, Vec<T> x2) {
   return evaluate<count>([&c](int k) { return Vec<T>(c[k]); }, x, x2);
 }
 
-// The integer nearest to x log2(e), for |x| < 2^20: a sum of this size has no fraction.
+// The integer n nearest to x / base, and 2^(n + offset): a sum beyond 2^22 (2^51) has no fraction, and ends with n's bits.
 template <class T>
-FASTMLP_INLINE Vec<T> nearest_exponent(Vec<T> x) {
-  constexpr T round_shift = sizeof(T) == 4 ? T(0x1.8p23) : T(0x1.8p52);
-  return fma(x, Coefficients<T>::log2e, round_shift) - round_shift;
-}
+struct NearestPower {
+  Vec<T> n, power;
 
-// x = n ln 2 + r with integral n and |r| <= ln(2) / 2, for |x| < 2^10 or so. NaN goes into r.
+  FASTMLP_INLINE NearestPower(Vec<T> x, T inverse_base, T offset = T(0)) {
+    const T shift = Vec<T>::power_shift + offset;
+    const Vec<T> sum = fma(x, inverse_base, shift);
+    n = sum - shift;
+    power = power_from(sum);
+  }
+};
+
+// x - n ln 2, of magnitude up to ln(2) / 2, for the nearest n and |x| < 2^10 or so. NaN stays.
+template <class T>
+FASTMLP_INLINE Vec<T> remainder(Vec<T> x, Vec<T> n) {
+  using C = Coefficients<T>;
+  return fnma(n, C::ln2_low, fnma(n, C::ln2_high, x));
+}
 template <class T>
 FASTMLP_INLINE Vec<T> reduce(Vec<T> x, Vec<T>& n) {
-  using C = Coefficients<T>;
-  n = nearest_exponent(x);
-  return fnma(n, C::ln2_low, fnma(n, C::ln2_high, x));
+  n = NearestPower<T>(x, Coefficients<T>::log2e).n;
+  return remainder(x, n);
 }
 
 // The same for x + x_low.
 template <class T>
 FASTMLP_INLINE Vec<T> reduce(Vec<T> x, Vec<T>& n, Vec<T> x_low) {
   using C = Coefficients<T>;
-  n = nearest_exponent(x);
+  n = NearestPower<T>(x, C::log2e).n;
   return fnma(n, C::ln2_high, x) + fnma(n, C::ln2_low, x_low);
 }
 
@@ -63,6 +73,15 @@ template <class T>
 FASTMLP_INLINE Vec<T> expm1_reduced(Vec<T> r) {
   const Vec<T> r2 = r * r;
   return fma(r2, polynomial(Coefficients<T>::expm1_tail, r, r2), r);
+}
+
+// (exp(2 r) - 1) / 2 for |r| <= ln(2) / 4.
+template <class T>
+FASTMLP_INLINE Vec<T> half_expm1_of_double(Vec<T> r) {
+  using C = Coefficients<T>;
+  constexpr int count = sizeof(C::expm1_tail) / sizeof(T);
+  const Vec<T> r2 = r * r;
+  return fma(r2, evaluate<count>([](int k) { return Vec<T>(T(2 << k) * C::expm1_tail[k]); }, r, r2), r);
 }
 
 template <class T>
@@ -170,14 +189,16 @@ FASTMLP_INLINE Vec<T> log1p(Vec<T> x) {
 
 template <class T>
 FASTMLP_INLINE Vec<T> tanh(Vec<T> x) {
-  // m / (m + 2) with m = exp(2 |x|) - 1, written as near + (m - near (m + 2)) / (m + 2): what is rounded most is only a
-  // correction to a number near tanh |x|. Beyond the limit the result rounds to 1.
-  constexpr T limit = sizeof(T) == 4 ? 10 : 20;
+  // m / (m + 1) with m = (exp(2 |x|) - 1) / 2, written as near + (m - near (m + 1)) / (m + 1): what is rounded most is only
+  // a correction to a number near tanh |x|. Beyond the limit the result rounds to 1. One constant for ln 2 does: what it
+  // adds to a large exponent is small beside the result.
+  using C = Coefficients<T>;
+  constexpr T limit = sizeof(T) == 4 ? 10 : 20, half_ln2 = (C::ln2_high + C::ln2_low) / 2;
   const Vec<T> magnitude = min(Vec<T>(limit), abs(x)), near = min(Vec<T>(T(0.5)), magnitude);
-  Vec<T> n;
-  const Vec<T> p = vmath::expm1_reduced(vmath::reduce(magnitude + magnitude, n)), power = pow2n(n);
-  const Vec<T> m = fma(power, p, power - T(1));
-  return copysign(near + fnma(near, m, fnma(T(2), near, m)) / (m + T(2)), x);
+  const vmath::NearestPower<T> nearest(magnitude, 2 * C::log2e);
+  const Vec<T> r = fnma(nearest.n, half_ln2, magnitude), p = vmath::half_expm1_of_double(r);
+  const Vec<T> m = fma(nearest.power, p, fma(nearest.power, T(0.5), T(-0.5)));
+  return or_sign(near + fnma(near, m, m - near) / (m + T(1)), x);
 }
 
 // 1 / (1 + exp(-x))
@@ -186,11 +207,11 @@ FASTMLP_INLINE Vec<T> sigmoid(Vec<T> x) {
   // q = 1 / (1 + exp(|x|)) and 1 - q, with exp(|x|) = power + power p: adding the large power last costs one rounding
   // less than adding 1. All is taken times 2^-shift, so that nothing overflows where q is denormal.
   constexpr T shift = sizeof(T) == 4 ? 64 : 128, scale = sizeof(T) == 4 ? T(0x1p-64) : T(0x1p-128);
-  Vec<T> n;
-  const Vec<T> p = vmath::expm1_reduced(vmath::reduce(min(Vec<T>(-vmath::kExpLow<T>), abs(x)), n));
-  const Vec<T> power = pow2n(n - shift);
-  const Vec<T> q = scale / (power + fma(power, p, scale));
-  return select(x < T(0), q, T(1) - q);
+  const Vec<T> magnitude = min(Vec<T>(-vmath::kExpLow<T>), abs(x));
+  const vmath::NearestPower<T> nearest(magnitude, Coefficients<T>::log2e, -shift);
+  const Vec<T> p = vmath::expm1_reduced(vmath::remainder(magnitude, nearest.n));
+  const Vec<T> q = scale / (nearest.power + fma(nearest.power, p, scale));
+  return select_negative(x, q, T(1) - q);  // 1/2 at either zero
 }
 
 // log(sigmoid(x)) = -softplus(-x)

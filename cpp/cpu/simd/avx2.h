@@ -50,6 +50,7 @@ struct Native<float> : NativeMask {
   static FASTMLP_INLINE Reg select(Bits mask, Reg a, Reg b) {
     return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(mask));
   }
+  static FASTMLP_INLINE Reg select_negative(Reg sign, Reg a, Reg b) { return _mm256_blendv_ps(b, a, sign); }
   static FASTMLP_INLINE Bits lt(Reg a, Reg b) { return _mm256_castps_si256(_mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
   static FASTMLP_INLINE Bits le(Reg a, Reg b) { return _mm256_castps_si256(_mm256_cmp_ps(a, b, _CMP_LE_OQ)); }
   static FASTMLP_INLINE Bits eq(Reg a, Reg b) { return _mm256_castps_si256(_mm256_cmp_ps(a, b, _CMP_EQ_OQ)); }
@@ -64,7 +65,10 @@ struct Native<float> : NativeMask {
     return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }
   static FASTMLP_INLINE Reg copysign(Reg magnitude, Reg sign) {
-    return _mm256_or_ps(abs(magnitude), _mm256_and_ps(_mm256_set1_ps(-0.0F), sign));
+    return or_sign(abs(magnitude), sign);
+  }
+  static FASTMLP_INLINE Reg or_sign(Reg magnitude, Reg sign) {
+    return _mm256_or_ps(magnitude, _mm256_and_ps(_mm256_set1_ps(-0.0F), sign));
   }
 
   // Within each half: elements 0 + 2 and 1 + 3, then those; then the halves.
@@ -113,7 +117,7 @@ struct Native<float> : NativeMask {
     return _mm256_castps_si256(_mm256_add_ps(n, _mm256_set1_ps(0x1.8p23F + bias)));
   }
   static FASTMLP_INLINE Reg power_of(__m256i biased) { return _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23)); }
-  static FASTMLP_INLINE Reg pow2n(Reg n) { return power_of(integer_bits(n, 127)); }
+  static FASTMLP_INLINE Reg power_from(Reg sum) { return power_of(_mm256_castps_si256(sum)); }
   static FASTMLP_INLINE Reg scale2n_unit(Reg v, Reg n) {
     const __m256i biased_twice = integer_bits(n, 2 * 127), half = _mm256_srli_epi32(biased_twice, 1);
     return v * power_of(half) * power_of(_mm256_sub_epi32(biased_twice, half));
@@ -176,6 +180,7 @@ struct Native<double> : NativeMask {
   static FASTMLP_INLINE Reg select(Bits mask, Reg a, Reg b) {
     return _mm256_blendv_pd(b, a, _mm256_castsi256_pd(mask));
   }
+  static FASTMLP_INLINE Reg select_negative(Reg sign, Reg a, Reg b) { return _mm256_blendv_pd(b, a, sign); }
   static FASTMLP_INLINE Bits lt(Reg a, Reg b) { return _mm256_castpd_si256(_mm256_cmp_pd(a, b, _CMP_LT_OQ)); }
   static FASTMLP_INLINE Bits le(Reg a, Reg b) { return _mm256_castpd_si256(_mm256_cmp_pd(a, b, _CMP_LE_OQ)); }
   static FASTMLP_INLINE Bits eq(Reg a, Reg b) { return _mm256_castpd_si256(_mm256_cmp_pd(a, b, _CMP_EQ_OQ)); }
@@ -190,7 +195,10 @@ struct Native<double> : NativeMask {
     return _mm256_round_pd(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }
   static FASTMLP_INLINE Reg copysign(Reg magnitude, Reg sign) {
-    return _mm256_or_pd(abs(magnitude), _mm256_and_pd(_mm256_set1_pd(-0.0), sign));
+    return or_sign(abs(magnitude), sign);
+  }
+  static FASTMLP_INLINE Reg or_sign(Reg magnitude, Reg sign) {
+    return _mm256_or_pd(magnitude, _mm256_and_pd(_mm256_set1_pd(-0.0), sign));
   }
 
   static FASTMLP_INLINE double reduce_add(Reg a) {
@@ -216,7 +224,7 @@ struct Native<double> : NativeMask {
     return _mm256_castpd_si256(_mm256_add_pd(n, _mm256_set1_pd(0x1.8p52 + bias)));
   }
   static FASTMLP_INLINE Reg power_of(__m256i biased) { return _mm256_castsi256_pd(_mm256_slli_epi64(biased, 52)); }
-  static FASTMLP_INLINE Reg pow2n(Reg n) { return power_of(integer_bits(n, 1023)); }
+  static FASTMLP_INLINE Reg power_from(Reg sum) { return power_of(_mm256_castpd_si256(sum)); }
   static FASTMLP_INLINE Reg scale2n_unit(Reg v, Reg n) {
     const __m256i biased_twice = integer_bits(n, 2 * 1023), half = _mm256_srli_epi64(biased_twice, 1);
     return v * power_of(half) * power_of(_mm256_sub_epi64(biased_twice, half));

@@ -73,6 +73,9 @@ struct Native<float> : NativeMask<__mmask16, 16> {
   static FASTMLP_INLINE void store_n(float* p, int n, Reg a) { _mm512_mask_storeu_ps(p, first_n(n), a); }
 
   static FASTMLP_INLINE Reg select(Bits mask, Reg a, Reg b) { return _mm512_mask_blend_ps(mask, b, a); }
+  static FASTMLP_INLINE Reg select_negative(Reg sign, Reg a, Reg b) {
+    return select(_mm512_movepi32_mask(_mm512_castps_si512(sign)), a, b);
+  }
   static FASTMLP_INLINE Bits lt(Reg a, Reg b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
   static FASTMLP_INLINE Bits le(Reg a, Reg b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
   static FASTMLP_INLINE Bits eq(Reg a, Reg b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
@@ -91,6 +94,7 @@ struct Native<float> : NativeMask<__mmask16, 16> {
                                                          _mm512_castps_si512(sign), _mm512_castps_si512(magnitude),
                                                          0xCA));  // where the first: the second, else the third
   }
+  static FASTMLP_INLINE Reg or_sign(Reg magnitude, Reg sign) { return copysign(magnitude, sign); }
 
   // Within each quarter: elements 0 + 2 and 1 + 3, then those; then quarters 0 + 2 and 1 + 3.
   static FASTMLP_INLINE __m128 add_quarters(Reg a) {
@@ -130,7 +134,9 @@ struct Native<float> : NativeMask<__mmask16, 16> {
     return _mm512_add_ps(_mm512_shuffle_f32x4(s01, s23, 0x88), _mm512_shuffle_f32x4(s01, s23, 0xDD));
   }
 
-  static FASTMLP_INLINE Reg pow2n(Reg n) { return _mm512_scalef_ps(_mm512_set1_ps(1.0F), n); }
+  static FASTMLP_INLINE Reg power_from(Reg sum) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(sum), 23));
+  }
   static FASTMLP_INLINE Reg scale(Reg v, Reg n) { return _mm512_scalef_ps(v, n); }
   static FASTMLP_INLINE Reg scale2n_unit(Reg v, Reg n) { return _mm512_scalef_ps(v, n); }
   static FASTMLP_INLINE Reg split_exponent(Reg v, Reg& mantissa) {
@@ -195,6 +201,9 @@ struct Native<double> : NativeMask<__mmask8, 8> {
   static FASTMLP_INLINE void store_n(double* p, int n, Reg a) { _mm512_mask_storeu_pd(p, first_n(n), a); }
 
   static FASTMLP_INLINE Reg select(Bits mask, Reg a, Reg b) { return _mm512_mask_blend_pd(mask, b, a); }
+  static FASTMLP_INLINE Reg select_negative(Reg sign, Reg a, Reg b) {
+    return select(_mm512_movepi64_mask(_mm512_castpd_si512(sign)), a, b);
+  }
   static FASTMLP_INLINE Bits lt(Reg a, Reg b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
   static FASTMLP_INLINE Bits le(Reg a, Reg b) { return _mm512_cmp_pd_mask(a, b, _CMP_LE_OQ); }
   static FASTMLP_INLINE Bits eq(Reg a, Reg b) { return _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ); }
@@ -212,6 +221,7 @@ struct Native<double> : NativeMask<__mmask8, 8> {
     return _mm512_castsi512_pd(_mm512_ternarylogic_epi64(
         _mm512_castpd_si512(_mm512_set1_pd(-0.0)), _mm512_castpd_si512(sign), _mm512_castpd_si512(magnitude), 0xCA));
   }
+  static FASTMLP_INLINE Reg or_sign(Reg magnitude, Reg sign) { return copysign(magnitude, sign); }
 
   static FASTMLP_INLINE double reduce_add(Reg a) {
     const Reg pair = _mm512_add_pd(a, _mm512_permute_pd(a, 0x55));
@@ -245,7 +255,9 @@ struct Native<double> : NativeMask<__mmask8, 8> {
     _mm256_storeu_pd(out, _mm256_add_pd(_mm512_castpd512_pd256(lower), _mm512_castpd512_pd256(upper)));
   }
 
-  static FASTMLP_INLINE Reg pow2n(Reg n) { return _mm512_scalef_pd(_mm512_set1_pd(1.0), n); }
+  static FASTMLP_INLINE Reg power_from(Reg sum) {
+    return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(sum), 52));
+  }
   static FASTMLP_INLINE Reg scale(Reg v, Reg n) { return _mm512_scalef_pd(v, n); }
   static FASTMLP_INLINE Reg scale2n_unit(Reg v, Reg n) { return _mm512_scalef_pd(v, n); }
   static FASTMLP_INLINE Reg split_exponent(Reg v, Reg& mantissa) {

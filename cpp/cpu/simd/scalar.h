@@ -65,8 +65,10 @@ struct Native {
   static FASTMLP_INLINE T fnma(T a, T b, T c) { return c - a * b; }
   static FASTMLP_INLINE T min(T a, T b) { return a < b ? a : b; }
   static FASTMLP_INLINE T max(T a, T b) { return a > b ? a : b; }
+  static FASTMLP_INLINE T select_negative(T sign, T a, T b) { return __builtin_signbit(sign) ? a : b; }
   static FASTMLP_INLINE T sqrt(T a) { return F::sqrt(a); }
   static FASTMLP_INLINE T copysign(T magnitude, T sign) { return F::copysign(magnitude, sign); }
+  static FASTMLP_INLINE T or_sign(T magnitude, T sign) { return copysign(magnitude, sign); }
   static FASTMLP_INLINE T abs(T a) { return F::copysign(a, T(1)); }
   static FASTMLP_INLINE T round_nearest(T a) {
     // Numbers of 2^fraction_bits and more are integers already; so are NaN and infinity kept.
@@ -90,7 +92,7 @@ struct Native {
   // exponent. All this in unsigned arithmetic, where no argument, NaN included, is undefined.
   static FASTMLP_INLINE Unsigned bits_of(T a) { return __builtin_bit_cast(Unsigned, a); }
   static FASTMLP_INLINE T power_of(Unsigned biased) { return __builtin_bit_cast(T, biased << F::fraction_bits); }
-  static FASTMLP_INLINE T pow2n(T n) { return power_of(bits_of(n + (F::round_shift + F::bias))); }
+  static FASTMLP_INLINE T power_from(T sum) { return power_of(bits_of(sum)); }
   static FASTMLP_INLINE T scale2n_unit(T v, T n) {
     const Unsigned biased_twice = bits_of(n + (F::round_shift + 2 * F::bias)), half = biased_twice >> 1;
     return v * power_of(half) * power_of(biased_twice - half);

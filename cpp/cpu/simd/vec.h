@@ -85,6 +85,8 @@ struct Vec {
   friend FASTMLP_INLINE Vec fma(Vec a, Vec b, Vec c) { return of(N::fma(a.reg, b.reg, c.reg)); }
   friend FASTMLP_INLINE Vec fnma(Vec a, Vec b, Vec c) { return of(N::fnma(a.reg, b.reg, c.reg)); }
 
+  // a where the sign's bit is set, even of a zero.
+  friend FASTMLP_INLINE Vec select_negative(Vec sign, Vec a, Vec b) { return of(N::select_negative(sign.reg, a.reg, b.reg)); }
   friend FASTMLP_INLINE Vec min(Vec a, Vec b) { return of(N::min(a.reg, b.reg)); }
   friend FASTMLP_INLINE Vec max(Vec a, Vec b) { return of(N::max(a.reg, b.reg)); }
   friend FASTMLP_INLINE Vec abs(Vec a) { return of(N::abs(a.reg)); }
@@ -92,6 +94,8 @@ struct Vec {
   // To the nearest integer, halves to even.
   friend FASTMLP_INLINE Vec round_nearest(Vec a) { return of(N::round_nearest(a.reg)); }
   friend FASTMLP_INLINE Vec copysign(Vec magnitude, Vec sign) { return of(N::copysign(magnitude.reg, sign.reg)); }
+  // The same for a magnitude that is not negative.
+  friend FASTMLP_INLINE Vec or_sign(Vec magnitude, Vec sign) { return of(N::or_sign(magnitude.reg, sign.reg)); }
 
   friend FASTMLP_INLINE T reduce_add(Vec a) { return N::reduce_add(a.reg); }
   friend FASTMLP_INLINE T reduce_max(Vec a) { return N::reduce_max(a.reg); }
@@ -103,8 +107,10 @@ struct Vec {
   // Lane i is the sum of the vector at p + i * lanes, bit for bit that of reduce_add.
   static FASTMLP_INLINE Vec reduce_add_each(const T* p) { return of(N::reduce_add_each(p)); }
 
-  // 2^n for integral n with a normal result.
-  friend FASTMLP_INLINE Vec pow2n(Vec n) { return of(N::pow2n(n.reg)); }
+  // 2^n for integral n with a normal result. From a sum n + power_shift, whose lowest bits are the exponent's, too.
+  static constexpr T power_shift = sizeof(T) == 4 ? T(0x1.8p23 + 127) : T(0x1.8p52 + 1023);
+  friend FASTMLP_INLINE Vec power_from(Vec sum) { return of(N::power_from(sum.reg)); }
+  friend FASTMLP_INLINE Vec pow2n(Vec n) { return power_from(n + power_shift); }
 
   // v * 2^n for 1/2 <= |v| <= 2 and integral |n| <= 252 (float) or 2044 (double), rounded once
   // and correct where the result overflows or is denormal. The exponential's last step.
