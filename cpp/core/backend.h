@@ -21,6 +21,10 @@ struct Backend {
   std::size_t scratch_bytes;
 
   void (*affine_forward)(const AffineForward<T>&, const Context&);
+  // A weight in the order in which products of few rows read it: how many values that takes, 0 where it gains nothing, and
+  // the copy. Null: never.
+  Index (*packed_weight_size)(Index K, Index N);
+  void (*pack_weight)(Index K, Index N, const T* weight, T* packed, const Context&);
   void (*affine_backward_input)(const AffineBackwardInput<T>&, const Context&);
   void (*affine_backward_weight)(const AffineBackwardWeight<T>&, const Context&);
   // Several of these of a batch, whose sinks differ, in one launch, on a device; null: one after the other.

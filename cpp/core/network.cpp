@@ -7,6 +7,7 @@
 
 #include "core/host_mirror.h"
 #include "core/staged_rows.h"
+#include "core/thread_pool.h"
 
 namespace fastmlp {
 
@@ -63,6 +64,7 @@ typename Network<T>::Lease Network<T>::acquire(Index rows, Index columns, bool t
   if (!runner) runner = make_runner(program_, strategy_for(rows, training));
   runner->prepare(rows, columns, training);
   runner->forget_optimizer();
+  runner->use(nullptr);
   return Lease(runner.release(), Return{this});
 }
 
@@ -119,6 +121,7 @@ void Network<T>::forget_free() {
   new (&captured_) std::vector<std::pair<std::uint64_t, std::unique_ptr<Runner<T>>>>();
   new (&free_derivatives_) std::vector<std::unique_ptr<InputDerivatives<T>>>();
   new (&folded_) std::shared_ptr<Folded>();
+  new (&packed_) std::shared_ptr<PackedWeights<T>>();
 }
 
 // Inference --------------------------------------------------------------------------------------------------------
@@ -136,32 +139,53 @@ Index Network<T>::inference_rows(Index rows, Index columns, bool training) const
 template <class T>
 std::shared_ptr<typename Network<T>::Folded> Network<T>::folded_now() {
   if (!folds_) return nullptr;
-  std::vector<std::uint64_t> versions;
-  bool viewed = false;  // and so may change unseen
-  for (const auto* all : {&parameters(), &program_.buffers()})
-    for (const auto& parameter : *all) {
-      versions.push_back(parameter->version.load(std::memory_order_relaxed));
-      versions.push_back(parameter->watch.made.load(std::memory_order_relaxed));
-      viewed |= parameter->watch.views.load(std::memory_order_relaxed) > 0;
-    }
-  if (!viewed) {
+  ValueVersions now(program_);
+  if (!now.may_change_unseen) {
     const Locked locked(lock_);
-    if (locked.intact && folded_ && folded_->versions == versions) return folded_;
+    if (locked.intact && folded_ && folded_->versions == now.numbers) return folded_;
   }
-  auto fresh = std::make_shared<Folded>(std::move(versions), Program<T>(folded(program_), program_.precision()));
-  if (viewed) return fresh;
+  auto fresh = std::make_shared<Folded>(std::move(now.numbers), Program<T>(folded(program_), program_.precision()));
+  if (now.may_change_unseen) return fresh;
   const Locked locked(lock_);
   if (!locked.intact) forget_free();
   return folded_ = fresh;
+}
+
+// Weights that change between predictions are not worth a copy, nor are single rows. Where memory is short it goes without.
+template <class T>
+std::shared_ptr<const PackedWeights<T>> Network<T>::packed_now(Index rows) {
+  if (packed_bytes_ == 0 || packed_bytes_ > kMostBytes || rows < 2) return nullptr;
+  ValueVersions now(program_);
+  if (now.may_change_unseen) return nullptr;
+  {
+    const Locked locked(lock_);
+    if (!locked.intact) forget_free();
+    if (!packed_ || packed_->versions != now.numbers) {
+      packed_ = std::make_shared<PackedWeights<T>>(std::move(now.numbers));
+      return nullptr;
+    }
+    if (packed_->packed()) return packed_;
+  }
+  auto fresh = std::make_shared<PackedWeights<T>>(std::move(now.numbers));
+  try {
+    fresh->pack(program_, {thread_pool_executor(), nullptr});
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+  const Locked locked(lock_);
+  if (!locked.intact) forget_free();
+  return packed_ = fresh;
 }
 
 template <class T>
 void Network<T>::predict(const T* x, Index rows, Index columns, const DropoutState* dropout, T* y) {
   if (const auto other = dropout ? nullptr : folded_now()) return other->network.predict(x, rows, columns, nullptr, y);
   const Index out = out_columns(columns), most = inference_rows(rows, columns, dropout != nullptr);
+  const auto packed = packed_now(rows);
   for (Index row = 0; row < rows; row += most) {
     const Index n = std::min(most, rows - row);
     const Lease runner = acquire(n, columns, false);
+    runner->use(packed.get());
     DropoutState state = dropout ? *dropout : DropoutState{};
     state.step += static_cast<std::uint64_t>(row / most);
     runner->forward({x + row * columns, {}, nullptr, n}, dropout ? &state : nullptr, y + row * out);

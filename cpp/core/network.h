@@ -10,6 +10,7 @@
 #include "core/data_set.h"
 #include "core/folding.h"
 #include "core/locks.h"
+#include "core/packed_weights.h"
 #include "core/strategies/choice.h"
 #include "core/strategies/dense/input_derivatives.h"
 
@@ -19,7 +20,9 @@ template <class T>
 class Network {
  public:
   explicit Network(Program<T> program, bool folds = true)
-      : program_(std::move(program)), folds_(folds && device().host && can_fold(program_)) {}
+      : program_(std::move(program)),
+        folds_(folds && device().host && can_fold(program_)),
+        packed_bytes_(PackedWeights<T>::bytes_for(program_)) {}
   explicit Network(std::vector<Operation<T>> operations) : Network(Program<T>(std::move(operations))) {}
 
   const Program<T>& program() const { return program_; }
@@ -74,6 +77,8 @@ class Network {
 
   // The network that predicts in this one's place, for the values that the parameters have now; null: none.
   std::shared_ptr<Folded> folded_now();
+  // Copies of the weights for so many rows, if there has been a prediction with the values that they have now; null: none.
+  std::shared_ptr<const PackedWeights<T>> packed_now(Index rows);
   void check_places() const;
   std::uint64_t capture() const { return device().host ? 0 : device().capture(StreamScope::current()); }
   void join_last_stream();
@@ -95,6 +100,7 @@ class Network {
 
   const Program<T> program_;
   const bool folds_;
+  const std::size_t packed_bytes_;  // that copies of the weights would take
 
   Lock backward_lock_;
   Lock lock_;  // of what follows
@@ -104,6 +110,7 @@ class Network {
   std::vector<std::pair<std::uint64_t, std::unique_ptr<Runner<T>>>> captured_;
   std::vector<std::unique_ptr<InputDerivatives<T>>> free_derivatives_;
   std::shared_ptr<Folded> folded_;
+  std::shared_ptr<PackedWeights<T>> packed_;
 };
 
 }  // namespace fastmlp

@@ -145,7 +145,7 @@ void Optimizer<T>::step_slot(int index, const Context& context) {
   const UpdateTarget<T> target = this->target(index);
   kernels_of<T>(parameter.device())
       .update(next_update(index), parameter.size(), target, parameter.grad.data(), context);
-  if (!parameter.device().host) parameter.count_change();  // as state() needs it
+  parameter.count_change();  // once more, now that the values are there or enqueued
 }
 
 template <class T>

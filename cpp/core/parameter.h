@@ -53,7 +53,7 @@ struct Parameter {
 
   const Device& device() const { return value.device(); }
   Index size() const { return in * out; }
-  // On a device, whose memory nobody has views of. Of work that is enqueued, changes are counted afterwards, too.
+  // On a device, whose memory nobody has views of. Changes are counted afterwards, too, for who took values meanwhile.
   ValueState state() const {
     const std::uint64_t now = version.load(std::memory_order_acquire);
     return fits.load(std::memory_order_acquire) > 0 ? ValueState{} : ValueState{number_, now};

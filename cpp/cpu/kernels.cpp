@@ -22,6 +22,8 @@ template <class T>
 constexpr Backend<T> kBackend = {
     .scratch_bytes = Blocking<T>::kScratchBytes,
     .affine_forward = affine_forward<T>,
+    .packed_weight_size = packed_weight_size<T>,
+    .pack_weight = pack_weight<T>,
     .affine_backward_input = affine_backward_input<T>,
     .affine_backward_weight = affine_backward_weight<T>,
     .affine_backward_weights = nullptr,

@@ -43,17 +43,32 @@ struct TileTable<T, Kernel, columns, Ints<I...>> {
 // for rows a power of two apart share the sets of L1; into L2, from beyond, by as many lines as hide the way.
 constexpr Index kRowsAhead = 8;
 
-// The tile C[m0 .. m0 + MR)[n0 .. ), NV vectors wide, the last of them `last`, over the sums' terms [k0, k1); added to
-// what is in the tile unless `first`. Every NR columns form a tile for the epilogue.
+// The terms [k0, k1) of the sums of a product whose B lies in rows, or in packed slivers.
+template <class T>
+struct BroadcastTerms {
+  static constexpr Index NR = Blocking<T>::NR;
+  const Gemm<T>& g;
+  Index k0, k1;
+  bool first;                                                        // the tiles' sums begin with them
+  bool far = g.K * g.N * Index{sizeof(T)} > processor::caches().l2;  // from where B comes
+  const T* b = g.slivers ? g.slivers + k0 * NR : g.B.at(k0, 0);
+  Index row_step = g.slivers ? NR : g.B.row, sliver_step = g.slivers ? g.K * NR : NR;  // of NR columns
+
+  FASTMLP_INLINE const T* columns_from(Index n0) const { return b + n0 / NR * sliver_step; }  // a multiple of NR
+};
+
+// The tile C[m0 .. m0 + MR)[n0 .. ), NV vectors wide, the last of them `last`; added to what is in the tile unless `first`.
+// Every NR columns form a tile for the epilogue.
 template <class T, int MR, int NV, class Part>
-void broadcast_tile(const Gemm<T>& g, Index m0, Index n0, Part last, Index k0, Index k1, bool first, T* tile) {
+void broadcast_tile(const BroadcastTerms<T>& terms, Index m0, Index n0, Part last, T* tile) {
   using V = Vec<T>;
   constexpr int lanes = V::lanes, NR = Blocking<T>::NR;
   constexpr Index kFarAhead = 48 * 64 / sizeof(T) / lanes;  // 48 lines of vectors
-  // More rows wait for their sums instead.
-  const bool far = MR <= 3 && g.K * g.N * Index{sizeof(T)} > processor::caches().l2;
+  const Gemm<T>& g = terms.g;
+  const Index k0 = terms.k0, k1 = terms.k1, row_step = terms.row_step;
+  const bool far = MR <= 3 && __is_same(Part, Full) && terms.far;  // more rows wait for their sums instead
   const T* a = g.A.at(m0, k0);
-  const T* b = g.B.at(k0, n0);
+  const T* b = terms.columns_from(n0);
   V acc[MR][NV];
 #pragma GCC unroll 16
   for (int r = 0; r < MR; ++r)
@@ -72,13 +87,14 @@ void broadcast_tile(const Gemm<T>& g, Index m0, Index n0, Part last, Index k0, I
     V row[NV];
 #pragma GCC unroll 8
     for (int v = 0; v < NV; ++v) {
+      const T* const from = b + v / Blocking<T>::NV * terms.sliver_step + v % Blocking<T>::NV * lanes;
       if (v * lanes * sizeof(T) % 64 == 0) {
         if (far)
-          __builtin_prefetch(b + v * lanes + kFarAhead / NV * g.B.row, 0, 2);
+          __builtin_prefetch(from + kFarAhead / NV * row_step, 0, 2);
         else
-          __builtin_prefetch(b + v * lanes + kRowsAhead * g.B.row);
+          __builtin_prefetch(from + kRowsAhead * row_step);
       }
-      row[v] = v + 1 < NV ? V::load(b + v * lanes) : load(b + v * lanes, last);
+      row[v] = v + 1 < NV ? V::load(from) : load(from, last);
     }
 #pragma GCC unroll 16
     for (int r = 0; r < MR; ++r) {
@@ -87,14 +103,14 @@ void broadcast_tile(const Gemm<T>& g, Index m0, Index n0, Part last, Index k0, I
       for (int v = 0; v < NV; ++v) acc[r][v] = fma(scalar, row[v], acc[r][v]);
     }
     a += g.A.column;
-    b += g.B.row;
+    b += row_step;
   }
 #pragma GCC unroll 16
   for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
     for (int v = 0; v < NV; ++v) {
       T* out = tile + v / Blocking<T>::NV * MR * NR + r * NR + v % Blocking<T>::NV * lanes;
-      (first ? acc[r][v] : V::load(out) + acc[r][v]).store(out);
+      (terms.first ? acc[r][v] : V::load(out) + acc[r][v]).store(out);
     }
 }
 
@@ -103,7 +119,7 @@ template <class Part>
 struct BroadcastTiles {
   template <class T, int MR, int NV>
   struct Kernel {
-    using Function = void (*)(const Gemm<T>&, Index, Index, Part, Index, Index, bool, T*);
+    using Function = void (*)(const BroadcastTerms<T>&, Index, Index, Part, T*);
     static constexpr Function get() {
       constexpr int widest = Skinny<T>::vectors(MR);
       if constexpr (__is_same(Part, Full) ? NV == widest : NV <= smaller(widest, Skinny<T>::kTailVectors))
@@ -117,23 +133,22 @@ struct BroadcastTiles {
                           typename MakeInts<Skinny<T>::kMostRows * Skinny<T>::kMostVectors>::type>;
 };
 
-// The terms [k0, k1) of the sums of `rows` rows and `columns` columns, into (or, unless `first`, added to) `tile`: NR
+// The terms of the sums of `rows` rows and `columns` columns, into (or, unless they are the first, added to) `tile`: NR
 // columns of all rows after the other.
 template <class T>
-void broadcast_block(const Gemm<T>& g, Index m0, int rows, Index n0, Index columns, Index k0, Index k1, bool first,
-                     T* tile) {
+void broadcast_block(const BroadcastTerms<T>& terms, Index m0, int rows, Index n0, Index columns, T* tile) {
   constexpr int lanes = Vec<T>::lanes, kMost = Skinny<T>::kMostVectors;
   const Index widest = Skinny<T>::vectors(rows), most = smaller(widest, Skinny<T>::kTailVectors);
   for (Index n = 0; n < columns;) {
     const auto entry = [&](Index vectors) { return (rows - 1) * kMost + vectors - 1; };
     if (n + widest * lanes <= columns) {
-      BroadcastTiles<Full>::Table<T>::table[entry(widest)](g, m0, n0 + n, {}, k0, k1, first, tile + n * rows);
+      BroadcastTiles<Full>::Table<T>::table[entry(widest)](terms, m0, n0 + n, {}, tile + n * rows);
       n += widest * lanes;
       continue;
     }
     const Index left = smaller(columns - n, most * lanes), vectors = ceil_div(left, lanes);
     const Tail last{static_cast<int>(left - (vectors - 1) * lanes)};
-    BroadcastTiles<Tail>::Table<T>::table[entry(vectors)](g, m0, n0 + n, last, k0, k1, first, tile + n * rows);
+    BroadcastTiles<Tail>::Table<T>::table[entry(vectors)](terms, m0, n0 + n, last, tile + n * rows);
     n += left;
   }
 }
@@ -154,8 +169,8 @@ void broadcast_rows(const Gemm<T>& g, Index m0, int rows, Index n_begin, Index n
   for (Index n0 = n_begin; n0 < n_end; n0 += Skinny<T>::kWide) {
     const Index columns = smaller(Skinny<T>::kWide, n_end - n0);
     for (Index kb = 0; kb < blocks; ++kb)
-      broadcast_block(g, m0, rows, n0, columns, block_begin(kb, blocks, g.K), block_begin(kb + 1, blocks, g.K), kb == 0,
-                      tile);
+      broadcast_block<T>({g, block_begin(kb, blocks, g.K), block_begin(kb + 1, blocks, g.K), kb == 0}, m0, rows, n0,
+                         columns, tile);
     apply_epilogue(g, m0, rows, n0, columns, tile);
   }
 }
@@ -212,8 +227,8 @@ void few_rows(const Gemm<T>& g, const Context& context) {
   T* const sums = reinterpret_cast<T*>(context.scratch);
   parallel_blocks<T>(context, g.K, g.M * g.N * g.K, [&](Index begin, Index end) {
     for (Index kb = begin; kb < end; ++kb)
-      broadcast_block(g, 0, rows, 0, g.N, block_begin(kb, blocks, g.K), block_begin(kb + 1, blocks, g.K), true,
-                      sums + kb * size);
+      broadcast_block<T>({g, block_begin(kb, blocks, g.K), block_begin(kb + 1, blocks, g.K), true}, 0, rows, 0, g.N,
+                         sums + kb * size);
   });
   for (Index kb = 1; kb < blocks; ++kb) add(size, sums + kb * size, sums);
   apply_epilogue(g, 0, rows, 0, g.N, sums);

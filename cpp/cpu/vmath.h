@@ -35,14 +35,14 @@ FASTMLP_INLINE Vec<T> polynomial(const T (&c)[count], Vec<T> x, Vec<T> x2) {
   return evaluate<count>([&c](int k) { return Vec<T>(c[k]); }, x, x2);
 }
 
-// The integer n nearest to x / base, and 2^(n + offset): a sum beyond 2^22 (2^51) has no fraction, and ends with n's bits.
+// The integer n nearest to x * factor, and 2^(n + offset): a sum beyond 2^23 (2^52) has no fraction, and ends with n's bits.
 template <class T>
 struct NearestPower {
   Vec<T> n, power;
 
-  FASTMLP_INLINE NearestPower(Vec<T> x, T inverse_base, T offset = T(0)) {
+  FASTMLP_INLINE NearestPower(Vec<T> x, T factor, T offset = T(0)) {
     const T shift = Vec<T>::power_shift + offset;
-    const Vec<T> sum = fma(x, inverse_base, shift);
+    const Vec<T> sum = fma(x, factor, shift);
     n = sum - shift;
     power = power_from(sum);
   }

@@ -145,6 +145,8 @@ void test_arithmetic(std::uint32_t& state) {
   expect_lanes("sqrt", sqrt(va), [&](int i) { return std::sqrt(a[i]); });
   expect_lanes("round_nearest", round_nearest(va), [&](int i) { return std::nearbyint(a[i]); });
   expect_lanes("copysign", copysign(va, vb), [&](int i) { return std::copysign(a[i], b[i]); });
+  expect_lanes("or_sign", or_sign(abs(va), vb), [&](int i) { return std::copysign(a[i], b[i]); });
+  expect_lanes("select_negative", select_negative(va, vb, vc), [&](int i) { return std::signbit(a[i]) ? b[i] : c[i]; });
 }
 
 template <class T>

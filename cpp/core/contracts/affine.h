@@ -18,7 +18,8 @@ struct ValueState {
 
 // y = act(x W + b); z, unless null, receives x W + b.   x: M x K, W: K x N, b: N or null, y and z: M x N.
 // z has the leading dimension of y. A device's only, where x_chosen: x is the data, and row m of the batch is row x_ids[m] of
-// it (or what GatherArgs says of null), as if it had been gathered.
+// it (or what GatherArgs says of null), as if it had been gathered. weight_slivers, unless null: the same weight as
+// Backend::pack_weight has packed it.
 template <class T>
 struct AffineForward {
   Index M, N, K;
@@ -33,6 +34,7 @@ struct AffineForward {
   bool x_chosen = false;
   const Index* x_ids = nullptr;
   ValueState weight_state = {};
+  const T* weight_slivers = nullptr;
 };
 
 // dx = (dz W^T) * act'(saved).   dz: M x N, W: K x N, dx and saved: M x K. `activation` is that of the operation that

@@ -7,6 +7,7 @@
 
 #include "core/batch.h"
 #include "core/optimizer.h"
+#include "core/packed_weights.h"
 #include "core/pending_download.h"
 #include "core/program.h"
 
@@ -90,6 +91,8 @@ class Runner {
 
   // Whether a forward pass leaves all that the backward pass needs of the batch's x.
   virtual bool keeps_input() const { return false; }
+  // Copies of the weights for the passes to come, in evaluation mode; null: none. They are the caller's.
+  void use(const PackedWeights<T>* packed) { packed_ = packed; }
   // To be called when parameters may have been frozen, or options changed, since the last step.
   virtual void forget_optimizer() {}
   virtual std::size_t bytes() const = 0;  // of memory, about
@@ -119,6 +122,7 @@ class Runner {
   Index rows_ = -1, columns_ = 0;
   bool training_ = false;
   GradientListener<T>* listener_ = nullptr;
+  const PackedWeights<T>* packed_ = nullptr;
   Buffer<double> partial_;  // of a loss: its value, then the kernel's partial sums
 };
 

@@ -82,16 +82,18 @@ void gemm_part(const Gemm<T>& g, const Direct& whole_tiles, const Part& part, T*
       pack_block<Form>(g, block, k0, K, packed_a);
       for (Index n0 = part.n_begin; n0 < part.n_end; n0 += NR) {
         const int columns = static_cast<int>(smaller(NR, part.n_end - n0));
-        // Few tiles do not pay for packing rows that can be read where they are.
-        const bool in_place = Form::in_place(g) && g.B.column == 1 && block.tiles <= 2 && columns % Vec<T>::lanes == 0;
-        if (!in_place) {
+        SliverProduct<T> product{block, packed_a, k0, K, n0, columns, 0, packed_b, NR, start, before};
+        if (g.slivers) {
+          product.b = g.slivers + n0 * g.K + k0 * NR;
+        } else if (Form::in_place(g) && g.B.column == 1 && block.tiles <= 2 && columns % Vec<T>::lanes == 0) {
+          // Few tiles do not pay for packing rows that can be read where they are.
+          product.b = g.B.at(k0, n0);
+          product.ldb = g.B.row;
+        } else {
           pack_sliver(g.B, k0, K, n0, columns, packed_b);
           Form::convert(g, packed_b, K, NR);
+          product.next_columns = static_cast<int>(smaller(NR, part.n_end - n0 - columns));
         }
-        const int next = in_place ? 0 : static_cast<int>(smaller(NR, part.n_end - n0 - columns));
-        const SliverProduct<T> product{
-            block, packed_a, k0, K, n0, columns, next, in_place ? g.B.at(k0, n0) : packed_b, in_place ? g.B.row : NR,
-            start, before};
         Buffered<T>& buffered = last ? finish : store_part;
         if (columns <= Vec<T>::lanes) {
           multiply_sliver<Form, 1>(g, product, buffered);

@@ -90,6 +90,22 @@ void pack_sliver(const Strided<T>& B, Index k0, Index K, Index j0, int columns, 
     for (int i = 0; i < lanes; ++i) sliver[k * NR + j + i] = j + i < columns ? *B.at(k0 + k, j0 + j + i) : T(0);
 }
 
+// A weight that is packed once, for many products: its slivers, of all K terms, one after the other. One that stays in L2
+// is read about as fast where it lies.
+template <class T>
+Index packed_weight_size(Index K, Index N) {
+  const bool gains = 2 * K * N * Index{sizeof(T)} > processor::caches().l2;
+  return gains ? K * round_up(N, Blocking<T>::NR) : 0;
+}
+template <class T>
+void pack_weight(Index K, Index N, const T* weight, T* packed, const Context& context) {
+  constexpr Index NR = Blocking<T>::NR;
+  parallel_tasks(context, ceil_div(N, NR), [&](Index sliver, int) {
+    const Index n0 = sliver * NR;
+    pack_sliver<T>({weight, N, 1}, 0, K, n0, static_cast<int>(smaller(NR, N - n0)), packed + n0 * K);
+  });
+}
+
 // Asks for part `part` of `parts` of a sliver that will be packed soon.
 template <class T>
 void prefetch_sliver(const Strided<T>& B, Index k0, Index K, Index j0, Index columns, Index part, Index parts) {

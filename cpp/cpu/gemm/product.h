@@ -50,6 +50,7 @@ struct Gemm {
   bool accumulate = false;                 // the sums start from what is in `partial`
   bool split_columns = false;              // see choose_grid
   const Bf16Instructions* bf16 = nullptr;  // unless null, A and B are rounded to bfloat16
+  const T* slivers = nullptr;              // unless null, B as pack_weight (packing.h) makes it
 };
 
 // Rows and columns of C that one thread computes, and in how many blocks of terms.

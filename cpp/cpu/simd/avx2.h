@@ -64,9 +64,7 @@ struct Native<float> : NativeMask {
   static FASTMLP_INLINE Reg round_nearest(Reg a) {
     return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }
-  static FASTMLP_INLINE Reg copysign(Reg magnitude, Reg sign) {
-    return or_sign(abs(magnitude), sign);
-  }
+  static FASTMLP_INLINE Reg copysign(Reg magnitude, Reg sign) { return or_sign(abs(magnitude), sign); }
   static FASTMLP_INLINE Reg or_sign(Reg magnitude, Reg sign) {
     return _mm256_or_ps(magnitude, _mm256_and_ps(_mm256_set1_ps(-0.0F), sign));
   }
@@ -194,9 +192,7 @@ struct Native<double> : NativeMask {
   static FASTMLP_INLINE Reg round_nearest(Reg a) {
     return _mm256_round_pd(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }
-  static FASTMLP_INLINE Reg copysign(Reg magnitude, Reg sign) {
-    return or_sign(abs(magnitude), sign);
-  }
+  static FASTMLP_INLINE Reg copysign(Reg magnitude, Reg sign) { return or_sign(abs(magnitude), sign); }
   static FASTMLP_INLINE Reg or_sign(Reg magnitude, Reg sign) {
     return _mm256_or_pd(magnitude, _mm256_and_pd(_mm256_set1_pd(-0.0), sign));
   }

@@ -86,7 +86,9 @@ struct Vec {
   friend FASTMLP_INLINE Vec fnma(Vec a, Vec b, Vec c) { return of(N::fnma(a.reg, b.reg, c.reg)); }
 
   // a where the sign's bit is set, even of a zero.
-  friend FASTMLP_INLINE Vec select_negative(Vec sign, Vec a, Vec b) { return of(N::select_negative(sign.reg, a.reg, b.reg)); }
+  friend FASTMLP_INLINE Vec select_negative(Vec sign, Vec a, Vec b) {
+    return of(N::select_negative(sign.reg, a.reg, b.reg));
+  }
   friend FASTMLP_INLINE Vec min(Vec a, Vec b) { return of(N::min(a.reg, b.reg)); }
   friend FASTMLP_INLINE Vec max(Vec a, Vec b) { return of(N::max(a.reg, b.reg)); }
   friend FASTMLP_INLINE Vec abs(Vec a) { return of(N::abs(a.reg)); }

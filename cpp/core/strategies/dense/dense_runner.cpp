@@ -106,6 +106,7 @@ void DenseRunner<T>::affine_forward(int i, T* y, const Context& context) {
   if (!this->training_ && !device().host) args.weight_state = op.weight->state();
   args.x_chosen = in == 0 && x_chosen_;
   args.x_ids = x_ids_;
+  if (this->packed_) args.weight_slivers = this->packed_->of(i);
   kernels().affine_forward(args, context);
 }
 
@@ -274,8 +275,13 @@ void DenseRunner<T>::backward(const T* dy, T* dx, Optimizer<T>* fused) {
   if (dy) logits_ = false;
   if (fused && !replay_) this->begin_updates(*fused);
   run_backward({memory_.data(), gradient_, dy ? dy : memory_.data() + result_, dx, true, program_.size()}, fused);
-  if (fused && !device().host)  // as state() needs it
-    for (const auto& parameter : program_.parameters()) parameter->count_change();
+  if (fused) count_changes();
+}
+
+// Once more, now that the values are there: who took them meanwhile has others.
+template <class T>
+void DenseRunner<T>::count_changes() const {
+  for (const auto& parameter : program_.parameters()) parameter->count_change();
 }
 
 template <class T>
@@ -381,6 +387,7 @@ template <class T>
 double DenseRunner<T>::step(const LossSpec& spec, const Batch<T>& batch, const DropoutState* dropout,
                             Optimizer<T>* fused) {
   enqueue_step(spec, gather_for_step(batch.advanced(this->columns_, this->out_columns()), spec.kind), dropout, fused);
+  if (fused && device().host) count_changes();
   return this->loss_value();
 }
 

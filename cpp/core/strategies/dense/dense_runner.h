@@ -78,6 +78,7 @@ class DenseRunner : public Runner<T> {
   void affine_backward(const BackwardStep& step, Gradients& gradients, Optimizer<T>* fused, const Context& context);
   void pointwise_to_rows(const BackwardStep& step, const Gradients& gradients, const Context& context);
   void run_backward(Gradients gradients, Optimizer<T>* fused);
+  void count_changes() const;
 
   const ForwardBuffers forward_buffers_;
   const BackwardBuffers backward_buffers_[3];  // without and with the input's gradient; for grouped weights' gradients
