@@ -1,4 +1,4 @@
-"""Copies of wide weights that stay packed between predictions: the bits of a first prediction, of the values of now."""
+"""Wide weights that stay packed between predictions: same bits, and the values of now."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,8 @@ import pytest
 
 import fastmlp as fm
 
-SIZES = (700, 1030, 513, 3)  # weights beyond any L2 cache of a core, no width a multiple of a vector's
+# Weights beyond half of a core's L2 cache, and no width a multiple of a vector's.
+SIZES = (700, 1030, 513, 3)
 
 
 def _model(dtype: str = "float32", sizes: tuple[int, ...] = SIZES) -> fm.Sequential:

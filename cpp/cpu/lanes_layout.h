@@ -50,15 +50,18 @@ struct LanesPlan {
 
   LanesPlan(const LanesLayer<T>* layers, int depth, Index rows_, bool training) : rows(rows_) {
     row_lanes = kHasQuads<T> && rows <= 4 ? 4 : lanes;
+    Index work = 0;  // of a row
+    for (int l = 0; l < depth; ++l) work += (layers[l].in + kActivationWork) * layers[l].out;
     U = rows <= lanes ? 1 : rows <= 2 * lanes ? 2 : 4;
+    // One block would be one thread's.
+    if (!training && U == 4 && rows <= 4 * lanes && work * rows >= 2 * kPredictionChunk) U = 2;
     R = U * row_lanes;  // of a group, until the widths are known
     in = layers[0].in;
     out = layers[depth - 1].out;
     parameters = saved_per_block = 0;
-    Index work = 0, inner = out;  // the work of a row; the largest width behind the inputs
+    Index inner = out;  // the largest width behind the inputs
     for (int l = 0; l < depth; ++l) {
       parameters += (layers[l].in + 1) * layers[l].out;
-      work += (layers[l].in + kActivationWork) * layers[l].out;
       saved_per_block += saved_size(layers[l]);
       inner = larger(inner, layers[l].out);
     }

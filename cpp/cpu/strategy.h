@@ -16,8 +16,17 @@ constexpr Index most_lanes_weights(Index rows, bool training) {
   if (rows <= 2) return training ? 512 : 256;
   if (rows <= 4) return training ? 1200 : 640;
   if (2 * rows <= Vec<T>::lanes) return training ? 512 : 1800;
-  if (!training) return rows < 2 * Vec<T>::lanes ? 6912 : Blocking<T>::kManyRegisters ? 40000 : 16384;
+  if (!training) return rows <= 2 * Vec<T>::lanes ? 6912 : 50000;
   return Blocking<T>::kManyRegisters ? 2400 : 4096;
+}
+
+// Whether a prediction of so many rows leaves more than an eighth of its lanes empty, which only the narrowest networks make
+// up for.
+template <class T>
+constexpr bool wastes_lanes(Index rows, Index weights) {
+  constexpr Index lanes = Vec<T>::lanes, kNarrow = 2000;
+  if (rows <= lanes || weights <= kNarrow) return false;
+  return 8 * rows < 7 * round_up(rows, rows <= 2 * lanes ? 2 * lanes : 4 * lanes);
 }
 
 template <class T>
@@ -28,6 +37,7 @@ bool prefers_lanes(const LanesLayer<T>* layers, int depth, Index rows, bool trai
     weights += layers[l].in * layers[l].out;
     width = larger(width, layers[l].out);
   }
+  if (!training && wastes_lanes<T>(rows, weights)) return false;
   return width <= kMostWidth && weights <= most_lanes_weights<T>(rows, training);
 }
 
