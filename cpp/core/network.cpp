@@ -139,7 +139,9 @@ Index Network<T>::inference_rows(Index rows, Index columns, bool training) const
 template <class T>
 std::shared_ptr<typename Network<T>::Folded> Network<T>::folded_now() {
   if (!folds_) return nullptr;
-  ValueVersions now(program_);
+  ValueVersions now;
+  for (const auto* all : {&parameters(), &program_.buffers()})
+    for (const auto& parameter : *all) now.add(*parameter);
   if (!now.may_change_unseen) {
     const Locked locked(lock_);
     if (locked.intact && folded_ && folded_->versions == now.numbers) return folded_;
@@ -151,11 +153,13 @@ std::shared_ptr<typename Network<T>::Folded> Network<T>::folded_now() {
   return folded_ = fresh;
 }
 
-// Weights that change between predictions are not worth a copy, nor are single rows. Where memory is short it goes without.
+// To make copies takes as long as up to a dozen predictions, so that values that change after fewer get none. Nor do single
+// rows, and where memory is short it goes without.
 template <class T>
 std::shared_ptr<const PackedWeights<T>> Network<T>::packed_now(Index rows) {
+  constexpr int kPredictionsBefore = 16;
   if (packed_bytes_ == 0 || packed_bytes_ > kMostBytes || rows < 2) return nullptr;
-  ValueVersions now(program_);
+  ValueVersions now = PackedWeights<T>::versions_now(program_);
   if (now.may_change_unseen) return nullptr;
   {
     const Locked locked(lock_);
@@ -165,7 +169,9 @@ std::shared_ptr<const PackedWeights<T>> Network<T>::packed_now(Index rows) {
       return nullptr;
     }
     if (packed_->packed()) return packed_;
+    if (++packed_->predictions <= kPredictionsBefore) return nullptr;
   }
+  if (strategy_for(rows, false) != Strategy::Dense) return nullptr;
   auto fresh = std::make_shared<PackedWeights<T>>(std::move(now.numbers));
   try {
     fresh->pack(program_, {thread_pool_executor(), nullptr});

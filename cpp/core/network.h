@@ -77,7 +77,7 @@ class Network {
 
   // The network that predicts in this one's place, for the values that the parameters have now; null: none.
   std::shared_ptr<Folded> folded_now();
-  // Copies of the weights for so many rows, if there has been a prediction with the values that they have now; null: none.
+  // Copies of the wide weights, after some predictions of several rows with the values that these have now; null: none.
   std::shared_ptr<const PackedWeights<T>> packed_now(Index rows);
   void check_places() const;
   std::uint64_t capture() const { return device().host ? 0 : device().capture(StreamScope::current()); }

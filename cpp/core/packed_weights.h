@@ -1,4 +1,4 @@
-// Copies of a program's weights in the order in which products of few rows read them, kept between predictions.
+// Copies of a program's wide weights in the order in which products of few rows read them, kept between predictions.
 #pragma once
 
 #include <vector>
@@ -7,34 +7,30 @@
 
 namespace fastmlp {
 
-// Which values a program's parameters and buffers hold, as long as nobody has a view of them.
+// Which values some parameters hold: while nobody could change them unseen, they change with their numbers.
 struct ValueVersions {
   std::vector<std::uint64_t> numbers;
-  bool may_change_unseen = false;  // by views, or a training under way
+  bool may_change_unseen = false;  // through views, or by a training under way
 
   template <class T>
-  explicit ValueVersions(const Program<T>& program) {
-    for (const auto* all : {&program.parameters(), &program.buffers()})
-      for (const auto& parameter : *all) {
-        numbers.push_back(parameter->version.load(std::memory_order_acquire));
-        numbers.push_back(parameter->watch.made.load(std::memory_order_relaxed));
-        may_change_unseen |= parameter->watch.views.load(std::memory_order_relaxed) > 0 ||
-                             parameter->fits.load(std::memory_order_relaxed) > 0;
-      }
+  void add(const Parameter<T>& parameter) {
+    numbers.push_back(parameter.version.load(std::memory_order_acquire));
+    numbers.push_back(parameter.watch.made.load(std::memory_order_acquire));
+    may_change_unseen |=
+        parameter.watch.views.load(std::memory_order_acquire) > 0 || parameter.fits.load(std::memory_order_acquire) > 0;
   }
 };
 
 template <class T>
 class PackedWeights {
  public:
-  // What was seen once; `pack` makes the copies.
+  // Of the values with these versions; `pack` makes the copies.
   explicit PackedWeights(std::vector<std::uint64_t> versions_) : versions(std::move(versions_)) {}
 
-  // How many values the copy of an operation's weight takes, 0: it gains nothing.
+  // How many values the copy of an operation's weight takes; 0: it gains nothing.
   static std::size_t size_for(const Program<T>& program, const Operation<T>& operation) {
     const bool packs = operation.kind == OperationKind::Affine && program.kernels().packed_weight_size;
-    const bool rounds = program.precision() == Precision::BF16;
-    if (!packs || rounds) return 0;
+    if (!packs || program.precision() == Precision::BF16) return 0;
     return static_cast<std::size_t>(program.kernels().packed_weight_size(operation.weight->in, operation.weight->out));
   }
   // Of all copies.
@@ -42,6 +38,13 @@ class PackedWeights {
     std::size_t size = 0;
     for (const Operation<T>& operation : program.operations()) size += size_for(program, operation);
     return size * sizeof(T);
+  }
+  // Of the weights that have copies.
+  static ValueVersions versions_now(const Program<T>& program) {
+    ValueVersions now;
+    for (const Operation<T>& operation : program.operations())
+      if (size_for(program, operation) > 0) now.add(*operation.weight);
+    return now;
   }
 
   void pack(const Program<T>& program, const Context& context) {
@@ -60,6 +63,7 @@ class PackedWeights {
   const T* of(int operation) const { return copies_[static_cast<std::size_t>(operation)].data(); }
 
   const std::vector<std::uint64_t> versions;
+  int predictions = 1;  // with these values, while there are no copies
 
  private:
   std::vector<Buffer<T>> copies_;  // one for each operation, most of them empty

@@ -38,9 +38,8 @@ template <class T>
 void affine_forward(const AffineForward<T>& a, const Context& context) {
   if (const Bf16Instructions* bf16 = bf16_of<T>(context)) return forward_product(a, context, bf16);
   using Limits = SkinnyLimits<T>;
-  const Gemm<T> product{
-      a.M,         a.N,   a.K,   {a.x, a.ldx, 1}, {a.weight, a.N, 1}, a.y, a.ldy, {forward_epilogue<T>, &a}, {a.bias},
-      Fused::None, false, false, nullptr,         a.weight_slivers};
+  Gemm<T> product{a.M, a.N, a.K, {a.x, a.ldx, 1}, {a.weight, a.N, 1}, a.y, a.ldy, {forward_epilogue<T>, &a}, {a.bias}};
+  product.slivers = a.weight_slivers;
   const bool narrow = prefer_narrow<T>(a.N, a.K);
   if (a.M <= (narrow ? Skinny<T>::kMostRows : Limits::kForwardRows)) return few_rows(product, context);
   if (narrow) return narrow_outputs(a, context);

@@ -16,7 +16,7 @@ template <class T>
 void forward_product(const AffineForward<T>& a, const Context& context, const Bf16Instructions* bf16 = nullptr) {
   Gemm<T> product{a.M, a.N, a.K, {a.x, a.ldx, 1}, {a.weight, a.N, 1}, a.y, a.ldy, {forward_epilogue<T>, &a}, {a.bias}};
   product.bf16 = bf16;
-  if (!bf16) product.slivers = a.weight_slivers;
+  product.slivers = bf16 ? nullptr : a.weight_slivers;  // which are values
   if (a.activation.kind == ActivationKind::Identity && !a.z) product.fused = Fused::Store;
   if (a.activation.kind == ActivationKind::ReLU) product.fused = Fused::ReLU;
   gemm(product, context, k_blocks<T>(a.K));

@@ -53,7 +53,7 @@ struct LanesPlan {
     Index work = 0;  // of a row
     for (int l = 0; l < depth; ++l) work += (layers[l].in + kActivationWork) * layers[l].out;
     U = rows <= lanes ? 1 : rows <= 2 * lanes ? 2 : 4;
-    // One block would be one thread's.
+    // One block would be one thread's. Two cost a single thread up to 5% more.
     if (!training && U == 4 && rows <= 4 * lanes && work * rows >= 2 * kPredictionChunk) U = 2;
     R = U * row_lanes;  // of a group, until the widths are known
     in = layers[0].in;

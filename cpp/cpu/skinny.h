@@ -54,7 +54,8 @@ struct BroadcastTerms {
   const T* b = g.slivers ? g.slivers + k0 * NR : g.B.at(k0, 0);
   Index row_step = g.slivers ? NR : g.B.row, sliver_step = g.slivers ? g.K * NR : NR;  // of NR columns
 
-  FASTMLP_INLINE const T* columns_from(Index n0) const { return b + n0 / NR * sliver_step; }  // a multiple of NR
+  // n0 is a multiple of NR.
+  FASTMLP_INLINE const T* columns_from(Index n0) const { return b + n0 / NR * sliver_step; }
 };
 
 // The tile C[m0 .. m0 + MR)[n0 .. ), NV vectors wide, the last of them `last`; added to what is in the tile unless `first`.
@@ -66,7 +67,8 @@ void broadcast_tile(const BroadcastTerms<T>& terms, Index m0, Index n0, Part las
   constexpr Index kFarAhead = 48 * 64 / sizeof(T) / lanes;  // 48 lines of vectors
   const Gemm<T>& g = terms.g;
   const Index k0 = terms.k0, k1 = terms.k1, row_step = terms.row_step;
-  const bool far = MR <= 3 && __is_same(Part, Full) && terms.far;  // more rows wait for their sums instead
+  // More rows wait for their sums instead. Last columns, a small part of a wide B, do without a loop of their own.
+  const bool far = MR <= 3 && __is_same(Part, Full) && terms.far;
   const T* a = g.A.at(m0, k0);
   const T* b = terms.columns_from(n0);
   V acc[MR][NV];

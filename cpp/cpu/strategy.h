@@ -2,8 +2,8 @@
 //
 // Lanes win while the overheads of dense layers (a call and a fork and join for each, packing) are of the order of their
 // work. Their own costs are lanes that no row fills, and in training a vector a weight of gradient sums, which leave L1
-// from some hundred weights on. The limits are in weights, and rest on a sweep with each strategy forced (bench/LOG.md):
-// networks of four equal widths from 1 to 64, batches from 1 to 4096, AVX2 and AVX-512.
+// from some hundred weights on. The limits are in weights, and rest on sweeps with each strategy forced (bench/LOG.md):
+// networks of four equal widths from 1 to 128, batches from 1 to 4096, AVX2 and AVX-512, one and two threads.
 #pragma once
 
 #include "cpu/gemm/blocking.h"

@@ -91,10 +91,10 @@ void pack_sliver(const Strided<T>& B, Index k0, Index K, Index j0, int columns, 
 }
 
 // A weight that is packed once, for many products: its slivers, of all K terms, one after the other. One that stays in L2
-// is read about as fast where it lies.
+// is read about as fast where it lies, and so is one whose rows are hardly longer than a strip.
 template <class T>
 Index packed_weight_size(Index K, Index N) {
-  const bool gains = 2 * K * N * Index{sizeof(T)} > processor::caches().l2;
+  const bool gains = N >= 8 * Vec<T>::lanes && 2 * K * N * Index{sizeof(T)} > processor::caches().l2;
   return gains ? K * round_up(N, Blocking<T>::NR) : 0;
 }
 template <class T>
