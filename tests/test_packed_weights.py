@@ -12,8 +12,8 @@ SIZES = (700, 1030, 513, 3)
 MANY = 20  # predictions, after which there are copies
 
 
-def _model(dtype: str = "float32", sizes: tuple[int, ...] = SIZES) -> fm.Sequential:
-    return fm.MLP(sizes, activation="tanh", seed=0, dtype=dtype)
+def _model(dtype: str = "float32") -> fm.Sequential:
+    return fm.MLP(SIZES, activation="tanh", seed=0, dtype=dtype)
 
 
 def _rows(rows: int, dtype: str = "float32") -> np.ndarray:

@@ -13,10 +13,10 @@ namespace fastmlp {
 
 template <class T>
 struct Network<T>::Folded {
-  Folded(std::vector<std::uint64_t> versions_, Program<T> program)
-      : versions(std::move(versions_)), network(std::move(program), false) {}
+  Folded(std::vector<ValueState> states_, Program<T> program)
+      : states(std::move(states_)), network(std::move(program), false) {}
 
-  const std::vector<std::uint64_t> versions;  // of the parameters and buffers that it was made of
+  const std::vector<ValueState> states;  // of the parameters and buffers that it was made of
   Network network;
 };
 
@@ -139,42 +139,46 @@ Index Network<T>::inference_rows(Index rows, Index columns, bool training) const
 template <class T>
 std::shared_ptr<typename Network<T>::Folded> Network<T>::folded_now() {
   if (!folds_) return nullptr;
-  ValueVersions now;
+  std::vector<ValueState> states;
+  bool known = true;
   for (const auto* all : {&parameters(), &program_.buffers()})
-    for (const auto& parameter : *all) now.add(*parameter);
-  if (!now.may_change_unseen) {
+    for (const auto& parameter : *all) {
+      states.push_back(parameter->state());
+      known &= states.back().known();
+    }
+  if (known) {
     const Locked locked(lock_);
-    if (locked.intact && folded_ && folded_->versions == now.numbers) return folded_;
+    if (locked.intact && folded_ && folded_->states == states) return folded_;
   }
-  auto fresh = std::make_shared<Folded>(std::move(now.numbers), Program<T>(folded(program_), program_.precision()));
-  if (now.may_change_unseen) return fresh;
+  auto fresh = std::make_shared<Folded>(std::move(states), Program<T>(folded(program_), program_.precision()));
+  if (!known) return fresh;
   const Locked locked(lock_);
   if (!locked.intact) forget_free();
   return folded_ = fresh;
 }
 
 // To make copies takes as long as up to a dozen predictions, so that values that change after fewer get none. Nor do single
-// rows, and where memory is short it goes without.
+// rows. Where memory is short it goes without.
 template <class T>
 std::shared_ptr<const PackedWeights<T>> Network<T>::packed_now(Index rows) {
   constexpr int kPredictionsBefore = 16;
-  if (packed_bytes_ == 0 || packed_bytes_ > kMostBytes || rows < 2) return nullptr;
-  ValueVersions now = PackedWeights<T>::versions_now(program_);
-  if (now.may_change_unseen) return nullptr;
+  if (packable_.empty() || rows < 2) return nullptr;
+  std::vector<ValueState> states;
+  for (const int i : packable_) {
+    states.push_back(program_.operations()[static_cast<std::size_t>(i)].weight->state());
+    if (!states.back().known()) return nullptr;
+  }
   {
     const Locked locked(lock_);
     if (!locked.intact) forget_free();
-    if (!packed_ || packed_->versions != now.numbers) {
-      packed_ = std::make_shared<PackedWeights<T>>(std::move(now.numbers));
-      return nullptr;
-    }
+    if (!packed_ || packed_->states != states) packed_ = std::make_shared<PackedWeights<T>>(states);
     if (packed_->packed()) return packed_;
-    if (++packed_->predictions <= kPredictionsBefore) return nullptr;
+    if (packed_->predictions > kPredictionsBefore) return nullptr;  // made by another thread, or in vain
+    if (strategy_for(rows, false) != Strategy::Dense || ++packed_->predictions <= kPredictionsBefore) return nullptr;
   }
-  if (strategy_for(rows, false) != Strategy::Dense) return nullptr;
-  auto fresh = std::make_shared<PackedWeights<T>>(std::move(now.numbers));
+  auto fresh = std::make_shared<PackedWeights<T>>(std::move(states));
   try {
-    fresh->pack(program_, {thread_pool_executor(), nullptr});
+    fresh->pack(program_, packable_, {thread_pool_executor(), nullptr});
   } catch (const std::bad_alloc&) {
     return nullptr;
   }

@@ -22,7 +22,7 @@ class Network {
   explicit Network(Program<T> program, bool folds = true)
       : program_(std::move(program)),
         folds_(folds && device().host && can_fold(program_)),
-        packed_bytes_(PackedWeights<T>::bytes_for(program_)) {}
+        packable_(PackedWeights<T>::operations_of(program_)) {}
   explicit Network(std::vector<Operation<T>> operations) : Network(Program<T>(std::move(operations))) {}
 
   const Program<T>& program() const { return program_; }
@@ -100,7 +100,7 @@ class Network {
 
   const Program<T> program_;
   const bool folds_;
-  const std::size_t packed_bytes_;  // that copies of the weights would take
+  const std::vector<int> packable_;  // operations whose weights gain by copies
 
   Lock backward_lock_;
   Lock lock_;  // of what follows

@@ -7,65 +7,49 @@
 
 namespace fastmlp {
 
-// Which values some parameters hold: while nobody could change them unseen, they change with their numbers.
-struct ValueVersions {
-  std::vector<std::uint64_t> numbers;
-  bool may_change_unseen = false;  // through views, or by a training under way
-
-  template <class T>
-  void add(const Parameter<T>& parameter) {
-    numbers.push_back(parameter.version.load(std::memory_order_acquire));
-    numbers.push_back(parameter.watch.made.load(std::memory_order_acquire));
-    may_change_unseen |=
-        parameter.watch.views.load(std::memory_order_acquire) > 0 || parameter.fits.load(std::memory_order_acquire) > 0;
-  }
-};
-
 template <class T>
 class PackedWeights {
  public:
-  // Of the values with these versions; `pack` makes the copies.
-  explicit PackedWeights(std::vector<std::uint64_t> versions_) : versions(std::move(versions_)) {}
+  // Of weights that are in these states; `pack` makes the copies.
+  explicit PackedWeights(std::vector<ValueState> states_) : states(std::move(states_)) {}
 
-  // How many values the copy of an operation's weight takes; 0: it gains nothing.
-  static std::size_t size_for(const Program<T>& program, const Operation<T>& operation) {
-    const bool packs = operation.kind == OperationKind::Affine && program.kernels().packed_weight_size;
-    if (!packs || program.precision() == Precision::BF16) return 0;
-    return static_cast<std::size_t>(program.kernels().packed_weight_size(operation.weight->in, operation.weight->out));
-  }
-  // Of all copies.
-  static std::size_t bytes_for(const Program<T>& program) {
-    std::size_t size = 0;
-    for (const Operation<T>& operation : program.operations()) size += size_for(program, operation);
-    return size * sizeof(T);
-  }
-  // Of the weights that have copies.
-  static ValueVersions versions_now(const Program<T>& program) {
-    ValueVersions now;
-    for (const Operation<T>& operation : program.operations())
-      if (size_for(program, operation) > 0) now.add(*operation.weight);
-    return now;
+  // The operations whose weights gain by a copy; none where the copies would take much memory.
+  static std::vector<int> operations_of(const Program<T>& program) {
+    constexpr std::size_t kMostBytes = std::size_t{256} << 20;
+    std::vector<int> all;
+    if (!program.kernels().packed_weight_size || program.precision() == Precision::BF16) return all;
+    std::size_t bytes = 0;
+    for (int i = 0; i < program.size(); ++i) {
+      const std::size_t size = size_for(program, i);
+      if (size > 0) all.push_back(i);
+      bytes += size * sizeof(T);
+    }
+    return bytes > kMostBytes ? std::vector<int>{} : all;
   }
 
-  void pack(const Program<T>& program, const Context& context) {
+  void pack(const Program<T>& program, const std::vector<int>& operations, const Context& context) {
     copies_.resize(program.operations().size());
-    for (std::size_t i = 0; i < copies_.size(); ++i) {
-      const Operation<T>& operation = program.operations()[i];
-      const std::size_t size = size_for(program, operation);
-      if (size == 0) continue;
-      copies_[i].reserve(size);
-      program.kernels().pack_weight(operation.weight->in, operation.weight->out, operation.weight->value.data(),
-                                    copies_[i].data(), context);
+    for (const int i : operations) {
+      const Parameter<T>& weight = *program.operations()[static_cast<std::size_t>(i)].weight;
+      Buffer<T>& copy = copies_[static_cast<std::size_t>(i)];
+      copy.reserve(size_for(program, i));
+      program.kernels().pack_weight(weight.in, weight.out, weight.value.data(), copy.data(), context);
     }
   }
   bool packed() const { return !copies_.empty(); }
   // Null: there is none.
   const T* of(int operation) const { return copies_[static_cast<std::size_t>(operation)].data(); }
 
-  const std::vector<std::uint64_t> versions;
-  int predictions = 1;  // with these values, while there are no copies
+  const std::vector<ValueState> states;
+  int predictions = 0;  // that could have used copies, while there are none
 
  private:
+  static std::size_t size_for(const Program<T>& program, int i) {
+    const Operation<T>& operation = program.operations()[static_cast<std::size_t>(i)];
+    if (operation.kind != OperationKind::Affine) return 0;
+    return static_cast<std::size_t>(program.kernels().packed_weight_size(operation.weight->in, operation.weight->out));
+  }
+
   std::vector<Buffer<T>> copies_;  // one for each operation, most of them empty
 };
 

@@ -53,10 +53,12 @@ struct Parameter {
 
   const Device& device() const { return value.device(); }
   Index size() const { return in * out; }
-  // On a device, whose memory nobody has views of. Changes are counted afterwards, too, for who took values meanwhile.
+  // Not known while it is trained, or somebody has a view of it. A view that is gone may have changed it. Changes are
+  // counted afterwards, too, for who took values meanwhile.
   ValueState state() const {
-    const std::uint64_t now = version.load(std::memory_order_acquire);
-    return fits.load(std::memory_order_acquire) > 0 ? ValueState{} : ValueState{number_, now};
+    const std::uint64_t now = version.load(std::memory_order_acquire) + watch.made.load(std::memory_order_acquire);
+    const bool changing = fits.load(std::memory_order_acquire) > 0 || watch.views.load(std::memory_order_acquire) > 0;
+    return changing ? ValueState{} : ValueState{number_, now};
   }
   void count_change() { version.store(version.load(std::memory_order_relaxed) + 1, std::memory_order_release); }
 

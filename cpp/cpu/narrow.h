@@ -103,7 +103,7 @@ void narrow_weight_gradient(const AffineBackwardWeight<T>& a, const Context& con
         const Index n0 = outputs.tile(t);
         const int height = outputs.height(t);
         for (Index b = 0; b < blocks; ++b)
-          broadcast_block<T>({turned, block_begin(b, blocks, a.M), block_begin(b + 1, blocks, a.M), b == 0}, n0, height,
+          broadcast_block<T>({turned, block_begin(b, blocks, a.M), block_begin(b + 1, blocks, a.M), b == 0, height}, n0,
                              k0, count, tile);
         for (Index k = 0; k < count; ++k)
           for (int n = 0; n < height; ++n) rows[k * a.N + n0 + n] = tile[n * NR + k];

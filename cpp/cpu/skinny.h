@@ -49,10 +49,12 @@ struct BroadcastTerms {
   static constexpr Index NR = Blocking<T>::NR;
   const Gemm<T>& g;
   Index k0, k1;
-  bool first;                                                        // the tiles' sums begin with them
+  bool first;  // the tiles' sums begin with them
+  int rows;    // of a tile; a single one reads B as it lies
+  bool packed = g.slivers && rows > 1;
   bool far = g.K * g.N * Index{sizeof(T)} > processor::caches().l2;  // from where B comes
-  const T* b = g.slivers ? g.slivers + k0 * NR : g.B.at(k0, 0);
-  Index row_step = g.slivers ? NR : g.B.row, sliver_step = g.slivers ? g.K * NR : NR;  // of NR columns
+  const T* b = packed ? g.slivers + k0 * NR : g.B.at(k0, 0);
+  Index row_step = packed ? NR : g.B.row, sliver_step = packed ? g.K * NR : NR;  // of NR columns
 
   // n0 is a multiple of NR.
   FASTMLP_INLINE const T* columns_from(Index n0) const { return b + n0 / NR * sliver_step; }
@@ -67,6 +69,7 @@ void broadcast_tile(const BroadcastTerms<T>& terms, Index m0, Index n0, Part las
   constexpr Index kFarAhead = 48 * 64 / sizeof(T) / lanes;  // 48 lines of vectors
   const Gemm<T>& g = terms.g;
   const Index k0 = terms.k0, k1 = terms.k1, row_step = terms.row_step;
+  const Index sliver_step = MR == 1 ? NR : terms.sliver_step;
   // More rows wait for their sums instead. Last columns, a small part of a wide B, do without a loop of their own.
   const bool far = MR <= 3 && __is_same(Part, Full) && terms.far;
   const T* a = g.A.at(m0, k0);
@@ -89,7 +92,7 @@ void broadcast_tile(const BroadcastTerms<T>& terms, Index m0, Index n0, Part las
     V row[NV];
 #pragma GCC unroll 8
     for (int v = 0; v < NV; ++v) {
-      const T* const from = b + v / Blocking<T>::NV * terms.sliver_step + v % Blocking<T>::NV * lanes;
+      const T* const from = b + v / Blocking<T>::NV * sliver_step + v % Blocking<T>::NV * lanes;
       if (v * lanes * sizeof(T) % 64 == 0) {
         if (far)
           __builtin_prefetch(from + kFarAhead / NV * row_step, 0, 2);
@@ -135,11 +138,12 @@ struct BroadcastTiles {
                           typename MakeInts<Skinny<T>::kMostRows * Skinny<T>::kMostVectors>::type>;
 };
 
-// The terms of the sums of `rows` rows and `columns` columns, into (or, unless they are the first, added to) `tile`: NR
+// The terms of the sums of a tile's rows and `columns` columns, into (or, unless they are the first, added to) `tile`: NR
 // columns of all rows after the other.
 template <class T>
-void broadcast_block(const BroadcastTerms<T>& terms, Index m0, int rows, Index n0, Index columns, T* tile) {
+void broadcast_block(const BroadcastTerms<T>& terms, Index m0, Index n0, Index columns, T* tile) {
   constexpr int lanes = Vec<T>::lanes, kMost = Skinny<T>::kMostVectors;
+  const int rows = terms.rows;
   const Index widest = Skinny<T>::vectors(rows), most = smaller(widest, Skinny<T>::kTailVectors);
   for (Index n = 0; n < columns;) {
     const auto entry = [&](Index vectors) { return (rows - 1) * kMost + vectors - 1; };
@@ -171,7 +175,7 @@ void broadcast_rows(const Gemm<T>& g, Index m0, int rows, Index n_begin, Index n
   for (Index n0 = n_begin; n0 < n_end; n0 += Skinny<T>::kWide) {
     const Index columns = smaller(Skinny<T>::kWide, n_end - n0);
     for (Index kb = 0; kb < blocks; ++kb)
-      broadcast_block<T>({g, block_begin(kb, blocks, g.K), block_begin(kb + 1, blocks, g.K), kb == 0}, m0, rows, n0,
+      broadcast_block<T>({g, block_begin(kb, blocks, g.K), block_begin(kb + 1, blocks, g.K), kb == 0, rows}, m0, n0,
                          columns, tile);
     apply_epilogue(g, m0, rows, n0, columns, tile);
   }
@@ -229,7 +233,7 @@ void few_rows(const Gemm<T>& g, const Context& context) {
   T* const sums = reinterpret_cast<T*>(context.scratch);
   parallel_blocks<T>(context, g.K, g.M * g.N * g.K, [&](Index begin, Index end) {
     for (Index kb = begin; kb < end; ++kb)
-      broadcast_block<T>({g, block_begin(kb, blocks, g.K), block_begin(kb + 1, blocks, g.K), true}, 0, rows, 0, g.N,
+      broadcast_block<T>({g, block_begin(kb, blocks, g.K), block_begin(kb + 1, blocks, g.K), true, rows}, 0, 0, g.N,
                          sums + kb * size);
   });
   for (Index kb = 1; kb < blocks; ++kb) add(size, sums + kb * size, sums);

@@ -19,7 +19,7 @@ struct ValueState {
 // y = act(x W + b); z, unless null, receives x W + b.   x: M x K, W: K x N, b: N or null, y and z: M x N.
 // z has the leading dimension of y. A device's only, where x_chosen: x is the data, and row m of the batch is row x_ids[m] of
 // it (or what GatherArgs says of null), as if it had been gathered. weight_slivers, unless null: the same weight as
-// Backend::pack_weight has packed it.
+// Backend::pack_weight has packed it, which a kernel may read instead.
 template <class T>
 struct AffineForward {
   Index M, N, K;
