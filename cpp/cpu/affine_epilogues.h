@@ -127,7 +127,7 @@ template <class T>
 struct ApplySGD {
   static constexpr bool kDeferred = false;
   static constexpr int kLeastHeight = Blocking<T>::kLeastHeight;
-  ops::UpdateValues<Vec<T>> values;
+  ops::PlainUpdateValues<Vec<T>> values;
   T* weight;
   Index ld;
 
@@ -138,15 +138,14 @@ struct ApplySGD {
   template <int R, int NV>
   FASTMLP_INLINE void finish(const Vec<T> (&sums)[R][NV], const TileAt& at) const {
     using V = Vec<T>;
-    ops::UpdateValues<V> plain = values;
-    plain.assume_plain();
+    const auto own = values;  // in registers, whatever is stored
     T* row = weight + at.i * ld + at.j;
     FASTMLP_UNROLL
     for (int r = 0; r < R; ++r, row += ld) {
       FASTMLP_UNROLL
       for (int v = 0; v < NV; ++v) {
         T* const w = row + v * V::lanes;
-        ops::SGD::apply(V::load(w), sums[r][v], static_cast<V*>(nullptr), plain).store(w);
+        ops::SGD::apply(V::load(w), sums[r][v], static_cast<V*>(nullptr), own).store(w);
       }
     }
   }
@@ -155,7 +154,8 @@ struct ApplySGD {
 // A plain rule with states, while the next tile's gradient is formed.
 template <class T, class Rule>
 struct ApplyRule {
-  ops::UpdateValues<Vec<T>> values;
+  static constexpr int kStates = Rule::kPlainStates;
+  ops::PlainUpdateValues<Vec<T>> values;  // read where they lie: copied, they would take the registers of the sums
   UpdateTarget<T> target;
   Index ld;
 
@@ -163,23 +163,37 @@ struct ApplyRule {
       : values(a.weight.update->constants), target(a.weight.target), ld(a.N) {}
 
   FASTMLP_INLINE void prefetch(const TileAt& at, int rows) const {
-    prefetch_tile(target.value + at.i * ld + at.j, ld, rows);
-    for (int s = 0; s < Rule::kStates; ++s)
-      if (target.state[s]) prefetch_tile(target.state[s] + at.i * ld + at.j, ld, rows);
+    const Index place = at.i * ld + at.j;
+    prefetch_tile(target.value + place, ld, rows);
+    FASTMLP_UNROLL
+    for (int s = 0; s < kStates; ++s) prefetch_tile(target.state[s] + place, ld, rows);
   }
-  FASTMLP_INLINE void apply(Vec<T> gradient, Index i, Index j) const {
-    using V = Vec<T>;
-    ops::UpdateValues<V> plain = values;
-    plain.assume_plain();
-    const Index place = i * ld + j;
-    V states[3] = {V(T(0)), V(T(0)), V(T(0))};
+  // The rule's two halves for a tile's row at (i, j), whose gradients the first one replaces by what it finds.
+  FASTMLP_INLINE void begin(T* gradients, Index i, Index j) const {
+    for_row(i, j, [&](int v, Index place) {
+      V own[kStates];
+      FASTMLP_UNROLL
+      for (int s = 0; s < kStates; ++s) own[s] = V::load(target.state[s] + place);
+      Rule::prepare(V::load(target.value + place), V::load(gradients + v), own, values).store(gradients + v);
+      FASTMLP_UNROLL
+      for (int s = 0; s < kStates; ++s) own[s].store(target.state[s] + place);
+    });
+  }
+  FASTMLP_INLINE void end(const T* found, Index i, Index j) const {
+    for_row(i, j, [&](int v, Index place) {
+      const V state = V::load(target.state[0] + place);
+      T* const w = target.value + place;
+      Rule::step(V::load(w), V::load(found + v), &state, values).store(w);
+    });
+  }
+
+ private:
+  using V = Vec<T>;
+  template <class Body>
+  FASTMLP_INLINE void for_row(Index i, Index j, const Body& body) const {
+    const Index row = i * ld + j;
     FASTMLP_UNROLL
-    for (int s = 0; s < Rule::kStates; ++s)
-      if (target.state[s]) states[s] = V::load(target.state[s] + place);
-    Rule::apply(V::load(target.value + place), gradient, states, plain).store(target.value + place);
-    FASTMLP_UNROLL
-    for (int s = 0; s < Rule::kStates; ++s)
-      if (target.state[s]) states[s].store(target.state[s] + place);
+    for (int v = 0; v < Blocking<T>::NR; v += V::lanes) body(v, row + v);
   }
 };
 

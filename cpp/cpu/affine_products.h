@@ -34,12 +34,15 @@ void backward_input_product(const AffineBackwardInput<T>& a, const Context& cont
 
 // What a weight's tiles do in registers. The other rules, and steps that are not plain, follow each tile while it is in L1.
 template <class T>
-Fused fused_update(const Update* update, Index M) {
+Fused fused_update(const AffineBackwardWeight<T>& a) {
+  const Update* const update = a.weight.update;
   if (!update) return Fused::Store;
   if (!update->constants.plain()) return Fused::None;
   if (update->kind == UpdateKind::SGD) return Fused::SGD;
-  // With AVX2, whose registers a tile's sums fill, the work on the tile before costs short sums more than it hides.
-  if (M < 128 && !Blocking<T>::kManyRegisters) return Fused::None;
+  // With AVX2, whose registers a tile's sums fill, the work on the tile before costs short sums more than it hides, unless
+  // weights and states come from afar: then it pays that they are asked for row by row.
+  const bool afar = a.N * a.K > 2 * processor::caches().l2 / Index{sizeof(T)};
+  if (a.M < 96 && !afar && !Blocking<T>::kManyRegisters) return Fused::None;
   if (update->kind == UpdateKind::SGDMomentum) return Fused::SGDMomentum;
   return update->kind == UpdateKind::Adam ? Fused::Adam : Fused::None;
 }
@@ -61,7 +64,7 @@ void backward_weight_product(const AffineBackwardWeight<T>& a, const Context& co
                         a.N,
                         {weight_epilogue<T>, &overwriting, weight_prefetch<T>},
                         {},
-                        fused_update<T>(a.weight.update, a.M),
+                        fused_update(a),
                         a.weight.accumulate,
                         true,
                         bf16};

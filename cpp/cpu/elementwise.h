@@ -88,8 +88,7 @@ void update_region(const ops::UpdateConstants& constants, const Region& region, 
                    const T* grad, Index ld_grad) {
   constexpr int states = Rule::kStates;
   using V = Vec<T>;
-  ops::UpdateValues<V> values(constants);
-  if (plain) values.assume_plain();
+  const std::conditional_t<plain, ops::PlainUpdateValues<V>, ops::UpdateValues<V>> values(constants);
   for (Index row = 0; row < region.rows; ++row) {
     const Index offset = region.offset + row * region.ld;
     const T* g = grad + row * ld_grad;

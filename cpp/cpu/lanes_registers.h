@@ -167,8 +167,7 @@ double step_in_registers(const LanesArgs<T>& a, const LanesPlan<T>& plan, double
   for (int i = 0; i < Sums::kReduced; ++i)
     reduced[i] = sums_in_quads<T>({products[4 * i], products[4 * i + 1], products[4 * i + 2], products[4 * i + 3]});
   if (update.kind == UpdateKind::SGD && update.constants.plain()) {
-    ops::UpdateValues<V> values(update.constants);
-    values.assume_plain();
+    const ops::PlainUpdateValues<V> values(update.constants);
     Sums::for_sums(reduced, [&](int i, V g) {
       V states[3];
       ops::SGD::apply(V::load(target.value + i), g, states, values).store(target.value + i);

@@ -1,7 +1,9 @@
 // The optimizers: one element's update, each formula once, with torch's mathematics.
 //
 // `apply(w, g, s, c)` takes the weight, its gradient and kStates state values (updated in place) and returns the new
-// weight. Plain constants of a rule that is kFrequent have kernels of their own on the CPU. The constants hold for one
+// weight; c are UpdateValues, or PlainUpdateValues. Plain constants of a rule that is kFrequent have kernels of their own
+// on the CPU. Where other work should fit between, `apply` has two halves: `prepare` brings the states up to date, of which
+// plain constants have kPlainStates, and `step` takes what it returns, and the first state. The constants hold for one
 // step; core/optimizer.cpp makes them from the options and the step number.
 #pragma once
 
@@ -66,11 +68,17 @@ struct UpdateValues {
         decays(c.decays),
         moves_far(c.moves_far) {}
 
-  // For plain constants: tells the compiler so.
-  FASTMLP_FORMULA void assume_plain() { nesterov = amsgrad = centered = decays = moves_far = false; }
-
   // The gradient that the rule sees: of the right sign, with weight decay.
   FASTMLP_FORMULA V gradient(V g, V w) const { return decays ? fma(l2, w, sign * g) : sign * g; }
+};
+
+// Of plain constants: the compiler knows that no option is set.
+template <class V>
+struct PlainUpdateValues : UpdateValues<V> {
+  static constexpr bool nesterov = false, amsgrad = false, moves_far = false, centered = false;
+  using UpdateValues<V>::UpdateValues;
+
+  FASTMLP_FORMULA V gradient(V g, V) const { return this->sign * g; }
 };
 
 // from + (to - from) * rest, kept = 1 - rest: from the nearer end, so that a small `to` is not lost beside a large `from`.
@@ -82,37 +90,52 @@ FASTMLP_FORMULA V toward(V from, V to, V kept, V rest, bool far) {
 struct SGD {
   static constexpr int kStates = 0;
   static constexpr bool kFrequent = true;
-  template <class V>
-  static FASTMLP_FORMULA V apply(V w, V g, V*, const UpdateValues<V>& c) {
+  template <class V, class Values>
+  static FASTMLP_FORMULA V apply(V w, V g, V*, const Values& c) {
     return fnma(c.lr, c.gradient(g, w), w);
   }
 };
 
 // buffer = momentum buffer + (1 - dampening) g; the step is along buffer, or g + momentum buffer (Nesterov).
 struct SGDMomentum {
-  static constexpr int kStates = 1;
+  static constexpr int kStates = 1, kPlainStates = 1;
   static constexpr bool kFrequent = true;
-  template <class V>
-  static FASTMLP_FORMULA V apply(V w, V g, V* s, const UpdateValues<V>& c) {
+  template <class V, class Values>
+  static FASTMLP_FORMULA V apply(V w, V g, V* s, const Values& c) {
+    return step(w, prepare(w, g, s, c), s, c);
+  }
+  template <class V, class Values>
+  static FASTMLP_FORMULA V prepare(V w, V g, V* s, const Values& c) {
     g = c.gradient(g, w);
     s[0] = fma(c.momentum, s[0], c.gradient_share * g);
-    return fnma(c.lr, c.nesterov ? fma(c.momentum, s[0], g) : s[0], w);
+    return c.nesterov ? fma(c.momentum, s[0], g) : s[0];
+  }
+  template <class V, class Values>
+  static FASTMLP_FORMULA V step(V w, V direction, const V*, const Values& c) {
+    return fnma(c.lr, direction, w);
   }
 };
 
 // Kingma and Ba, arXiv 1412.6980; AMSGrad: Reddi et al., 2018; AdamW: Loshchilov and Hutter, arXiv 1711.05101.
 struct Adam {
-  static constexpr int kStates = 3;  // mean, mean square, largest mean square (AMSGrad only)
+  static constexpr int kStates = 3, kPlainStates = 2;  // mean, mean square, largest mean square (AMSGrad only)
   static constexpr bool kFrequent = true;
-  template <class V>
-  static FASTMLP_FORMULA V apply(V w, V g, V* s, const UpdateValues<V>& c) {
-    w = w * c.keep;
-    g = c.gradient(g, w);
+  template <class V, class Values>
+  static FASTMLP_FORMULA V apply(V w, V g, V* s, const Values& c) {
+    return step(w, prepare(w, g, s, c), s, c);
+  }
+  template <class V, class Values>
+  static FASTMLP_FORMULA V prepare(V w, V g, V* s, const Values& c) {
+    g = c.gradient(g, w * c.keep);
     s[0] = toward(s[0], g, c.beta1, c.rest1, c.moves_far);
     s[1] = fma(c.beta2, s[1], c.rest2 * g * g);
     V square = s[1];
     if (c.amsgrad) square = s[2] = max(s[2], s[1]);
-    return fnma(c.lr, s[0] / fma(sqrt(square), c.root_scale, c.eps), w);
+    return sqrt(square);
+  }
+  template <class V, class Values>
+  static FASTMLP_FORMULA V step(V w, V root, const V* s, const Values& c) {
+    return fnma(c.lr, s[0] / fma(root, c.root_scale, c.eps), w * c.keep);
   }
 };
 
@@ -120,8 +143,8 @@ struct Adam {
 struct RMSprop {
   static constexpr int kStates = 3;  // mean square, momentum buffer, mean (centered only)
   static constexpr bool kFrequent = true;
-  template <class V>
-  static FASTMLP_FORMULA V apply(V w, V g, V* s, const UpdateValues<V>& c) {
+  template <class V, class Values>
+  static FASTMLP_FORMULA V apply(V w, V g, V* s, const Values& c) {
     g = c.gradient(g, w);
     s[0] = fma(c.beta2, s[0], c.rest2 * g * g);
     V square = s[0];
@@ -139,8 +162,8 @@ struct RMSprop {
 struct NAdam {
   static constexpr int kStates = 2;  // mean, mean square
   static constexpr bool kFrequent = false;
-  template <class V>
-  static FASTMLP_FORMULA V apply(V w, V g, V* s, const UpdateValues<V>& c) {
+  template <class V, class Values>
+  static FASTMLP_FORMULA V apply(V w, V g, V* s, const Values& c) {
     w = w * c.keep;
     g = c.gradient(g, w);
     s[0] = fma(c.beta1, s[0], c.rest1 * g);
@@ -153,8 +176,8 @@ struct NAdam {
 struct Adagrad {
   static constexpr int kStates = 1;  // sum of squares
   static constexpr bool kFrequent = false;
-  template <class V>
-  static FASTMLP_FORMULA V apply(V w, V g, V* s, const UpdateValues<V>& c) {
+  template <class V, class Values>
+  static FASTMLP_FORMULA V apply(V w, V g, V* s, const Values& c) {
     g = c.gradient(g, w);
     s[0] = fma(g, g, s[0]);
     return fnma(c.lr, g / (sqrt(s[0]) + c.eps), w);
@@ -165,8 +188,8 @@ struct Adagrad {
 struct Lion {
   static constexpr int kStates = 1;  // mean
   static constexpr bool kFrequent = false;
-  template <class V>
-  static FASTMLP_FORMULA V apply(V w, V g, V* s, const UpdateValues<V>& c) {
+  template <class V, class Values>
+  static FASTMLP_FORMULA V apply(V w, V g, V* s, const Values& c) {
     w = w * c.keep;
     g = c.gradient(g, w);
     const V direction = fma(c.beta1, s[0], c.rest1 * g);

@@ -237,7 +237,7 @@ int main() {
   for (const Index size : {95, 96, 97})
     for (const Index M : {31, 32, 33, 200}) test({M, size, size});
   // Tiles and blocks: heights and widths around multiples of both sets of registers, depths around L1's share.
-  for (const Index M : {20, 24, 25, 47, 48, 49, 71, 97})
+  for (const Index M : {20, 24, 25, 47, 48, 49, 71, 95, 96, 97})
     for (const Index N : {24, 31, 32, 33, 64, 65, 96}) test({M, 37, N});
   for (const Index K : {239, 240, 241, 479, 481, 577, 700}) {
     test({26, K, 40});
@@ -245,6 +245,7 @@ int main() {
   }
   for (const Index M : {240, 512, 513, 1023, 1024, 1025, 2049}) test({M, 50, 33});  // dW's depth
   test({530, 700, 70});                                                             // several blocks of rows
+  test({12, 1040, 1040});                                                           // weights beyond L2
   test({3, 1200, 3});
   test({40, 1200, 10});
   return testing::report();

@@ -84,38 +84,35 @@ void store_tile(const void* context, T* tile, Index i, int rows, Index j, int co
   copy_rows(tile, Blocking<T>::NR, rows, columns, to.c + i * to.ldc + j, to.ldc);
 }
 
-// Work on a finished tile, some vectors at a time, while the next tile's sums are formed: Body::apply(sum, i, j) for the
-// vector at (i, j) of C. What it will touch of that tile is asked for row by row meanwhile: all at once would take the
-// buffers that the loop's own lines pass through.
+// Work on a finished tile, row by row, while the next tile's sums are formed. It has two halves, Body::begin(row, i, j)
+// and, beside the next row's first half, Body::end(row, i, j): an update that waited for a root and then for a division
+// would be too long for the registers that a processor has to run ahead of it. What the next tile's work will touch is
+// asked for row by row, too: all at once would take the buffers that the loop's own lines pass through.
 template <class T, class Body>
 struct DeferredEpilogue {
   static constexpr bool kDeferred = true;
   static constexpr int kLeastHeight = Blocking<T>::MR * 5 / 6;  // its code is long, and lower tiles are rare
-  static constexpr int kPiece = 2;  // vectors: enough to overlap, and few pieces for short sums
   Body body;
   T* tile;  // NR columns; the tile that is worked on, whose sums nobody else needs
   TileAt at{}, next{};
-  int done = 0, vectors = 0;
+  int done = 0, rows = 0;
   int rows_ahead = 0;  // of `next`, still to be asked for
 
-  FASTMLP_INLINE void prefetch(const TileAt& coming, int rows) {
+  FASTMLP_INLINE void prefetch(const TileAt& coming, int height) {
     next = coming;
-    rows_ahead = rows;
+    rows_ahead = height;
     if (left() == 0) prefetch_rest();
   }
-  FASTMLP_INLINE int left() const { return (vectors - done + kPiece - 1) / kPiece; }
+  FASTMLP_INLINE int left() const { return rows > 0 ? rows + 1 - done : 0; }
   FASTMLP_INLINE void work() {
-    if (done + kPiece <= vectors) {
-      FASTMLP_UNROLL
-      for (int i = 0; i < kPiece; ++i) apply(done + i);
-    } else {
-      for (int i = done; i < vectors; ++i) apply(i);
-    }
-    done += kPiece;
+    T* const row = tile + done * Blocking<T>::NR;
+    if (done > 0) body.end(row - Blocking<T>::NR, at.i + done - 1, at.j);
+    if (done < rows) body.begin(row, at.i + done, at.j);
+    ++done;
     prefetch_row();
   }
   FASTMLP_NOINLINE void work_all() {
-    while (done < vectors) work();
+    while (left() > 0) work();
   }
   template <int R, int NV>
   FASTMLP_INLINE void finish(const Vec<T> (&sums)[R][NV], const TileAt& finished) {
@@ -123,7 +120,7 @@ struct DeferredEpilogue {
     store_sums<T, R, NV>(sums, tile);
     at = finished;
     done = 0;
-    vectors = R * NV;
+    rows = R;
   }
 
  private:
@@ -135,10 +132,6 @@ struct DeferredEpilogue {
   }
   FASTMLP_INLINE void prefetch_rest() {
     while (rows_ahead > 0) prefetch_row();
-  }
-  FASTMLP_INLINE void apply(int i) {
-    const int r = i / Blocking<T>::NV, v = i % Blocking<T>::NV * Vec<T>::lanes;
-    body.apply(Vec<T>::load(tile + r * Blocking<T>::NR + v), at.i + r, at.j + v);
   }
 };
 

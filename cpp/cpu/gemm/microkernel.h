@@ -32,12 +32,12 @@ FASTMLP_INLINE void begin_sums(const Start<T>& start, const TileAt& at, Vec<T> (
   }
 }
 
-// Adds the products [begin, end) of words a[k][r] * b[k][...] to sums[r][0 .. NV vectors); a and b point to the first and
+// Adds the products of `count` words a[k][r] * b[k][...] to sums[r][0 .. NV vectors); a and b point to the first and
 // advance.
 template <class T, int R, int NV, class Multiply>
-FASTMLP_INLINE void add_products(Index begin, Index end, const T*& a, const T*& b, Index ldb, Vec<T> (&sums)[R][NV]) {
+FASTMLP_INLINE void add_products(Index count, const T*& a, const T*& b, Index ldb, Vec<T> (&sums)[R][NV]) {
   using V = Vec<T>;
-  for (Index k = begin; k < end; ++k) {
+  for (Index k = 0; k < count; ++k) {
     V row[NV];
     FASTMLP_UNROLL
     for (int v = 0; v < NV; ++v) row[v] = V::load(b + v * V::lanes);
@@ -72,14 +72,13 @@ void compute_tile(Index K, const T* a, const T* b, Index ldb, const Start<T>& st
   if constexpr (Epilogue::kDeferred) {
     if (K < kShortSums) epilogue.work_all();
     const Index pieces = epilogue.left(), step = K / (pieces + 1);
-    Index k = 0;
-    for (Index piece = 0; piece < pieces; ++piece, k += step) {
-      add_products<T, R, NV, Multiply>(k, k + step, a, b, ldb, sums);
+    for (Index piece = 0; piece < pieces; ++piece) {
+      add_products<T, R, NV, Multiply>(step, a, b, ldb, sums);
       epilogue.work();
     }
-    add_products<T, R, NV, Multiply>(k, K, a, b, ldb, sums);
+    add_products<T, R, NV, Multiply>(K - pieces * step, a, b, ldb, sums);
   } else {
-    add_products<T, R, NV, Multiply>(0, K, a, b, ldb, sums);
+    add_products<T, R, NV, Multiply>(K, a, b, ldb, sums);
   }
   if (before.sums) {
     const T* row = before.sums + at.i * before.ld + at.j;
