@@ -76,8 +76,8 @@ struct UpdateValues {
 template <class V>
 struct PlainUpdateValues : UpdateValues<V> {
   static constexpr bool nesterov = false, amsgrad = false, moves_far = false, centered = false;
-  using UpdateValues<V>::UpdateValues;
 
+  explicit FASTMLP_FORMULA PlainUpdateValues(const UpdateConstants& c) : UpdateValues<V>(c) {}
   FASTMLP_FORMULA V gradient(V g, V) const { return this->sign * g; }
 };
 
