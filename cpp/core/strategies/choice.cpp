@@ -1,11 +1,12 @@
-// Which strategy runs a program: a device's has Device; the host has Lanes, where they can run it and the backend prefers
-// them or FASTMLP_STRATEGY forces them, else Dense.
+// Which strategy runs a program: a device's has Device; the host has Lanes, or, for training, Sliced, where they can run it
+// and are preferred or FASTMLP_STRATEGY forces them, else Dense.
 #include "core/strategies/choice.h"
 
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
 
+#include "core/strategies/dense/sliced_runner.h"
 #include "core/strategies/device/device_runner.h"
 #include "core/strategies/lanes/lanes_runner.h"
 
@@ -17,7 +18,7 @@ Strategy wanted_strategy() {
   const char* wanted = std::getenv("FASTMLP_STRATEGY");
   if (wanted == nullptr || *wanted == '\0') return Strategy::Automatic;
   std::string names;
-  for (const Strategy strategy : {Strategy::Automatic, Strategy::Lanes, Strategy::Dense}) {
+  for (const Strategy strategy : {Strategy::Automatic, Strategy::Lanes, Strategy::Dense, Strategy::Sliced}) {
     const char* name = kStrategyNames[static_cast<int>(strategy)];
     if (std::string(wanted) == name) return strategy;
     names += std::string(names.empty() ? "" : ", ") + name;
@@ -38,11 +39,18 @@ template <class T>
 bool prefers_lanes(const Program<T>& program, Index rows, bool training) {
   // In all batches of a network products are rounded, or in none.
   if (program.precision() != Precision::Float32) return false;
-  if (forced_strategy() == Strategy::Dense || !LanesRunner<T>::can_run(program)) return false;
+  if (forced_strategy() == Strategy::Dense || forced_strategy() == Strategy::Sliced) return false;
+  if (!LanesRunner<T>::can_run(program)) return false;
   if (forced_strategy() == Strategy::Automatic) return LanesRunner<T>::is_preferred(program, rows, training);
   // Lanes need a vector for each weight of each chunk of rows.
   constexpr Index kMostBytes = Index{1} << 30;
   return LanesRunner<T>::memory_for(program, rows) <= kMostBytes / Index{sizeof(T)};
+}
+
+template <class T>
+bool prefers_slices(const Program<T>& program, Index rows) {
+  if (forced_strategy() == Strategy::Automatic) return SlicedRunner<T>::is_preferred(program, rows);
+  return forced_strategy() == Strategy::Sliced && SlicedRunner<T>::can_run(program);
 }
 
 }  // namespace
@@ -50,7 +58,8 @@ bool prefers_lanes(const Program<T>& program, Index rows, bool training) {
 template <class T>
 Strategy strategy_for(const Program<T>& program, Index rows, bool training) {
   if (!program.device().host) return Strategy::Device;
-  return prefers_lanes(program, rows, training) ? Strategy::Lanes : Strategy::Dense;
+  if (prefers_lanes(program, rows, training)) return Strategy::Lanes;
+  return training && prefers_slices(program, rows) ? Strategy::Sliced : Strategy::Dense;
 }
 
 template <class T>
@@ -58,6 +67,8 @@ std::unique_ptr<Runner<T>> make_runner(const Program<T>& program, Strategy strat
   switch (strategy) {
     case Strategy::Lanes:
       return std::make_unique<LanesRunner<T>>(program);
+    case Strategy::Sliced:
+      return std::make_unique<SlicedRunner<T>>(program);
     case Strategy::Device:
       return std::make_unique<DeviceRunner<T>>(program);
     case Strategy::Automatic:

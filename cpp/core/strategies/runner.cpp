@@ -71,6 +71,15 @@ template <class T>
 GradientSink<T> Runner<T>::sink(const std::shared_ptr<Parameter<T>>& parameter, Index rows, Optimizer<T>* fused) const {
   GradientSink<T> sink;
   if (!parameter || !parameter->requires_grad) return sink;
+  if (gradients_) {
+    sink.grad = gradients_;
+    for (const auto& each : program_.parameters()) {
+      if (each == parameter) break;
+      sink.grad += spaced(*each);
+    }
+    sink.accumulate = adds_;
+    return sink;
+  }
   if (fused) {
     const int slot = fused->slot(parameter.get());
     if (slot < 0) return sink;

@@ -1,8 +1,8 @@
 // How a program runs on batches of one shape: a strategy's plan, its memory and its loops, behind one interface.
 //
 // A strategy is a class derived from Runner, in a folder of its own: `lanes` (a tiny network as a whole, batch rows in
-// SIMD lanes), `dense` (operation by operation, each affine one a GEMM with its epilogue), `device` (dense, and many
-// steps without waiting for each). A runner serves one thread at a time; Network lends them out.
+// SIMD lanes), `dense` (operation by operation, each affine one a GEMM with its epilogue; sliced: the same, slice by
+// slice of the rows), `device` (dense, and many steps without waiting for each). A runner serves one thread at a time; Network lends them out.
 #pragma once
 
 #include "core/batch.h"
@@ -13,8 +13,8 @@
 
 namespace fastmlp {
 
-enum class Strategy { Automatic, Lanes, Dense, Device };
-inline constexpr const char* kStrategyNames[] = {"automatic", "lanes", "dense", "device"};
+enum class Strategy { Automatic, Lanes, Dense, Sliced, Device };
+inline constexpr const char* kStrategyNames[] = {"automatic", "lanes", "dense", "sliced", "device"};
 
 // One of several networks of a shape that are trained together, and the rows of its next step: as many as the others', and
 // from the same number on.
@@ -33,6 +33,12 @@ std::vector<int> slots_of(const Program<T>& program, const Optimizer<T>& optimiz
   std::vector<int> slots;
   find_slots(program, optimizer, slots);
   return slots;
+}
+
+// Values that a parameter takes where those of all parameters lie one after the other.
+template <class T>
+Index spaced(const Parameter<T>& parameter) {
+  return (parameter.size() + 15) / 16 * 16;
 }
 
 // Is told of gradients as a backward pass goes on.
@@ -91,6 +97,13 @@ class Runner {
 
   // Whether a forward pass leaves all that the backward pass needs of the batch's x.
   virtual bool keeps_input() const { return false; }
+  // From now on gradients go there, as spaced() leaves them room, and are added to what is there if `add`.
+  void send_gradients(T* to, bool add) {
+    gradients_ = to;
+    adds_ = add;
+  }
+  // With no thread beside the caller's.
+  void run_alone() { alone_ = true; }
   // Copies of the weights for the passes to come, in evaluation mode; null: none. They are the caller's.
   void use(const PackedWeights<T>* packed) { packed_ = packed; }
   // To be called when parameters may have been frozen, or options changed, since the last step.
@@ -123,6 +136,8 @@ class Runner {
   bool training_ = false;
   GradientListener<T>* listener_ = nullptr;
   const PackedWeights<T>* packed_ = nullptr;
+  T* gradients_ = nullptr;  // of the parameters; null: where these have theirs
+  bool adds_ = false, alone_ = false;
   Buffer<double> partial_;  // of a loss: its value, then the kernel's partial sums
 };
 

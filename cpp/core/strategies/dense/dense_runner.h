@@ -45,6 +45,7 @@ class DenseRunner : public Runner<T> {
   int head_of(LossKind loss) const;
   // A training step on rows that gather_for_step has made ready, its loss into partial_.
   void enqueue_step(const LossSpec& spec, const Batch<T>& rows, const DropoutState* dropout, Optimizer<T>* fused);
+  void count_changes() const;
   const Buffer<T>& memory() const { return memory_; }
 
   const Replay* replay_ = nullptr;  // of the step that is being enqueued
@@ -78,7 +79,6 @@ class DenseRunner : public Runner<T> {
   void affine_backward(const BackwardStep& step, Gradients& gradients, Optimizer<T>* fused, const Context& context);
   void pointwise_to_rows(const BackwardStep& step, const Gradients& gradients, const Context& context);
   void run_backward(Gradients gradients, Optimizer<T>* fused);
-  void count_changes() const;
 
   const ForwardBuffers forward_buffers_;
   const BackwardBuffers backward_buffers_[3];  // without and with the input's gradient; for grouped weights' gradients
