@@ -111,16 +111,20 @@ struct LanesBlock {
     }
   }
 
+  // Of an activation: whether it has not been taken beside the product.
+  bool needs_pass(ActivationKind kind) const { return kind != ActivationKind::Identity && !is_rectified<U>(kind); }
+
   // Returns the network's output.
   const T* forward() const {
     const T* in = x();
     T* out = saved();
     for (int l = 0; l < a.depth; ++l) {
       const LanesLayer<T>& layer = a.layers[l];
-      lanes_product<T, V, U>(in, layer.in, layer.weight, layer.out, 1, layer.bias, layer.out, R(), out);
+      lanes_product<T, V, U>(in, layer.in, layer.weight, layer.out, 1, layer.bias,
+                             RectifiedOutputs<T>{layer.activation}, layer.out, R(), out);
       const Index n = values(layer.out);
       T* y = saves_input(layer.activation.kind) ? out + n : out;
-      if (layer.activation.kind != ActivationKind::Identity)
+      if (needs_pass(layer.activation.kind))
         kActivationForward<T>[static_cast<int>(layer.activation.kind)](layer.activation, n, out, y);
       in = y;
       out += saved_size(layer);
@@ -194,16 +198,16 @@ struct LanesBlock {
 
       if (l == 0 && !a.dx) return;
       T* dx = dz == ping ? ping + values(plan.width) : ping;
-      lanes_product<T, V, U>(dz, layer.out, layer.weight, 1, layer.out, nullptr, layer.in, R(), dx);
+      const Activation below = l > 0 ? a.layers[l - 1].activation : Activation{};
+      const T* const below_saved = l > 0 ? own - saved_size(a.layers[l - 1]) : nullptr;
+      lanes_product<T, V, U>(dz, layer.out, layer.weight, 1, layer.out, nullptr,
+                             RectifiedGradients<T>{below, below_saved}, layer.in, R(), dx);
       if (l == 0) {
         store_block(dx, R(), plan.rows_in(block), plan.in, a.dx + first_row() * plan.in);
         return;
       }
-      const LanesLayer<T>& below = a.layers[l - 1];
-      const T* below_saved = own - saved_size(below);
-      if (below.activation.kind != ActivationKind::Identity)
-        kActivationBackward<T>[static_cast<int>(below.activation.kind)](below.activation, values(below.out), dx,
-                                                                        below_saved, dx);
+      if (needs_pass(below.kind))
+        kActivationBackward<T>[static_cast<int>(below.kind)](below, values(layer.in), dx, below_saved, dx);
       dz = dx;
       after = own;
     }

@@ -6,6 +6,7 @@
 
 #include <type_traits>
 
+#include "cpu/elementwise.h"
 #include "cpu/gemm/gemm.h"
 #include "cpu/simd/quad.h"
 
@@ -27,6 +28,55 @@ FASTMLP_INLINE void for_tiles(Index n, const Body& body) {
   if (n - j == 1) body(std::integral_constant<int, 1>{}, j);
 }
 
+// What a product's results go through before they are stored: a ReLU, leaky or not, or the derivative of one, which take
+// less time here than in a pass over what has been stored. Small tiles gain nothing.
+template <int U>
+FASTMLP_INLINE bool is_rectified(ActivationKind kind) {
+  return U == 4 && (kind == ActivationKind::ReLU || kind == ActivationKind::LeakyReLU);
+}
+template <class T, int U, class Body>
+FASTMLP_INLINE void with_rectifier(const Activation& activation, const Body& body) {
+  if constexpr (U == 4) {
+    const auto params = activation_params<T>(activation);
+    if (activation.kind == ActivationKind::ReLU) body(ops::ReLU{}, params);
+    if (activation.kind == ActivationKind::LeakyReLU) body(ops::LeakyReLU{}, params);
+  }
+}
+
+template <class T>
+struct RectifiedOutputs {
+  const Activation& activation;
+
+  template <class V, int J, int U>
+  FASTMLP_INLINE void apply(V (&acc)[J][U], Index, Index) const {
+    with_rectifier<T, U>(activation, [&](auto rectifier, const auto& params) __attribute__((always_inline)) {
+      FASTMLP_UNROLL
+      for (int j = 0; j < J; ++j) {
+        FASTMLP_UNROLL
+        for (int u = 0; u < U; ++u) acc[j][u] = rectifier.forward(acc[j][u], params);
+      }
+    });
+  }
+};
+template <class T>
+struct RectifiedGradients {
+  const Activation& activation;
+  const T* outputs;  // of the activation
+
+  template <class V, int J, int U>
+  FASTMLP_INLINE void apply(V (&acc)[J][U], Index at, Index R) const {
+    with_rectifier<T, U>(activation, [&](auto rectifier, const auto& params) __attribute__((always_inline)) {
+      const T* own = outputs + at;
+      FASTMLP_UNROLL
+      for (int j = 0; j < J; ++j, own += R) {
+        FASTMLP_UNROLL
+        for (int u = 0; u < U; ++u) acc[j][u] = rectifier.backward(acc[j][u], V::load(own + u * V::lanes), params);
+        if (U == 4) asm("" : "+r"(own));  // as in store_tile
+      }
+    });
+  }
+};
+
 // The accumulators of a tile of J outputs of a group, stored; quads as whole vectors, so that these can be loaded at once.
 template <class T, int J, int U>
 FASTMLP_INLINE void store_tile(const Vec<T> (&acc)[J][U], Index R, T* out) {
@@ -47,10 +97,11 @@ FASTMLP_INLINE void store_tile(const Quad<T> (&acc)[J][1], Index, T* out) {
   for (int v = 0; v < vectors; ++v) join_quads<T>(quads + v * joined).store(out + v * Vec<T>::lanes);
 }
 
-// out[j] = start[j] + sum over k of w[k * k_stride + j * j_stride] in[k], for J outputs; without `start`, from 0.
-template <class T, class V, int U, int J>
+// out[j] = start[j] + sum over k of w[k * k_stride + j * j_stride] in[k], for J outputs from `first` on, rectified;
+// without `start`, from 0.
+template <class T, class V, int U, int J, class Rectified>
 FASTMLP_INLINE void lanes_product_tile(const T* in, Index K, const T* w, Index k_stride, Index j_stride, const T* start,
-                                       Index R, T* out) {
+                                       const Rectified& rectified, Index first, Index R, T* out) {
   for (Index r = 0; r < R; r += U * V::lanes) {
     V acc[J][U];
     FASTMLP_UNROLL
@@ -71,16 +122,17 @@ FASTMLP_INLINE void lanes_product_tile(const T* in, Index K, const T* w, Index k
         for (int j = 0; j < J; ++j) acc[j][u] = fma(weight[j], value, acc[j][u]);
       }
     }
-    store_tile<T>(acc, R, out + r);
+    rectified.apply(acc, first * R + r, R);
+    store_tile<T>(acc, R, out + first * R + r);
   }
 }
 
-template <class T, class V, int U>
+template <class T, class V, int U, class Rectified>
 FASTMLP_INLINE void lanes_product(const T* in, Index K, const T* w, Index k_stride, Index j_stride, const T* start,
-                                  Index N, Index R, T* out) {
+                                  const Rectified& rectified, Index N, Index R, T* out) {
   for_tiles<kLanesTile<T, U>>(N, [&](auto J, Index j) {
     lanes_product_tile<T, V, U, decltype(J)::value>(in, K, w + j * j_stride, k_stride, j_stride,
-                                                    start ? start + j : nullptr, R, out + j * R);
+                                                    start ? start + j : nullptr, rectified, j, R, out);
   });
 }
 
