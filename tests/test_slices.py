@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import fastmlp as fm
 from cases import Case, assert_close, draw, fastmlp_gradients, numpy_gradients, relative_error
 from specs import BUSY_OPTIMIZERS, LOSSES, TOLERANCE
+from subprocesses import output_of
 from training import Plan, fit_run, loop_run, numpy_run
 
 # Two slices; a part for each slice, one of them short; several slices in each part.
@@ -40,7 +42,7 @@ def _model(*layers: Any) -> fm.Sequential:
         (lambda: [fm.Linear(70, 64), fm.LayerNorm(64), fm.PReLU(), fm.Linear(64, 5)], 256, True),
         (lambda: [fm.Linear(70, 64), fm.Tanh(), fm.Linear(64, 5)], 255, False),
         (lambda: [fm.Linear(70, 64), fm.BatchNorm1d(64), fm.Linear(64, 5)], 5000, False),
-        (lambda: [fm.Linear(70, 64), fm.Dropout(0.5), fm.Linear(64, 5)], 5000, False),
+        (lambda: [fm.Linear(70, 64), fm.Dropout(0.5), fm.Linear(64, 5)], 256, True),
         (lambda: [fm.Linear(2000, 2000)], 5000, False),
         (lambda: [layer := fm.Linear(64, 64), fm.Tanh(), layer], 5000, False),
     ],
@@ -222,6 +224,57 @@ def test_a_step_with_weights_of_rows_in_fit() -> None:
             rate = 0.5 if name.startswith("0.") else 0.1
             moved = rate * want[name] / (weights.sum() * 5) if p.requires_grad else 0 * start[name]
             assert relative_error(start[name] - np.array(p), moved) < 1e-9
+
+
+def save_dropped(path: str) -> None:
+    """Where a step drops values, forward and backward; for a process with a forced strategy."""
+    fm.manual_seed(3)
+    model = fm.Sequential(fm.Linear(7, 63), fm.Dropout(0.4), fm.Linear(63, 63), fm.Dropout(0.2))
+    for p in (model[0].weight, model[0].bias, model[2].bias):
+        p[...] = 0
+    model[0].bias[...] = 1
+    model[2].weight[...] = np.eye(63)
+    rows = []
+    for n in (1001, 9000):
+        x = fm.tensor(np.ones((n, 7)), requires_grad=True)
+        y = model(x)
+        y.backward(np.ones((n, 63)))
+        rows += [np.asarray(y), np.asarray(model[0].bias.grad)]
+    np.savez(path, *rows)
+
+
+def test_dropout_drops_the_same_values_in_every_strategy(tmp_path: Path) -> None:
+    found = []
+    for strategy in ("dense", "sliced"):
+        path = tmp_path / f"{strategy}.npz"
+        code = f"from test_slices import save_dropped; save_dropped({str(path)!r})"
+        output_of(code, FASTMLP_STRATEGY=strategy)
+        found.append(np.load(path))
+    for name in found[0].files:
+        np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-5)
+    dropped = found[1]["arr_0"] == 0
+    assert abs(dropped.mean() - (1 - 0.6 * 0.8)) < 0.01
+    assert not np.array_equal(dropped[:300], dropped[300:600])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_dropout_does_not_depend_on_threads(dtype: str) -> None:
+    rng = np.random.default_rng(4)
+    x, t = rng.standard_normal((1300, 70)), rng.integers(0, 5, 1300)
+    ends = []
+    for threads in (1, 2, 3):
+        fm.manual_seed(5)
+        model = fm.Sequential(
+            fm.Linear(70, 64), fm.ReLU(), fm.Dropout(0.3), fm.Linear(64, 5), dtype=dtype
+        )
+        assert strategy_of(model, 500) == "sliced"
+        trainer = fm.Trainer(model, fm.Adam(model.parameters()), fm.CrossEntropyLoss())
+        with fm.threads(threads):
+            history = trainer.fit(x.astype(dtype), t, max_epoch=3, batch_size=500, seed=6)
+        assert history.loss[-1] < history.loss[0]
+        ends.append(np.concatenate([np.ravel(p) for p in model.parameters()]))
+    np.testing.assert_array_equal(ends[0], ends[1])
+    np.testing.assert_array_equal(ends[0], ends[2])
 
 
 @pytest.mark.parametrize("loss", ["mse", "cross_entropy"])

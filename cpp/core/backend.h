@@ -52,8 +52,9 @@ struct Backend {
   void (*prelu_forward)(const PReLUForward<T>&, const Context&);
   void (*prelu_backward)(const PReLUBackward<T>&, const Context&);
 
-  // Inverted dropout, y = x / (1 - p) or 0 (Srivastava et al., 2014), with the mask of this layer; y may be x.
-  void (*dropout)(const DropoutState&, Index layer, double p, Index n, const T* x, T* y, const Context&);
+  // Inverted dropout, y = x / (1 - p) or 0 (Srivastava et al., 2014), with the mask of this layer, of n elements from number
+  // `first`, a multiple of 4, on; y may be x.
+  void (*dropout)(const DropoutState&, Index layer, double p, Index first, Index n, const T* x, T* y, const Context&);
 
   void (*gather)(const GatherArgs<T>&, const Context&);
 

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <exception>
+#include <mutex>
 #include <type_traits>
-#include <vector>
 
 #include "core/thread_pool.h"
 
@@ -13,7 +13,9 @@ namespace fastmlp {
 // first of those that failed has thrown.
 template <class Body>
 void for_tasks(Index tasks, int workers, const Body& body) {
-  std::vector<std::exception_ptr> errors(static_cast<std::size_t>(tasks));
+  std::mutex lock;  // of what follows
+  Index failed = tasks;
+  std::exception_ptr error;
   auto run = [&](int task, int worker) {
     try {
       if constexpr (std::is_invocable_v<const Body&, Index, int>)
@@ -21,15 +23,17 @@ void for_tasks(Index tasks, int workers, const Body& body) {
       else
         body(Index{task});
     } catch (...) {
-      errors[static_cast<std::size_t>(task)] = std::current_exception();
+      const std::lock_guard guard(lock);
+      if (task >= failed) return;
+      failed = task;
+      error = std::current_exception();
     }
   };
   const Executor executor = thread_pool_executor();
   executor.run(
       executor.pool, workers < executor.workers ? workers : executor.workers, static_cast<int>(tasks),
       [](void* context, int task, int worker) { (*static_cast<decltype(run)*>(context))(task, worker); }, &run);
-  for (const std::exception_ptr& error : errors)
-    if (error) std::rethrow_exception(error);
+  if (error) std::rethrow_exception(error);
 }
 template <class Body>
 void for_tasks(Index tasks, const Body& body) {

@@ -8,7 +8,8 @@
 namespace fastmlp::FASTMLP_ISA_NS {
 
 template <class T>
-void dropout(const DropoutState& state, Index layer, double p, Index n, const T* x, T* y, const Context& context) {
+void dropout(const DropoutState& state, Index layer, double p, Index first, Index n, const T* x, T* y,
+             const Context& context) {
   const Philox4x32 random = dropout_random(state, layer);
   const DropoutMap<T> map(p);
   constexpr Index kWords = 64;
@@ -17,7 +18,7 @@ void dropout(const DropoutState& state, Index layer, double p, Index n, const T*
     std::uint32_t words[kWords];
     for (Index i = begin; i < end; i += kWords) {
       const Index count = smaller(kWords, end - i);
-      random_words(random, static_cast<std::uint64_t>(i) / 4, count, words);
+      random_words(random, static_cast<std::uint64_t>(first + i) / 4, count, words);
       for (Index j = 0; j < count; ++j) y[i + j] = map(words[j], x[i + j]);
     }
   });

@@ -90,17 +90,24 @@ void test_dropout(double p, Index n, Index offset) {
   const Values<T> x(n, 5, -1, 1, offset);
   Values<T> want(n), got(n, offset), replayed(n, offset), in_place = x;
   const DropoutState state{77, 1000};
-  cpu<T>().dropout(state, 3, p, n, x.data(), want.data(), kHost);
-  cuda::dropout(state, 3, p, n, x.data(), got.data(), kHost);
+  cpu<T>().dropout(state, 3, p, 0, n, x.data(), want.data(), kHost);
+  cuda::dropout(state, 3, p, 0, n, x.data(), got.data(), kHost);
   check(same_bits(got, want), "dropout", n, offset, 0, sizeof(T));
-  cuda::dropout(state, 3, p, n, in_place.data(), in_place.data(), kHost);
+  cuda::dropout(state, 3, p, 0, n, in_place.data(), in_place.data(), kHost);
   check(same_bits(in_place, want), "dropout in place", n, offset, 0, sizeof(T));
+  for (const auto drop : {cpu<T>().dropout, cuda::dropout<T>}) {
+    Values<T> parts(n, offset);
+    const Index half = n / 8 * 4;
+    drop(state, 3, p, 0, half, x.data(), parts.data(), kHost);
+    drop(state, 3, p, half, n - half, x.data() + half, parts.data() + half, kHost);
+    check(same_bits(parts, want), "dropout in parts", n, offset, 0, sizeof(T));
+  }
   const Index first[] = {20, 0};
   const std::uint64_t step = 973;
   const Replay replay{first, 7, nullptr, false, nullptr, false, &step, nullptr};
   Context context = kHost;
   context.replay = &replay;
-  cuda::dropout({77, 0}, 3, p, n, x.data(), replayed.data(), context);
+  cuda::dropout({77, 0}, 3, p, 0, n, x.data(), replayed.data(), context);
   check(same_bits(replayed, want), "dropout, replayed", n, offset, 0, sizeof(T));
 }
 

@@ -8,6 +8,7 @@ namespace fastmlp {
 // Dropout's masks are a function of (seed, step, layer, element).
 struct DropoutState {
   std::uint64_t seed = 0, step = 0;
+  Index row = 0;  // the number that the first row has in its batch
 };
 
 // The rows of a batch, as consecutive rows. Row r of a result is row ids[r] of x and of the targets, or, where ids is

@@ -118,6 +118,7 @@ struct Dropout {
     DropoutState state;
     Index layer;
     DropoutMap<T> map;
+    Index first_four;  // the number of the first four values
     Index n;
     const T* x;
     T* y;
@@ -134,7 +135,7 @@ struct Dropout {
     block.each_alone([&](int thread, Registers&) {
       const Index threads = Index{block.grid().x} * kThreads;
       for (Index four = Index{block.index().x} * kThreads + thread; four * 4 < p.n; four += threads) {
-        const Philox4x32::Block words = random.block(static_cast<std::uint64_t>(four));
+        const Philox4x32::Block words = random.block(static_cast<std::uint64_t>(p.first_four + four));
         if (p.packs && four * 4 + 4 <= p.n) {
           for (int j = 0; j < 4; j += width) {
             auto values = load(p.x + four * 4 + j, Width<width>{});
@@ -263,10 +264,11 @@ void scale(Index n, T factor, T* x, const Context& context) {
 void advance(std::int64_t* number, std::int64_t by, Stream stream) { launch<Advance>({1}, 0, {number, by}, stream); }
 
 template <class T>
-void dropout(const DropoutState& state, Index layer, double p, Index n, const T* x, T* y, const Context& context) {
+void dropout(const DropoutState& state, Index layer, double p, Index first, Index n, const T* x, T* y,
+             const Context& context) {
   using K = Dropout<T>;
-  launch<K>({blocks_for<K>((n + 3) / 4)}, 0, {state, layer, DropoutMap<T>(p), n, x, y, aligned(x, y), Step(context)},
-            context.stream);
+  launch<K>({blocks_for<K>((n + 3) / 4)}, 0,
+            {state, layer, DropoutMap<T>(p), first / 4, n, x, y, aligned(x, y), Step(context)}, context.stream);
 }
 
 template <class T>
@@ -294,13 +296,13 @@ void update(const Update& update, Index n, const UpdateTarget<T>& target, const 
   launch<K>({blocks_of_packs<K, T>(n)}, 0, {update, Step(context), n, target, grad, packs}, context.stream);
 }
 
-#define FASTMLP_INSTANTIATE(T)                                                                            \
-  template void activation_forward<T>(const Activation&, Index, const T*, T*, const Context&);            \
-  template void activation_backward<T>(const Activation&, Index, const T*, const T*, T*, const Context&); \
-  template void add<T>(Index, const T*, const T*, T*, const Context&);                                    \
-  template void scale<T>(Index, T, T*, const Context&);                                                   \
-  template void dropout<T>(const DropoutState&, Index, double, Index, const T*, T*, const Context&);      \
-  template void gather<T>(const GatherArgs<T>&, const Context&);                                          \
+#define FASTMLP_INSTANTIATE(T)                                                                              \
+  template void activation_forward<T>(const Activation&, Index, const T*, T*, const Context&);              \
+  template void activation_backward<T>(const Activation&, Index, const T*, const T*, T*, const Context&);   \
+  template void add<T>(Index, const T*, const T*, T*, const Context&);                                      \
+  template void scale<T>(Index, T, T*, const Context&);                                                     \
+  template void dropout<T>(const DropoutState&, Index, double, Index, Index, const T*, T*, const Context&); \
+  template void gather<T>(const GatherArgs<T>&, const Context&);                                            \
   template void update<T>(const Update&, Index, const UpdateTarget<T>&, const T*, const Context&);
 FASTMLP_INSTANTIATE(float)
 FASTMLP_INSTANTIATE(double)

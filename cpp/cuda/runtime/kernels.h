@@ -29,7 +29,7 @@ template <class T>
 void scale(Index n, T factor, T* x, const Context&);
 void advance(std::int64_t* number, std::int64_t by, Stream stream);  // Device's
 template <class T>
-void dropout(const DropoutState&, Index layer, double p, Index n, const T* x, T* y, const Context&);
+void dropout(const DropoutState&, Index layer, double p, Index first, Index n, const T* x, T* y, const Context&);
 template <class T>
 void gather(const GatherArgs<T>&, const Context&);
 template <class T>

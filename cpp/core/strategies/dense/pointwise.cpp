@@ -47,14 +47,8 @@ constexpr PointwiseRule<T> kRules[] = {
        a.kernels.row_backward(a.operation.row_activation, a.rows, a.columns, dy, y, dx, a.context);
      }},
     // Dropout
-    {[](const PointwiseArgs<T>& a, const T* x, const T*, T* y) {
-       if (!a.dropout) return a.copy(x, y);
-       a.kernels.dropout(*a.dropout, a.number, a.operation.p, a.size(), x, y, a.context);
-     },
-     [](const PointwiseArgs<T>& a, const T* dy, const T*, const T*, T* dx) {
-       if (!a.dropout) return a.copy(dy, dx);
-       a.kernels.dropout(*a.dropout, a.number, a.operation.p, a.size(), dy, dx, a.context);
-     }},
+    {[](const PointwiseArgs<T>& a, const T* x, const T*, T* y) { a.drop(x, y); },
+     [](const PointwiseArgs<T>& a, const T* dy, const T*, const T*, T* dx) { a.drop(dy, dx); }},
     // Add
     {[](const PointwiseArgs<T>& a, const T* x, const T* x2, T* y) { a.kernels.add(a.size(), x, x2, y, a.context); },
      nullptr},

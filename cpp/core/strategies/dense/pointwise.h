@@ -27,6 +27,11 @@ struct PointwiseArgs {
     const std::size_t bytes = static_cast<std::size_t>(size()) * sizeof(T);
     if (from != to) check(device.copy(to, from, bytes, context.stream));
   }
+  // Dropout, forward and backward alike.
+  void drop(const T* from, T* to) const {
+    if (!dropout) return copy(from, to);
+    kernels.dropout(*dropout, number, operation.p, dropout->row * columns, size(), from, to, context);
+  }
 };
 
 // What a rule keeps from the forward pass for the backward one: so many vectors of a value for each row, then so many of a

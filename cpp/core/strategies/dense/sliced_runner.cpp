@@ -1,6 +1,8 @@
 #include "core/strategies/dense/sliced_runner.h"
 
 #include <algorithm>
+#include <numeric>
+#include <optional>
 
 #include "core/strategies/choice.h"
 #include "core/tasks.h"
@@ -46,7 +48,9 @@ SlicePlan plan_slices(const Program<T>& program, Index rows, Index fewest) {
   while (plan.parts < kMostParts && 2 * plan.parts * (plan.parts < kMostParts / 2 ? 1 : 2) * fewest <= rows)
     plan.parts *= 2;
   plan.slices_per_part = std::min(kMostSlices, ceil_div(rows, plan.parts * most));
-  plan.rows = ceil_div(ceil_div(rows, plan.parts * plan.slices_per_part), blocks.MR) * blocks.MR;  // of whole tiles
+  // Whole tiles, and whole blocks of random numbers for dropout.
+  const Index multiple = std::lcm(blocks.MR, Index{4});
+  plan.rows = ceil_div(ceil_div(rows, plan.parts * plan.slices_per_part), multiple) * multiple;
   plan.slices = ceil_div(rows, plan.rows);
   plan.parts = ceil_div(plan.slices, plan.slices_per_part);
   return plan;
@@ -67,9 +71,7 @@ double share_of(const LossSpec& spec, const Batch<T>& batch) {
 template <class T>
 bool SlicedRunner<T>::can_run(const Program<T>& program) {
   return program.device().host && program.size() > 0 && program.out_features() > 0 && !program.mixes_rows(true) &&
-         !program.shares_parameters() &&
-         std::none_of(program.operations().begin(), program.operations().end(),
-                      [](const Operation<T>& operation) { return operation.kind == OperationKind::Dropout; });
+         !program.shares_parameters();
 }
 
 // Threads gain where products are small, if slices fit the second cache beside the weights and their gradients; and one
@@ -104,6 +106,14 @@ Batch<T> SlicedRunner<T>::slice_of(const Batch<T>& batch, Index slice) const {
   rows.advance(slice * plan_.rows, this->columns_, this->out_columns());
   rows.rows = rows_of(slice);
   return rows;
+}
+
+template <class T>
+std::optional<DropoutState> SlicedRunner<T>::dropout_of(const DropoutState* whole, Index slice) const {
+  if (!whole) return std::nullopt;
+  DropoutState own = *whole;
+  own.row += slice * plan_.rows;
+  return own;
 }
 
 template <class T>
@@ -171,7 +181,8 @@ void SlicedRunner<T>::finish(Optimizer<T>* fused) {
 }
 
 template <class T>
-double SlicedRunner<T>::step(const LossSpec& spec, const Batch<T>& batch, const DropoutState*, Optimizer<T>* fused) {
+double SlicedRunner<T>::step(const LossSpec& spec, const Batch<T>& batch, const DropoutState* dropout,
+                             Optimizer<T>* fused) {
   const Batch<T> rows = batch.advanced(this->columns_, this->out_columns());
   const LossSpec part = spec.part_of(share_of(spec, rows));
   const Index last = plan_.slices - 1, threads = std::min<Index>(plan_.parts, thread_pool_executor().workers);
@@ -179,18 +190,20 @@ double SlicedRunner<T>::step(const LossSpec& spec, const Batch<T>& batch, const 
   for (Index thread = 0; thread < threads; ++thread) runner_for(of_steps_, 1 + thread, plan_.rows);
   const double loss = for_slices([&](Index slice, int worker) {
     DenseRunner<T>& runner = *of_steps_[slice == last ? 0 : static_cast<std::size_t>(1 + worker)];
-    return with_sums(runner, slice).step(part, slice_of(rows, slice), nullptr, nullptr);
+    const auto own = dropout_of(dropout, slice);
+    return with_sums(runner, slice).step(part, slice_of(rows, slice), own ? &*own : nullptr, nullptr);
   });
   finish(fused);
   return loss;
 }
 
 template <class T>
-void SlicedRunner<T>::forward(const Batch<T>& batch, const DropoutState*, T* y) {
+void SlicedRunner<T>::forward(const Batch<T>& batch, const DropoutState* dropout, T* y) {
   for (Index slice = 0; slice < plan_.slices; ++slice) runner_for(of_passes_, slice, rows_of(slice));
   for_slices([&](Index slice, int) {
-    T* const own = y ? y + slice * plan_.rows * this->out_columns() : nullptr;
-    of_passes_[static_cast<std::size_t>(slice)]->forward(slice_of(batch, slice), nullptr, own);
+    const auto own = dropout_of(dropout, slice);
+    T* const to = y ? y + slice * plan_.rows * this->out_columns() : nullptr;
+    of_passes_[static_cast<std::size_t>(slice)]->forward(slice_of(batch, slice), own ? &*own : nullptr, to);
     return 0;
   });
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "core/strategies/dense/dense_runner.h"
@@ -21,7 +22,7 @@ class SlicedRunner final : public DenseRunner<T> {
  public:
   explicit SlicedRunner(const Program<T>& program) : DenseRunner<T>(program) {}
 
-  // Whether rows can be taken a few at a time: none depends on another, nor on its place in the batch.
+  // Whether rows can be taken a few at a time: none depends on another.
   static bool can_run(const Program<T>& program);
   // Whether that pays for batches of so many rows.
   static bool is_preferred(const Program<T>& program, Index rows);
@@ -43,6 +44,7 @@ class SlicedRunner final : public DenseRunner<T> {
   void lay_out() override;
   Index rows_of(Index slice) const;
   Batch<T> slice_of(const Batch<T>& batch, Index slice) const;
+  std::optional<DropoutState> dropout_of(const DropoutState* whole, Index slice) const;
   // Number `i` of these, ready for so many rows.
   DenseRunner<T>& runner_for(Runners& runners, Index i, Index rows);
   DenseRunner<T>& with_sums(DenseRunner<T>& runner, Index slice);
