@@ -137,8 +137,8 @@ def _strategy(shapes: list[grid.Shape]) -> Any:
     for shape in wrong:
         _frame(axes, shape)
     axes.set_title(
-        f"the strategy that was chosen (L: lanes, D: dense): {len(wrong)} where the other is more "
-        f"than {grid.SLOWER}x faster (framed)"
+        f"the strategy that was chosen (L: lanes, D: dense, S: sliced): {len(wrong)} where another "
+        f"is more than {grid.SLOWER}x faster (framed)"
     )
     return axes
 

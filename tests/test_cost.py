@@ -149,6 +149,18 @@ def test_nothing_copies_the_data_set(code: str) -> None:
 
 
 @needs_proc
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_step_with_all_rows_takes_memory_for_a_few(shuffle: bool) -> None:
+    """Slices of the rows, where the values of all would take 300 MB."""
+    setup = "model = fm.MLP([columns, 64, 64, 2], seed=0)"
+    code = f"""
+    trainer = fm.Trainer(model, fm.Adam(model.parameters()), fm.MSELoss())
+    trainer.fit(x, values, max_epoch=2, batch_size=rows, shuffle={shuffle})
+    """
+    assert _peak_of(code.strip(), setup=setup, strategy="sliced")[1] < FIXED
+
+
+@needs_proc
 @pytest.mark.parametrize(
     "other",
     [

@@ -278,7 +278,8 @@ def test_memory_that_is_not_there() -> None:
         import resource
         import numpy as np
         import fastmlp as fm
-        model = fm.MLP([4, 2000, 4])
+        # Of all rows at once, as statistics over the batch want them.
+        model = fm.Sequential(fm.Linear(4, 2000), fm.BatchNorm1d(2000), fm.Linear(2000, 4))
         x = np.zeros((300_000, 4), "f4")
         optimizer = fm.Adam(model.parameters())
         trainer = fm.Trainer(model, optimizer, fm.MSELoss())

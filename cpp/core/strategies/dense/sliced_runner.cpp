@@ -136,8 +136,8 @@ DenseRunner<T>& SlicedRunner<T>::with_sums(DenseRunner<T>& runner, Index slice) 
 
 template <class T>
 template <class Body>
-double SlicedRunner<T>::for_slices(const Body& body) {
-  for_tasks(plan_.parts, kMostThreads, [&](Index part, int worker) {
+double SlicedRunner<T>::for_slices(int threads, const Body& body) {
+  for_tasks(plan_.parts, threads, [&](Index part, int worker) {
     double& sum = losses_[static_cast<std::size_t>(part)];
     sum = 0;
     const Index first = part * plan_.slices_per_part, end = std::min(plan_.slices, first + plan_.slices_per_part);
@@ -185,10 +185,12 @@ double SlicedRunner<T>::step(const LossSpec& spec, const Batch<T>& batch, const 
                              Optimizer<T>* fused) {
   const Batch<T> rows = batch.advanced(this->columns_, this->out_columns());
   const LossSpec part = spec.part_of(share_of(spec, rows));
-  const Index last = plan_.slices - 1, threads = std::min<Index>(plan_.parts, thread_pool_executor().workers);
+  const Index last = plan_.slices - 1;
+  // Somebody may set another number of threads meanwhile.
+  const int threads = static_cast<int>(std::min<Index>(plan_.parts, thread_pool_executor().workers));
   runner_for(of_steps_, 0, rows_of(last));
-  for (Index thread = 0; thread < threads; ++thread) runner_for(of_steps_, 1 + thread, plan_.rows);
-  const double loss = for_slices([&](Index slice, int worker) {
+  for (int thread = 0; thread < threads; ++thread) runner_for(of_steps_, 1 + thread, plan_.rows);
+  const double loss = for_slices(threads, [&](Index slice, int worker) {
     DenseRunner<T>& runner = *of_steps_[slice == last ? 0 : static_cast<std::size_t>(1 + worker)];
     const auto own = dropout_of(dropout, slice);
     return with_sums(runner, slice).step(part, slice_of(rows, slice), own ? &*own : nullptr, nullptr);
@@ -200,7 +202,7 @@ double SlicedRunner<T>::step(const LossSpec& spec, const Batch<T>& batch, const 
 template <class T>
 void SlicedRunner<T>::forward(const Batch<T>& batch, const DropoutState* dropout, T* y) {
   for (Index slice = 0; slice < plan_.slices; ++slice) runner_for(of_passes_, slice, rows_of(slice));
-  for_slices([&](Index slice, int) {
+  for_slices(kMostThreads, [&](Index slice, int) {
     const auto own = dropout_of(dropout, slice);
     T* const to = y ? y + slice * plan_.rows * this->out_columns() : nullptr;
     of_passes_[static_cast<std::size_t>(slice)]->forward(slice_of(batch, slice), own ? &*own : nullptr, to);
@@ -211,14 +213,14 @@ void SlicedRunner<T>::forward(const Batch<T>& batch, const DropoutState* dropout
 template <class T>
 double SlicedRunner<T>::loss(const LossSpec& spec, const Batch<T>& batch, bool gradient) {
   const LossSpec part = spec.part_of(share_of(spec, batch));
-  return for_slices([&](Index slice, int) {
+  return for_slices(kMostThreads, [&](Index slice, int) {
     return of_passes_[static_cast<std::size_t>(slice)]->loss(part, slice_of(batch, slice), gradient);
   });
 }
 
 template <class T>
 void SlicedRunner<T>::backward(const T* dy, T* dx, Optimizer<T>* fused) {
-  for_slices([&](Index slice, int) {
+  for_slices(kMostThreads, [&](Index slice, int) {
     const Index row = slice * plan_.rows;
     with_sums(*of_passes_[static_cast<std::size_t>(slice)], slice)
         .backward(dy ? dy + row * this->out_columns() : nullptr, dx ? dx + row * this->columns_ : nullptr, nullptr);

@@ -48,9 +48,9 @@ class SlicedRunner final : public DenseRunner<T> {
   // Number `i` of these, ready for so many rows.
   DenseRunner<T>& runner_for(Runners& runners, Index i, Index rows);
   DenseRunner<T>& with_sums(DenseRunner<T>& runner, Index slice);
-  // body(slice, worker) for every slice, in order within a part; the sum of what it returns.
+  // body(slice, worker) for every slice, in order within a part, on up to `threads` threads; the sum of what it returns.
   template <class Body>
-  double for_slices(const Body& body);
+  double for_slices(int threads, const Body& body);
   void add_sums();
   // Sends the sums of all parts to the parameters.
   void finish(Optimizer<T>* fused);
