@@ -112,7 +112,7 @@ struct LanesBlock {
   }
 
   // Of an activation: whether it has not been taken beside the product.
-  bool needs_pass(ActivationKind kind) const { return kind != ActivationKind::Identity && !is_rectified<U>(kind); }
+  bool needs_pass(ActivationKind kind) const { return kind != ActivationKind::Identity && !is_rectified<T, U>(kind); }
 
   // Returns the network's output.
   const T* forward() const {

@@ -29,14 +29,16 @@ FASTMLP_INLINE void for_tiles(Index n, const Body& body) {
 }
 
 // What a product's results go through before they are stored: a ReLU, leaky or not, or the derivative of one, which take
-// less time here than in a pass over what has been stored. Small tiles gain nothing.
-template <int U>
+// less time here than in a pass over what has been stored. Small tiles gain nothing, and all others take room.
+template <class T, int U>
+constexpr bool kRectifies = U == 4 && sizeof(T) == 4 && Vec<T>::lanes > 1;
+template <class T, int U>
 FASTMLP_INLINE bool is_rectified(ActivationKind kind) {
-  return U == 4 && (kind == ActivationKind::ReLU || kind == ActivationKind::LeakyReLU);
+  return kRectifies<T, U> && (kind == ActivationKind::ReLU || kind == ActivationKind::LeakyReLU);
 }
 template <class T, int U, class Body>
 FASTMLP_INLINE void with_rectifier(const Activation& activation, const Body& body) {
-  if constexpr (U == 4) {
+  if constexpr (kRectifies<T, U>) {
     const auto params = activation_params<T>(activation);
     if (activation.kind == ActivationKind::ReLU) body(ops::ReLU{}, params);
     if (activation.kind == ActivationKind::LeakyReLU) body(ops::LeakyReLU{}, params);
@@ -71,7 +73,7 @@ struct RectifiedGradients {
       for (int j = 0; j < J; ++j, own += R) {
         FASTMLP_UNROLL
         for (int u = 0; u < U; ++u) acc[j][u] = rectifier.backward(acc[j][u], V::load(own + u * V::lanes), params);
-        if (U == 4) asm("" : "+r"(own));  // as in store_tile
+        asm("" : "+r"(own));  // as in store_tile
       }
     });
   }
