@@ -45,6 +45,7 @@ class DenseRunner : public Runner<T> {
   int head_of(LossKind loss) const;
   // A training step on rows that gather_for_step has made ready, its loss into partial_.
   void enqueue_step(const LossSpec& spec, const Batch<T>& rows, const DropoutState* dropout, Optimizer<T>* fused);
+  void copy(const T* from, Index n, T* to) const;
   void count_changes() const;
   const Buffer<T>& memory() const { return memory_; }
 
@@ -63,7 +64,6 @@ class DenseRunner : public Runner<T> {
   Index width(int value) const { return program_.width(value) < 0 ? this->columns_ : program_.width(value); }
   const Operation<T>& operation(int i) const { return program_.operations()[static_cast<std::size_t>(i)]; }
   const T*& value(int number) { return values_[static_cast<std::size_t>(number)]; }
-  void copy(const T* from, Index n, T* to) const;
   // At a pass's end: what could not be launched is this pass's error, and no later call's.
   void check_launches() const {
     if (!device().host) check(device().launch_problem());

@@ -174,7 +174,7 @@ void SlicedRunner<T>::finish(Optimizer<T>* fused) {
     else if (sink.grad && sink.accumulate)
       kernels().add(n, sink.grad, gradient, sink.grad, context);
     else if (sink.grad)
-      std::copy_n(gradient, n, sink.grad);
+      this->copy(gradient, n, sink.grad);
     gradient += spaced(*parameter);
   }
   if (fused) this->count_changes();
