@@ -29,7 +29,8 @@ FASTMLP_INLINE void for_tiles(Index n, const Body& body) {
 }
 
 // What a product's results go through before they are stored: a ReLU, leaky or not, or the derivative of one, which take
-// less time here than in a pass over what has been stored. Small tiles gain nothing, and all others take room.
+// less time here than in a pass over what has been stored. Small tiles gain nothing; float64 goes without, for the size of
+// the code.
 template <class T, int U>
 constexpr bool kRectifies = U == 4 && sizeof(T) == 4 && Vec<T>::lanes > 1;
 template <class T, int U>

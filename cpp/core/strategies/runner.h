@@ -102,8 +102,6 @@ class Runner {
     gradients_ = to;
     adds_ = add;
   }
-  // With no thread beside the caller's.
-  void run_alone() { alone_ = true; }
   // Copies of the weights for the passes to come, in evaluation mode; null: none. They are the caller's.
   void use(const PackedWeights<T>* packed) { packed_ = packed; }
   // To be called when parameters may have been frozen, or options changed, since the last step.
@@ -137,7 +135,7 @@ class Runner {
   GradientListener<T>* listener_ = nullptr;
   const PackedWeights<T>* packed_ = nullptr;
   T* gradients_ = nullptr;  // of the parameters; null: where these have theirs
-  bool adds_ = false, alone_ = false;
+  bool adds_ = false;
   Buffer<double> partial_;  // of a loss: its value, then the kernel's partial sums
 };
 

@@ -75,7 +75,7 @@ std::size_t DenseRunner<T>::bytes() const {
 template <class T>
 Context DenseRunner<T>::context() {
   Executor executor = thread_pool_executor();
-  if (this->alone_) executor.workers = 1;
+  if (alone_) executor.workers = 1;
   scratch_.reserve(static_cast<std::size_t>(device().host ? executor.workers : 1) * kernels().scratch_bytes);
   const Stream stream = device().host ? nullptr : StreamScope::current();
   return {executor, scratch_.data(), stream, program_.precision(), replay_};

@@ -17,6 +17,8 @@ class DenseRunner : public Runner<T> {
   void forward(const Batch<T>& batch, const DropoutState* dropout, T* y) override;
   double loss(const LossSpec& spec, const Batch<T>& batch, bool gradient) override;
   void backward(const T* dy, T* dx, Optimizer<T>* fused) override;
+  // From now on with no thread beside the caller's.
+  void run_alone() { alone_ = true; }
   // Backward for the input alone; the parameters' gradients stay as they are.
   void backward_to_input(const T* dy, T* dx);
   // Backward for some weights, of each row by itself: rows x weights.count(), on the host.
@@ -80,6 +82,7 @@ class DenseRunner : public Runner<T> {
   void pointwise_to_rows(const BackwardStep& step, const Gradients& gradients, const Context& context);
   void run_backward(Gradients gradients, Optimizer<T>* fused);
 
+  bool alone_ = false;
   const ForwardBuffers forward_buffers_;
   const BackwardBuffers backward_buffers_[3];  // without and with the input's gradient; for grouped weights' gradients
 
